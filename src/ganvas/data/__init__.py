@@ -1,4 +1,13 @@
 """Images as one uint8 tensor with optional labels, from wherever they lie.
 
-`load()` reads a name or a path (embedded digits, torchvision sets, IDX, folders, zips, npz) into a `Dataset`.
+`load()` reads a name or a path (embedded digits, torchvision's sets, IDX, folders, zips, npz) into a `Dataset`;
+`inspect()` counts what is in it.
 """
+
+from ganvas.data.dataset import Dataset
+from ganvas.data.inspection import Inspection, inspect
+from ganvas.data.named import NAMES
+from ganvas.data.places import cache_dir
+from ganvas.data.sources import load
+
+__all__ = ["NAMES", "Dataset", "Inspection", "cache_dir", "inspect", "load"]

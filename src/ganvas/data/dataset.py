@@ -33,13 +33,14 @@ class Dataset:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3, 4):
-            raise DataError(
-                f"{self.name}: images are {images.dtype} {tuple(images.shape)}, expected uint8 (N, C, H, W), C 1, 3 or 4"
-            )
+            found = f"{images.dtype} {tuple(images.shape)}"
+            raise DataError(f"{self.name}: images are {found}, expected uint8 (N, C, H, W), C 1, 3 or 4")
         if len(images) == 0:
             raise DataError(f"{self.name} holds no images")
         if (labels is None) != (not self.classes):
             raise DataError(f"{self.name}: labels and class names must come together")
+        if len(set(self.classes)) < len(self.classes):
+            raise DataError(f"{self.name}: a class name occurs more than once among {', '.join(self.classes)[:200]}")
         if labels is not None:
             if labels.shape != (len(images),):
                 raise DataError(f"{self.name}: {len(labels)} labels for {len(images)} images")
@@ -66,7 +67,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of shape, pixels, labels and class names: equal exactly when training would see the same data."""
+        """SHA-256 (hex) of shape, pixels, labels and class names: equal when training would see the same data."""
         digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
         digest.update(self.images.contiguous().numpy().data)
         if self.labels is not None:

@@ -1,0 +1,5 @@
+"""python -m ganvas, and so torchrun -m ganvas."""
+
+from ganvas.cli import main
+
+main()

@@ -1,0 +1,141 @@
+"""The card: everything that a run or a generator's file says of itself, as one numbered JSON document.
+
+It is a run's recipe.json and the metadata of generator.safetensors. It holds settings and names, never code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+import ganvas
+from ganvas import gans
+from ganvas.errors import GanvasError, RunError
+from ganvas.recipe import ImageSpec, Recipe, TrainConfig, convert
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long a training is, and how much of it is done.
+
+    images: real images to see in all. batch: images a step. epoch: images in the data set.
+    revisions: (images seen, new total) wherever a training by the clock found itself faster or slower than planned. From
+    there on, what was left of the plan's progress is spread over what is left of the new total.
+    requested: the length as it was asked for.
+    """
+
+    images: int
+    batch: int
+    epoch: int
+    requested: str
+    revisions: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Images to see in all, after the last revision, in whole steps."""
+        images = self.revisions[-1][1] if self.revisions else self.images
+        return max(1, -(-images // self.batch)) * self.batch
+
+    def progress(self, images_seen: float) -> float:
+        """The part of the plan that is done, 0 to 1."""
+        since, done, total = 0, 0.0, self.images
+        for at, revised in self.revisions:
+            if at > images_seen:
+                break
+            done += (1 - done) * min(1.0, (at - since) / max(1, total - since))
+            since, total = at, revised
+        return done + (1 - done) * min(1.0, (images_seen - since) / max(1, total - since))
+
+    def epoch_progress(self, images_seen: int) -> float:
+        """Progress at the start of the current epoch: what per-epoch schedules follow, from two epochs up."""
+        if self.total < 2 * self.epoch:
+            return self.progress(images_seen)
+        return self.progress(images_seen // self.epoch * self.epoch)
+
+    def revise(self, at: int, images: int) -> Plan:
+        return dataclasses.replace(self, revisions=(*self.revisions, (at, images)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and class names)."""
+
+    what: str
+    name: str
+    images: int
+    fingerprint: str
+    size: tuple[int, int] | None = None
+    fit: str = "crop"
+    channels: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only the hash is kept."""
+
+    format: int = FORMAT
+    recipe: str
+    gan: str
+    gan_sha256: str = ""
+    model: dict[str, Any]
+    train: dict[str, Any]
+    image: ImageSpec
+    data: DataCard
+    seed: int
+    threads: int
+    processes: int = 1
+    device: str
+    precision: str = "32"
+    plan: Plan
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return msgspec.json.format(msgspec.json.encode(self)).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, origin: str) -> Card:
+        """Raises RunError, naming `origin`, for what is no card or one of a newer format."""
+        try:
+            plain = msgspec.json.decode(text)
+            if isinstance(plain, dict) and isinstance(plain.get("format"), int) and plain["format"] > FORMAT:
+                raise RunError(f"{origin} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade ganvas")
+            return msgspec.convert(plain, cls)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
+
+    def gan_file(self, path: str | None = None) -> gans.GanFile:
+        """The GAN's file: a built-in, or the user's at `path`. A card never leads to code by itself.
+
+        Raises RunError when the file is the user's and no path, or another file, is given.
+        """
+        if not self.gan.endswith(".py"):
+            return gans.load(self.gan)
+        if path is None:
+            raise RunError(f"this generator's networks are in a file of yours, {self.gan}: add --gan PATH/{self.gan}")
+        if Path(path).name != self.gan:
+            raise RunError(f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its own file")
+        return gans.load(path)
+
+    def settings(self, file: gans.GanFile) -> Recipe:
+        """The resolved recipe. Raises RunError when its settings do not fit the GAN's file."""
+        try:
+            return Recipe(
+                model=convert(self.model, file.config, "model"),
+                train=convert(self.train, TrainConfig, "train"),
+                native=self.image,
+            )
+        except GanvasError as error:
+            raise RunError(f"the settings stored with this generator do not fit {self.gan}: {error}") from None
+
+
+def versions() -> dict[str, str]:
+    """What the figures of a run may depend on."""
+    return {"ganvas": ganvas.__version__, "python": platform.python_version(), "torch": str(torch.__version__)}

@@ -1,0 +1,44 @@
+"""The loss curves of a run as a picture."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_D_COLOUR, _G_COLOUR = "#0072b2", "#d55e00"  # blue and vermilion, told apart by the colour-blind too
+
+
+def losses(log: list[dict[str, Any]]) -> bytes:
+    """A PNG of both losses and D's mean scores over epochs; a running mean over the raw values where these are many."""
+    figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    epochs = np.array([line["epoch"] for line in log])
+    for axes, name, label, colour in (
+        (above, "d_loss", "D loss", _D_COLOUR),
+        (above, "g_loss", "G loss", _G_COLOUR),
+        (below, "d_real", "D(real)", _D_COLOUR),
+        (below, "d_fake", "D(fake)", _G_COLOUR),
+    ):
+        values = np.array([line[name] for line in log], float)
+        width = max(1, len(values) // 100)
+        if width > 1:
+            axes.plot(epochs, values, color=colour, alpha=0.25, linewidth=0.8)
+            mean = np.convolve(values, np.full(width, 1 / width), "valid")
+            axes.plot(epochs[width - 1 :], mean, color=colour, label=label)
+        else:
+            axes.plot(epochs, values, color=colour, label=label, marker="." if len(values) < 20 else None)
+    above.set_ylabel("loss")
+    below.set_ylabel("mean score")
+    below.set_xlabel("epochs")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        if log:
+            axes.legend(loc="upper right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

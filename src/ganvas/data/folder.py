@@ -1,0 +1,166 @@
+"""Pictures in a folder or a zip: which belong to the data set, in which split, with which class.
+
+    a.png, b.png                        no classes
+    a.png, b.png, labels.csv            classes from rows file,label, with a header or without
+    cats/.../a.png, dogs/.../b.png      a class for each folder
+    train/..., test/...                 any of these twice; val/, valid/ or validation/ will do for test/
+
+A folder that holds nothing but one folder is looked through. Pictures beside folders of pictures have no classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ganvas.data.assemble import NoHeldOutError, Picture, Reading, Split, assemble
+from ganvas.data.members import Member, members
+from ganvas.data.pictures import SUFFIXES, Wish, opened
+from ganvas.data.words import count, first_few, shown
+from ganvas.errors import DataError
+
+_HELD_OUT = ("test", "val", "valid", "validation")
+_TABLE = "labels.csv"
+
+
+def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
+    """Read a folder of pictures, or a zip of one. Raises DataError, and NoHeldOutError where it has no part `split`."""
+    with members(path) as found:
+        tree = _Tree(path, {member.name: member for member in found})
+        names, of, classes = tree.plan(split)
+        pictures = [Picture(name, partial(opened, tree.files[name].open)) for name in names]
+        index = {name: i for i, name in enumerate(classes)}
+        labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
+        return assemble(path.resolve().name, pictures, labels, classes, wish, tuple(tree.notes), digests=digests)
+
+
+@dataclass
+class _Tree:
+    """The visible files by name. `plan` makes out their order, notes what it decided, and lists the tables it read."""
+
+    path: Path
+    files: dict[str, Member]
+    notes: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+
+    def plan(self, split: Split) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
+        """The pictures of a split, the class of each by name, and all classes, which are those of the train part."""
+        pictures = [name for name in self.files if PurePosixPath(name).suffix.lower() in SUFFIXES]
+        if not pictures:
+            instead = f", only {count(len(self.files), 'other file')}" if self.files else ""
+            raise DataError(f"{self.path} holds no pictures{instead}: expected {', '.join(sorted(SUFFIXES))}")
+        base = self._entered("", pictures)
+        parts = self._parts(base, pictures)
+        if split not in parts:
+            raise NoHeldOutError(f"{self.path} has no held-out part: put it into test/, and the rest into train/")
+        train_base, train = parts["train"]
+        chosen_base, chosen = parts[split]
+        if base + _TABLE in self.files:
+            of = self._rows(base, pictures)
+            classes = _sorted(of[name] for name in train)
+        else:
+            of = self._labels(train_base, train)
+            classes = _sorted(of.values())
+            if split == "test" and classes:
+                of = self._labels(chosen_base, chosen, known=classes)
+                classes = classes if of else ()
+        if strangers := sorted({of[name] for name in chosen if of} - set(classes)):
+            raise DataError(f"{self.path}: {chosen_base} has classes that {train_base} lacks: {first_few(strangers)}")
+        self._note_others(pictures)
+        return chosen, of, classes
+
+    def _parts(self, base: str, pictures: list[str]) -> dict[Split, tuple[str, list[str]]]:
+        """The folder and the pictures of each split."""
+        folders, _ = _below(base, pictures)
+        held_out = [name for name in _HELD_OUT if name in folders]
+        if "train" not in folders or not held_out:
+            return {"train": (base, pictures)}
+        train, test = f"{base}train/", f"{base}{held_out[0]}/"
+        in_train = [name for name in pictures if name.startswith(train)]
+        in_test = [name for name in pictures if name.startswith(test)]
+        unused = len(pictures) - len(in_train) - len(in_test)
+        outside = f"; {count(unused, 'picture')} outside them left out" if unused else ""
+        self.notes.append(f"{train} is the part to train on, {test} the one held out{outside}")
+        return {"train": (train, in_train), "test": (test, in_test)}
+
+    def _entered(self, base: str, names: list[str], known: Collection[str] = ()) -> str:
+        """`base`, or the folder below it that holds everything, while there is but one and it is no `known` class."""
+        folders, direct = _below(base, names)
+        if base + _TABLE in self.files or direct or len(folders) > 1 or folders[0] in known:
+            return base
+        inner = f"{base}{folders[0]}/"
+        self.notes.append(f"{shown(inner)} holds all the pictures, so it is not taken for a class")
+        return self._entered(inner, names, known)
+
+    def _labels(self, base: str, names: list[str], known: Collection[str] = ()) -> dict[str, str]:
+        """The class of each picture below `base`, from a table or from folders; empty where there are no classes."""
+        base = self._entered(base, names, known)
+        if base + _TABLE in self.files:
+            return self._rows(base, names)
+        folders, direct = _below(base, names)
+        if not direct:
+            return {name: name[len(base) :].split("/", 1)[0] for name in names}
+        if folders:
+            self.notes.append(f"pictures lie beside {count(len(folders), 'folder')} of pictures: read without classes")
+        return {}
+
+    def _rows(self, base: str, names: list[str]) -> dict[str, str]:
+        """The rows of the table in `base`, which must name each of the pictures once and nothing else."""
+        table = base + _TABLE
+        where = f"{self.path}: {shown(table)}"
+        self.tables.append(table)
+        self.notes.append(f"classes read from {shown(table)}")
+        of: dict[str, str] = {}
+        for row in self._cells(table, where):
+            if len(row) != 2 or not all(row):
+                raise DataError(f"{where} has the row {','.join(row)[:80]!r}, expected file,label")
+            name = base + PurePosixPath(row[0]).as_posix()
+            if name in of:
+                raise DataError(f"{where} names {row[0]!r} twice: keep one row")
+            of[name] = row[1]
+        without_row, without_picture = sorted(set(names) - set(of)), sorted(set(of) - set(names))
+        if without_row:
+            raise DataError(f"{where} lacks {count(len(without_row), 'picture')}: {first_few(without_row)}")
+        if without_picture:
+            found = f"names {count(len(without_picture), 'file')} that are no pictures here"
+            raise DataError(f"{where} {found}: {first_few(without_picture)}")
+        return of
+
+    def _cells(self, table: str, where: str) -> list[list[str]]:
+        try:
+            with self.files[table].open() as stream:
+                text = stream.read().decode("utf-8-sig")
+            rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline="")) if row]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
+        has_header = rows and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
+        return rows[1:] if has_header else rows
+
+    def _note_others(self, pictures: list[str]) -> None:
+        others = set(self.files).difference(pictures, self.tables)
+        if others:
+            kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
+            listed = first_few(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
+            self.notes.append(f"{count(len(others), 'file')} passed over, not pictures by their names ({listed})")
+
+
+def _below(base: str, names: Iterable[str]) -> tuple[list[str], bool]:
+    """The folders just below `base` that hold any of `names`, and whether some of these lie in `base` itself."""
+    pieces = [name[len(base) :].split("/", 1) for name in names]
+    return sorted({piece[0] for piece in pieces if len(piece) > 1}), any(len(piece) == 1 for piece in pieces)
+
+
+def _sorted(classes: Iterable[str]) -> tuple[str, ...]:
+    """Each class once, numbers in their own order and before the other names."""
+
+    def order(name: str) -> tuple[bool, int, str]:
+        return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+
+    return tuple(sorted(set(classes), key=order))

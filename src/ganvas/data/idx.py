@@ -1,0 +1,112 @@
+"""IDX files, the format of MNIST: plain or gzipped, given as one file of images or as a folder of the usual four."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ganvas.data.assemble import Labels, NoHeldOutError, Pixels, Reading, Split, assemble_array
+from ganvas.data.pictures import Wish
+from ganvas.data.words import count
+from ganvas.errors import DataError
+
+MAX_BYTES = 16 * 2**30
+
+_IMAGES = re.compile(r"images[-.]idx3-ubyte(\.gz)?$")
+_HELD_OUT = re.compile("t10k|test")
+
+
+def is_idx(path: Path) -> bool:
+    """Whether the path is, by its name, a file of IDX images, or a folder with one in it."""
+    return bool(_image_files(path)) if path.is_dir() else _IMAGES.search(path.name) is not None
+
+
+def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
+    """Read a file of IDX images with the labels beside it, or the `split` of a folder. Classes are named '0', '1', ...
+
+    Raises DataError, and NoHeldOutError where there is no part `split`.
+    """
+    parts = _parts(path)
+    if split not in parts:
+        if split == "test":
+            raise NoHeldOutError(f"{path} has no held-out part: expected a folder with t10k-images-idx3-ubyte in it")
+        raise DataError(f"{path} has no train-images-idx3-ubyte, only {parts['test'].name}: add it, or give that file")
+    images, labels = images_and_labels(parts[split])
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if labels is None:
+        notes = (f"no labels file lies beside {parts[split].name}: read without classes",)
+    else:  # named after both parts, so that they agree
+        beside = [file for file in map(labels_beside, parts.values()) if file]
+        classes = tuple(map(str, range(1 + max(int(idx_array(file, 1).max(initial=0)) for file in beside))))
+    return assemble_array(path.resolve().name, images, labels, classes, wish, notes, digests=digests)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The files of IDX images in a folder, the plain one where there is a gzipped one too."""
+    try:
+        names = sorted((file.name for file in folder.iterdir() if _IMAGES.search(file.name)), reverse=True)
+    except OSError:
+        return []  # whoever lists it next says why
+    return [folder / name for name in {name.removesuffix(".gz"): name for name in names}.values()]
+
+
+def _parts(path: Path) -> dict[Split, Path]:
+    if not path.is_dir():
+        return {"train": path}
+    parts: dict[Split, Path] = {}
+    for file in _image_files(path):
+        split: Split = "test" if _HELD_OUT.search(file.name) else "train"
+        if split in parts:
+            raise DataError(f"{path} holds several sets ({parts[split].name}, {file.name}): give one file of images")
+        parts[split] = file
+    return parts
+
+
+def images_and_labels(file: Path) -> tuple[Pixels, Labels | None]:
+    """Images uint8 (N, H, W) and the labels int64 (N,) beside them, None where there are none. Raises DataError."""
+    images, beside = idx_array(file, 3), labels_beside(file)
+    if beside is None:
+        return images, None
+    labels = idx_array(beside, 1).astype(np.int64)
+    if len(labels) != len(images):
+        raise DataError(
+            f"{beside} holds {count(len(labels), 'label')} for the {count(len(images), 'image')} of {file.name}"
+        )
+    return images, labels
+
+
+def labels_beside(images: Path) -> Path | None:
+    """The labels file that goes with a file of images, plain or gzipped."""
+    name = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    return next((file for file in (images.with_name(name), images.with_name(f"{name}.gz")) if file.is_file()), None)
+
+
+def idx_array(file: Path, dims: int) -> Pixels:
+    """The bytes of an IDX file of `dims` dimensions. Raises DataError, naming it, unless every byte is in place."""
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
+            head = stream.read(4 + 4 * dims)
+            if head[:4] != bytes((0, 0, 8, dims)):
+                raise DataError(
+                    f"{file} begins with {head[:4].hex(' ') or 'nothing'}, expected 00 00 08 {dims:02x} (IDX)"
+                )
+            shape = struct.unpack(f">{dims}I", head[4:])
+            size = math.prod(shape)
+            if size > MAX_BYTES:
+                raise DataError(
+                    f"{file} claims {size / 2**30:.0f} GiB of pixels, more than {MAX_BYTES // 2**30}: refused"
+                )
+            body = stream.read(size + 1)
+    except (OSError, EOFError, zlib.error, struct.error, MemoryError) as error:
+        raise DataError(f"{file} is damaged or cannot be read ({error}); remove it and fetch it again") from None
+    if len(body) != size:
+        found = "more" if len(body) > size else f"{len(body):,}"
+        raise DataError(f"{file} should hold {size:,} bytes of data and holds {found}; remove it and fetch it again")
+    return np.frombuffer(bytearray(body), np.uint8).reshape(shape)

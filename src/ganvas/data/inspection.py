@@ -1,0 +1,88 @@
+"""What a data set holds, for a look before training."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ganvas.data.assemble import NoHeldOutError, Reading, Split
+from ganvas.data.dataset import Dataset
+from ganvas.data.pictures import Channels, Fit, Wish
+from ganvas.data.sources import read
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in all parts of a data set.
+
+    images: how many could be read. splits: 'train' and, where there is a held-out part, 'test' -> how many of them.
+    unreadable: how many could not be read. unreadable_files: (name, reason) of each.
+    duplicates: how many have exactly the pixels of an earlier one, in either part, before they are fitted.
+    channels: 1, 3 or 4, as training would see them. sizes: 'HxW' -> how many originals, most frequent first.
+    classes: name -> how many; empty for a set without labels. notes: what was done on the way in.
+    dataset: the train part as training would see it.
+    """
+
+    name: str
+    images: int
+    splits: dict[str, int]
+    unreadable: int
+    unreadable_files: tuple[tuple[str, str], ...]
+    duplicates: int
+    channels: int
+    sizes: dict[str, int]
+    classes: dict[str, int]
+    notes: tuple[str, ...]
+    dataset: Dataset
+
+
+def inspect(
+    what: str | os.PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    native: tuple[int, int] = (64, 64),
+    fit: Fit = "crop",
+    channels: Channels | None = None,
+    data_dir: Path | None = None,
+) -> Inspection:
+    """Read all parts of a data set and count what is in it; arguments as for `load`.
+
+    Unlike `load` it goes on however many pictures cannot be read, while there is one that can. Raises DataError.
+    """
+    train = read(what, "train", Wish(size, native, fit, channels), data_dir, digests=True)
+    parts: dict[Split, Reading] = {"train": train}
+    data = train.dataset
+    try:
+        same = Wish((data.height, data.width), None, fit, data.channels)  # type: ignore[arg-type]  # 1, 3 or 4 it is
+        parts["test"] = read(what, "test", same, data_dir, digests=True)
+    except NoHeldOutError:
+        pass
+    unreadable = tuple(pair for part in parts.values() for pair in part.unreadable)
+    digests = [digest for part in parts.values() for digest in part.digests]
+    sizes = sum((part.sizes for part in parts.values()), Counter[str]())
+    return Inspection(
+        name=data.name,
+        images=sum(len(part.dataset) for part in parts.values()),
+        splits={split: len(part.dataset) for split, part in parts.items()},
+        unreadable=len(unreadable),
+        unreadable_files=unreadable,
+        duplicates=len(digests) - len(set(digests)),
+        channels=data.channels,
+        sizes=dict(sizes.most_common()),
+        classes=_classes([part.dataset for part in parts.values()]),
+        notes=data.notes,
+        dataset=data,
+    )
+
+
+def _classes(parts: list[Dataset]) -> dict[str, int]:
+    counts = dict.fromkeys(parts[0].classes, 0)
+    for part in parts:
+        if part.labels is not None:
+            for name, n in zip(part.classes, torch.bincount(part.labels).tolist(), strict=False):
+                counts[name] = counts.get(name, 0) + n
+    return counts

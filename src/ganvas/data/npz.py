@@ -1,0 +1,74 @@
+"""NumPy archives: `images` uint8 (N, H, W) or (N, H, W, C), `labels` integers (N,), `classes` strings (K,)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ganvas.data.assemble import Labels, NoHeldOutError, Reading, Split, assemble_array
+from ganvas.data.members import opened_zip
+from ganvas.data.pictures import Wish
+from ganvas.data.words import first_few
+from ganvas.errors import DataError
+
+_KEYS = ("images", "labels", "classes")
+
+
+def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
+    """Read a .npz; labels without `classes` are named '0' to 'K-1'. Nothing is unpickled. Raises DataError."""
+    if split == "test":
+        raise NoHeldOutError(f"{path} has no held-out part: put that into a file of its own")
+    arrays, others = _arrays(path)
+    if "images" not in arrays:
+        raise DataError(f"{path} holds no array named images, only: {first_few(others) or 'nothing'}")
+    images = arrays["images"]
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"{path}: images are {images.dtype}, expected uint8 from 0 to 255: scale and convert them first"
+        )
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
+        raise DataError(f"{path}: images are {images.shape}, expected (N, H, W) or (N, H, W, C) with C 1, 3 or 4")
+    labels, classes = _labels(path, arrays, len(images))
+    notes = (f"arrays not used: {first_few(others)}",) if others else ()
+    return assemble_array(path.resolve().name, images, labels, classes, wish, notes, digests=digests)
+
+
+def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
+    """The arrays that we know, and the names of the others."""
+    try:
+        with opened_zip(path), np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in _KEYS if key in archive}, sorted(set(archive.files) - set(_KEYS))
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        MemoryError,
+        NotImplementedError,
+    ) as error:
+        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+
+
+def _labels(path: Path, arrays: dict[str, npt.NDArray[Any]], n: int) -> tuple[Labels | None, tuple[str, ...]]:
+    labels, names = arrays.get("labels"), arrays.get("classes")
+    if labels is None:
+        if names is not None:
+            raise DataError(f"{path} holds classes and no labels: add labels, one integer per image")
+        return None, ()
+    if labels.dtype.kind not in "iu" or labels.shape != (n,):
+        raise DataError(f"{path}: labels are {labels.dtype} {labels.shape}, expected {n:,} integers")
+    if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
+        raise DataError(f"{path}: classes are {names.dtype} {names.shape}, expected a list of strings")
+    if names is None:
+        most = int(labels.max(initial=0))
+        if most >= max(n, 1000):
+            raise DataError(f"{path}: labels run up to {most:,}, expected 0 to K-1: number the classes from 0")
+        names = np.array([str(i) for i in range(most + 1)])
+    return labels.astype(np.int64), tuple(map(str, names))

@@ -1,0 +1,175 @@
+"""One picture at a time: open a stranger's file, bring it to 8-bit grey, RGB or RGBA, fit it to a size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, NamedTuple, get_args
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from ganvas.errors import SettingError, nearest
+
+Fit = Literal["crop", "pad", "stretch"]
+Channels = Literal[1, 3, 4]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MAX_PIXELS = 64_000_000
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class UnreadableError(Exception):
+    """A picture that cannot be used. Its text is the reason, in a few words on one line."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the caller wants of the pictures. Raises SettingError for a size, fit or number of channels that cannot be.
+
+    size: (H, W) of the result; None keeps the size of pictures that are all of one size.
+    native: (H, W) to take where the pictures are of several sizes and `size` is None.
+    fit: how a picture of another shape comes to `size`: crop (centred), pad, or stretch.
+    channels: 1, 3 or 4; None takes 4 if any picture is transparent somewhere, else 3 if any has colour, else 1.
+    """
+
+    size: tuple[int, int] | None = None
+    native: tuple[int, int] | None = None
+    fit: Fit = "crop"
+    channels: Channels | None = None
+
+    def __post_init__(self) -> None:
+        for name, size in (("size", self.size), ("native", self.native)):
+            if size is not None and (len(size) != 2 or min(size) < 1 or size[0] * size[1] > MAX_PIXELS):
+                raise SettingError(
+                    f"{name} is {size!r}, expected (height, width), each 1 or more, within 64 megapixels"
+                )
+        if self.fit not in get_args(Fit):
+            raise SettingError(f"no fit is called {self.fit!r}: {nearest(str(self.fit), get_args(Fit))}")
+        if self.channels not in (None, *get_args(Channels)):
+            raise SettingError(f"channels is {self.channels!r}, expected 1 (grey), 3 (RGB) or 4 (RGBA)")
+
+
+class Header(NamedTuple):
+    """What a picture's header tells: (H, W) as it is shown, and the channels that it can fill at most (1, 3 or 4)."""
+
+    size: tuple[int, int]
+    channels: int
+
+
+@contextmanager
+def strict_pillow() -> Iterator[None]:
+    """Make Pillow refuse bombs and truncated files, whatever the process has set, and keep quiet about metadata.
+
+    Warning filters belong to the whole process: enter this once, outside the threads that decode.
+    """
+    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    """Turn whatever Pillow raises into UnreadableError. Only its own calls go inside: bugs of ours must not hide."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise UnreadableError("not a PNG, JPEG, WEBP, BMP, GIF or TIFF picture") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UnreadableError("more than 64 megapixels") from None
+    except Exception as error:  # its parsers raise nearly anything on damaged files
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnreadableError(" ".join(text.split())[:100] or type(error).__name__) from error
+
+
+@contextmanager
+def opened(stream: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
+    """A picture with its header read and its pixels not yet decoded. Raises UnreadableError."""
+    with ExitStack() as stack:
+        with _unreadable():
+            image = Image.open(stack.enter_context(stream()), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableError("more than 64 megapixels")
+        yield image
+
+
+def header(image: Image.Image) -> Header:
+    """The header of an image that is not decoded yet. Raises UnreadableError."""
+    with _unreadable():
+        turned = False
+        # A TIFF comes with its size already turned; a PNG without this entry would be decoded by getexif().
+        if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info):
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+        size = (image.width, image.height) if turned else (image.height, image.width)
+        channels = 4 if image.has_transparency_data else 1 if is_grey(image) else 3
+    return Header(size, channels)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the picture is stored without colour (with an alpha channel or without)."""
+    return image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16")
+
+
+def decode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The pixels, upright as EXIF tells, in mode L, RGB or RGBA, 8 bits each; the first frame of an animation.
+
+    16-bit grey is scaled to 8 bits (65535 to 255). CMYK and palettes become RGB, or RGBA where they are transparent.
+    A JPEG that will be shrunk to much less, `size` (H, W), is decoded to no less than twice that, several times faster.
+    Raises UnreadableError.
+    """
+    with _unreadable():
+        image.draft(None, (2 * max(size), 2 * max(size)))
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode == "F":
+            raise ValueError("pixels are floating-point numbers, expected 8 or 16 bits")
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            return _from_16_bits(image)
+        mode = "RGBA" if image.has_transparency_data else "L" if is_grey(image) else "RGB"
+        return image if image.mode == mode else image.convert(mode)
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError("pixels are 32-bit integers, expected 8 or 16 bits")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    """The picture at `size` (H, W), resized with an antialiasing Lanczos filter; alpha weighs the colours as it should.
+
+    crop: the largest centred part of the right shape. stretch: all of it, its shape changed. pad: all of it, its shape
+    kept, centred on white, which is transparent where the picture has alpha. A picture of `size` is returned unchanged.
+    """
+    (height, width), (w, h) = size, image.size
+    if (h, w) == size:
+        return image
+    if fit == "stretch":
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+    if fit == "crop":
+        scale = min(w / width, h / height)
+        across, down = min(width * scale, w), min(height * scale, h)
+        left, top = (w - across) // 2, (h - down) // 2  # whole pixels, so that a mere crop leaves them sharp
+        return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, left + across, top + down))
+    scale = max(w / width, h / height)
+    inner = (max(1, min(width, round(w / scale))), max(1, min(height, round(h / scale))))
+    canvas = Image.new(image.mode, (width, height), (255, 255, 255, 0) if image.mode == "RGBA" else "white")
+    canvas.paste(image.resize(inner, Image.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return canvas
+
+
+def flattened(image: Image.Image, channels: int) -> Image.Image:
+    """An L, RGB or RGBA picture as L (1), RGB (3) or RGBA (4); transparency is composited on white where it must go."""
+    if image.mode == "RGBA" and channels < 4:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])

@@ -1,0 +1,78 @@
+"""From what a user names, a built-in data set or a path, to a `Dataset`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ganvas.data.assemble import Reading, Split, unreadable_line
+from ganvas.data.dataset import Dataset
+from ganvas.data.folder import read_folder
+from ganvas.data.idx import is_idx, read_idx
+from ganvas.data.named import NAMES, read_named
+from ganvas.data.npz import read_npz
+from ganvas.data.pictures import Channels, Fit, Wish
+from ganvas.data.places import data_root
+from ganvas.errors import DataError, SettingError, nearest
+
+TOLERATED = 0.01  # the share of pictures that may be unreadable
+
+
+def load(
+    what: str | os.PathLike[str],
+    *,
+    split: Split = "train",
+    size: tuple[int, int] | None = None,
+    native: tuple[int, int] | None = None,
+    fit: Fit = "crop",
+    channels: Channels | None = None,
+    data_dir: Path | None = None,
+) -> Dataset:
+    """Read a data set into memory.
+
+    what: one of `NAMES`, or the path of a folder of pictures, a .zip of one, a .npz, a file of IDX images or a folder
+        of them. A name wins over a path: write './mnist' for a folder that is called so.
+    split: the part to train on or the one held out. Size and channels are settled by the pictures of that part alone:
+        read the held-out part with the `size` and `channels` of the part trained on.
+    size: (H, W) of the result. Without it pictures of one size keep it, and mixed ones take `native`.
+    native: the recipe's own (H, W), for pictures of mixed sizes.
+    fit: crop (to the middle), pad (with white, transparent where there are 4 channels) or stretch, where shapes differ.
+    channels: 1, 3 or 4. None: 4 if any picture is transparent somewhere, else 3 if any has colour, else 1.
+    data_dir: where the named sets lie; else $GANVAS_DATA, else the cache.
+
+    The result's notes say what was done. Raises DataError for what cannot be read, also where more than 1% of the
+    pictures cannot, and SettingError for a size, fit, split or number of channels that cannot be.
+    """
+    reading = read(what, split, Wish(size, native, fit, channels), data_dir)
+    total = len(reading.dataset) + len(reading.unreadable)
+    if len(reading.unreadable) > TOLERATED * total:
+        raise DataError(f"{what}: {unreadable_line(reading.unreadable, total)}; remove them, or mend them")
+    return reading.dataset
+
+
+def read(
+    what: str | os.PathLike[str], split: Split, wish: Wish, data_dir: Path | None = None, *, digests: bool = False
+) -> Reading:
+    """`load`, however many pictures cannot be read, with what was seen on the way."""
+    if split not in ("train", "test"):
+        raise SettingError(f"no split is called {split!r}: {nearest(str(split), ('train', 'test'))}")
+    if isinstance(what, str) and what in NAMES:
+        return read_named(what, split, wish, data_root(data_dir), digests=digests)
+    path = Path(what).expanduser()
+    if not path.exists():
+        raise DataError(_missing(str(what)))
+    if is_idx(path):
+        return read_idx(path, split, wish, digests=digests)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return read_folder(path, split, wish, digests=digests)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, split, wish, digests=digests)
+    raise DataError(
+        f"{path} is a single file: expected a folder of pictures, a .zip, a .npz or *-images-idx3-ubyte[.gz]"
+    )
+
+
+def _missing(what: str) -> str:
+    if "/" in what or os.sep in what or Path(what).suffix:
+        return f"there is no file or folder {what}: check the path"
+    return f"{what!r} is neither a data set nor a path: {nearest(what, NAMES)}"

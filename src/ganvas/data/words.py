@@ -1,0 +1,22 @@
+"""Counts and strangers' names, worded for notes and one-line errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def count(n: int, thing: str) -> str:
+    """'1 picture', '5,000 pictures', '3 classes'."""
+    return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
+
+
+def shown(name: str) -> str:
+    """A stranger's file name, safe to print on one line."""
+    return name if name.isprintable() else ascii(name)
+
+
+def first_few(items: Iterable[str], most: int = 10) -> str:
+    """The first items joined by commas, and how many more there are."""
+    listed = [shown(item) for item in items]
+    more = f", and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

@@ -1,0 +1,141 @@
+"""Several processes that train as one: who is who, averaged gradients, BatchNorm over the whole batch.
+
+Each process computes its part of the global batch with plain modules. Between backward and step the gradients are
+averaged in one flat all-reduce: the simplest thing that is right with penalties and several forwards, too.
+Works over gloo (CPU) and NCCL (CUDA); started by `ganvas train --processes N`, or by torchrun over several machines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's rank among `size` processes. A world of one does nothing."""
+
+    rank: int = 0
+    size: int = 1
+
+    def part(self, batch: Tensor) -> Tensor:
+        """This process's rows of a global batch."""
+        if self.size == 1:
+            return batch
+        local = len(batch) // self.size
+        return batch[self.rank * local : (self.rank + 1) * local]
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its mean over all processes."""
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for gradient, averaged in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(averaged.view_as(gradient))
+
+    def mean(self, values: Tensor) -> Tensor:
+        if self.size == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values)
+        return values / self.size
+
+    def agree(self, values: list[int]) -> list[int]:
+        """The first process's values, told to all."""
+        if self.size == 1:
+            return values
+        told: list[Any] = [values]
+        dist.broadcast_object_list(told)
+        return list(told[0])
+
+
+def torchrun_world() -> World | None:
+    """Who this process is when torchrun (or a scheduler that sets its variables) started it, else None."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return None
+    return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
+def join(world: World, device: torch.device) -> None:
+    """Meet the other processes, at MASTER_ADDR and MASTER_PORT."""
+    if world.size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=world.rank, world_size=world.size)
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce whose gradient is the all-reduce of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class GlobalBatchNorm(nn.Module):
+    """BatchNorm with the statistics of the global batch, on any device (torch's SyncBatchNorm refuses CPUs).
+
+    It shares its parameters and running statistics with the layer that it stands in for, so state dicts are the same.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.eps, self.momentum = layer.eps, layer.momentum or 0.1
+        self.weight, self.bias = layer.weight, layer.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(layer, name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float (N, C) or (N, C, H, W) -> the same shape."""
+        if not self.training:
+            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        x = x.float()  # sums of half-precision values would lose too much
+        axes = [0, *range(2, x.ndim)]
+        n = x.numel() // x.shape[1] * dist.get_world_size()
+        mean = _summed(x.sum(axes)) / n
+        centred = x - mean.view(1, -1, *[1] * (x.ndim - 2))
+        variance = _summed(centred.square().sum(axes)) / n
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (n / max(1, n - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        gain = self.weight * (variance + self.eps).rsqrt()
+        return centred * gain.view(1, -1, *[1] * (x.ndim - 2)) + self.bias.view(1, -1, *[1] * (x.ndim - 2))
+
+
+def _summed(x: Tensor) -> Tensor:
+    summed: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    return summed
+
+
+def share_batchnorm(network: nn.Module) -> None:
+    """Put a GlobalBatchNorm in place of every BatchNorm in a network."""
+    for name, child in network.named_children():
+        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            setattr(network, name, GlobalBatchNorm(child))
+        else:
+            share_batchnorm(child)

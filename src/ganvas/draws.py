@@ -1,0 +1,85 @@
+"""Every random draw of a training, from generators seeded by (seed, purpose, position).
+
+So there is no random state to save: a resumed training draws what it would have drawn. Draws are made for the whole
+batch on the CPU, and each process takes its part, so they do not depend on the device or the number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+
+def generator(seed: int, purpose: str, position: int) -> torch.Generator:
+    """A CPU generator of its own for one purpose ("order", "z", ...) at one position (images seen, or an epoch)."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest()
+    # CPU generators use 32 bits of a seed: two draws in billions share a stream, at unrelated places of the training.
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+
+
+class Order:
+    """Which images a step sees: shuffled epochs, one after another, each image once in each.
+
+    A batch may lie across two epochs (or, in a data set smaller than a batch, many): none is ever short or left out.
+    """
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.seed, self.size = seed, size
+        self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
+
+    def indices(self, start: int, count: int) -> Tensor:
+        """Indices int64 (count,) of the images at positions start ... start + count - 1 of the endless order."""
+        parts = []
+        while count > 0:
+            epoch, offset = divmod(start, self.size)
+            if epoch != self._epoch:
+                self._epoch = epoch
+                self._permutation = torch.randperm(self.size, generator=generator(self.seed, "order", epoch))
+            part = self._permutation[offset : offset + count]
+            parts.append(part)
+            start, count = start + len(part), count - len(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks are drawn for the whole batch of all processes, and sliced.
+
+    While training, `aim()` must come before each forward; its generator serves all Dropout layers in turn.
+    A plain nn.Dropout in a GAN's file also resumes exactly (the global generator is seeded at every step), but its
+    masks depend on the number of processes.
+    """
+
+    rng: torch.Generator | None = None
+    groups: int = 1
+    rank: int = 0
+    world: int = 1
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: float (N, ...), N = groups * images of this process; kept values are scaled by 1 / (1 - p)."""
+        if not self.training or self.p == 0:
+            return x
+        local = len(x) // self.groups
+        drawn = torch.rand((self.groups, local * self.world, *x.shape[1:]), generator=self.rng)
+        mine = drawn[:, self.rank * local : (self.rank + 1) * local].reshape(x.shape)
+        return x * (mine >= self.p).to(x).div_(1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def aim(layers: list[Dropout], rng: torch.Generator, rank: int, world: int) -> None:
+    """Point Dropout layers at the generator of the coming step."""
+    for layer in layers:
+        layer.rng, layer.rank, layer.world = rng, rank, world
+
+
+def join(layers: list[Dropout], groups: int) -> None:
+    """Tell Dropout layers that the coming pass is over `groups` batches joined: real and fake, or one."""
+    for layer in layers:
+        layer.groups = groups

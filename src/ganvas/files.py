@@ -1,0 +1,58 @@
+"""Writing files so that nobody ever meets half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ganvas.errors import RunError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EFBIG: "the file may not grow so large here: raise the limit or choose another disk",
+    errno.EROFS: "the disk is read-only: choose another place with --out",
+    errno.EACCES: "permission denied: choose another place with --out",
+    errno.EPERM: "permission denied: choose another place with --out",
+    errno.ENOTDIR: "a part of this path is a file: choose another place with --out",
+    errno.EISDIR: "a folder stands there: choose another name with --out",
+    errno.EEXIST: "a file stands there: choose another name with --out",
+    errno.ENAMETOOLONG: "the name is too long: choose another with --out",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses while `path` is written into a RunError of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise RunError(f"cannot write {path}: {reason}") from None
+
+
+def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None:
+    """Write a whole file or leave what was there: into a temporary file beside it, then moved into place.
+
+    content: bytes, text (UTF-8), or a function that writes to the open file. Folders above it are made.
+    Raises RunError when the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,111 @@
+"""Conditional GAN of fully connected layers with label embeddings and squared error (Mirza and Osindero 2014; Mao et al. 2017).
+
+`cgan/digits` writes the digits that it is asked for. G takes the class's embedding beside the noise, D beside the image.
+The source's `BatchNorm1d(n, 0.8)` passes 0.8 as eps, where its many copies meant momentum; kept, since it is what ran.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ganvas import objectives
+from ganvas.draws import Dropout
+from ganvas.errors import SettingError
+from ganvas.gan import Gan
+from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, PositiveFloat, Recipe, TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """g_widths, d_widths: of the hidden layers. G's first hidden layer has no BatchNorm, D's first no Dropout.
+
+    An embedding has as many dimensions as there are classes.
+    """
+
+    z_dim: Positive = 100
+    g_widths: tuple[Positive, ...] = (128, 256, 512, 1024)
+    d_widths: tuple[Positive, ...] = (512, 512, 512)
+    slope: NonNegative = 0.2
+    batchnorm_eps: PositiveFloat = 0.8
+    dropout: Beta = 0.4
+
+
+class Generator(nn.Module):
+    def __init__(self, config: Config, spec: ImageSpec) -> None:
+        super().__init__()
+        classes = len(spec.classes)
+        self.shape = (spec.channels, spec.height, spec.width)
+        self.embedding = nn.Embedding(classes, classes)
+        widths = (config.z_dim + classes, *config.g_widths)
+        layers: list[nn.Module] = []
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+            layers.append(nn.Linear(fan_in, fan_out))
+            if i > 0:
+                layers.append(nn.BatchNorm1d(fan_out, config.batchnorm_eps))
+            layers.append(nn.LeakyReLU(config.slope))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], spec.channels * spec.height * spec.width), nn.Tanh())
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """z (N, z_dim), labels int64 (N,) -> images (N, C, H, W) in [-1, 1]."""
+        images: Tensor = self.layers(torch.cat([z, self.embedding(labels)], 1))
+        return images.view(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+    def __init__(self, config: Config, spec: ImageSpec) -> None:
+        super().__init__()
+        classes = len(spec.classes)
+        self.embedding = nn.Embedding(classes, classes)
+        widths = (spec.channels * spec.height * spec.width + classes, *config.d_widths)
+        layers: list[nn.Module] = []
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+            layers.append(nn.Linear(fan_in, fan_out))
+            if i > 0:
+                layers.append(Dropout(config.dropout))
+            layers.append(nn.LeakyReLU(config.slope))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """images (N, C, H, W), labels int64 (N,) -> logits (N,)."""
+        logits: Tensor = self.layers(torch.cat([images.flatten(1), self.embedding(labels)], 1))
+        return logits.squeeze(1)
+
+
+def build(config: Config, spec: ImageSpec) -> Gan:
+    """Both networks for images of `spec`. Raises SettingError for images without classes."""
+    if not spec.classes:
+        raise SettingError(
+            "a conditional GAN needs labels and these images have none: give a folder per class or a labels.csv, "
+            "or use an unconditional recipe such as mlp/leaky or dcgan/64"
+        )
+    return Gan(
+        Generator(config, spec), Discriminator(config, spec), objectives.least_squares, config.z_dim, conditional=True
+    )
+
+
+_DIGITS = tuple("0123456789")
+
+RECIPES = {
+    "digits": Recipe(
+        summary="conditional GAN with label embeddings: writes the digits asked for",
+        model=Config(),
+        train=TrainConfig(
+            batch=64, length="100 epochs", lr=2e-4, betas=(0.5, 0.999), order="g-first", g_fakes="same",
+            log="100 steps", sheet="1000 steps", sheet_rows=10, sheet_columns=10,
+        ),
+        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+    ),
+    "tiny": Recipe(
+        summary="a few neurons, to try things out in a second",
+        model=Config(z_dim=8, g_widths=(16, 16), d_widths=(16, 16)),
+        train=TrainConfig(
+            batch=16, length="512 images", lr=1e-3, betas=(0.5, 0.999), order="g-first", g_fakes="same",
+            log="2 steps", sheet="160 images", sheet_rows=2, sheet_columns=10,
+        ),
+        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+    ),
+}  # fmt: skip

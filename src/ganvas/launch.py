@@ -1,0 +1,405 @@
+"""From words to a run: what to train, on what, where, for how long; then training, in one process or several."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import torch
+
+from ganvas import data, dist, files, gans
+from ganvas.card import Card, DataCard, Plan, versions
+from ganvas.data.dataset import Dataset
+from ganvas.dist import World
+from ganvas.errors import GanvasError, RunError, SettingError
+from ganvas.gans import GanFile
+from ganvas.measure import Rehearsal, choose_threads, cores
+from ganvas.progress import Progress, duration
+from ganvas.recipe import ImageSpec, Interval, Recipe, convert, differences, override, settings
+from ganvas.run import Run
+from ganvas.training import train as train_run
+
+DEFAULT_RECIPE = "cgan/digits"
+DEFAULT_DATA = "mnist-5k"
+RUNS = Path("runs")
+FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
+LEAST_SECONDS = 1.0  # of training, below which a budget is refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; None where nothing was said. Also the shape of a --config file."""
+
+    recipe: str | None = None
+    data: str | None = None
+    images: float | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    seed: int | None = None
+    size: tuple[int, int] | None = None
+    fit: Literal["crop", "pad", "stretch"] | None = None
+    channels: Literal[1, 3, 4] | None = None
+    device: str | None = None
+    precision: Literal["32", "bf16", "fp16"] | None = None
+    threads: int | None = None
+    processes: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
+
+    def __post_init__(self) -> None:
+        lengths = [name for name in ("images", "epochs", "minutes") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise SettingError(f"--{lengths[0]} and --{lengths[1]} both set the length: give one of them")
+        for name in (*lengths, "threads", "processes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise SettingError(f"--{name} {value}: expected more than 0")
+        if self.size is not None and min(self.size) < 1:
+            raise SettingError(f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise SettingError(f"--seed {self.seed}: expected a whole number from 0 to 2**63 - 1")
+
+    @property
+    def length(self) -> str | None:
+        for unit in ("images", "epochs", "minutes"):
+            amount = getattr(self, unit)
+            if amount is not None:
+                return str(Interval(amount, unit))  # type: ignore[arg-type]
+        return None
+
+
+def read_config(path: Path) -> Request:
+    """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it was.
+
+    TOML: the fields of Request but `settings` and `plan` at the top, and tables [model] and [train].
+    Raises SettingError for what cannot be read or is not known.
+    """
+    try:
+        text = path.read_text()
+        plain = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise SettingError(f"cannot read --config {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
+    if path.suffix == ".json":
+        card = Card.from_json(text, str(path))
+        return Request(
+            recipe=card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,  # type: ignore[arg-type]
+            channels=card.data.channels, device=card.device, precision=card.precision,  # type: ignore[arg-type]
+            threads=card.threads, processes=card.processes,
+            settings={"model": card.model, "train": card.train}, plan=card.plan,
+        )  # fmt: skip
+    changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
+    for name in ("settings", "plan"):
+        if name in plain:
+            raise SettingError(f"--config {path}: unknown setting {name}: use the tables [model] and [train]")
+    if "size" in plain:
+        plain["size"] = [plain["size"]] * 2 if isinstance(plain["size"], int) else plain["size"]
+    request: Request = convert(plain, Request, f"--config {path}")
+    return dataclasses.replace(request, settings=changes)
+
+
+def merged(config: Request, own: Request) -> Request:
+    """A config file's request with what was said on the command line on top of it."""
+    said = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) not in (None, {})}
+    if own.length:
+        said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
+    if own.settings:
+        said["settings"] = {**config.settings, **own.settings}
+        said.setdefault("plan", None)
+    return dataclasses.replace(config, **said)
+
+
+def train(
+    recipe: str | None = None,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    images: float | None = None,
+    epochs: float | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    size: tuple[int, int] | None = None,
+    fit: Literal["crop", "pad", "stretch"] | None = None,
+    channels: Literal[1, 3, 4] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    precision: Literal["32", "bf16", "fp16"] | None = None,
+    threads: int | None = None,
+    processes: int | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    started: float | None = None,
+) -> Run:
+    """Train a GAN, or go on with a run that is not finished, and return the run.
+
+    recipe: a name ("cgan/digits") or a GAN file ("my_gan.py", "my_gan.py:tiny"). data: a name or a path.
+    images, epochs, minutes: the length (one of them), instead of the recipe's; minutes are wall time since `started`
+    (time.time(), by default now). settings: {"train.batch": 32, ...}. config: a TOML file or a run's recipe.json.
+    out: the run's directory; without it, the newest unfinished run of the same request, or the next number under runs/.
+    fresh: never go on with an earlier run.
+
+    Raises a GanvasError for anything in the request that cannot be; KeyboardInterrupt after Ctrl-C and SystemExit(143)
+    after SIGTERM, both with the state saved.
+    """
+    started = time.time() if started is None else started
+    own = Request(
+        recipe=recipe, data=None if data is None else os.fspath(data), images=images, epochs=epochs, minutes=minutes,
+        seed=seed, size=size, fit=fit, channels=channels, device=device, precision=precision, threads=threads,
+        processes=processes, settings=settings or {},
+    )  # fmt: skip
+    request = own if config is None else merged(read_config(Path(config)), own)
+    progress = Progress(verbose=verbose, quiet=quiet)
+    return _Launch(request, Path(out) if out is not None else None, data_dir, fresh, progress, started).run()
+
+
+class _Launch:
+    """One call of `train()`: finds or makes the run, then trains it."""
+
+    def __init__(
+        self,
+        request: Request,
+        out: Path | None,
+        data_dir: str | os.PathLike[str] | None,
+        fresh: bool,
+        progress: Progress,
+        started: float,
+    ) -> None:
+        self.request, self.out, self.fresh, self.progress, self.started = request, out, fresh, progress, started
+        self.data_dir = None if data_dir is None else Path(data_dir)
+        self.gan_path = (request.recipe or "").partition(":")[0]
+
+    def run(self) -> Run:
+        existing = None
+        if self.out is not None and (self.out / "recipe.json").exists() and not self.fresh:
+            existing = Run.open(self.out)
+            self.request = _completed(self.request, existing.card)
+        name, file, recipe = gans.find(self.request.recipe or DEFAULT_RECIPE)
+        if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
+            _refuse_content(self.out)
+        recipe = override(recipe, self.request.settings)
+        if self.request.length and not self.request.plan:
+            recipe = override(recipe, {"train.length": self.request.length})
+        dataset = self._load(recipe.native)
+        spec = ImageSpec.of(dataset)
+        file.build(recipe.model, spec)  # says now why it cannot
+        wanted = self._card(name, file, recipe, spec, dataset)
+        if existing:
+            _refuse_difference(existing, wanted)
+            return self._resume(existing, file, dataset)
+        if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request)):
+            return self._resume(unfinished, file, dataset)
+        return self._start(wanted, file, recipe, spec, dataset)
+
+    def _load(self, native: ImageSpec) -> Dataset:
+        request = self.request
+        dataset = data.load(
+            request.data or DEFAULT_DATA, size=request.size, native=(native.height, native.width),
+            fit=request.fit or "crop", channels=request.channels, data_dir=self.data_dir,
+        )  # fmt: skip
+        for note in dataset.notes:
+            self.progress.say(note)
+        return dataset
+
+    def _card(self, name: str, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset) -> Card:
+        """The run's card, but for the thread count and a length in minutes, which are yet to be measured."""
+        request, train = self.request, recipe.train
+        processes = request.processes or 1
+        world = dist.torchrun_world()
+        if world is not None:
+            processes = world.size
+        if train.batch % processes or (train.g_batch or train.batch) % processes:
+            raise SettingError(f"--processes {processes} does not divide the batch of {train.batch}: set train.batch to a multiple")
+        length = Interval.parse(train.length)
+        total = 0 if length.unit == "minutes" else max(1, round(length.images(train.batch, len(dataset))))
+        device = pick_device(request.device or "auto")
+        if processes > 1 and device == "cuda" and world is None and processes > torch.cuda.device_count():
+            raise SettingError(f"--processes {processes}: this machine has {torch.cuda.device_count()} CUDA devices")
+        what = request.data or DEFAULT_DATA
+        plain = settings(recipe)
+        return Card(
+            recipe=name, gan=file.name, gan_sha256=file.sha256, model=plain["model"], train=plain["train"], image=spec,
+            data=DataCard(
+                what=os.path.abspath(what) if os.path.exists(what) and what not in data.NAMES else what,
+                name=dataset.name, images=len(dataset), fingerprint=dataset.fingerprint, size=request.size,
+                fit=request.fit or "crop", channels=request.channels,
+            ),
+            seed=request.seed or 0, threads=request.threads or 0, processes=processes, device=device,
+            precision=request.precision or "32",
+            plan=request.plan or Plan(images=total, batch=train.batch, epoch=len(dataset), requested=train.length),
+            versions=versions(),
+        )  # fmt: skip
+
+    def _start(self, card: Card, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset) -> Run:
+        """A new run: measure what is to be measured, make the directory, train."""
+        deadline = None
+        budget = Interval.parse(card.train["length"])
+        if not card.threads or not card.plan.images:
+            rehearsal = Rehearsal(file, recipe, spec, dataset, card.device, card.precision)
+            most = max(1, (card.threads or cores()) // (1 if card.threads else card.processes))
+            threads, seconds = choose_threads(rehearsal, most) if not card.threads else (
+                card.threads, rehearsal.seconds_per_step(0.4, card.threads))  # fmt: skip
+            card = dataclasses.replace(card, threads=threads)
+            if not card.plan.images:
+                left = self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
+                if left < LEAST_SECONDS:
+                    needed = (time.time() - self.started + FINISH_SECONDS + 2 * LEAST_SECONDS) / 60
+                    raise SettingError(f"--minutes {budget.amount:g} is too short: starting and finishing take most of it here; "
+                                       f"give at least {needed:.1g}")
+                deadline = time.monotonic() + left
+                images = max(1, round(left / seconds)) * card.plan.batch
+                card = dataclasses.replace(card, plan=dataclasses.replace(card.plan, images=images))
+        run = self._directory(card)
+        with run.locked():
+            self._announce(run, f"new run: {run.path}")
+            return self._train(run, file, dataset, deadline)
+
+    def _directory(self, card: Card) -> Run:
+        if self.out is not None:
+            if self.out.exists() and self.fresh and (self.out / "recipe.json").exists():
+                with Run.open(self.out).locked():
+                    kept = _set_aside(self.out)
+                self.progress.say(f"the earlier run is kept as {kept}")
+            return Run.create(self.out, card, self.gan_path)
+        label = card.recipe.replace("/", "-").replace(":", "-").replace(".py", "")
+        label = "".join(c if c.isalnum() or c in "-_." else "-" for c in f"{label}-{card.data.name}")
+        with files.writing(RUNS):
+            RUNS.mkdir(exist_ok=True)
+            while True:
+                numbers = [int(p.name[:4]) for p in RUNS.iterdir() if p.name[:4].isdigit()]
+                path = RUNS / f"{max(numbers, default=0) + 1:04d}-{label}"
+                try:
+                    path.mkdir()
+                except FileExistsError:  # another training took the number
+                    continue
+                return Run.create(path, card, self.gan_path)
+
+    def _resume(self, run: Run, file: GanFile, dataset: Dataset) -> Run:
+        run.gan = self.gan_path
+        with run.locked():
+            if run.finished:
+                self.progress.say(f"{run.path} is finished: {run.card.plan.total:,} images seen; --fresh starts anew")
+                return run
+            state = run.load_state()
+            seen = state["images_seen"] if state else 0
+            self._announce(run, f"going on with {run.path} after {seen:,} of {run.card.plan.total:,} images")
+            return self._train(run, file, dataset, None)
+
+    def _announce(self, run: Run, first: str) -> None:
+        card = run.card
+        self.progress.say(first)
+        self.progress.say(
+            f"{card.recipe} on {card.data.name}: {card.data.images:,} images of {card.image}; "
+            f"{card.plan.total:,} to see ({card.plan.requested}), batches of {card.plan.batch}, seed {card.seed}, "
+            f"{card.device}, {card.threads} thread{'s' if card.threads > 1 else ''}"
+            + (f", {card.processes} processes" if card.processes > 1 else "")
+        )
+
+    def _train(self, run: Run, file: GanFile, dataset: Dataset, deadline: float | None) -> Run:
+        try:
+            stopped = train_run(run, file, dataset, progress=self.progress, deadline=deadline)
+        finally:
+            self.progress.end()
+        if stopped:
+            self.progress.say(f"stopped and saved; to go on: ganvas train{self._file_argument()} --out {run.path}")
+            raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
+        took = duration(time.time() - self.started)
+        self.progress.say(f"done in {took}; look at {run.path}, or: ganvas sample {run.path}{self._gan_option()}")
+        return run
+
+    def _file_argument(self) -> str:
+        return f" {self.request.recipe}" if self.gan_path.endswith(".py") else ""
+
+    def _gan_option(self) -> str:
+        return f" --gan {self.gan_path}" if self.gan_path.endswith(".py") else ""
+
+
+def _completed(request: Request, card: Card) -> Request:
+    """A request to go on with a run, with what it leaves unsaid taken from the run's card."""
+    recipe = request.recipe
+    if recipe is None:
+        if card.gan.endswith(".py"):
+            raise SettingError(f"this run's networks are in a file of yours: ganvas train PATH/{card.recipe} --out ...")
+        recipe = card.recipe
+    said = request.length is not None or request.settings
+    stored = {"model": card.model, "train": card.train}
+    return dataclasses.replace(
+        request, recipe=recipe, data=request.data or card.data.what, size=request.size or card.data.size,
+        fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,  # type: ignore[arg-type]
+        seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
+        processes=request.processes or card.processes, precision=request.precision or card.precision,  # type: ignore[arg-type]
+        device=request.device or card.device, settings=request.settings if said else stored,
+        plan=request.plan or (None if said else card.plan),
+    )  # fmt: skip
+
+
+def _identity(card: Card) -> dict[str, Any]:
+    """What must be equal for one training to be the continuation of another."""
+    return {
+        "recipe": card.recipe, "model": card.model, "train": card.train, "data": card.data.fingerprint[:12],
+        "seed": card.seed, "precision": card.precision, "device": card.device, "processes": card.processes,
+        "file": card.gan_sha256[:12], "threads": card.threads,
+    }  # fmt: skip
+
+
+def _refuse_difference(run: Run, wanted: Card) -> None:
+    if not wanted.threads:
+        wanted = dataclasses.replace(wanted, threads=run.card.threads)
+    plain = [json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted)]
+    if different := differences(*plain):
+        raise SettingError(f"{run.path} was made with {'; '.join(different)}: give the same, another --out, or --fresh")
+
+
+def _unfinished(wanted: Card, request: Request) -> Run | None:
+    """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
+    for path in sorted(RUNS.glob("[0-9][0-9][0-9][0-9]*-*"), reverse=True) if RUNS.is_dir() else []:
+        try:
+            run = Run.open(path)
+            _refuse_difference(run, wanted)
+            if request.plan and request.plan != run.card.plan:
+                continue
+            with run.locked():
+                if not run.finished:
+                    return run
+        except GanvasError:  # another's, damaged or busy: not the one to go on with
+            continue
+    return None
+
+
+def _refuse_content(path: Path) -> None:
+    if any(entry.name != ".lock" for entry in path.iterdir()):
+        raise RunError(f"{path} is not empty and not a run: choose another --out")
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    kept = path.with_name(f"{path.name}.{number}")
+    with files.writing(kept):
+        path.rename(kept)
+    return kept
+
+
+def pick_device(name: str) -> str:
+    """ "auto", "cpu", "cuda" or "mps" as a device that is there. Raises SettingError."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if available[device])
+    if name not in available:
+        raise SettingError(f"--device {name}: expected auto, cpu, cuda or mps")
+    if not available[name]:
+        raise SettingError(f"--device {name}: this machine (or its torch) has none; use --device auto")
+    return name

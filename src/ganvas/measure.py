@@ -1,0 +1,164 @@
+"""What training costs on this machine, from real steps of throwaway networks."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from ganvas.data.dataset import Dataset
+from ganvas.gans import GanFile
+from ganvas.recipe import ImageSpec, Recipe
+from ganvas.training import Batches, Learner, take_step
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held so far, in MB (10^6 bytes)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if os.uname().sysname == "Darwin" else peak * 1024 / 1e6
+
+
+def random_images(spec: ImageSpec, count: int) -> Dataset:
+    """Noise in the shape of `spec`, to build and time networks without data."""
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, spec.channels, spec.height, spec.width), generator=rng, dtype=torch.uint8)
+    labels = torch.arange(count) % len(spec.classes) if spec.classes else None
+    return Dataset("random images", images, labels, spec.classes)
+
+
+class Rehearsal:
+    """Steps on throwaway networks with the real data, draws and shapes; nothing of it reaches a run."""
+
+    def __init__(self, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str, precision: str = "32") -> None:
+        self.learner = Learner(file.build(recipe.model, spec), recipe.train, torch.device(device), precision)
+        self.batches = Batches(dataset, self.learner, seed=0)
+        self.batch, self.taken = recipe.train.batch, 0
+        for optimizer in (self.learner.g_optimizer, self.learner.d_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-5  # small, so that the networks stay in an ordinary range
+
+    def steps(self, count: int) -> None:
+        """Take some steps and wait for them."""
+        with torch.random.fork_rng(devices=[]):
+            for _ in range(count):
+                take_step(self.learner, self.batches, self.taken * self.batch)
+                self.taken += 1
+        if self.learner.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds_per_step(self, seconds: float, threads: int, least: int = 3) -> float:
+        """The median of as many steps as fit into `seconds` (and `least` at the least), after two to warm up."""
+        torch.set_num_threads(threads)
+        self.steps(2)
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(times) < least or time.perf_counter() < end:
+            began = time.perf_counter()
+            self.steps(1)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+
+def choose_threads(rehearsal: Rehearsal, most: int, seconds: float = 0.4) -> tuple[int, float]:
+    """The thread count with the fastest step, of 1, 2, 4, ... and `most`, and that step's seconds.
+
+    Small layers lose more to waking threads than they gain. Measured once for a run and stored with it, since results
+    depend on it to the bit.
+    """
+    counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})
+    if rehearsal.learner.device.type != "cpu":
+        counts = [most]
+    timed = [(rehearsal.seconds_per_step(seconds, threads), threads) for threads in counts]
+    best_seconds, best = min(timed)
+    return best, best_seconds
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A recipe's speed on this machine.
+
+    images_per_second: real images seen. macs_per_image: multiply-adds of a whole step of both networks, forward and
+    backward, per real image, without the optimizer. peak_fraction: its share of what a large single-precision matrix
+    product reaches here on as many threads. parts: milliseconds of a step's parts.
+    """
+
+    recipe: str
+    image: str
+    batch: int
+    threads: int
+    images_per_second: float
+    macs_per_image: float
+    peak_fraction: float
+    peak_rss_mb: float
+    parts: dict[str, float]
+
+
+def macs_per_image(rehearsal: Rehearsal) -> float:
+    """Multiply-adds of one step per real image, counted by torch's FlopCounterMode (which counts two for each)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        rehearsal.steps(1)
+    return counter.get_total_flops() / 2 / rehearsal.batch
+
+
+def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
+    """Multiply-adds a second of the fastest of several single-precision products of two size x size matrices."""
+    torch.set_num_threads(threads)
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(8):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return size**3 / best
+
+
+def bench(name: str, rehearsal: Rehearsal, spec: ImageSpec, threads: int | None, seconds: float = 3.0) -> Bench:
+    """Measure a recipe: the thread count unless given, the step, its parts, its multiply-adds and the machine's peak."""
+    chosen = threads or choose_threads(rehearsal, cores())[0]
+    step = rehearsal.seconds_per_step(seconds, chosen)
+    macs = macs_per_image(rehearsal)
+    peak = matmul_macs_per_second(chosen)
+    return Bench(
+        recipe=name,
+        image=str(spec),
+        batch=rehearsal.batch,
+        threads=chosen,
+        images_per_second=rehearsal.batch / step,
+        macs_per_image=macs,
+        peak_fraction=macs * rehearsal.batch / step / peak,
+        peak_rss_mb=peak_rss_mb(),
+        parts=_parts(rehearsal, step),
+    )
+
+
+def _parts(rehearsal: Rehearsal, step: float) -> dict[str, float]:
+    """Milliseconds of a step's parts: drawing the batch and the optimizers alone; the rest is the two networks."""
+    learner, batches = rehearsal.learner, rehearsal.batches
+
+    def median_ms(work: Any) -> float:
+        times = []
+        for _ in range(10):
+            began = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - began)
+        return statistics.median(times) * 1e3
+
+    draw = median_ms(lambda: batches.at(0))
+    optimizers = median_ms(learner.d_optimizer.step) + median_ms(learner.g_optimizer.step)
+    return {"batch": draw, "networks": max(0.0, step * 1e3 - draw - optimizers), "optimizers": optimizers}

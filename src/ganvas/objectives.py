@@ -1,0 +1,37 @@
+"""Objectives: pairs of losses as pure functions of logits (N,), usable with any network.
+
+Each returns one value a sample. D's loss is its real term plus its fake term.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ganvas.gan import Objective
+
+
+def _minimax_d(real: Tensor, fake: Tensor) -> Tensor:
+    return softplus(-real) + softplus(fake)
+
+
+def _minimax_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    return softplus(-fake)
+
+
+def _least_squares_d(real: Tensor, fake: Tensor) -> Tensor:
+    return 0.5 * (fake.square() + (1 - real).square())
+
+
+def _least_squares_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    return (1 - fake).square()
+
+
+minimax = Objective(d_loss=_minimax_d, g_loss=_minimax_g, score=Tensor.sigmoid)
+"""Binary cross-entropy on logits, with G's loss in its non-saturating form -log D(G(z)) (Goodfellow et al. 2014, section 3).
+
+softplus(-l) is BCE(sigmoid(l), 1) and softplus(l) is BCE(sigmoid(l), 0), without the logarithm of a rounded 0."""
+
+least_squares = Objective(d_loss=_least_squares_d, g_loss=_least_squares_g, score=lambda logits: logits)
+"""Squared error to 1 for real and 0 for fake (Mao et al. 2017, equation 9: a = 0, b = c = 1). D's loss has the factor
+1/2 of that equation, G's does not: so are the losses of the conditional source system."""

@@ -1,0 +1,98 @@
+"""What a person sees while a training goes on: a live display in a terminal, plain lines elsewhere. All on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+PLAIN_SECONDS = 5.0  # between lines within an epoch
+EPOCH_SECONDS = 0.05  # between lines of epochs that are over in no time
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0:07, 12:30 or 1:02:03."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def figures(line: Mapping[str, Any]) -> str:
+    return (
+        f"D loss {line['d_loss']:.3f}  G loss {line['g_loss']:.3f}  "
+        f"D(real) {line['d_real']:.3f}  D(fake) {line['d_fake']:.3f}  D right {line['d_accuracy']:.0%}"
+    )
+
+
+class Progress:
+    """The display of one training. verbose: print every line of the log. quiet: show nothing."""
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.verbose = verbose
+        self.live: Live | None = None
+        self.planned = self.seen = self.start = 0
+        self.began = self.printed = 0.0
+        self.newest, self.line_epoch = "", 0
+
+    def say(self, text: str) -> None:
+        """One line for the user, above the live display."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def begin(self, planned: int, seen: int) -> None:
+        """planned: images in all. seen: images already seen before."""
+        self.planned, self.seen, self.start = planned, seen, seen
+        self.began = time.monotonic()
+        if self.console.is_terminal and not self.console.quiet:
+            self.bar = Bar(
+                BarColumn(bar_width=30), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[pace]}"),
+                console=self.console,
+            )  # fmt: skip
+            self.task = self.bar.add_task("", total=planned, completed=seen, pace="")
+            self.live = Live(Group(self.bar), console=self.console, refresh_per_second=8, transient=True)
+            self.live.start()
+
+    def total(self, planned: int) -> None:
+        """The plan was revised."""
+        self.planned = planned
+        if self.live is not None:
+            self.bar.update(self.task, total=planned)
+
+    def _pace(self) -> str:
+        elapsed = time.monotonic() - self.began
+        rate = (self.seen - self.start) / elapsed if elapsed > 0 else 0.0
+        left = f"{duration((self.planned - self.seen) / rate)} left" if rate > 0 else ""
+        return f"{self.seen:,} of {self.planned:,} images  {rate:,.0f} images/s  {left}"
+
+    def update(self, seen: int, statistics: Mapping[str, Any]) -> None:
+        """The newest step's figures."""
+        self.seen = seen
+        if self.live is not None:
+            self.bar.update(self.task, completed=seen, pace=self._pace())
+            sheet = Text(f"newest sheet: {self.newest}", overflow="fold") if self.newest else Text("no sheet yet")
+            self.live.update(Group(self.bar, Text(figures(statistics)), sheet))
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """A line of the log: one that ends an epoch is printed, and otherwise one now and then."""
+        self.seen = line["images"]
+        now = time.monotonic()
+        new_epoch = int(line["epoch"]) > self.line_epoch
+        wait = EPOCH_SECONDS if new_epoch else PLAIN_SECONDS
+        if self.verbose or now - self.printed >= wait or self.seen >= self.planned:
+            self.printed, self.line_epoch = now, int(line["epoch"])
+            self.say(f"epoch {line['epoch']:.4g}  {figures(line)}  {self._pace()}")
+
+    def sheet(self, path: Path) -> None:
+        self.newest = str(path)
+
+    def end(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None

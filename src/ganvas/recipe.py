@@ -1,0 +1,291 @@
+"""Plain data: what to train and how, and how a person changes it. No torch here.
+
+A `Recipe` is a GAN file's own settings (`model`) with the settings of its training (`train`). It goes to JSON and back
+unchanged; `override()` changes single values by their dotted path, and answers an unknown one with the nearest name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ganvas.errors import SettingError, nearest
+
+Positive = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+NonNegative = Annotated[float, Meta(ge=0)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+Beta = Annotated[float, Meta(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What one image is: its sides in pixels, 1, 3 or 4 channels, and the names of its classes, () for none."""
+
+    height: Positive
+    width: Positive
+    channels: Literal[1, 3, 4]
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, dataset: Any) -> ImageSpec:
+        """The spec of a data set's images."""
+        return convert(
+            {name: getattr(dataset, name) for name in ("height", "width", "channels", "classes")}, cls, dataset.name
+        )  # type: ignore[no-any-return]
+
+    def __str__(self) -> str:
+        kind = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        return f"{self.height}x{self.width} {kind}{classes}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A value that changes over the planned length of a training.
+
+    cosine, linear: from `start` to `end`. inverse: start / (1 + decay * step), whatever the length.
+    warmup: the fraction of the plan in which the value first climbs, quadratically, from `warmup_from` to `start`.
+    hold: the fraction at the plan's end in which it stays at `end`.
+    per: the value changes with every step, or once per epoch. (A plan of less than two epochs has no epochs to
+    speak of: its values change with every step.)
+    """
+
+    start: NonNegative
+    end: NonNegative = 0.0
+    shape: Literal["constant", "linear", "cosine", "inverse"] = "constant"
+    decay: NonNegative = 0.0
+    warmup: Fraction = 0.0
+    warmup_from: NonNegative = 0.0
+    hold: Fraction = 0.0
+    per: Literal["step", "epoch"] = "step"
+
+    def __post_init__(self) -> None:
+        if self.warmup + self.hold >= 1:
+            raise SettingError(f"warmup {self.warmup:g} + hold {self.hold:g} is {self.warmup + self.hold:g}: "
+                               "they must leave a part of the plan, so stay below 1")
+
+    def at(self, progress: float, step: int) -> float:
+        """The value at `progress`, the part of the plan that is done (0 to 1), which is `step` steps (from 0) in."""
+        if self.shape == "inverse":
+            return self.start / (1 + self.decay * step)
+        if progress < self.warmup:
+            return self.warmup_from + (self.start - self.warmup_from) * (progress / self.warmup) ** 2
+        if self.shape == "constant":
+            return self.start
+        done = min(1.0, (progress - self.warmup) / (1 - self.warmup - self.hold))
+        remaining = 1 - done if self.shape == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return self.end + (self.start - self.end) * remaining
+
+
+_UNITS = ("steps", "epochs", "images", "minutes")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A length of training, such as "50 steps", "1 epoch", "20k images" or (for a whole training) "5 minutes"."""
+
+    amount: float
+    unit: Literal["steps", "epochs", "images", "minutes"]
+
+    @classmethod
+    def parse(cls, text: str) -> Interval:
+        """Read "50 steps". Raises SettingError for anything that is not a positive amount and a known unit."""
+        match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?|\.[0-9]+)\s*([kM]?)\s*([a-z]+)\s*", text)
+        unit = {u[:-1]: u for u in _UNITS} | {u: u for u in _UNITS}
+        if not match or match[3] not in unit:
+            raise SettingError(f"'{text}' is not a length: write a number and {', '.join(_UNITS)}, such as '50 steps'")
+        amount = float(match[1].replace(",", "").replace("_", "")) * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
+        if not amount > 0 or not math.isfinite(amount):
+            raise SettingError(f"'{text}' is not a length: it must be more than nothing")
+        return cls(amount, unit[match[3]])  # type: ignore[arg-type]
+
+    def images(self, batch: int, dataset: int) -> float:
+        """The interval in images, for a batch size and a number of images in the data set. Not for minutes."""
+        return self.amount * {"steps": batch, "epochs": dataset, "images": 1}[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.amount:,g}".replace(",", "") + f" {self.unit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a GAN is trained: one step sees `batch` real images and changes both networks once.
+
+    order: which network's step comes first.
+    g_fakes: "fresh", G's step draws its own noise; "same", it uses the noise (and labels) of D's step, one forward of G.
+    d_fakes: G's mode when it makes the images that D is trained on; "inference" uses running statistics and leaves them.
+    g_batch: images in G's step, where that is not `batch`.
+    d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
+    lr, d_lr: learning rate of both networks, and D's own where it differs.
+    length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
+    given) the generator's weights are kept.
+    sheet_rows, sheet_columns: the sheet's layout; sheet_name: its file name, of {images} and {epoch}.
+    """
+
+    batch: Positive
+    length: str
+    lr: Schedule | NonNegative
+    d_lr: Schedule | NonNegative | None = None
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    order: Literal["d-first", "g-first"] = "d-first"
+    g_fakes: Literal["fresh", "same"] = "fresh"
+    d_fakes: Literal["training", "inference"] = "training"
+    g_batch: Positive | None = None
+    d_loss_scale: PositiveFloat = 1.0
+    log: str = "100 steps"
+    sheet: str = "1 epoch"
+    weights: str | None = None
+    sheet_rows: Positive = 4
+    sheet_columns: Positive = 4
+    sheet_name: str = "{images:09d}"
+
+    def __post_init__(self) -> None:
+        if self.g_fakes == "same" and self.g_batch not in (None, self.batch):
+            raise SettingError(f"train.g_batch={self.g_batch} with train.g_fakes='same': the fakes that both steps share "
+                               f"are {self.batch}; leave g_batch out")
+        Interval.parse(self.length)
+        for name in ("log", "sheet", "weights"):
+            text = getattr(self, name)
+            if text is not None and Interval.parse(text).unit == "minutes":
+                raise SettingError(f"train.{name}='{text}': give steps, epochs or images")
+        try:
+            self.sheet_name.format(images=1, epoch=1)
+        except (KeyError, IndexError, ValueError, AttributeError):
+            raise SettingError(f"train.sheet_name='{self.sheet_name}': use {{images}} and {{epoch}}") from None
+        if "/" in self.sheet_name or "\\" in self.sheet_name:
+            raise SettingError(f"train.sheet_name='{self.sheet_name}' holds a slash: give a file name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A GAN file's own settings, the settings of its training, and the images it is at home with."""
+
+    model: Any
+    train: TrainConfig
+    native: ImageSpec
+    summary: str = field(default="", compare=False)
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """Model and training settings as plain dictionaries, fit for JSON."""
+    plain: dict[str, Any] = msgspec.to_builtins({"model": recipe.model, "train": recipe.train})
+    return plain
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with some settings changed.
+
+    changes: dotted path -> value, such as {"train.batch": 32}; a last name alone will do where only one setting has it
+    ("batch"). A nested mapping changes what it names and leaves the rest.
+    Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of range, or NaN.
+    """
+    tree = settings(recipe)
+    for path, value in changes.items():
+        _put(tree, _resolve(path, tree), value)
+    return Recipe(
+        model=convert(tree["model"], type(recipe.model), "model"),
+        train=convert(tree["train"], TrainConfig, "train"),
+        native=recipe.native,
+        summary=recipe.summary,
+    )
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """["train.batch=32", "objective=hinge"] -> {"train.batch": 32, "objective": "hinge"}; values are read as TOML."""
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path.strip():
+            raise SettingError(f"'{assignment}' is not a setting: write path=value, such as train.batch=32")
+        try:
+            changes[path.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except (tomllib.TOMLDecodeError, KeyError):
+            changes[path.strip()] = text
+    return changes
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two settings trees, as "train.batch=64, not 32" (old, not new)."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return [
+        f"{path}={before.get(path)}, not {after.get(path)}"
+        for path in dict.fromkeys([*before, *after])
+        if before.get(path) != after.get(path)
+    ]
+
+
+def convert(tree: Any, kind: type, where: str) -> Any:
+    """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises SettingError."""
+    _check_names(tree, kind, where)
+    for path, value in _leaves({where: tree}):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingError(f"{path}={value}: expected a finite number")
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).partition(" - at ")
+        path = where + at.strip("`").removeprefix("$")
+        raise SettingError(f"{path}: {message[0].lower()}{message[1:]}") from None
+
+
+def _check_names(tree: Any, kind: Any, where: str) -> None:
+    # msgspec passes over unknown names in dataclasses; here nothing is silently ignored.
+    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
+        return
+    fields = {f.name for f in dataclasses.fields(kind)}
+    for name in tree:
+        if name not in fields:
+            raise SettingError(f"unknown setting {where}.{name}: {nearest(name, sorted(fields))}")
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, Mapping):
+            yield from _leaves(value, path)
+        else:
+            yield path, list(value) if isinstance(value, tuple) else value
+
+
+def _resolve(path: str, tree: dict[str, Any]) -> str:
+    parts = path.split(".")
+    known = [p for p, _ in _leaves(tree)]
+    branches = {p.rsplit(".", n)[0] for p in known for n in range(1, p.count(".") + 1)}
+    everything = [*known, *sorted(branches - {"model", "train"})]
+    if path in everything or path in ("model", "train"):
+        return path
+    if len(parts) > 2 and ".".join(parts[:2]) in everything:
+        return path  # inside a schedule; convert() checks its names
+    ends = [p for p in everything if p.split(".", 1)[-1] == path]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise SettingError(f"setting {path} could be {' or '.join(ends)}: write the whole path")
+    hint = nearest(path, everything) if "." in path else nearest(path, [p.split(".", 1)[-1] for p in everything])
+    raise SettingError(f"unknown setting {path}: {hint}")
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    *branches, leaf = path.split(".")
+    for name in branches:
+        inner = tree.get(name)
+        if isinstance(inner, (int, float)):  # a constant becomes a schedule when one of its parts is set
+            inner = tree[name] = {"start": inner}
+        if not isinstance(inner, dict):
+            raise SettingError(f"setting {path}: {name} has no parts of its own")
+        tree = inner
+    if isinstance(value, Mapping) and isinstance(tree.get(leaf), dict):
+        for name, part in value.items():
+            _put(tree, f"{leaf}.{name}", part)
+    else:
+        tree[leaf] = value

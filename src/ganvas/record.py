@@ -1,0 +1,184 @@
+"""What a training tells while it goes on: the log, TensorBoard, sheets of samples, and the pictures at its end."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganvas.card import Plan
+from ganvas.data.dataset import Dataset
+from ganvas.dist import World
+from ganvas.errors import RunError
+from ganvas.files import writing
+from ganvas.gan import Gan
+from ganvas.progress import Progress
+from ganvas.recipe import Interval, TrainConfig
+from ganvas.run import Run
+from ganvas.sample import Sampler
+from ganvas.sheets import grid
+
+STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
+MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50
+NEIGHBOURS = 20
+
+
+def crossed(interval: float | None, before: int, after: int) -> bool:
+    """Whether a multiple of `interval` lies in (before, after]."""
+    return interval is not None and math.floor(after / interval) > math.floor(before / interval)
+
+
+class Record:
+    """Means of each step's STATISTICS over each logging interval, and everything that is made of them.
+
+    Figures stay on the device until `flush()`: a training does not wait for its log.
+    """
+
+    def __init__(
+        self, run: Run, config: TrainConfig, dataset: Dataset, gan: Gan, progress: Progress, world: World
+    ) -> None:
+        self.run, self.config, self.dataset, self.progress, self.world = run, config, dataset, progress, world
+        self.sampler = Sampler(gan, dataset.classes, next(gan.generator.parameters()).device)
+        self.log_every = Interval.parse(config.log).images(config.batch, len(dataset))
+        self.sums = torch.zeros(len(STATISTICS), device=self.sampler.device)
+        self.count = 0
+        self.pending: list[tuple[dict[str, Any], Tensor]] = []
+        self.flushed = time.monotonic()
+        self.board: Any = None
+        self.latest: Tensor | None = None
+        self.lr, self.seconds = 0.0, 0.0
+        self.sheets: list[tuple[int, str]] = []  # images seen, file name
+
+    def resume(self, images_seen: int, state: dict[str, Any]) -> None:
+        """Go on after a saved state: what was logged later is forgotten, an interval begun is gone on with."""
+        self.sums, self.count = state["sums"].to(self.sums.device), state["count"]
+        self.sheets = [(images, name) for images, name in state["sheets"]]
+        if self.world.rank == 0:
+            self.run.rewind_log(images_seen)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self.sums, "count": self.count, "sheets": self.sheets}
+
+    def step(self, statistics: Tensor, before: int, images_seen: int, lr: float, seconds: float) -> None:
+        """Note one step's figures."""
+        self.sums += statistics
+        self.count += 1
+        self.latest, self.lr, self.seconds = statistics, lr, seconds
+        if crossed(self.log_every, before, images_seen):
+            self._line(images_seen)
+        if self.world.rank == 0 and time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.flush()
+            self._show(images_seen)
+
+    def _line(self, images_seen: int) -> None:
+        line = {
+            "images": images_seen,
+            "step": images_seen // self.config.batch,
+            "epoch": images_seen / len(self.dataset),
+            "seconds": round(self.seconds, 3),
+            "lr": self.lr,
+        }
+        self.pending.append((line, self.world.mean(self.sums / self.count)))
+        self.sums = torch.zeros_like(self.sums)
+        self.count = 0
+
+    def flush(self) -> None:
+        """Write the finished intervals to log.jsonl and TensorBoard. Raises RunError when a figure is not finite."""
+        self.flushed = time.monotonic()
+        if self.world.rank > 0 or not self.pending:
+            return
+        rows = torch.stack([means for _, means in self.pending]).tolist()
+        lines = [line | dict(zip(STATISTICS, row, strict=True)) for (line, _), row in zip(self.pending, rows, strict=True)]
+        self.pending = []
+        for line in lines:
+            if not all(math.isfinite(line[name]) for name in STATISTICS):
+                raise RunError(
+                    f"the losses are no longer finite at {line['images']} images (D {line['d_loss']}, G {line['g_loss']}): "
+                    f"the last saved state is kept; train anew with a smaller step, such as --set lr={line['lr'] / 4:.1g}"
+                )
+        self.run.append_log(lines)
+        with writing(self.run.path / "tensorboard"):
+            for line in lines:
+                for name, tag in zip(STATISTICS, ("D_loss", "G_loss", "D_real", "D_fake", "D_accuracy"), strict=True):
+                    self._tensorboard().add_scalar(tag, line[name], line["images"])
+        for line in lines:
+            self.progress.line(line)
+
+    def _show(self, images_seen: int) -> None:
+        assert self.latest is not None
+        self.progress.update(images_seen, dict(zip(STATISTICS, self.latest.tolist(), strict=True)))
+
+    def _tensorboard(self) -> Any:
+        if self.board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.run.path / "tensorboard"), flush_secs=20)
+        return self.board
+
+    def real_images(self) -> None:
+        """Show what the training sees, laid out like the sheets."""
+        config = self.config
+        some = self.dataset.images[: config.sheet_rows * config.sheet_columns]
+        if self.dataset.classes:  # one column a class, where the sheets have one too
+            some = self._one_column_a_class()
+        self.run.save_real_images(some.permute(0, 2, 3, 1), config.sheet_columns)
+
+    def _one_column_a_class(self) -> Tensor:
+        assert self.dataset.labels is not None
+        count, classes = self.config.sheet_rows * self.config.sheet_columns, len(self.dataset.classes)
+        of_class = [(self.dataset.labels == k).nonzero().flatten() for k in range(classes)]
+        picks = [of_class[k % classes] for k in range(count)]
+        indices = [int(pick[k // classes % len(pick)]) if len(pick) else k % len(self.dataset) for k, pick in enumerate(picks)]
+        return self.dataset.images[indices]
+
+    def sheet(self, images_seen: int) -> None:
+        """Make a sheet from the run's fixed latents: images 0, 1, ... of its seed, as `ganvas sample` would."""
+        if self.world.rank > 0:
+            return
+        config, count = self.config, self.config.sheet_rows * self.config.sheet_columns
+        images = self.sampler(range(count), seed=self.run.card.seed)
+        name = config.sheet_name.format(images=images_seen, epoch=max(1, images_seen // len(self.dataset)))
+        path = self.run.save_sheet(name, images, config.sheet_columns)
+        with writing(self.run.path / "tensorboard"):
+            pixels = grid(images.numpy(), config.sheet_columns, gap=2)
+            self._tensorboard().add_image("samples", pixels, images_seen, dataformats="HWC")
+        self.sheets.append((images_seen, path.name))
+        self.progress.sheet(path)
+
+    def finish(self, images_seen: int, plan: Plan) -> None:
+        """The pictures at the end: a last sheet, four moments beside each other, both losses, nearest neighbours."""
+        if self.count:
+            self._line(images_seen)
+        if self.world.rank > 0:
+            return
+        self.flush()
+        if not self.sheets or self.sheets[-1][0] < images_seen:
+            self.sheet(images_seen)
+        moments = {}
+        for part in MOMENTS:
+            images, name = min(self.sheets, key=lambda sheet: abs(sheet[0] - part * plan.total))
+            moments[name] = f"epoch {images / len(self.dataset):.4g}"
+        self.run.save_progress((caption, name) for name, caption in moments.items())
+        self.run.save_losses()
+        fakes = self.sampler(range(min(NEIGHBOURS, len(self.dataset))), seed=self.run.card.seed)
+        self.run.save_neighbours(fakes, nearest_images(fakes, self.dataset))
+        if self.board is not None:
+            with writing(self.run.path / "tensorboard"):
+                self.board.close()
+
+
+def nearest_images(images: Tensor, dataset: Dataset) -> Tensor:
+    """For each image, uint8 (N, H, W, C), the data set's image at the least Euclidean distance in pixels, same shape."""
+    queries = images.permute(0, 3, 1, 2).reshape(len(images), -1).float()
+    least = torch.full((len(images),), torch.inf)
+    found = torch.zeros(len(images), dtype=torch.int64)
+    for start in range(0, len(dataset), 4096):  # in chunks: floats take four times the memory of the bytes
+        chunk = dataset.images[start : start + 4096].reshape(-1, queries.shape[1]).float()
+        distance, index = torch.cdist(queries, chunk).min(1)
+        closer = distance < least
+        least[closer], found[closer] = distance[closer], index[closer] + start
+    return dataset.images[found].permute(0, 2, 3, 1)

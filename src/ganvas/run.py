@@ -1,0 +1,198 @@
+"""Run: everything that a training leaves on disk. Nothing else knows the names of its files."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from PIL import Image
+from torch import Tensor
+
+from ganvas import files, sheets
+from ganvas.card import Card
+from ganvas.errors import RunError
+from ganvas.sample import Sampler, Samples, draw, open_generator
+
+
+class Run:
+    """A run's directory.
+
+    recipe.json             its card: settings, image spec, data, seed, plan, versions
+    log.jsonl               one line per logging interval
+    tensorboard/            the same scalars, and the sheets
+    real_images.png         some of the training images
+    samples/                sheets from the same latents as training went on
+    weights/                generators kept on the way, where the recipe asks for it
+    losses.png              both networks' losses
+    progress.png            sheets from four moments, beside each other
+    neighbours.png          generated images, each beside the training image nearest to it
+    generator.safetensors   the generator with its card: all that sampling needs
+    state.pt                both networks, optimizers and images seen: all that going on needs
+    """
+
+    def __init__(self, path: str | Path, card: Card, gan: str | None = None) -> None:
+        self.path, self.card, self.gan = Path(path), card, gan
+
+    @classmethod
+    def open(cls, path: str | Path, *, gan: str | None = None) -> Run:
+        """An existing run. gan: path of the user's own GAN file, where one was trained.
+
+        Raises RunError for a directory that is no run, or a damaged one.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise RunError(f"no run {path}: it does not exist; ganvas train makes runs")
+        if not path.is_dir():
+            raise RunError(f"{path} is a file, not a run's directory")
+        if not (path / "recipe.json").is_file():
+            raise RunError(f"{path} is not a run: it has no recipe.json")
+        return cls(path, Card.from_json((path / "recipe.json").read_bytes(), str(path / "recipe.json")), gan)
+
+    @classmethod
+    def create(cls, path: Path, card: Card, gan: str | None = None) -> Run:
+        """A new run in an empty or new directory. Raises RunError when it cannot be made there."""
+        with files.writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if any(entry.name not in (".lock", ".gitignore") for entry in path.iterdir()):
+                raise RunError(f"{path} is not empty and not a run: choose another --out")
+        run = cls(path, card, gan)
+        run.save_card(card)
+        return run
+
+    @property
+    def generator_file(self) -> Path:
+        return self.path / "generator.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the planned images have all been seen."""
+        state = self.load_state()
+        return state is not None and state["images_seen"] >= self.card.plan.total
+
+    def sampler(self, device: str = "cpu") -> Sampler:
+        """The run's generator. Raises RunError when there is none yet, or it is damaged."""
+        if not self.generator_file.exists():
+            raise RunError(f"{self.path} has no generator yet: go on with ganvas train --out {self.path}")
+        return open_generator(self.generator_file, self.gan, device)[0]
+
+    def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
+        """Images from the run's generator, to look at or `.save()`: see `ganvas.sample.draw`."""
+        return draw(self.sampler(), n=n, labels=labels, seed=seed)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out. Raises RunError when one is in here already."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            with files.writing(self.path / ".lock"):
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"another training is writing to {self.path}: wait for it, stop it, or choose another --out") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def save_card(self, card: Card) -> None:
+        self.card = card
+        files.write(self.path / "recipe.json", card.to_json())
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write state.pt whole or not at all; `state` holds tensors and plain values only."""
+
+        def save(file: Any) -> None:
+            buffer = io.BytesIO()  # torch.save to a file turns a full disk into a RuntimeError that does not say so
+            torch.save(state, buffer)
+            file.write(buffer.getbuffer())
+
+        files.write(self.path / "state.pt", save)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The saved state, None before the first save. Raises RunError for a damaged file."""
+        path = self.path / "state.pt"
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            if state["format"] > self.card.format:
+                raise RunError(f"{path} has format {state['format']}: upgrade ganvas to go on with it")
+            state["images_seen"] + state["seconds"]
+        except RunError:
+            raise
+        except Exception as error:  # pickle, zip and torch each have errors of their own for a damaged file
+            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+            raise RunError(f"{path} is damaged ({reason}): restore it, or start anew with --fresh") from None
+        return state
+
+    def save_generator(self, tensors: dict[str, Tensor], kept_at: int | None = None) -> None:
+        """Write the generator with its card; with `kept_at` (images seen) as one more file in weights/."""
+        path = self.generator_file if kept_at is None else self.path / "weights" / f"{kept_at:09d}.safetensors"
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        files.write(path, safetensors.torch.save(contiguous, {"ganvas": self.card.to_json()}))
+
+    def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
+        with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The log's lines; a last line cut short by a crash is left out."""
+        path = self.path / "log.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError:
+            raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
+
+    def rewind_log(self, images_seen: int) -> None:
+        """Forget what was logged, and which sheets were made, after the state that training goes on from."""
+        lines = [line for line in self.read_log() if line["images"] <= images_seen]
+        if (self.path / "log.jsonl").exists():
+            files.write(self.path / "log.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def save_sheet(self, name: str, images: Tensor, columns: int) -> Path:
+        """Write samples/NAME.png of uint8 NHWC images."""
+        path = self.path / "samples" / f"{name}.png"
+        self._save_grid(path, images, columns)
+        return path
+
+    def save_real_images(self, images: Tensor, columns: int) -> None:
+        self._save_grid(self.path / "real_images.png", images, columns)
+
+    def _save_grid(self, path: Path, images: Tensor, columns: int) -> None:
+        pixels = images.numpy()
+        scale = sheets.viewing_scale(*pixels.shape[1:3])
+        sheets.save(path, sheets.grid(pixels, columns, gap=2, scale=scale))
+
+    def save_neighbours(self, fakes: Tensor, nearest: Tensor) -> None:
+        """Write neighbours.png: uint8 NHWC images, each generated one left of its nearest training image."""
+        pairs = np.concatenate([fakes.numpy(), nearest.numpy()], 2)
+        scale = sheets.viewing_scale(*fakes.shape[1:3])
+        table = sheets.picture(sheets.grid(pairs, 4, gap=10, scale=scale))
+        title = "left: generated, right: the nearest training image"
+        files.write(self.path / "neighbours.png", sheets.encode(sheets.captioned([("", table)], 1, title)))
+
+    def save_progress(self, moments: Iterable[tuple[str, str]]) -> None:
+        """Write progress.png: a few sheets, given as (caption, file name), under their captions."""
+        panels = []
+        for caption, name in moments:
+            path = self.path / "samples" / name
+            if not path.exists():  # a sheet that the user took away
+                continue
+            with Image.open(path) as image:
+                panels.append((caption, image.copy()))
+        if panels:
+            files.write(self.path / "progress.png", sheets.encode(sheets.captioned(panels, 4)))
+
+    def save_losses(self) -> None:
+        """Write losses.png: both networks' losses over the images seen, from the log."""
+        from ganvas.curves import losses  # matplotlib takes half a second to import
+
+        files.write(self.path / "losses.png", losses(self.read_log()))

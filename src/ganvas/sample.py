@@ -1,0 +1,206 @@
+"""From a generator to images: seeds and labels in, uint8 out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ganvas import files, sheets
+from ganvas.card import Card
+from ganvas.errors import RunError, SettingError, nearest
+from ganvas.gan import Gan
+from ganvas.pixels import to_uint8
+
+CHUNK = 64  # images made at a time
+MOST_IMAGES = 10_000_000
+
+
+def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -> Tensor:
+    """Latents float32 (N, z_dim), N(0, 1): each from a Philox generator of its own, keyed by (seed, index).
+
+    So image k of a seed has the same latent, to the bit, whatever the batch, the device or the runtime.
+    Raises SettingError unless 0 <= seed < 2**64.
+    """
+    if not 0 <= seed < 2**64:
+        raise SettingError(f"seed {seed}: expected a whole number from 0 to 2**64 - 1")
+    z = np.empty((len(indices), z_dim), np.float32)
+    for row, index in zip(z, indices, strict=True):
+        key = np.array([seed, index], np.uint64)
+        np.random.Generator(np.random.Philox(key=key)).standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(z)
+
+
+class Sampler:
+    """A generator, ready to be asked for images. Runs in inference mode and 32-bit floats."""
+
+    def __init__(self, gan: Gan, classes: tuple[str, ...], device: str | torch.device = "cpu") -> None:
+        self.gan, self.classes, self.device = gan, classes if gan.conditional else (), torch.device(device)
+        gan.generator.to(self.device)
+
+    @torch.inference_mode()
+    def __call__(
+        self, indices: Sequence[int] | NDArray[np.int64], *, seed: int = 0, labels: Sequence[int] | None = None
+    ) -> Tensor:
+        """Images uint8 (N, H, W, C) on the CPU for the given indices of a seed.
+
+        labels: one class index an image, for a conditional generator; without them image k shows class k modulo K.
+        The generator's mode (training or inference) is as before afterwards.
+        """
+        if self.gan.conditional and labels is None:
+            labels = [int(index) % len(self.classes) for index in indices]
+        was_training = self.gan.generator.training
+        self.gan.generator.eval()
+        images = []
+        for start in range(0, len(indices), CHUNK):
+            z = latents(indices[start : start + CHUNK], seed, self.gan.z_dim).to(self.device)
+            y = None if labels is None else torch.tensor(labels[start : start + CHUNK], device=self.device)
+            images.append(to_uint8(self.gan.make(z, y)))
+        self.gan.generator.train(was_training)
+        return torch.cat(images)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images uint8 (N, H, W, C), labels int64 (N,) or None, and how many belong in a row."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    classes: tuple[str, ...]
+    columns: int
+
+    def save(self, path: str | Path = "result.png", *, columns: int | None = None, scale: int = 4) -> Path:
+        """Write by the path's ending: .png (one row or sheet), .npz, .zip of PNGs, or a new folder of PNGs.
+
+        The images in a PNG stand side by side without gaps, each pixel `scale` pixels wide; elsewhere they keep their size.
+        Raises SettingError for another ending, RunError when a folder with content stands there or the disk refuses.
+        """
+        path, columns = Path(path), self.columns if columns is None else columns
+        if columns < 1 or scale < 1:
+            raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
+        kind = path.suffix.lower()
+        if path.is_dir() or kind == "":
+            self._save_folder(path)
+        elif kind == ".png":
+            sheets.save(path, sheets.grid(self.images, columns, scale=scale))
+        elif kind == ".npz":
+            arrays = {"images": self.images} | ({} if self.labels is None else {"labels": self.labels})
+            files.write(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        elif kind == ".zip":
+            files.write(path, self._zip())
+        else:
+            raise SettingError(f"--out {path}: the ending {path.suffix} is unknown; use .png, .npz, .zip or a folder's name")
+        return path
+
+    def _pngs(self) -> list[tuple[str, bytes]]:
+        names = [f"{k:06d}.png" for k in range(len(self.images))]
+        pngs = [(name, sheets.png(image)) for name, image in zip(names, self.images, strict=True)]
+        if self.labels is not None:  # so that the folder is itself a labelled data set
+            rows = [f"{name},{_csv(self.classes[label])}" for name, label in zip(names, self.labels, strict=True)]
+            pngs.append(("labels.csv", ("\n".join(["file,label", *rows]) + "\n").encode()))
+        return pngs
+
+    def _zip(self) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in self._pngs():
+                archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's fixed date: the same bytes every time
+        return buffer.getvalue()
+
+    def _save_folder(self, path: Path) -> None:
+        if path.is_dir() and any(path.iterdir()):
+            raise RunError(f"folder {path} is not empty: give a new name, so that nothing is lost")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with files.writing(path):
+            try:
+                temporary.mkdir(parents=True)
+                for name, content in self._pngs():
+                    (temporary / name).write_bytes(content)
+                os.replace(temporary, path)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _csv(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
+
+
+def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
+    """Class indices asked for by a string.
+
+    A string with a comma, or equal to a class's name, is read as names; any other as one class a character. A class is
+    named by its name or its index. Raises SettingError for an unknown class, with the nearest.
+    """
+    indices = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
+    parts = [part.strip() for part in text.split(",")] if "," in text else [text] if text in classes else list(text)
+    if not parts:
+        raise SettingError("--labels is empty: give one class a character, or names with commas")
+    for part in parts:
+        if part not in indices:
+            raise SettingError(f"no class '{part}': {nearest(part, classes)}")
+    return [indices[part] for part in parts]
+
+
+def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
+    """The images that `ganvas sample` writes: of a sequence of classes, or `n` of every kind.
+
+    labels: see `parse_labels`, or "balanced", to go through the classes `n` times over; needs a conditional generator.
+    n: how many; 64 when nothing is said, or rows of all classes. Raises SettingError for what does not fit.
+    """
+    classes = sampler.classes
+    if n is not None and not 1 <= n <= MOST_IMAGES:
+        raise SettingError(f"--n {n}: expected 1 to {MOST_IMAGES}")
+    if labels is not None and not classes:
+        raise SettingError(f"this generator is unconditional, so it cannot be asked for '{labels}': leave --labels out, use --n")
+    sequence = labels is not None and (labels != "balanced" or labels in classes)
+    if sequence:
+        assert labels is not None
+        wanted = parse_labels(labels, classes)
+        if n not in (None, len(wanted)):
+            raise SettingError(f"--n {n} with {len(wanted)} labels: leave --n out; one image is made for each label")
+        columns = n = len(wanted)
+    else:
+        columns = len(classes) if 1 < len(classes) <= 20 else 8
+        n = n or (columns * 8)
+        columns = min(columns, n) if classes else min(n, max(1, round(n**0.5)))
+        wanted = [k % len(classes) for k in range(n)] if classes else []
+    images = sampler(range(n), seed=seed, labels=wanted or None).numpy()
+    return Samples(images, np.array(wanted, np.int64) if wanted else None, classes, columns)
+
+
+def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
+    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
+
+    gan: path of the user's own GAN file, where the generator is not a built-in's.
+    Raises RunError when the file is missing, damaged or not ganvas's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except FileNotFoundError:
+        raise RunError(f"no file {path}: give a run's directory or a generator.safetensors") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged or no safetensors file ({error}): train again or restore it") from None
+    if "ganvas" not in metadata:
+        raise RunError(f"{path} holds no ganvas card: expected a generator.safetensors that ganvas wrote")
+    card = Card.from_json(metadata["ganvas"], str(path))
+    file_of_gan = card.gan_file(gan)
+    built = file_of_gan.build(card.settings(file_of_gan).model, card.image)
+    try:
+        built.generator.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = json.dumps(str(error).splitlines()[-1].strip())
+        raise RunError(f"{path} does not fit its own card ({reason}): it is damaged") from None
+    return Sampler(built, card.image.classes, device), card

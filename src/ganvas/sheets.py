@@ -1,0 +1,79 @@
+"""Pictures of pictures: sheets, rows, and sheets beside each other with captions. uint8 NHWC in, PNG bytes out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ganvas import files
+
+Pixels = NDArray[np.uint8]
+
+_PAPER, _INK = 255, 0
+
+
+def grid(images: Pixels, columns: int, gap: int = 0, scale: int = 1) -> Pixels:
+    """Images (N, H, W, C) row by row in one (H', W', C): `gap` pixels of white between them, each pixel `scale` wide.
+
+    With gap 0 and N columns: the images side by side and nothing else.
+    """
+    n, height, width, channels = images.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    cell = np.full((rows * columns, height * scale + gap, width * scale + gap, channels), _PAPER, np.uint8)
+    cell[:n, : height * scale, : width * scale] = images.repeat(scale, 1).repeat(scale, 2)
+    sheet = cell.reshape(rows, columns, *cell.shape[1:]).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * cell.shape[1], columns * cell.shape[2], channels)
+    return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+
+
+def picture(pixels: Pixels) -> Image.Image:
+    """(H, W, C) with C 1, 3 or 4 as a Pillow image."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def png(pixels: Pixels) -> bytes:
+    """(H, W, C) as PNG."""
+    return encode(picture(pixels))
+
+
+def encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save(path: Path, pixels: Pixels) -> None:
+    """Write (H, W, C) as a PNG, whole or not at all. Raises RunError when the disk refuses."""
+    files.write(path, png(pixels))
+
+
+def viewing_scale(height: int, width: int) -> int:
+    """How many times to enlarge an image so that a person sees it: small ones to about 64 pixels."""
+    return max(1, round(64 / max(height, width)))
+
+
+def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: str = "") -> Image.Image:
+    """Pictures in a table, each under its caption, on white."""
+    font, margin, line = ImageFont.load_default(16), 12, 24
+    width = max(max(image.width, round(font.getlength(text))) for text, image in panels) + margin
+    height = max(image.height for _, image in panels) + line + margin
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    top = line + margin if title else margin // 2
+    paper = Image.new(
+        "RGB", (max(columns * width, round(font.getlength(title))) + margin, rows * height + top), (_PAPER,) * 3
+    )
+    draw = ImageDraw.Draw(paper)
+    draw.text((margin, margin // 2), title, (_INK,) * 3, font)
+    for i, (text, image) in enumerate(panels):
+        x, y = margin + i % columns * width, top + i // columns * height
+        draw.text((x, y), text, (_INK,) * 3, font)
+        mask = image.getchannel("A") if image.mode == "RGBA" else None
+        paper.paste(image.convert("RGB"), (x, y + line), mask)
+    return paper

@@ -1,0 +1,79 @@
+"""A recipe on paper: its resolved settings and the layers of its networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+from torchinfo import ModelStatistics, summary
+
+from ganvas.gan import Gan
+from ganvas.gans import GanFile
+from ganvas.recipe import ImageSpec, Recipe, settings
+
+
+@dataclass(frozen=True)
+class Summary:
+    """recipe: resolved settings. parameters: {network: {trainable, total}}, total with running means and variances but
+    without their counters. layers: a table for each network."""
+
+    name: str
+    image: ImageSpec
+    settings: dict[str, Any]
+    parameters: dict[str, dict[str, int]]
+    layers: dict[str, ModelStatistics]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "recipe": {"name": self.name, "image": msgspec.to_builtins(self.image), **self.settings},
+            "parameters": self.parameters,
+        }
+
+    def to_text(self) -> str:
+        lines = [f"{self.name} for {self.image}", ""]
+        for part, values in self.settings.items():
+            lines += [f"{part}.{name} = {_toml(value)}" for name, value in values.items() if value is not None]
+        for network, table in self.layers.items():
+            counts = self.parameters[network]
+            lines += ["", f"{network}: {counts['trainable']:,} trainable parameters, {counts['total']:,} with running statistics"]
+            lines.append(str(table))
+        return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items()) + " }"
+    return msgspec.json.encode(value).decode()
+
+
+def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summary:
+    """Build a recipe's networks for images of `spec` and describe them. Raises SettingError where they cannot be."""
+    gan = file.build(recipe.model, spec)
+    networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+    return Summary(
+        name=name,
+        image=spec,
+        settings=settings(recipe),
+        parameters={network: count(module) for network, module in networks.items()},
+        layers={network: _layers(gan, network, spec) for network in networks},
+    )
+
+
+def count(network: nn.Module) -> dict[str, int]:
+    """Trainable parameters, and the total with the buffers that are averages (not the counters of batches)."""
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    statistics = sum(b.numel() for b in network.buffers() if b.is_floating_point())
+    return {"trainable": trainable, "total": trainable + frozen + statistics}
+
+
+def _layers(gan: Gan, network: str, spec: ImageSpec) -> ModelStatistics:
+    """torchinfo's table for a batch of 2, so that BatchNorm has something to normalise."""
+    shape = (2, gan.z_dim) if network == "generator" else (2, spec.channels, spec.height, spec.width)
+    inputs: list[torch.Tensor] = [torch.zeros(shape)]
+    if gan.conditional:
+        inputs.append(torch.zeros(2, dtype=torch.int64))
+    return summary(getattr(gan, network), input_data=inputs, verbose=0, col_names=("output_size", "num_params"), device="cpu")

@@ -1,0 +1,234 @@
+"""IDX files and NumPy archives."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ganvas.data import load
+from ganvas.errors import DataError
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 255, (6, 5, 4), np.uint8)
+LABELS = np.array([0, 2, 1, 2, 0, 1], np.uint8)
+
+
+def idx_bytes(array: npt.NDArray[np.uint8]) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def write_idx(path: Path, array: npt.NDArray[np.uint8]) -> Path:
+    path.write_bytes(gzip.compress(idx_bytes(array)) if path.suffix == ".gz" else idx_bytes(array))
+    return path
+
+
+@pytest.fixture(params=["", ".gz"])
+def usual_four(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder of the usual four files, plain or gzipped; the held-out part is the first two pictures."""
+    for part, n in (("train", 6), ("t10k", 2)):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte{request.param}", IMAGES[:n])
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte{request.param}", LABELS[:n])
+    return tmp_path
+
+
+def test_a_folder_of_four_has_two_parts_with_the_same_classes(usual_four: Path) -> None:
+    train, test = load(usual_four), load(usual_four, split="test")
+    assert np.array_equal(train.images[:, 0].numpy(), IMAGES)
+    assert np.array_equal(test.images[:, 0].numpy(), IMAGES[:2])
+    assert train.labels is not None
+    assert test.labels is not None
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 2, 1, 2, 0, 1], [0, 2])
+    assert train.classes == test.classes == ("0", "1", "2")
+
+
+def test_classes_of_both_parts_agree_where_one_lacks_the_last(tmp_path: Path) -> None:
+    for part, labels in (("train", [0, 1]), ("t10k", [0, 0])):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", IMAGES[:2])
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.array(labels, np.uint8))
+    assert load(tmp_path, split="test").classes == ("0", "1")
+
+
+def test_one_file_of_images_finds_its_labels(usual_four: Path) -> None:
+    (images,) = usual_four.glob("t10k-images*")
+    data = load(images)
+    assert len(data) == 2
+    assert data.labels is not None
+    with pytest.raises(DataError, match="has no held-out part"):
+        load(images, split="test")
+
+
+def test_images_without_labels_say_so(tmp_path: Path) -> None:
+    data = load(write_idx(tmp_path / "my-images-idx3-ubyte", IMAGES))
+    assert (data.labels, data.classes) == (None, ())
+    assert data.notes == ("no labels file lies beside my-images-idx3-ubyte: read without classes",)
+
+
+def test_a_folder_with_one_part_only(tmp_path: Path) -> None:
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", IMAGES)
+    with pytest.raises(DataError, match="has no train-images-idx3-ubyte, only t10k-images-idx3-ubyte"):
+        load(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").rename(tmp_path / "train-images-idx3-ubyte")
+    with pytest.raises(DataError, match="has no held-out part"):
+        load(tmp_path, split="test")
+
+
+def test_a_folder_of_several_sets_is_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path / "a-images-idx3-ubyte", IMAGES)
+    write_idx(tmp_path / "b-images-idx3-ubyte", IMAGES)
+    with pytest.raises(DataError, match="holds several sets"):
+        load(tmp_path)
+
+
+def test_size_fit_and_channels_hold_for_arrays_too(usual_four: Path) -> None:
+    data = load(usual_four, size=(10, 8), channels=3)
+    assert data.images.shape == (6, 3, 10, 8)
+    assert "6 pictures of 5x4, resized to 10x8" in data.notes
+    assert "6 grey pictures widened to RGB" in data.notes
+
+
+GOOD = idx_bytes(IMAGES)
+DAMAGE = {
+    "magic": (b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47, expected 00 00 08 03"),
+    "labels": (idx_bytes(LABELS), "begins with 00 00 08 01, expected 00 00 08 03"),
+    "empty": (b"", "begins with nothing"),
+    "header": (GOOD[:9], "is damaged"),
+    "short": (GOOD[:-1], "should hold 120 bytes of data and holds 119"),
+    "long": (GOOD + b"x", "should hold 120 bytes of data and holds more"),
+    "huge": (GOOD[:4] + b"\xff" * 12, "more than 16: refused"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_idx_file_is_named(tmp_path: Path, kind: str, suffix: str) -> None:
+    body, words = DAMAGE[kind]
+    path = tmp_path / f"train-images-idx3-ubyte{suffix}"
+    path.write_bytes(gzip.compress(body) if suffix else body)
+    with pytest.raises(DataError, match=words) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("cut", [slice(0, 40), slice(0, -9), slice(5, None)])
+def test_a_damaged_gz_is_named(tmp_path: Path, cut: slice) -> None:
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(GOOD)[cut])
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is damaged or cannot be read"):
+        load(path)
+
+
+def test_another_number_of_labels_is_named(tmp_path: Path) -> None:
+    write_idx(tmp_path / "train-images-idx3-ubyte", IMAGES)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", LABELS[:4])
+    with pytest.raises(DataError, match="train-labels-idx1-ubyte holds 4 labels for the 6 images"):
+        load(tmp_path)
+
+
+def test_an_idx_file_of_no_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no images"):
+        load(write_idx(tmp_path / "a-images-idx3-ubyte", IMAGES[:0]))
+
+
+# NumPy archives
+
+
+def npz(path: Path, **arrays: object) -> Path:
+    np.savez_compressed(path / "a.npz", **arrays)  # type: ignore[arg-type]
+    return path / "a.npz"
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5, 4, 1), (6, 5, 4, 3), (6, 5, 4, 4)])
+def test_npz_images_of_every_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = RNG.integers(0, 255, shape, np.uint8)
+    data = load(npz(tmp_path, images=images))
+    assert np.array_equal(data.images.numpy(), np.moveaxis(images.reshape(6, 5, 4, -1), 3, 1))
+    assert (data.labels, data.notes) == (None, ())
+
+
+def test_npz_labels_and_classes(tmp_path: Path) -> None:
+    data = load(npz(tmp_path, images=IMAGES, labels=LABELS, classes=["cat", "dog", "emu"]))
+    assert data.classes == ("cat", "dog", "emu")
+    assert data.labels is not None
+    assert data.labels.tolist() == LABELS.tolist()
+    assert load(npz(tmp_path, images=IMAGES, labels=LABELS)).classes == ("0", "1", "2")
+
+
+def test_npz_other_arrays_are_named(tmp_path: Path) -> None:
+    assert load(npz(tmp_path, images=IMAGES, z=LABELS, y=LABELS)).notes == ("arrays not used: y, z",)
+
+
+def test_npz_channels_follow_the_pixels(tmp_path: Path) -> None:
+    grey = np.repeat(IMAGES[..., None], 4, axis=3)
+    grey[..., 3] = 255
+    data = load(npz(tmp_path, images=grey))
+    assert np.array_equal(data.images[:, 0].numpy(), IMAGES)
+    both = "an alpha channel that is opaque everywhere and colour channels that are equal everywhere"
+    assert data.notes == (f"{both} left out: 1 channel",)
+    grey[0, 0, 0, 3] = 254
+    assert load(npz(tmp_path, images=grey)).channels == 4
+    assert load(npz(tmp_path, images=grey), channels=3).notes[0] == "1 transparent picture composited on white"
+    assert load(npz(tmp_path, images=IMAGES), channels=4).images[:, 3].unique().tolist() == [255]
+
+
+REFUSED = {
+    "floats": ({"images": IMAGES / 255}, "images are float64, expected uint8 from 0 to 255"),
+    "channels first": ({"images": np.zeros((6, 3, 9, 9), np.uint8)}, r"expected \(N, H, W\) or \(N, H, W, C\)"),
+    "flat": ({"images": np.zeros((6, 784), np.uint8)}, r"images are \(6, 784\)"),
+    "no images": ({"x": IMAGES, "y": LABELS}, "holds no array named images, only: x, y"),
+    "none": ({"images": IMAGES[:0]}, "holds no images"),
+    "label count": ({"images": IMAGES, "labels": LABELS[:5]}, r"labels are uint8 \(5,\), expected 6 integers"),
+    "label floats": ({"images": IMAGES, "labels": LABELS / 2}, r"labels are float64 \(6,\)"),
+    "label names": ({"images": IMAGES, "labels": LABELS.astype(str)}, r"labels are <U"),
+    "too few classes": ({"images": IMAGES, "labels": LABELS, "classes": ["a", "b"]}, "labels run from 0 to 2"),
+    "negative": ({"images": IMAGES, "labels": LABELS.astype(int) - 1}, "labels run from -1 to 1"),
+    "wild labels": ({"images": IMAGES, "labels": LABELS.astype(int) * 10**9}, "labels run up to 2,000,000,000"),
+    "classes alone": ({"images": IMAGES, "classes": ["a"]}, "holds classes and no labels"),
+    "odd classes": ({"images": IMAGES, "labels": LABELS, "classes": [1, 2, 3]}, "expected a list of strings"),
+    "twice": ({"images": IMAGES, "labels": LABELS, "classes": ["a", "b", "a"]}, "more than once"),
+    "objects": ({"images": np.array([IMAGES, None], object)}, "Object arrays cannot be loaded"),
+    "object labels": ({"images": IMAGES, "labels": LABELS.astype(object)}, "Object arrays cannot be loaded"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_npz_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    arrays, words = REFUSED[kind]
+    with pytest.raises(DataError, match=words) as caught:
+        load(npz(tmp_path, **arrays))
+    assert str(caught.value).count("\n") == 0
+    assert "a.npz" in str(caught.value)
+
+
+def test_npz_has_no_held_out_part(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.npz has no held-out part"):
+        load(npz(tmp_path, images=IMAGES), split="test")
+
+
+def test_damaged_npz(tmp_path: Path) -> None:
+    path = npz(tmp_path, images=IMAGES)
+    whole = path.read_bytes()
+    for body in (b"", b"text", whole[:60], whole[:70] + b"xxxx" + whole[74:]):
+        path.write_bytes(body)
+        with pytest.raises(DataError, match=r"a\.npz (is not a zip archive|cannot be read)"):
+            load(path)
+
+
+def test_an_npz_that_claims_more_than_it_holds(tmp_path: Path) -> None:
+    head = io.BytesIO()
+    shape = (10**6, 10**4, 10**3)
+    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", head.getvalue() + bytes(100))
+    with pytest.raises(DataError, match=r"a\.npz cannot be read"):
+        load(tmp_path / "a.npz")
+
+
+def test_npz_bombs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"images\.npy expands more than 250-fold"):
+        load(npz(tmp_path, images=np.zeros((20, 1024, 1024), np.uint8)))
