@@ -121,7 +121,7 @@ def test_names_that_would_break_a_line_are_escaped(tmp_path: Path) -> None:
 # labels.csv
 
 
-@pytest.mark.parametrize("header", ["", "file,label\n", "\ufefffile,label\n", "name,class\r\n"])
+@pytest.mark.parametrize("header", ["", "\ufeff", "file,label\n", "\ufefffile,label\n", "name,class\r\n"])
 def test_labels_come_from_a_table_with_a_header_or_without(
     tmp_path: Path, packed: Callable[[Path], Path], header: str
 ) -> None:
@@ -200,6 +200,23 @@ def test_one_table_may_name_both_parts(tmp_path: Path) -> None:
     source = tree(tmp_path, "train/a.png", "train/b.png", "test/c.png", table=table)
     assert read(source) == ([0, 1], ["x", "y"])
     assert read(source, "test") == ([2], ["y"])
+
+
+def test_a_class_that_only_the_held_out_rows_have_is_refused(tmp_path: Path) -> None:
+    source = tree(tmp_path, "train/a.png", "test/b.png", table="train/a.png,x\ntest/b.png,y\n")
+    assert load(source).classes == ("x",)
+    with pytest.raises(DataError, match="test/ has classes that train/ lacks: y"):
+        load(source, split="test")
+
+
+def test_a_held_out_part_without_classes_has_none(tmp_path: Path) -> None:
+    source = tree(tmp_path, "train/cat/a.png", "train/dog/b.png", "test/c.png")
+    assert read(source, "test") == ([2], None)
+
+
+def test_a_train_part_without_classes_gives_the_held_out_part_none(tmp_path: Path) -> None:
+    source = tree(tmp_path, "train/a.png", "test/cat/b.png", "test/dog/c.png")
+    assert read(source, "test") == ([1, 2], None)
 
 
 def test_each_part_may_have_its_table(tmp_path: Path) -> None:

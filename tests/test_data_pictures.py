@@ -68,8 +68,9 @@ def test_mode_1_palette_and_cmyk(tmp_path: Path) -> None:
     ink = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
     folder = fill(tmp_path, bits, palette)
     ink.save(folder / "2.tiff")
-    images = load(folder).images
-    assert images[:, :, 0, 0].tolist() == [[255, 255, 255], list(RED), [255, 0, 0]]
+    data = load(folder)
+    assert data.images[:, :, 0, 0].tolist() == [[255, 255, 255], list(RED), [255, 0, 0]]
+    assert data.notes == ("1 CMYK picture converted to RGB", "1 grey picture widened to RGB")
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
@@ -101,7 +102,11 @@ def test_exif_orientation_is_honoured(tmp_path: Path, suffix: str) -> None:
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert load(tmp_path).images[0, :, 0, 0].tolist() == [255, 0, 0]
+    frames[0].save(tmp_path / "b.tiff", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "c.png")
+    data = load(tmp_path)
+    assert data.images[:, :, 0, 0].tolist() == [[255, 0, 0]] * 3
+    assert data.notes == ("2 pictures of several frames, the first of each taken",)
 
 
 # Channels
@@ -206,8 +211,9 @@ def test_same_shape_is_said_to_be_resized_only(tmp_path: Path) -> None:
 
 
 def test_enlarging_is_noted(tmp_path: Path) -> None:
-    notes = load(fill(tmp_path, stripes(4, 4), stripes(40, 40)), size=(16, 16)).notes
-    assert "1 picture smaller than 16x16 enlarged" in notes
+    folder = fill(tmp_path, stripes(4, 4), stripes(40, 10), stripes(40, 40))
+    assert "2 pictures smaller than 16x16 enlarged" in load(folder, size=(16, 16)).notes
+    assert "1 picture smaller than 16x16 enlarged" in load(folder, size=(16, 16), fit="pad").notes
 
 
 def test_crop_takes_the_middle_and_leaves_pixels_sharp(tmp_path: Path) -> None:
@@ -246,13 +252,13 @@ def test_shrinking_is_antialiased(tmp_path: Path) -> None:
 
 
 def test_a_large_jpeg_shrinks_to_what_its_full_pixels_would(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     folder = fill(tmp_path, Image.fromarray(noise).resize((960, 720), Image.Resampling.BICUBIC), suffix="jpg")
     with Image.open(folder / "0.jpg") as picture:
-        full = np.asarray(fitted(picture.convert("RGB"), (24, 24), "crop")).astype(float)
-    data = load(folder, size=(24, 24))
+        full = np.asarray(fitted(picture.convert("RGB"), (100, 100), "crop")).astype(float)
+    data = load(folder, size=(100, 100))
     assert np.abs(data.images[0].permute(1, 2, 0).numpy() - full).mean() < 1.5
-    assert data.notes == ("1 picture of 720x960, cropped and resized to 24x24",)
+    assert data.notes == ("1 picture of 720x960, cropped and resized to 100x100",)
 
 
 @given(
@@ -361,11 +367,12 @@ def test_leniency_set_elsewhere_does_not_let_truncated_files_in(
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
-def test_bombs_are_refused_even_where_warnings_are_silenced(tmp_path: Path) -> None:
+def test_bombs_are_refused_whatever_the_warning_filters_say(tmp_path: Path) -> None:
     (fill(tmp_path, stripes(2, 2)) / "bomb.png").write_bytes(png_of_zeros(12_000))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
         found = inspect(tmp_path)
+    assert heard == []
     assert found.unreadable_files == (("bomb.png", "more than 64 megapixels"),)
 
 

@@ -1,8 +1,33 @@
 """ganvas: train, judge, sample and serve generative adversarial networks on your own images.
 
-    import ganvas
-    run = ganvas.train("cgan/digits", minutes=5)
-    run.sample(labels="20231223").save("result.png")
+import ganvas
+run = ganvas.train("cgan/digits", minutes=4)
+run.sample(labels="20231223").save("result.png")
+
+run = ganvas.Run.open("runs/0001-cgan-digits-mnist-5k")
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ganvas.version import __version__
+
+if TYPE_CHECKING:
+    from ganvas.launch import train
+    from ganvas.run import Run
+
+__all__ = ["Run", "__version__", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    # `import ganvas` must not import torch: `ganvas --help` is to be instant.
+    if name == "train":
+        from ganvas.launch import train
+
+        return train
+    if name == "Run":
+        from ganvas.run import Run
+
+        return Run
+    raise AttributeError(f"module 'ganvas' has no attribute '{name}'")

@@ -2,4 +2,5 @@
 
 from ganvas.cli import main
 
-main()
+if __name__ == "__main__":  # other processes of one training import this file, too
+    main()

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import torch
 
-import ganvas
 from ganvas import gans
 from ganvas.errors import GanvasError, RunError
 from ganvas.recipe import ImageSpec, Recipe, TrainConfig, convert
+from ganvas.version import __version__
 
 FORMAT = 1
 
@@ -106,7 +106,9 @@ class Card:
         try:
             plain = msgspec.json.decode(text)
             if isinstance(plain, dict) and isinstance(plain.get("format"), int) and plain["format"] > FORMAT:
-                raise RunError(f"{origin} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade ganvas")
+                raise RunError(
+                    f"{origin} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade ganvas"
+                )
             return msgspec.convert(plain, cls)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
             raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
@@ -138,4 +140,4 @@ class Card:
 
 def versions() -> dict[str, str]:
     """What the figures of a run may depend on."""
-    return {"ganvas": ganvas.__version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    return {"ganvas": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import cyclopts
 from cyclopts import App, Parameter
 
-import ganvas
 from ganvas.errors import GanvasError, SettingError
+from ganvas.version import __version__
 
 if TYPE_CHECKING:
     from ganvas.data.dataset import Dataset
-    from ganvas.measure import Rehearsal
     from ganvas.recipe import ImageSpec, Recipe
 
 app = App(
-    name="ganvas", version=ganvas.__version__, help_format="plaintext", default_parameter=Parameter(negative=()),
+    name="ganvas", version=__version__, help_format="plaintext", default_parameter=Parameter(negative=()),
     help="Train, judge, sample and serve generative adversarial networks on your own images.",
 )  # fmt: skip
 data_app = App(name="data", help="Look at data sets before training on them.")
@@ -173,13 +172,21 @@ def recipes(*, json: bool = False) -> None:
     from ganvas import gans
 
     rows = [
-        {"recipe": f"{name}/{key}", "summary": recipe.summary, "native": str(recipe.native), "length": recipe.train.length}
+        {
+            "recipe": f"{name}/{key}",
+            "summary": recipe.summary,
+            "native": str(recipe.native),
+            "length": recipe.train.length,
+        }
         for name in gans.names()
         for key, recipe in gans.load(name).recipes.items()
     ]
     if json:
-        return _print_json(rows)
-    _table(["recipe", "native images", "length", ""], [[r["recipe"], r["native"], r["length"], r["summary"]] for r in rows])
+        _print_json(rows)
+        return
+    _table(
+        ["recipe", "native images", "length", ""], [[r["recipe"], r["native"], r["length"], r["summary"]] for r in rows]
+    )
 
 
 @app.command
@@ -219,8 +226,9 @@ def show(
     name, file, changed, spec, _ = _recipe_and_data(recipe, data, set_, size, fit, channels, data_dir)
     summary = showing.summarise(name, file, changed, spec)
     if json:
-        return _print_json(summary.to_json())
-    print(summary.to_text())
+        _print_json(summary.to_json())
+    else:
+        print(summary.to_text())
 
 
 @app.command
@@ -266,10 +274,13 @@ def bench(
     _positive("--threads", threads)
     _positive("--seconds", seconds)
     name, file, changed, spec, dataset = _recipe_and_data(recipe, data, set_, size, fit, channels, data_dir)
-    rehearsal = measure.Rehearsal(file, changed, spec, dataset or measure.random_images(spec, 4 * changed.train.batch), "cpu")
+    rehearsal = measure.Rehearsal(
+        file, changed, spec, dataset or measure.random_images(spec, 4 * changed.train.batch), "cpu"
+    )
     figures = measure.bench(name, rehearsal, spec, threads, seconds)
     if json:
-        return _print_json(figures)
+        _print_json(figures)
+        return
     _table(
         ["", ""],
         [
@@ -323,8 +334,9 @@ def inspect(
         what, recipe=recipe, out=out, size=_size(size), fit=fit or "crop", channels=channels, data_dir=data_dir
     )
     if json:
-        return _print_json(report.to_json())
-    print(report.to_text())
+        _print_json(report.to_json())
+    else:
+        print(report.to_text())
 
 
 @demo_app.command(name="1d")
@@ -359,12 +371,19 @@ def env(*, json: bool = False) -> None:
 
     facts = environment.describe()
     if json:
-        return _print_json(facts)
+        _print_json(facts)
+        return
     _table(["", ""], [[name, str(value)] for name, value in facts.items()])
 
 
 def _recipe_and_data(
-    name: str, data: str | None, set_: list[str] | None, size: str | None, fit: Any, channels: Any, data_dir: Path | None
+    name: str,
+    data: str | None,
+    set_: list[str] | None,
+    size: str | None,
+    fit: Any,
+    channels: Any,
+    data_dir: Path | None,
 ) -> tuple[str, Any, Recipe, ImageSpec, Dataset | None]:
     """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own kind."""
     import dataclasses
@@ -377,7 +396,9 @@ def _recipe_and_data(
     recipe, sides = override(recipe, parse_assignments(set_ or [])), _size(size)
     if data is None:
         height, width = sides or (recipe.native.height, recipe.native.width)
-        spec = dataclasses.replace(recipe.native, height=height, width=width, channels=channels or recipe.native.channels)
+        spec = dataclasses.replace(
+            recipe.native, height=height, width=width, channels=channels or recipe.native.channels
+        )
         return full, file, recipe, spec, None
     native = (recipe.native.height, recipe.native.width)
     dataset = sources.load(data, size=sides, native=native, fit=fit or "crop", channels=channels, data_dir=data_dir)

@@ -8,12 +8,16 @@ Works over gloo (CPU) and NCCL (CUDA); started by `ganvas train --processes N`, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 from torch import Tensor, nn
 
 
@@ -49,7 +53,7 @@ class World:
         dist.all_reduce(values)
         return values / self.size
 
-    def agree(self, values: list[int]) -> list[int]:
+    def agree(self, values: list[Any]) -> list[Any]:
         """The first process's values, told to all."""
         if self.size == 1:
             return values
@@ -65,15 +69,55 @@ def torchrun_world() -> World | None:
     return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
-def join(world: World, device: torch.device) -> None:
+def join(world: World, device: str) -> None:
     """Meet the other processes, at MASTER_ADDR and MASTER_PORT."""
     if world.size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=world.rank, world_size=world.size)
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", world.rank)))
+        dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=world.rank, world_size=world.size)
 
 
 def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextmanager
+def together(size: int, device: str, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[World]:
+    """Be the first of `size` processes. The others are started here to call follow(world, *arguments), unless torchrun
+    has started them already."""
+    started = torchrun_world()
+    if size == 1 or started is not None:
+        world = started or World()
+        join(world, device)
+        yield world
+        leave()
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
+    context = torch.multiprocessing.get_context("spawn")
+    others = [
+        context.Process(target=_other, args=(World(rank, size), follow, arguments), daemon=True)
+        for rank in range(1, size)
+    ]
+    for other in others:
+        other.start()
+    try:
+        join(World(0, size), device)
+        yield World(0, size)
+        for other in others:
+            other.join()
+    finally:
+        leave()
+        for other in others:
+            other.kill()
+
+
+def _other(world: World, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches every process; the first one decides for all
+        signal.signal(number, signal.SIG_IGN)
+    follow(world, *arguments)
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -112,7 +156,9 @@ class GlobalBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x float (N, C) or (N, C, H, W) -> the same shape."""
         if not self.training:
-            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         x = x.float()  # sums of half-precision values would lose too much
         axes = [0, *range(2, x.ndim)]
         n = x.numel() // x.shape[1] * dist.get_world_size()
@@ -128,7 +174,7 @@ class GlobalBatchNorm(nn.Module):
 
 
 def _summed(x: Tensor) -> Tensor:
-    summed: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumOverProcesses.apply(x)
     return summed
 
 

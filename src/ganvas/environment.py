@@ -9,18 +9,29 @@ import platform
 import psutil
 import torch
 
-import ganvas
 from ganvas.data import cache_dir
 from ganvas.measure import cores
+from ganvas.version import __version__
 
-_PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "msgspec", "cyclopts", "rich", "Pillow", "mlxtend", "tensorboard")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "safetensors",
+    "msgspec",
+    "cyclopts",
+    "rich",
+    "Pillow",
+    "mlxtend",
+    "tensorboard",
+)
 
 
 def describe() -> dict[str, str | int | float]:
     """Versions, processor, memory, devices and folders."""
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     return {
-        "ganvas": ganvas.__version__,
+        "ganvas": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         **{package: importlib.metadata.version(package) for package in _PACKAGES},

@@ -7,9 +7,7 @@ import json
 import os
 import signal
 import time
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +22,8 @@ from ganvas.errors import GanvasError, RunError, SettingError
 from ganvas.gans import GanFile
 from ganvas.measure import Rehearsal, choose_threads, cores
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Interval, Recipe, convert, differences, override, settings
+from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
+from ganvas.request import Request, completed, merged, read_config
 from ganvas.run import Run
 from ganvas.training import train as train_run
 
@@ -33,90 +32,6 @@ DEFAULT_DATA = "mnist-5k"
 RUNS = Path("runs")
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
 LEAST_SECONDS = 1.0  # of training, below which a budget is refused
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asked for; None where nothing was said. Also the shape of a --config file."""
-
-    recipe: str | None = None
-    data: str | None = None
-    images: float | None = None
-    epochs: float | None = None
-    minutes: float | None = None
-    seed: int | None = None
-    size: tuple[int, int] | None = None
-    fit: Literal["crop", "pad", "stretch"] | None = None
-    channels: Literal[1, 3, 4] | None = None
-    device: str | None = None
-    precision: Literal["32", "bf16", "fp16"] | None = None
-    threads: int | None = None
-    processes: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    plan: Plan | None = None
-
-    def __post_init__(self) -> None:
-        lengths = [name for name in ("images", "epochs", "minutes") if getattr(self, name) is not None]
-        if len(lengths) > 1:
-            raise SettingError(f"--{lengths[0]} and --{lengths[1]} both set the length: give one of them")
-        for name in (*lengths, "threads", "processes"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise SettingError(f"--{name} {value}: expected more than 0")
-        if self.size is not None and min(self.size) < 1:
-            raise SettingError(f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more")
-        if self.seed is not None and not 0 <= self.seed < 2**63:
-            raise SettingError(f"--seed {self.seed}: expected a whole number from 0 to 2**63 - 1")
-
-    @property
-    def length(self) -> str | None:
-        for unit in ("images", "epochs", "minutes"):
-            amount = getattr(self, unit)
-            if amount is not None:
-                return str(Interval(amount, unit))  # type: ignore[arg-type]
-        return None
-
-
-def read_config(path: Path) -> Request:
-    """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it was.
-
-    TOML: the fields of Request but `settings` and `plan` at the top, and tables [model] and [train].
-    Raises SettingError for what cannot be read or is not known.
-    """
-    try:
-        text = path.read_text()
-        plain = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise SettingError(f"cannot read --config {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
-    if path.suffix == ".json":
-        card = Card.from_json(text, str(path))
-        return Request(
-            recipe=card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,  # type: ignore[arg-type]
-            channels=card.data.channels, device=card.device, precision=card.precision,  # type: ignore[arg-type]
-            threads=card.threads, processes=card.processes,
-            settings={"model": card.model, "train": card.train}, plan=card.plan,
-        )  # fmt: skip
-    changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
-    for name in ("settings", "plan"):
-        if name in plain:
-            raise SettingError(f"--config {path}: unknown setting {name}: use the tables [model] and [train]")
-    if "size" in plain:
-        plain["size"] = [plain["size"]] * 2 if isinstance(plain["size"], int) else plain["size"]
-    request: Request = convert(plain, Request, f"--config {path}")
-    return dataclasses.replace(request, settings=changes)
-
-
-def merged(config: Request, own: Request) -> Request:
-    """A config file's request with what was said on the command line on top of it."""
-    said = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) not in (None, {})}
-    if own.length:
-        said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
-    if own.settings:
-        said["settings"] = {**config.settings, **own.settings}
-        said.setdefault("plan", None)
-    return dataclasses.replace(config, **said)
 
 
 def train(
@@ -182,10 +97,13 @@ class _Launch:
         self.gan_path = (request.recipe or "").partition(":")[0]
 
     def run(self) -> Run:
+        world = dist.torchrun_world()
+        if world is not None and world.rank > 0:  # the first process finds or makes the run, and tells the others
+            return follow(world, None, self.gan_path, self.data_dir)
         existing = None
         if self.out is not None and (self.out / "recipe.json").exists() and not self.fresh:
             existing = Run.open(self.out)
-            self.request = _completed(self.request, existing.card)
+            self.request = completed(self.request, existing.card)
         name, file, recipe = gans.find(self.request.recipe or DEFAULT_RECIPE)
         if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
             _refuse_content(self.out)
@@ -221,7 +139,9 @@ class _Launch:
         if world is not None:
             processes = world.size
         if train.batch % processes or (train.g_batch or train.batch) % processes:
-            raise SettingError(f"--processes {processes} does not divide the batch of {train.batch}: set train.batch to a multiple")
+            raise SettingError(
+                f"--processes {processes} does not divide the batch of {train.batch}: set train.batch to a multiple"
+            )
         length = Interval.parse(train.length)
         total = 0 if length.unit == "minutes" else max(1, round(length.images(train.batch, len(dataset))))
         device = pick_device(request.device or "auto")
@@ -256,8 +176,10 @@ class _Launch:
                 left = self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
                 if left < LEAST_SECONDS:
                     needed = (time.time() - self.started + FINISH_SECONDS + 2 * LEAST_SECONDS) / 60
-                    raise SettingError(f"--minutes {budget.amount:g} is too short: starting and finishing take most of it here; "
-                                       f"give at least {needed:.1g}")
+                    raise SettingError(
+                        f"--minutes {budget.amount:g} is too short: starting and finishing take most of it here; "
+                        f"give at least {needed:.1g}"
+                    )
                 deadline = time.monotonic() + left
                 images = max(1, round(left / seconds)) * card.plan.batch
                 card = dataclasses.replace(card, plan=dataclasses.replace(card.plan, images=images))
@@ -308,8 +230,12 @@ class _Launch:
         )
 
     def _train(self, run: Run, file: GanFile, dataset: Dataset, deadline: float | None) -> Run:
+        torch.set_num_threads(run.card.threads)
+        arguments = (str(run.path), self.gan_path, self.data_dir)
         try:
-            stopped = train_run(run, file, dataset, progress=self.progress, deadline=deadline)
+            with dist.together(run.card.processes, run.card.device, follow, arguments) as world:
+                world.agree([str(run.path)])
+                stopped = train_run(run, file, dataset, progress=self.progress, world=world, deadline=deadline)
         finally:
             self.progress.end()
         if stopped:
@@ -326,23 +252,19 @@ class _Launch:
         return f" --gan {self.gan_path}" if self.gan_path.endswith(".py") else ""
 
 
-def _completed(request: Request, card: Card) -> Request:
-    """A request to go on with a run, with what it leaves unsaid taken from the run's card."""
-    recipe = request.recipe
-    if recipe is None:
-        if card.gan.endswith(".py"):
-            raise SettingError(f"this run's networks are in a file of yours: ganvas train PATH/{card.recipe} --out ...")
-        recipe = card.recipe
-    said = request.length is not None or request.settings
-    stored = {"model": card.model, "train": card.train}
-    return dataclasses.replace(
-        request, recipe=recipe, data=request.data or card.data.what, size=request.size or card.data.size,
-        fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,  # type: ignore[arg-type]
-        seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
-        processes=request.processes or card.processes, precision=request.precision or card.precision,  # type: ignore[arg-type]
-        device=request.device or card.device, settings=request.settings if said else stored,
-        plan=request.plan or (None if said else card.plan),
+def follow(world: World, path: str | None, gan: str, data_dir: Path | None) -> Run:
+    """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk."""
+    dist.join(world, "cuda" if torch.cuda.is_available() else "cpu")
+    path = world.agree([path])[0]
+    run = Run.open(path, gan=gan)
+    card = run.card
+    dataset = data.load(
+        card.data.what, size=card.data.size, native=(card.image.height, card.image.width), fit=card.data.fit,  # type: ignore[arg-type]
+        channels=card.data.channels, data_dir=data_dir,  # type: ignore[arg-type]
     )  # fmt: skip
+    train_run(run, card.gan_file(gan), dataset, progress=Progress(quiet=True), world=world)
+    dist.leave()
+    return run
 
 
 def _identity(card: Card) -> dict[str, Any]:

@@ -43,7 +43,9 @@ def random_images(spec: ImageSpec, count: int) -> Dataset:
 class Rehearsal:
     """Steps on throwaway networks with the real data, draws and shapes; nothing of it reaches a run."""
 
-    def __init__(self, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str, precision: str = "32") -> None:
+    def __init__(
+        self, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str, precision: str = "32"
+    ) -> None:
         self.learner = Learner(file.build(recipe.model, spec), recipe.train, torch.device(device), precision)
         self.batches = Batches(dataset, self.learner, seed=0)
         self.batch, self.taken = recipe.train.batch, 0
@@ -113,7 +115,7 @@ def macs_per_image(rehearsal: Rehearsal) -> float:
 
     with FlopCounterMode(display=False) as counter:
         rehearsal.steps(1)
-    return counter.get_total_flops() / 2 / rehearsal.batch
+    return float(counter.get_total_flops()) / 2 / rehearsal.batch
 
 
 def matmul_macs_per_second(threads: int, size: int = 2048) -> float:

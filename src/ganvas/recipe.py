@@ -38,9 +38,9 @@ class ImageSpec:
     @classmethod
     def of(cls, dataset: Any) -> ImageSpec:
         """The spec of a data set's images."""
-        return convert(
-            {name: getattr(dataset, name) for name in ("height", "width", "channels", "classes")}, cls, dataset.name
-        )  # type: ignore[no-any-return]
+        sides = {name: getattr(dataset, name) for name in ("height", "width", "channels", "classes")}
+        spec: ImageSpec = convert(sides, cls, dataset.name)
+        return spec
 
     def __str__(self) -> str:
         kind = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
@@ -70,8 +70,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.warmup + self.hold >= 1:
-            raise SettingError(f"warmup {self.warmup:g} + hold {self.hold:g} is {self.warmup + self.hold:g}: "
-                               "they must leave a part of the plan, so stay below 1")
+            raise SettingError(
+                f"warmup {self.warmup:g} + hold {self.hold:g} is {self.warmup + self.hold:g}: "
+                "they must leave a part of the plan, so stay below 1"
+            )
 
     def at(self, progress: float, step: int) -> float:
         """The value at `progress`, the part of the plan that is done (0 to 1), which is `step` steps (from 0) in."""
@@ -151,8 +153,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.g_fakes == "same" and self.g_batch not in (None, self.batch):
-            raise SettingError(f"train.g_batch={self.g_batch} with train.g_fakes='same': the fakes that both steps share "
-                               f"are {self.batch}; leave g_batch out")
+            raise SettingError(
+                f"train.g_batch={self.g_batch} with train.g_fakes='same': the fakes that both steps share "
+                f"are {self.batch}; leave g_batch out"
+            )
         Interval.parse(self.length)
         for name in ("log", "sheet", "weights"):
             text = getattr(self, name)

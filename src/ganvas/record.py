@@ -92,7 +92,9 @@ class Record:
         if self.world.rank > 0 or not self.pending:
             return
         rows = torch.stack([means for _, means in self.pending]).tolist()
-        lines = [line | dict(zip(STATISTICS, row, strict=True)) for (line, _), row in zip(self.pending, rows, strict=True)]
+        lines = [
+            line | dict(zip(STATISTICS, row, strict=True)) for (line, _), row in zip(self.pending, rows, strict=True)
+        ]
         self.pending = []
         for line in lines:
             if not all(math.isfinite(line[name]) for name in STATISTICS):
@@ -132,7 +134,9 @@ class Record:
         count, classes = self.config.sheet_rows * self.config.sheet_columns, len(self.dataset.classes)
         of_class = [(self.dataset.labels == k).nonzero().flatten() for k in range(classes)]
         picks = [of_class[k % classes] for k in range(count)]
-        indices = [int(pick[k // classes % len(pick)]) if len(pick) else k % len(self.dataset) for k, pick in enumerate(picks)]
+        indices = [
+            int(pick[k // classes % len(pick)]) if len(pick) else k % len(self.dataset) for k, pick in enumerate(picks)
+        ]
         return self.dataset.images[indices]
 
     def sheet(self, images_seen: int) -> None:

@@ -95,7 +95,9 @@ class Run:
             with files.writing(self.path / ".lock"):
                 lock.acquire(timeout=0)
         except Timeout:
-            raise RunError(f"another training is writing to {self.path}: wait for it, stop it, or choose another --out") from None
+            raise RunError(
+                f"another training is writing to {self.path}: wait for it, stop it, or choose another --out"
+            ) from None
         try:
             yield
         finally:

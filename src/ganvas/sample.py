@@ -100,7 +100,9 @@ class Samples:
         elif kind == ".zip":
             files.write(path, self._zip())
         else:
-            raise SettingError(f"--out {path}: the ending {path.suffix} is unknown; use .png, .npz, .zip or a folder's name")
+            raise SettingError(
+                f"--out {path}: the ending {path.suffix} is unknown; use .png, .npz, .zip or a folder's name"
+            )
         return path
 
     def _pngs(self) -> list[tuple[str, bytes]]:
@@ -162,7 +164,9 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
     if n is not None and not 1 <= n <= MOST_IMAGES:
         raise SettingError(f"--n {n}: expected 1 to {MOST_IMAGES}")
     if labels is not None and not classes:
-        raise SettingError(f"this generator is unconditional, so it cannot be asked for '{labels}': leave --labels out, use --n")
+        raise SettingError(
+            f"this generator is unconditional, so it cannot be asked for '{labels}': leave --labels out, use --n"
+        )
     sequence = labels is not None and (labels != "balanced" or labels in classes)
     if sequence:
         assert labels is not None

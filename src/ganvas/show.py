@@ -38,7 +38,10 @@ class Summary:
             lines += [f"{part}.{name} = {_toml(value)}" for name, value in values.items() if value is not None]
         for network, table in self.layers.items():
             counts = self.parameters[network]
-            lines += ["", f"{network}: {counts['trainable']:,} trainable parameters, {counts['total']:,} with running statistics"]
+            lines += [
+                "",
+                f"{network}: {counts['trainable']:,} trainable parameters, {counts['total']:,} with running statistics",
+            ]
             lines.append(str(table))
         return "\n".join(lines)
 
@@ -76,4 +79,6 @@ def _layers(gan: Gan, network: str, spec: ImageSpec) -> ModelStatistics:
     inputs: list[torch.Tensor] = [torch.zeros(shape)]
     if gan.conditional:
         inputs.append(torch.zeros(2, dtype=torch.int64))
-    return summary(getattr(gan, network), input_data=inputs, verbose=0, col_names=("output_size", "num_params"), device="cpu")
+    return summary(
+        getattr(gan, network), input_data=inputs, verbose=0, col_names=("output_size", "num_params"), device="cpu"
+    )

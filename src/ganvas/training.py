@@ -21,8 +21,8 @@ from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.pixels import to_float
 from ganvas.progress import Progress
-from ganvas.record import Record, crossed
 from ganvas.recipe import Interval, Schedule, TrainConfig
+from ganvas.record import Record, crossed
 from ganvas.run import Run
 from ganvas.signals import Stop
 
@@ -106,7 +106,7 @@ def _adam(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.op
 
 @dataclass
 class Batch:
-    """What one step sees: real images float32 (N, C, H, W) with labels (N,), latents (N, z_dim) and the fakes' labels."""
+    """What one step sees: real images float32 (N, C, H, W), their labels (N,), latents (N, z_dim), the fakes' labels."""
 
     real: Tensor
     real_labels: Tensor | None
@@ -170,7 +170,7 @@ def step(learner: Learner, batch: Batch) -> Tensor:
 
 
 def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Train D on real images and fakes (made here unless given). Returns loss, mean scores of real and fake, accuracy."""
+    """Train D on real images and fakes (made here unless given). Returns loss, mean scores, accuracy."""
     gan, config = learner.gan, learner.config
     with learner.autocast():
         with torch.no_grad():
@@ -220,7 +220,7 @@ def g_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> Tensor:
 def take_step(learner: Learner, batches: Batches, images_seen: int) -> Tensor:
     """The step after `images_seen` images, with all its draws a function of that place and the seed."""
     seed = batches.seed
-    torch.default_generator.manual_seed(seed ^ images_seen)  # for random layers of a user's file that know nothing of draws
+    torch.default_generator.manual_seed(seed ^ images_seen)  # for a user's random layers that know nothing of draws
     learner.aim_dropout(seed, images_seen)
     return step(learner, batches.at(images_seen))
 
@@ -232,7 +232,7 @@ class Clock:
         self.deadline, self.mark, self.seen = deadline, time.monotonic(), images_seen
 
     def revised(self, plan: Plan, images_seen: int) -> int | None:
-        """A new total when, at the rate of the last seconds, the plan would miss the deadline by more than 2%, or 1 s."""
+        """A new total when, at the rate of the last seconds, the plan would miss the deadline by 2% or more."""
         now = time.monotonic()
         if self.deadline is None or now - self.mark < min(2.0, 0.1 * (self.deadline - self.mark)):
             return None
@@ -315,7 +315,7 @@ def train(
                 signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
                 if signal:
                     save()
-                    return signal
+                    return int(signal)
                 if total >= 0:
                     plan = plan.revise(images_seen, total)
                     if world.rank == 0:

@@ -26,6 +26,7 @@ from ganvas.data.pictures import (
     fitted,
     flattened,
     header,
+    is_deep,
     is_grey,
     strict_pillow,
 )
@@ -67,13 +68,10 @@ class Reading:
 class Seen(NamedTuple):
     """What one picture turned out to be.
 
-    size: (H, W) of the original. grey: stored without colour. deep: stored with more than 8 bits. colour: R, G and B
-    differ somewhere in the part that is kept. transparent: alpha is below 255 somewhere.
+    colour: R, G and B differ somewhere in the part that is kept. transparent: alpha is below 255 somewhere.
     """
 
-    size: tuple[int, int]
-    grey: bool
-    deep: bool
+    header: Header
     colour: bool
     transparent: bool
     digest: bytes
@@ -155,7 +153,7 @@ def assemble(
     notes += (*_size_notes(readable, size, channels, wish), *_channel_notes(readable, pixels.shape[1], channels))
     return Reading(
         _dataset(name, pixels[:, :channels], labels, classes, notes),
-        Counter(f"{s.size[0]}x{s.size[1]}" for s in readable),
+        Counter("{}x{}".format(*s.header.size) for s in readable),
         unreadable,
         tuple(s.digest for s in readable) if digests else (),
     )
@@ -184,7 +182,6 @@ def _place(
     channels, height, width = row.shape
     try:
         with picture.open() as opened:
-            grey, deep = is_grey(opened), opened.mode.startswith("I")
             image = decode(opened, (height, width))
     except UnreadableError as error:
         return error
@@ -196,7 +193,7 @@ def _place(
     colour = image.mode != "L" and _coloured(*(np.asarray(image.getchannel(i)) for i in range(3)))
     values = np.asarray(flattened(image, channels))
     row[...] = values[None] if channels == 1 else np.moveaxis(values, 2, 0)
-    return Seen(entry.size, grey, deep, colour, bool(transparent), digest)
+    return Seen(entry, colour, bool(transparent), digest)
 
 
 def _are_large(headers: Sequence[Header]) -> bool:
@@ -263,7 +260,7 @@ def _failures(pictures: Sequence[Picture], entries: Sequence[object]) -> tuple[t
 
 
 def _size_notes(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> Iterable[str]:
-    sizes = {s.size for s in seen}
+    sizes = {s.header.size for s in seen}
     if sizes == {size}:
         return
     height, width = size
@@ -275,16 +272,20 @@ def _size_notes(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish
     why = "" if wish.size else ", the recipe's own size, as none was given"
     yield f"{count(len(seen), 'picture')} of {were}, {done} to {height}x{width}{why}"
     grows = max if wish.fit == "pad" else min
-    enlarged = sum(grows(s.size[0] / height, s.size[1] / width) < 1 for s in seen)
+    enlarged = sum(grows(s.header.size[0] / height, s.header.size[1] / width) < 1 for s in seen)
     if enlarged:
         yield f"{count(enlarged, 'picture')} smaller than {height}x{width} enlarged"
 
 
 def _channel_notes(seen: Sequence[Seen], stored: int, channels: int) -> Iterable[str]:
     transparent, colour = sum(s.transparent for s in seen), sum(s.colour for s in seen)
-    grey, deep = sum(s.grey for s in seen), sum(s.deep for s in seen)
+    grey, deep = (sum(test(s.header.mode) for s in seen) for test in (is_grey, is_deep))
+    if frames := sum(s.header.animated for s in seen):
+        yield f"{count(frames, 'picture')} of several frames, the first of each taken"
     if deep:
         yield f"{count(deep, '16-bit picture')} scaled to 8 bits"
+    if ink := sum(s.header.mode == "CMYK" for s in seen):
+        yield f"{count(ink, 'CMYK picture')} converted to RGB"
     if transparent and channels < 4:
         yield f"{count(transparent, 'transparent picture')} composited on white"
     if channels == 4 and transparent < len(seen):

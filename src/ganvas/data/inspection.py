@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,14 +54,11 @@ def inspect(
 
     Unlike `load` it goes on however many pictures cannot be read, while there is one that can. Raises DataError.
     """
-    train = read(what, "train", Wish(size, native, fit, channels), data_dir, digests=True)
-    parts: dict[Split, Reading] = {"train": train}
-    data = train.dataset
-    try:
-        same = Wish((data.height, data.width), None, fit, data.channels)  # type: ignore[arg-type]  # 1, 3 or 4 it is
-        parts["test"] = read(what, "test", same, data_dir, digests=True)
-    except NoHeldOutError:
-        pass
+    wish = Wish(size, native, fit, channels)
+    parts: dict[Split, Reading] = {"train": read(what, "train", wish, data_dir, digests=True)}
+    with suppress(NoHeldOutError):
+        parts["test"] = read(what, "test", wish, data_dir, digests=True)
+    data = parts["train"].dataset
     unreadable = tuple(pair for part in parts.values() for pair in part.unreadable)
     digests = [digest for part in parts.values() for digest in part.digests]
     sizes = sum((part.sizes for part in parts.values()), Counter[str]())

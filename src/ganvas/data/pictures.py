@@ -56,10 +56,16 @@ class Wish:
 
 
 class Header(NamedTuple):
-    """What a picture's header tells: (H, W) as it is shown, and the channels that it can fill at most (1, 3 or 4)."""
+    """What a picture's header tells.
+
+    size: (H, W) as it is shown. mode: Pillow's name of how pixels are stored. channels: the most that it can fill, 1, 3
+    or 4. animated: it has further frames or pages.
+    """
 
     size: tuple[int, int]
+    mode: str
     channels: int
+    animated: bool
 
 
 @contextmanager
@@ -111,13 +117,19 @@ def header(image: Image.Image) -> Header:
         if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info):
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
         size = (image.width, image.height) if turned else (image.height, image.width)
-        channels = 4 if image.has_transparency_data else 1 if is_grey(image) else 3
-    return Header(size, channels)
+        channels = 4 if image.has_transparency_data else 1 if is_grey(image.mode) else 3
+        animated = bool(getattr(image, "is_animated", False))  # last, because it looks for the next frame
+    return Header(size, image.mode, channels, animated)
 
 
-def is_grey(image: Image.Image) -> bool:
-    """Whether the picture is stored without colour (with an alpha channel or without)."""
-    return image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16")
+def is_grey(mode: str) -> bool:
+    """Whether a picture of this mode is stored without colour, with an alpha channel or without."""
+    return mode in ("1", "L", "LA") or is_deep(mode)
+
+
+def is_deep(mode: str) -> bool:
+    """Whether a picture of this mode is stored with more than 8 bits of grey."""
+    return mode == "I" or mode.startswith("I;16")
 
 
 def decode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -132,9 +144,9 @@ def decode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "F":
             raise ValueError("pixels are floating-point numbers, expected 8 or 16 bits")
-        if image.mode == "I" or image.mode.startswith("I;16"):
+        if is_deep(image.mode):
             return _from_16_bits(image)
-        mode = "RGBA" if image.has_transparency_data else "L" if is_grey(image) else "RGB"
+        mode = "RGBA" if image.has_transparency_data else "L" if is_grey(image.mode) else "RGB"
         return image if image.mode == mode else image.convert(mode)
 
 

@@ -44,7 +44,7 @@ class GanFile:
             torch.default_generator.manual_seed(seed)
             gan = self.builder(config, spec)
         for network in (gan.generator, gan.discriminator):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         return gan
 
 
@@ -66,7 +66,8 @@ def load(name: str) -> GanFile:
     if not path.is_file():
         raise SettingError(f"no GAN file {name}: give the path of a .py file with Config, build and RECIPES")
     spec = importlib.util.spec_from_file_location(f"ganvas_file_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up by name
     spec.loader.exec_module(module)
@@ -76,7 +77,9 @@ def load(name: str) -> GanFile:
 def _gan_file(module: ModuleType, name: str, sha256: str) -> GanFile:
     missing = [part for part in ("Config", "build", "RECIPES") if not hasattr(module, part)]
     if missing:
-        raise SettingError(f"GAN file {name} lacks {', '.join(missing)}: it needs Config, build(config, spec) and RECIPES")
+        raise SettingError(
+            f"GAN file {name} lacks {', '.join(missing)}: it needs Config, build(config, spec) and RECIPES"
+        )
     if not module.RECIPES or not all(isinstance(recipe, Recipe) for recipe in module.RECIPES.values()):
         raise SettingError(f"GAN file {name}: RECIPES must be a dict of at least one ganvas.recipe.Recipe")
     if len(inspect.signature(module.build).parameters) != 2:

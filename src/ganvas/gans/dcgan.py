@@ -11,6 +11,7 @@ ceil-halved size, and D's last layer takes the size that its convolutions make.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -38,25 +39,18 @@ class Generator(nn.Module):
         height, width = self.sizes[0]
         self.first = nn.Linear(config.z_dim, self.first_width * height * width)
         self.first_norm = nn.Sequential(nn.BatchNorm2d(self.first_width), nn.ReLU())
-        self.blocks = nn.ModuleList()
-        for k in (8, 4, 2):
-            channels = k * config.width
-            self.blocks.append(_up(channels, channels // 2, nn.BatchNorm2d(channels // 2), nn.ReLU()))
-        self.blocks.append(_up(config.width, spec.channels, nn.Tanh()))
+        widths = [8 * config.width, 4 * config.width, 2 * config.width, config.width, spec.channels]
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(widths))
+        norms = [nn.Sequential(nn.BatchNorm2d(width), nn.ReLU()) for width in widths[1:-1]]
+        self.norms = nn.ModuleList([*norms, nn.Tanh()])
 
     def forward(self, z: Tensor) -> Tensor:
         """z (N, z_dim) -> images (N, C, H, W) in [-1, 1]."""
         x = self.first_norm(self.first(z).view(len(z), self.first_width, *self.sizes[0]))
-        for block, (height, width) in zip(self.blocks, self.sizes[1:], strict=True):
-            x = block[0](x)[:, :, :height, :width]  # doubled, then cropped, before BatchNorm sees it
-            for layer in block[1:]:
-                x = layer(x)
+        for up, norm, (height, width) in zip(self.ups, self.norms, self.sizes[1:], strict=True):
+            x = norm(up(x)[:, :, :height, :width])  # doubled, then cropped, before BatchNorm sees it
         images: Tensor = x
         return images
-
-
-def _up(fan_in: int, fan_out: int, *rest: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.ConvTranspose2d(fan_in, fan_out, 4, 2, 1), *rest)
 
 
 class Discriminator(nn.Module):
@@ -78,7 +72,9 @@ class Discriminator(nn.Module):
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         nn.init.normal_(module.weight, 0.0, 0.02)
-        if not isinstance(module, nn.Conv2d) and module.bias is not None:  # D's convolution biases stay as PyTorch makes them
+        if (
+            not isinstance(module, nn.Conv2d) and module.bias is not None
+        ):  # D's convolution biases stay as PyTorch makes them
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)

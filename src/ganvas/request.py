@@ -1,0 +1,118 @@
+"""What the user asked for: from the command line, a TOML file, or a run to be gone on with or repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ganvas.card import Card, Plan
+from ganvas.errors import SettingError
+from ganvas.recipe import Interval, convert
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; None where nothing was said. Also the shape of a --config file."""
+
+    recipe: str | None = None
+    data: str | None = None
+    images: float | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    seed: int | None = None
+    size: tuple[int, int] | None = None
+    fit: Literal["crop", "pad", "stretch"] | None = None
+    channels: Literal[1, 3, 4] | None = None
+    device: str | None = None
+    precision: Literal["32", "bf16", "fp16"] | None = None
+    threads: int | None = None
+    processes: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
+
+    def __post_init__(self) -> None:
+        lengths = [name for name in ("images", "epochs", "minutes") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise SettingError(f"--{lengths[0]} and --{lengths[1]} both set the length: give one of them")
+        for name in (*lengths, "threads", "processes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise SettingError(f"--{name} {value}: expected more than 0")
+        if self.size is not None and min(self.size) < 1:
+            raise SettingError(f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise SettingError(f"--seed {self.seed}: expected a whole number from 0 to 2**63 - 1")
+
+    @property
+    def length(self) -> str | None:
+        for unit in ("images", "epochs", "minutes"):
+            amount = getattr(self, unit)
+            if amount is not None:
+                return str(Interval(amount, unit))  # type: ignore[arg-type]
+        return None
+
+
+def read_config(path: Path) -> Request:
+    """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it was.
+
+    TOML: the fields of Request but `settings` and `plan` at the top, and tables [model] and [train].
+    Raises SettingError for what cannot be read or is not known.
+    """
+    try:
+        text = path.read_text()
+        plain = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise SettingError(f"cannot read --config {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
+    if path.suffix == ".json":
+        card = Card.from_json(text, str(path))
+        return Request(
+            recipe=card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
+            channels=card.data.channels, device=card.device, precision=card.precision,  # type: ignore[arg-type]
+            threads=card.threads, processes=card.processes,
+            settings={"model": card.model, "train": card.train}, plan=card.plan,
+        )  # fmt: skip
+    changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
+    for name in ("settings", "plan"):
+        if name in plain:
+            raise SettingError(f"--config {path}: unknown setting {name}: use the tables [model] and [train]")
+    if "size" in plain:
+        plain["size"] = [plain["size"]] * 2 if isinstance(plain["size"], int) else plain["size"]
+    request: Request = convert(plain, Request, f"--config {path}")
+    return dataclasses.replace(request, settings=changes)
+
+
+def merged(config: Request, own: Request) -> Request:
+    """A config file's request with what was said on the command line on top of it."""
+    said = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) not in (None, {})}
+    if own.length:
+        said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
+    if own.settings:
+        said["settings"] = {**config.settings, **own.settings}
+        said.setdefault("plan", None)
+    return dataclasses.replace(config, **said)
+
+
+def completed(request: Request, card: Card) -> Request:
+    """A request to go on with a run, with what it leaves unsaid taken from the run's card."""
+    recipe = request.recipe
+    if recipe is None:
+        if card.gan.endswith(".py"):
+            raise SettingError(f"this run's networks are in a file of yours: ganvas train PATH/{card.recipe} --out ...")
+        recipe = card.recipe
+    said = request.length is not None or request.settings
+    stored = {"model": card.model, "train": card.train}
+    return dataclasses.replace(
+        request, recipe=recipe, data=request.data or card.data.what, size=request.size or card.data.size,
+        fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,  # type: ignore[arg-type]
+        seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
+        processes=request.processes or card.processes, precision=request.precision or card.precision,  # type: ignore[arg-type]
+        device=request.device or card.device, settings=request.settings if said else stored,
+        plan=request.plan or (None if said else card.plan),
+    )  # fmt: skip
