@@ -9,7 +9,7 @@ import dataclasses
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -73,8 +73,8 @@ class DataCard:
     images: int
     fingerprint: str
     size: tuple[int, int] | None = None
-    fit: str = "crop"
-    channels: int | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    channels: Literal[1, 3, 4] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Card:
     threads: int
     processes: int = 1
     device: str
-    precision: str = "32"
+    precision: Literal["32", "bf16", "fp16"] = "32"
     plan: Plan
     versions: dict[str, str] = field(default_factory=dict)
 

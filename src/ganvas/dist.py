@@ -159,7 +159,7 @@ class GlobalBatchNorm(nn.Module):
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        x = x.float()  # sums of half-precision values would lose too much
+        x = x.float() if x.dtype.itemsize < 4 else x  # sums of half-precision values would lose too much
         axes = [0, *range(2, x.ndim)]
         n = x.numel() // x.shape[1] * dist.get_world_size()
         mean = _summed(x.sum(axes)) / n

@@ -259,8 +259,8 @@ def follow(world: World, path: str | None, gan: str, data_dir: Path | None) -> R
     run = Run.open(path, gan=gan)
     card = run.card
     dataset = data.load(
-        card.data.what, size=card.data.size, native=(card.image.height, card.image.width), fit=card.data.fit,  # type: ignore[arg-type]
-        channels=card.data.channels, data_dir=data_dir,  # type: ignore[arg-type]
+        card.data.what, size=card.data.size, native=(card.image.height, card.image.width), fit=card.data.fit,
+        channels=card.data.channels, data_dir=data_dir,
     )  # fmt: skip
     train_run(run, card.gan_file(gan), dataset, progress=Progress(quiet=True), world=world)
     dist.leave()

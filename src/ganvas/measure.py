@@ -46,7 +46,9 @@ class Rehearsal:
     def __init__(
         self, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str, precision: str = "32"
     ) -> None:
-        self.learner = Learner(file.build(recipe.model, spec), recipe.train, torch.device(device), precision)
+        self.learner = Learner(
+            file.build(recipe.model, spec), recipe.train, len(dataset), torch.device(device), precision
+        )
         self.batches = Batches(dataset, self.learner, seed=0)
         self.batch, self.taken = recipe.train.batch, 0
         for optimizer in (self.learner.g_optimizer, self.learner.d_optimizer):

@@ -101,7 +101,7 @@ class Interval:
     @classmethod
     def parse(cls, text: str) -> Interval:
         """Read "50 steps". Raises SettingError for anything that is not a positive amount and a known unit."""
-        match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?|\.[0-9]+)\s*([kM]?)\s*([a-z]+)\s*", text)
+        match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([kM]?)\s*([a-z]+)\s*", text)
         unit = {u[:-1]: u for u in _UNITS} | {u: u for u in _UNITS}
         if not match or match[3] not in unit:
             raise SettingError(f"'{text}' is not a length: write a number and {', '.join(_UNITS)}, such as '50 steps'")
@@ -115,7 +115,8 @@ class Interval:
         return self.amount * {"steps": batch, "epochs": dataset, "images": 1}[self.unit]
 
     def __str__(self) -> str:
-        return f"{self.amount:,g}".replace(",", "") + f" {self.unit}"
+        amount = int(self.amount) if self.amount == int(self.amount) else self.amount
+        return f"{amount} {self.unit[:-1] if amount == 1 else self.unit}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,7 @@ class TrainConfig:
     g_batch: images in G's step, where that is not `batch`.
     d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
+    average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
     length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
     given) the generator's weights are kept.
     sheet_rows, sheet_columns: the sheet's layout; sheet_name: its file name, of {images} and {epoch}.
@@ -144,6 +146,7 @@ class TrainConfig:
     d_fakes: Literal["training", "inference"] = "training"
     g_batch: Positive | None = None
     d_loss_scale: PositiveFloat = 1.0
+    average: str | None = None
     log: str = "100 steps"
     sheet: str = "1 epoch"
     weights: str | None = None
@@ -158,7 +161,7 @@ class TrainConfig:
                 f"are {self.batch}; leave g_batch out"
             )
         Interval.parse(self.length)
-        for name in ("log", "sheet", "weights"):
+        for name in ("log", "sheet", "weights", "average"):
             text = getattr(self, name)
             if text is not None and Interval.parse(text).unit == "minutes":
                 raise SettingError(f"train.{name}='{text}': give steps, epochs or images")

@@ -14,7 +14,6 @@ from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.errors import RunError
 from ganvas.files import writing
-from ganvas.gan import Gan
 from ganvas.progress import Progress
 from ganvas.recipe import Interval, TrainConfig
 from ganvas.run import Run
@@ -39,10 +38,10 @@ class Record:
     """
 
     def __init__(
-        self, run: Run, config: TrainConfig, dataset: Dataset, gan: Gan, progress: Progress, world: World
+        self, run: Run, config: TrainConfig, dataset: Dataset, sampler: Sampler, progress: Progress, world: World
     ) -> None:
         self.run, self.config, self.dataset, self.progress, self.world = run, config, dataset, progress, world
-        self.sampler = Sampler(gan, dataset.classes, next(gan.generator.parameters()).device)
+        self.sampler = sampler
         self.log_every = Interval.parse(config.log).images(config.batch, len(dataset))
         self.sums = torch.zeros(len(STATISTICS), device=self.sampler.device)
         self.count = 0

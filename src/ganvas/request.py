@@ -53,7 +53,7 @@ class Request:
         for unit in ("images", "epochs", "minutes"):
             amount = getattr(self, unit)
             if amount is not None:
-                return str(Interval(amount, unit))  # type: ignore[arg-type]
+                return str(Interval(amount, unit))
         return None
 
 
@@ -74,7 +74,7 @@ def read_config(path: Path) -> Request:
         card = Card.from_json(text, str(path))
         return Request(
             recipe=card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
-            channels=card.data.channels, device=card.device, precision=card.precision,  # type: ignore[arg-type]
+            channels=card.data.channels, device=card.device, precision=card.precision,
             threads=card.threads, processes=card.processes,
             settings={"model": card.model, "train": card.train}, plan=card.plan,
         )  # fmt: skip
@@ -91,6 +91,8 @@ def read_config(path: Path) -> Request:
 def merged(config: Request, own: Request) -> Request:
     """A config file's request with what was said on the command line on top of it."""
     said = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) not in (None, {})}
+    if own.data or own.size or own.channels or own.fit:
+        said.setdefault("plan", None)  # another data set, another number of images in an epoch
     if own.length:
         said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
     if own.settings:
@@ -110,9 +112,9 @@ def completed(request: Request, card: Card) -> Request:
     stored = {"model": card.model, "train": card.train}
     return dataclasses.replace(
         request, recipe=recipe, data=request.data or card.data.what, size=request.size or card.data.size,
-        fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,  # type: ignore[arg-type]
+        fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,
         seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
-        processes=request.processes or card.processes, precision=request.precision or card.precision,  # type: ignore[arg-type]
+        processes=request.processes or card.processes, precision=request.precision or card.precision,
         device=request.device or card.device, settings=request.settings if said else stored,
         plan=request.plan or (None if said else card.plan),
     )  # fmt: skip

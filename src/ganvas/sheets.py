@@ -61,8 +61,9 @@ def viewing_scale(height: int, width: int) -> int:
 def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: str = "") -> Image.Image:
     """Pictures in a table, each under its caption, on white."""
     font, margin, line = ImageFont.load_default(16), 12, 24
+    under = line if any(text for text, _ in panels) else 0
     width = max(max(image.width, round(font.getlength(text))) for text, image in panels) + margin
-    height = max(image.height for _, image in panels) + line + margin
+    height = max(image.height for _, image in panels) + under + margin
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     top = line + margin if title else margin // 2
@@ -75,5 +76,5 @@ def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: st
         x, y = margin + i % columns * width, top + i // columns * height
         draw.text((x, y), text, (_INK,) * 3, font)
         mask = image.getchannel("A") if image.mode == "RGBA" else None
-        paper.paste(image.convert("RGB"), (x, y + line), mask)
+        paper.paste(image.convert("RGB"), (x, y + under), mask)
     return paper

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganvas import dist, draws
 from ganvas.card import FORMAT, Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
+from ganvas.ema import Average
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.pixels import to_float
@@ -24,9 +25,11 @@ from ganvas.progress import Progress
 from ganvas.recipe import Interval, Schedule, TrainConfig
 from ganvas.record import Record, crossed
 from ganvas.run import Run
+from ganvas.sample import Sampler
 from ganvas.signals import Stop
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
+CLOCK_SECONDS = 3  # between looks at the clock when there is a deadline
 AGREE_STEPS = 16  # how often several processes agree on going on
 
 
@@ -34,7 +37,13 @@ class Learner:
     """Two networks with their optimizers: all that a step changes, and all that state.pt keeps of it."""
 
     def __init__(
-        self, gan: Gan, config: TrainConfig, device: torch.device, precision: str = "32", world: World | None = None
+        self,
+        gan: Gan,
+        config: TrainConfig,
+        epoch: int,
+        device: torch.device,
+        precision: str = "32",
+        world: World | None = None,
     ) -> None:
         self.gan, self.config, self.device = gan, config, device
         self.world = world or World()
@@ -46,6 +55,11 @@ class Learner:
         self.d_parameters = list(gan.discriminator.parameters())
         self.g_optimizer = _adam(self.g_parameters, config)
         self.d_optimizer = _adam(self.d_parameters, config)
+        self.average = (
+            Average(gan.generator, Interval.parse(config.average).images(config.batch, epoch))
+            if config.average
+            else None
+        )
         self.half = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
         self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
@@ -71,13 +85,18 @@ class Learner:
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
             draws.aim(layers, draws.generator(seed, purpose, images_seen), self.world.rank, self.world.size)
 
-    def update(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[torch.nn.Parameter]) -> None:
+    def update(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
         """One optimizer step down the gradient of `loss`, averaged over the processes."""
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.world.average_gradients(parameters)
         self.scaler.step(optimizer)
         self.scaler.update()
+
+    @property
+    def sampled(self) -> nn.Module:
+        """The generator that images are made with: the average where there is one."""
+        return self.average.network if self.average else self.gan.generator
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.half or torch.bfloat16, enabled=self.half is not None)
@@ -89,6 +108,7 @@ class Learner:
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "average": self.average.network.state_dict() if self.average else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -97,9 +117,11 @@ class Learner:
         self.g_optimizer.load_state_dict(state["g_optimizer"])
         self.d_optimizer.load_state_dict(state["d_optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.network.load_state_dict(state["average"])
 
 
-def _adam(parameters: list[torch.nn.Parameter], config: TrainConfig) -> torch.optim.Adam:
+def _adam(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Adam:
     # fused: one pass over weights, gradients and moments; on a CPU 3 times as fast as the default
     return torch.optim.Adam(parameters, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
 
@@ -222,7 +244,11 @@ def take_step(learner: Learner, batches: Batches, images_seen: int) -> Tensor:
     seed = batches.seed
     torch.default_generator.manual_seed(seed ^ images_seen)  # for a user's random layers that know nothing of draws
     learner.aim_dropout(seed, images_seen)
-    return step(learner, batches.at(images_seen))
+    statistics = step(learner, batches.at(images_seen))
+    if learner.average:
+        batch = learner.config.batch
+        learner.average.update(learner.gan.generator, batch, images_seen + batch)
+    return statistics
 
 
 class Clock:
@@ -232,17 +258,17 @@ class Clock:
         self.deadline, self.mark, self.seen = deadline, time.monotonic(), images_seen
 
     def revised(self, plan: Plan, images_seen: int) -> int | None:
-        """A new total when, at the rate of the last seconds, the plan would miss the deadline by 2% or more."""
+        """A new total when the plan, at the rate of the last seconds, would miss the deadline; None to leave it."""
         now = time.monotonic()
-        if self.deadline is None or now - self.mark < min(2.0, 0.1 * (self.deadline - self.mark)):
+        if self.deadline is None or (now - self.mark < CLOCK_SECONDS and now < self.deadline):
             return None
         rate = (images_seen - self.seen) / (now - self.mark)
-        left = self.deadline - now
+        left = max(0.0, self.deadline - now)
         self.mark, self.seen = now, images_seen
         late = (plan.total - images_seen) / rate - left if rate > 0 else 0.0
-        if abs(late) <= max(0.02 * left, 0.3):
+        if abs(late) <= max(0.03 * left, 0.5):
             return None
-        return images_seen + max(0, int(rate * left))
+        return images_seen + int(rate * left)
 
 
 def train(
@@ -266,9 +292,12 @@ def train(
     torch.set_num_threads(card.threads)
     torch.set_flush_denormal(True)  # vanishing activations and moments would slow a CPU down many times
     with torch.random.fork_rng(devices=[]):
-        learner = Learner(file.build(recipe.model, card.image, card.seed), config, device, card.precision, world)
+        learner = Learner(
+            file.build(recipe.model, card.image, card.seed), config, len(dataset), device, card.precision, world
+        )
         batches = Batches(dataset, learner, card.seed)
-        images_seen, seconds, record = 0, 0.0, Record(run, config, dataset, learner.gan, progress, world)
+        sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
+        images_seen, seconds, record = 0, 0.0, Record(run, config, dataset, sampler, progress, world)
         if (state := run.load_state()) is not None:
             learner.load_state_dict(state["learner"])
             images_seen, seconds = state["images_seen"], state["seconds"]
@@ -295,7 +324,7 @@ def train(
                         "seconds": seconds + time.monotonic() - began,
                     }
                 )
-                run.save_generator(learner.gan.generator.state_dict())
+                run.save_generator(learner.sampled.state_dict())
 
         with Stop() as stop:
             while images_seen < plan.total:
@@ -306,7 +335,7 @@ def train(
                 if crossed(sheet_every, before, images_seen):
                     record.sheet(images_seen)
                 if crossed(weights_every, before, images_seen) and world.rank == 0:
-                    run.save_generator(learner.gan.generator.state_dict(), kept_at=images_seen)
+                    run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
                 if time.monotonic() - saved > SAVE_SECONDS:
                     save()
                     saved = time.monotonic()

@@ -1,0 +1,250 @@
+"""How fast ganvas trains: against the plain tutorial loops, against given figures, and each recipe by itself.
+
+    python benchmarks/speed.py [--seconds 5] [--rounds 5] [--only RECIPE] [--json]
+
+The first table. Both sides run in this one process and take turns, on the same images: MNIST where $GANVAS_DATA (or the
+cache) has it, else the embedded digits, written as MNIST's files. ganvas's side is the loop of `train()` with its draws,
+schedules, log and TensorBoard; the plain side is plain.py. Neither makes pictures or saves states. ganvas has the
+thread count that `train()` chose, the plain loops have PyTorch's default. Figures are medians over the rounds, in real
+images a second. Run it on an idle machine.
+
+Two rows compare with figures that are given, not measured here, both from a machine with two cores:
+- The Keras source's own loop took 127 ms a step of 32 real images, 253 images a second: 4 times that is the target.
+- A torchgan DCGAN of width 32 on 32x32 grey images in batches of 64 saw 329 images a second: the target is 1.4 times.
+
+The second table has every recipe but the tiny ones at its native size, each measured by `ganvas bench` in a process of
+its own, so that memory is the recipe's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import ganvas
+import plain
+from ganvas import data, gans
+from ganvas.data.dataset import Dataset
+from ganvas.data.places import data_root
+from ganvas.dist import World
+from ganvas.measure import cores
+from ganvas.progress import Progress
+from ganvas.record import Record
+from ganvas.run import Run
+from ganvas.training import Batches, Learner, take_step
+
+
+@dataclass
+class Comparison:
+    """A row of the first table. ganvas, other: real images a second, one figure a round, or one that is given."""
+
+    recipe: str
+    target: float
+    against: str = "the plain loop"
+    size: tuple[int, int] | None = None
+    threads: int = 0
+    ganvas: list[float] = field(default_factory=list)
+    other: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ganvas) / statistics.median(self.other)
+
+
+COMPARISONS = (
+    Comparison("mlp/relu", 2.5),
+    Comparison("mlp/leaky", 3.0),
+    Comparison("mlp/batchnorm", 2.0),
+    Comparison("cgan/digits", 2.0),
+    Comparison("dcgan/64", 1.3),
+    Comparison("mlp/batchnorm", 4.0, "the Keras source's loop (given)", other=[253.0]),
+    Comparison("dcgan/64", 1.4, "a torchgan DCGAN (given)", size=(32, 32), other=[329.0]),
+)
+SETTINGS: dict[str, dict[str, Any]] = {"dcgan/64": {"model.width": 32}}
+
+
+def mnist_root(temporary: Path) -> Path:
+    """Where torchvision finds MNIST: the user's own, or the embedded digits as its four files below `temporary`."""
+    parts = {"train": "train", "test": "t10k"}
+    raw = data_root() / "MNIST" / "raw"
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    if all((raw / f"{part}-{kind}").is_file() for part in parts.values() for kind in kinds):
+        return data_root()
+    write_mnist(temporary, "train", data.load("mnist-5k"))
+    write_mnist(temporary, "t10k", data.load("mnist-5k", split="test"))
+    return temporary
+
+
+def write_mnist(root: Path, part: str, dataset: Dataset) -> None:
+    """Write a part ("train" or "t10k") as the IDX files that torchvision's MNIST reads, of grey images with labels."""
+    assert dataset.labels is not None
+    assert dataset.channels == 1
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    images, labels = dataset.images[:, 0].contiguous().numpy(), dataset.labels.to(torch.uint8).numpy()
+    for kind, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+        head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        (raw / f"{part}-{kind}").write_bytes(head + array.tobytes())
+
+
+def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
+    """The loop of `train()` without pictures and saved states: each next() takes a step and tells its real images."""
+    file = run.card.gan_file()
+    recipe = run.card.settings(file)
+    config, plan = recipe.train, dataclasses.replace(run.card.plan, images=10**9)
+    learner = Learner(file.build(recipe.model, run.card.image), config, torch.device("cpu"))
+    batches = Batches(dataset, learner, run.card.seed)
+    record = Record(run, config, dataset, learner.gan, Progress(quiet=True), World())
+    images_seen, began = 0, time.monotonic()
+    try:
+        while True:
+            lr = learner.set_rates(plan, images_seen)
+            figures = take_step(learner, batches, images_seen)
+            before, images_seen = images_seen, images_seen + config.batch
+            record.step(figures, before, images_seen, lr, time.monotonic() - began)
+            yield config.batch
+    finally:
+        if record.board is not None:
+            record.board.close()
+
+
+def rate(steps: Iterator[int], seconds: float, threads: int, flush_denormal: bool) -> float:
+    """Real images a second in so many seconds, after two steps to warm up."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(flush_denormal)  # of this thread; the pool's keep what they were started with
+    for _ in range(2):
+        next(steps)
+    images, began = 0, time.perf_counter()
+    while True:
+        images += next(steps)
+        elapsed = time.perf_counter() - began
+        if elapsed >= seconds:
+            return images / elapsed
+
+
+def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float) -> Comparison:
+    """The row with ganvas's rates and, where none is given, those of the plain loop, taken in turns."""
+    default_threads = torch.get_num_threads()
+    # A run of one step, made as any user's is: so its thread count is what `train()` finds best here.
+    run = ganvas.train(
+        row.recipe, data="mnist", data_dir=root, size=row.size, settings=SETTINGS.get(row.recipe), images=1.0,
+        device="cpu", out=out, quiet=True,
+    )  # fmt: skip
+    dataset = data.load("mnist", data_dir=root, size=row.size)
+    other = list(row.other)
+    theirs = None if other else (step.images for step in plain.SYSTEMS[row.recipe](root).steps)
+    ours_rates = []
+    with closing(ganvas_steps(run, dataset)) as ours:
+        for _ in range(rounds):
+            if theirs is not None:
+                other.append(rate(theirs, seconds, default_threads, flush_denormal=False))
+            ours_rates.append(rate(ours, seconds, run.card.threads, flush_denormal=True))
+    torch.set_num_threads(default_threads)
+    return dataclasses.replace(row, threads=run.card.threads, ganvas=ours_rates, other=other)
+
+
+def bench(recipe: str, seconds: float) -> dict[str, Any]:
+    """What `ganvas bench` says of a recipe, as in ganvas.measure.Bench."""
+    command = [sys.executable, "-m", "ganvas", "bench", recipe, "--json", "--seconds", str(seconds)]
+    said: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return said
+
+
+def comparison_table(rows: list[Comparison], images: str) -> Table:
+    table = Table(title=f"Real images a second, on {images}", title_justify="left")
+    for heading in ("recipe", "threads", "ganvas", "other", "ratio", "target"):
+        table.add_column(heading, justify="left" if heading == "recipe" else "right")
+    table.add_column("against")
+    for row in rows:
+        table.add_row(
+            row.recipe, str(row.threads), f"{statistics.median(row.ganvas):,.0f}", f"{statistics.median(row.other):,.0f}",
+            f"{row.ratio:.2f}", f"{row.target:g}", row.against,
+        )  # fmt: skip
+    return table
+
+
+def recipe_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Every recipe at its native size; of peak: the share of what a large matrix product reaches", title_justify="left")
+    table.add_column("recipe")
+    table.add_column("images")
+    for heading in ("batch", "threads", "images/s", "MMACs/image", "of peak", "peak MB"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row["recipe"], row["image"], str(row["batch"]), str(row["threads"]), f"{row['images_per_second']:,.0f}",
+            f"{row['macs_per_image'] / 1e6:,.1f}", f"{row['peak_fraction']:.0%}", f"{row['peak_rss_mb']:,.0f}",
+        )  # fmt: skip
+    return table
+
+
+def seconds(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: give more than nothing")
+    return float(text)
+
+
+def rounds(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+    return int(text)
+
+
+def main() -> None:
+    recipes = [f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"]
+    parser = argparse.ArgumentParser(description="How fast ganvas trains on this machine.")
+    parser.add_argument("--seconds", type=seconds, default=5.0, help="length of a round (default 5)")
+    parser.add_argument("--rounds", type=rounds, default=5, help="rounds (default 5)")
+    parser.add_argument("--only", choices=recipes, metavar="RECIPE", help="a single recipe: " + ", ".join(recipes))
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
+    options = parser.parse_args()
+    progress = Console(stderr=True, highlight=False)
+
+    comparisons = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = mnist_root(Path(folder))
+        images = "MNIST" if root != Path(folder) else "the embedded digits"
+        for number, row in enumerate(COMPARISONS):
+            if options.only in (None, row.recipe):
+                progress.print(f"{row.recipe} against {row.against} ...")
+                comparisons.append(measured(row, root, Path(folder, str(number)), options.rounds, options.seconds))
+    benches = []
+    for recipe in recipes:
+        if options.only in (None, recipe):
+            progress.print(f"ganvas bench {recipe} ...")
+            benches.append(bench(recipe, options.seconds))
+
+    machine = {
+        "machine": platform.machine(), "system": platform.platform(), "cores": cores(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(), "torch": str(torch.__version__),
+        "ganvas": ganvas.__version__,
+    }  # fmt: skip
+    if options.json:
+        rows = [dataclasses.asdict(row) | {"ratio": row.ratio} for row in comparisons]
+        print(json.dumps({"machine": machine, "images": images, "comparisons": rows, "recipes": benches}, indent=2))
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    if comparisons:
+        console.print(comparison_table(comparisons, images))
+    console.print(recipe_table(benches))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Fixtures of more than one file: the command line in this process or another, and small runs to start from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganvas import cli, launch, training
+from ganvas.run import Run
+
+TINY = ("--threads", "1")  # a fixed number: it is not measured, and results are the same everywhere
+
+
+@dataclass
+class Result:
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The line that says what was wrong: the last of stderr, the only one that begins with the command's name."""
+        lines = self.err.splitlines()
+        assert self.code == 2, self.err
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        assert [line for line in lines if line.startswith("ganvas: ")] == lines[-1:], self.err
+        assert len(lines[-1]) < 700
+        return lines[-1]
+
+
+@pytest.fixture
+def cli_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """`ganvas ARGUMENTS` in this process and in an empty folder, which is the test's tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
+    monkeypatch.delenv("GANVAS_DATA", raising=False)
+
+    def call(*arguments: str | Path) -> Result:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as done:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        assert isinstance(done.value.code, int)
+        return Result(done.value.code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Environment variables for a process that imports this ganvas, wherever it is started."""
+    source = str(Path(cli.__file__).resolve().parents[1])
+    return os.environ | {"XDG_CACHE_HOME": str(tmp_path.parent / "cache"), "PYTHONPATH": source}
+
+
+@pytest.fixture
+def ganvas_cli(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Result]:
+    """`python -m ganvas ARGUMENTS` as a process of its own."""
+
+    def call(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> Result:
+        command = [sys.executable, "-m", "ganvas", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=cwd or tmp_path, env=environment, capture_output=True, text=True, timeout=120, **options
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of cgan/tiny. Not to be changed: see `copy`."""
+    path = tmp_path_factory.mktemp("tiny") / "run"
+    return launch.train("cgan/tiny", images=320.0, seed=7, threads=1, out=path, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of mlp/tiny, which has no classes. Not to be changed."""
+    path = tmp_path_factory.mktemp("unconditional") / "run"
+    return launch.train("mlp/tiny", images=64.0, threads=1, out=path, quiet=True)
+
+
+@pytest.fixture(scope="session")
+def half_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same training as `tiny_run`, stopped by Ctrl-C after 144 of its 320 images. Not to be changed: see `copy`."""
+    path = tmp_path_factory.mktemp("half") / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 9)
+        launch.train("cgan/tiny", images=320.0, seed=7, threads=1, out=path, quiet=True)
+    return Run.open(path)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Callable[[Run], Path]:
+    """A copy of a run in the test's folder, to be changed at will."""
+
+    def call(run: Run, name: str = "run") -> Path:
+        shutil.copytree(run.path, tmp_path / name)
+        return tmp_path / name
+
+    return call
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`stop_after(9)`: the next training gets a SIGINT within its 9th step."""
+
+    def call(steps: int) -> None:
+        interrupt_after(monkeypatch, steps)
+
+    return call
+
+
+def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
+    taken, step = 0, training.take_step
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken == steps:
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    patch.setattr(training, "take_step", counted)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of 12 grey 8x8 pictures in two classes, "cat" and "dog"."""
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        folder = tmp_path / "pictures" / ("cat" if k < 6 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{k:02}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], dict[str, bytes]]:
+    """Every file below a folder, hidden ones too, with its content; folders with an ending slash."""
+
+    def call(root: Path) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(root)) + ("/" if path.is_dir() else ""): b"" if path.is_dir() else path.read_bytes()
+            for path in sorted(root.rglob("*"))
+        }
+
+    return call

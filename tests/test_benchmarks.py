@@ -1,0 +1,124 @@
+"""The speed table compares like with like: the plain loops are the recipes' systems, on the same images."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import ganvas
+from ganvas import data, gans
+from ganvas.data.dataset import Dataset
+from ganvas.recipe import ImageSpec, override
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+IMAGES = 80
+SYSTEMS = ("mlp/relu", "mlp/leaky", "mlp/batchnorm", "cgan/digits", "dcgan/64")
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[ModuleType]:
+    yield load("plain")
+    del sys.modules["plain"]
+
+
+@pytest.fixture(scope="module")
+def speed(plain: ModuleType) -> Iterator[ModuleType]:  # speed.py imports plain
+    yield load("speed")
+    del sys.modules["speed"]
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory, speed: ModuleType) -> Path:
+    """A folder where torchvision finds an MNIST of 80 images, which is random."""
+    root = tmp_path_factory.mktemp("mnist")
+    images = torch.randint(0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    dataset = Dataset("fake", images, torch.arange(IMAGES) % 10, tuple("0123456789"))
+    for part in ("train", "t10k"):
+        speed.write_mnist(root, part, dataset)
+    return root
+
+
+def trainable(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def recipe_of(name: str, speed: ModuleType) -> tuple[gans.GanFile, Any]:
+    _, file, recipe = gans.find(name)
+    return file, override(recipe, speed.SETTINGS.get(name, {}))
+
+
+def test_every_plain_loop_is_compared(plain: ModuleType, speed: ModuleType) -> None:
+    assert set(plain.SYSTEMS) == set(SYSTEMS) == {row.recipe for row in speed.COMPARISONS if not row.other}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_two_plain_steps(name: str, plain: ModuleType, speed: ModuleType, mnist: Path) -> None:
+    system = plain.SYSTEMS[name](mnist)
+    before = [p.clone() for p in (*system.generator.parameters(), *system.discriminator.parameters())]
+    steps = list(itertools.islice(system.steps, 2))
+    batch = recipe_of(name, speed)[1].train.batch
+    expected = [min(batch, IMAGES), IMAGES - batch if batch < IMAGES < 2 * batch else min(batch, IMAGES)]
+    assert [step.images for step in steps] == expected  # a DataLoader's last batch is what is left
+    assert all(math.isfinite(loss) for step in steps for loss in (step.d_loss, step.g_loss))
+    after = [*system.generator.parameters(), *system.discriminator.parameters()]
+    assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_plain_networks_are_the_recipes(name: str, plain: ModuleType, speed: ModuleType, mnist: Path) -> None:
+    file, recipe = recipe_of(name, speed)
+    spec = ImageSpec(height=28, width=28, channels=1, classes=tuple("0123456789"))
+    gan = file.build(recipe.model, spec)
+    system = plain.SYSTEMS[name](mnist)
+    assert trainable(system.generator) == trainable(gan.generator)
+    assert trainable(system.discriminator) == trainable(gan.discriminator)
+
+
+def test_both_sides_see_the_same_images(plain: ModuleType, mnist: Path) -> None:
+    ours = data.load("mnist", data_dir=mnist)
+    loader = plain.mnist_loader(mnist, 1)
+    theirs = torch.stack([loader.dataset[k][0] for k in range(IMAGES)])
+    assert torch.allclose(theirs, ours.images / 127.5 - 1, atol=1e-6)
+    assert ours.labels is not None
+    assert [loader.dataset[k][1] for k in range(IMAGES)] == ours.labels.tolist()
+
+
+def test_embedded_digits_stand_in(speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANVAS_DATA", str(tmp_path / "empty"))
+    root = speed.mnist_root(tmp_path / "made")
+    assert torch.equal(data.load("mnist", data_dir=root).images, data.load("mnist-5k").images)
+    monkeypatch.setenv("GANVAS_DATA", str(root))
+    assert speed.mnist_root(tmp_path / "unused") == root
+
+
+def test_ganvas_loop_trains_as_train_does(speed: ModuleType, mnist: Path, tmp_path: Path) -> None:
+    settings = {"train.batch": 16, "train.log": "1 steps"}
+    run = ganvas.train("mlp/leaky", data="mnist", data_dir=mnist, images=48, settings=settings, threads=1, out=tmp_path / "a", quiet=True)  # fmt: skip
+    other = ganvas.train("mlp/leaky", data="mnist", data_dir=mnist, images=1, settings=settings, threads=1, out=tmp_path / "b", quiet=True)  # fmt: skip
+    (tmp_path / "b" / "log.jsonl").unlink()
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr("ganvas.record.FLUSH_SECONDS", 0.0)
+    with monkey.context(), closing(speed.ganvas_steps(other, data.load("mnist", data_dir=mnist))) as steps:
+        assert [next(steps) for _ in range(3)] == [16, 16, 16]
+    losses = [[(line["d_loss"], line["g_loss"]) for line in r.read_log()] for r in (run, other)]
+    assert losses[0] == losses[1]

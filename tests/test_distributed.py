@@ -1,0 +1,163 @@
+"""Several processes train as one; mixed precision resumes exactly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from torch import nn
+
+from ganvas import gans
+from ganvas.dist import GlobalBatchNorm, World, join, leave
+
+ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "ignore"}
+
+
+def ganvas(*arguments: str, cwd: Path, launcher: tuple[str, ...] = ("-m",)) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *launcher, "ganvas", *arguments]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False)
+
+
+def learner(run: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return torch.load(run / "state.pt", weights_only=True)["learner"]
+
+
+def assert_close(one: Path, two: Path, recipe: str) -> None:
+    """Equal but for rounding. Biases just before BatchNorm are left out: their gradient is zero but for rounding, which
+    Adam blows up to full steps, and they do not change the network's output in training."""
+    file = gans.load(recipe.partition("/")[0])
+    for network in ("generator", "discriminator"):
+        a, b = learner(one)[network], learner(two)[network]
+        assert a.keys() == b.keys()
+        compared = [name for name in a if not (name.endswith("bias") and a[name].ndim == 1) and "running" not in name]
+        assert compared, file
+        for name in compared:
+            torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-3, msg=f"{network}.{name}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", ["mlp/tiny", "cgan/tiny", "dcgan/tiny"])
+def test_two_processes_equal_one(recipe: str, tmp_path: Path) -> None:
+    common = ("train", recipe, "--size", "16", "--images", "96", "--threads", "1", "--set", "lr=1e-4")
+    one = ganvas(*common, "--out", "one", cwd=tmp_path)
+    two = ganvas(*common, "--out", "two", "--processes", "2", cwd=tmp_path)
+    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    assert_close(tmp_path / "one", tmp_path / "two", recipe)
+
+
+@pytest.mark.long
+def test_two_processes_stop_and_go_on_to_the_same_end(tmp_path: Path) -> None:
+    common = ("train", "cgan/tiny", "--images", "12000", "--threads", "1", "--processes", "2")
+    assert ganvas(*common, "--out", "unbroken", cwd=tmp_path).returncode == 0
+    command = [sys.executable, "-m", "ganvas", *common, "--out", "stopped"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "stopped" / "samples").glob("*.png")):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "to go on: ganvas train --out stopped" in errors
+    seen = torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)["images_seen"]
+    assert 0 < seen < 12000
+    assert ganvas("train", "--out", "stopped", cwd=tmp_path).returncode == 0
+    unbroken, stopped = learner(tmp_path / "unbroken"), learner(tmp_path / "stopped")
+    for network in ("generator", "discriminator"):
+        assert all(torch.equal(unbroken[network][name], stopped[network][name]) for name in unbroken[network])
+
+
+@pytest.mark.long
+def test_torchrun_equals_one_process(tmp_path: Path) -> None:
+    common = ("train", "mlp/tiny", "--images", "96", "--threads", "1")
+    assert ganvas(*common, "--out", "one", cwd=tmp_path).returncode == 0
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    two = ganvas(*common, "--out", "two", cwd=tmp_path, launcher=launcher)
+    assert two.returncode == 0, two.stderr
+    assert_close(tmp_path / "one", tmp_path / "two", "mlp/tiny")
+
+
+def test_processes_must_divide_the_batch(tmp_path: Path) -> None:
+    result = ganvas("train", "mlp/tiny", "--processes", "3", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "--processes 3 does not divide the batch of 16" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains_and_resumes_exactly(precision: str, tmp_path: Path) -> None:
+    common = ("train", "mlp/tiny", "--threads", "1", "--precision", precision, "--set", "log=1 step")
+    assert ganvas(*common, "--images", "160", "--out", "whole", cwd=tmp_path).returncode == 0
+    script = (  # stop after five steps, as a signal would
+        "import ganvas.training as t, ganvas\n"
+        "old = t.take_step\n"
+        "def five(learner, batches, seen):\n"
+        "    if seen == 64: import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return old(learner, batches, seen)\n"
+        "t.take_step = five\n"
+        f"ganvas.train('mlp/tiny', images=160, threads=1, precision='{precision}', settings={{'log': '1 step'}}, out='part')\n"
+    )
+    stopped = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False, capture_output=True)
+    assert stopped.returncode == 143
+    state = torch.load(tmp_path / "part" / "state.pt", weights_only=True)
+    assert state["images_seen"] == 80
+    assert ganvas("train", "--out", "part", cwd=tmp_path).returncode == 0
+    whole, part = learner(tmp_path / "whole"), learner(tmp_path / "part")
+    assert all(torch.equal(whole["generator"][name], part["generator"][name]) for name in whole["generator"])
+    assert all(torch.isfinite(tensor).all() for tensor in whole["generator"].values())
+    assert bool(whole["scaler"]) == (precision == "fp16")  # loss scaling is for fp16
+
+
+def _normalise(rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    world = World(rank, 2)
+    join(world, "cpu")
+    torch.manual_seed(0)
+    layer = nn.BatchNorm2d(3).double()
+    nn.init.normal_(layer.weight)
+    shared = GlobalBatchNorm(layer)
+    mine = world.part(x).clone().requires_grad_()
+    y = shared(mine)
+    y.backward(world.part(grad))
+    world.average_gradients(shared.parameters())
+    eval_y = shared.eval()(mine)
+    results.put((rank, [t.detach().numpy() for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)]))
+    leave()
+
+
+def test_batchnorm_over_two_processes_is_batchnorm_over_both_parts() -> None:
+    x, grad = torch.randn(6, 3, 4, 4).double(), torch.randn(6, 3, 4, 4).double()
+    torch.manual_seed(0)
+    layer = nn.BatchNorm2d(3).double()
+    nn.init.normal_(layer.weight)
+    whole = x.clone().requires_grad_()
+    y = layer(whole)
+    y.backward(grad)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    results = context.Queue()
+    processes = [context.Process(target=_normalise, args=(rank, port, x, grad, results)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    parts = dict(results.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join()
+    assert layer.weight.grad is not None
+    assert whole.grad is not None
+    joined = [torch.cat([torch.from_numpy(parts[rank][i]) for rank in (0, 1)]) for i in (0, 1, 4)]
+    torch.testing.assert_close(joined[0], y.detach())
+    torch.testing.assert_close(joined[1], whole.grad)
+    torch.testing.assert_close(torch.from_numpy(parts[0][2]), layer.weight.grad)
+    torch.testing.assert_close(torch.from_numpy(parts[0][3]), layer.running_var)
+    torch.testing.assert_close(joined[2], layer.eval()(x))
