@@ -44,11 +44,11 @@ from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.data.places import data_root
 from ganvas.dist import World
-from ganvas.measure import cores
+from ganvas.measure import Rehearsal, cores
 from ganvas.progress import Progress
 from ganvas.record import Record
 from ganvas.run import Run
-from ganvas.training import Batches, Learner, take_step
+from ganvas.training import take_step
 
 
 @dataclass
@@ -107,19 +107,18 @@ def write_mnist(root: Path, part: str, dataset: Dataset) -> None:
 def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     """The loop of `train()` without pictures and saved states: each next() takes a step and tells its real images."""
     file = run.card.gan_file()
-    recipe = run.card.settings(file)
-    config, plan = recipe.train, dataclasses.replace(run.card.plan, images=10**9)
-    learner = Learner(file.build(recipe.model, run.card.image), config, torch.device("cpu"))
-    batches = Batches(dataset, learner, run.card.seed)
-    record = Record(run, config, dataset, learner.gan, Progress(quiet=True), World())
+    recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
+    rehearsal = Rehearsal(file, recipe, run.card.image, dataset, "cpu")
+    learner, batches = rehearsal.learner, rehearsal.batches
+    record = Record(run, recipe.train, dataset, run.sampler(), Progress(quiet=True), World())
     images_seen, began = 0, time.monotonic()
     try:
         while True:
             lr = learner.set_rates(plan, images_seen)
             figures = take_step(learner, batches, images_seen)
-            before, images_seen = images_seen, images_seen + config.batch
+            before, images_seen = images_seen, images_seen + plan.batch
             record.step(figures, before, images_seen, lr, time.monotonic() - began)
-            yield config.batch
+            yield plan.batch
     finally:
         if record.board is not None:
             record.board.close()
@@ -181,7 +180,10 @@ def comparison_table(rows: list[Comparison], images: str) -> Table:
 
 
 def recipe_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="Every recipe at its native size; of peak: the share of what a large matrix product reaches", title_justify="left")
+    table = Table(
+        title="Every recipe at its native size (of peak: of a large matrix product's speed)",
+        title_justify="left",
+    )
     table.add_column("recipe")
     table.add_column("images")
     for heading in ("batch", "threads", "images/s", "MMACs/image", "of peak", "peak MB"):

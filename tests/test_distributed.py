@@ -106,7 +106,9 @@ def test_mixed_precision_trains_and_resumes_exactly(precision: str, tmp_path: Pa
         "t.take_step = five\n"
         f"ganvas.train('mlp/tiny', images=160, threads=1, precision='{precision}', settings={{'log': '1 step'}}, out='part')\n"
     )
-    stopped = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False, capture_output=True)
+    stopped = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False, capture_output=True
+    )
     assert stopped.returncode == 143
     state = torch.load(tmp_path / "part" / "state.pt", weights_only=True)
     assert state["images_seen"] == 80
@@ -130,7 +132,9 @@ def _normalise(rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, result
     y.backward(world.part(grad))
     world.average_gradients(shared.parameters())
     eval_y = shared.eval()(mine)
-    results.put((rank, [t.detach().numpy() for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)]))
+    results.put(
+        (rank, [t.detach().numpy() for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)])
+    )
     leave()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,11 +35,9 @@ def same(name: str) -> float:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
+def _steady() -> None:
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    torch.manual_seed(0)
 
 
 def bce(probability: Tensor, label: float) -> Tensor:
@@ -355,7 +353,8 @@ def prepared(name: str) -> tuple[Learner, Batches, Plan]:
     _, file, recipe = gans.find(full_name)
     recipe = override(recipe, changes)
     dataset = pictures(shape, count, bool(recipe.native.classes))
-    learner = Learner(file.build(recipe.model, ImageSpec.of(dataset), 3), recipe.train, torch.device("cpu"))
+    gan = file.build(recipe.model, ImageSpec.of(dataset), 3)
+    learner = Learner(gan, recipe.train, count, torch.device("cpu"))
     return learner, Batches(dataset, learner, SEED), plan_of(recipe.train, count)
 
 
@@ -472,7 +471,7 @@ def rates(recipe_name: str, changes: dict[str, Any], images: int, at: list[int])
     _, file, recipe = gans.find(recipe_name)
     recipe = override(recipe, changes)
     tiny = file.recipes["tiny"]
-    learner = Learner(file.build(tiny.model, tiny.native), recipe.train, torch.device("cpu"))
+    learner = Learner(file.build(tiny.model, tiny.native), recipe.train, images, torch.device("cpu"))
     plan = plan_of(recipe.train, images)
     found = []
     for images_seen in at:

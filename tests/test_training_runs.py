@@ -95,7 +95,9 @@ class TestArtefacts:
         assert card["versions"]["torch"] == str(torch.__version__)
         assert Card.from_json(tiny_run.card.to_json(), "here").to_json() == tiny_run.card.to_json()
 
-    def test_the_log_has_the_mean_of_each_interval(self, tiny_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_the_log_has_the_mean_of_each_interval(
+        self, tiny_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         lines = tiny_run.read_log()
         assert [line["images"] for line in lines] == list(range(32, 321, 32))
         assert [line["step"] for line in lines] == list(range(2, 21, 2))
@@ -122,7 +124,9 @@ class TestArtefacts:
         for tag, name in (("D_loss", "d_loss"), ("G_loss", "g_loss"), ("D_real", "d_real"), ("D_fake", "d_fake")):
             events = board.Scalars(tag)
             assert [event.step for event in events] == [line["images"] for line in tiny_run.read_log()]
-            np.testing.assert_allclose([e.value for e in events], [line[name] for line in tiny_run.read_log()], rtol=1e-6)
+            np.testing.assert_allclose(
+                [e.value for e in events], [line[name] for line in tiny_run.read_log()], rtol=1e-6
+            )
         assert [image.step for image in board.Images("samples")] == [160, 320]
         assert (board.Images("samples")[0].height, board.Images("samples")[0].width) == (2 * 30 - 2, 10 * 30 - 2)
 
@@ -173,7 +177,9 @@ class TestArtefacts:
         last, end = run.path / "weights" / "000000096.safetensors", run.generator_file
         assert last.read_bytes() == end.read_bytes()
 
-    def test_progress_shows_up_to_four_moments_and_survives_a_lost_sheet(self, tmp_path: Path, stop_after: Callable[[int], None]) -> None:
+    def test_progress_shows_up_to_four_moments_and_survives_a_lost_sheet(
+        self, tmp_path: Path, stop_after: Callable[[int], None]
+    ) -> None:
         stop_after(8)
         with pytest.raises(KeyboardInterrupt):
             train("mlp/tiny", tmp_path / "run", images=320.0, settings={"sheet": "16 images"})
@@ -192,7 +198,9 @@ class TestNearestImages:
         rng = torch.Generator().manual_seed(0)
         store = torch.randint(0, 256, (9000, 1, 6, 6), generator=rng, dtype=torch.uint8)  # more than two chunks
         wanted = torch.tensor([0, 4095, 4096, 5000, 8999])
-        queries = (store[wanted].int() + torch.randint(-3, 4, (5, 1, 6, 6), generator=rng)).clamp(0, 255).to(torch.uint8)
+        queries = (
+            (store[wanted].int() + torch.randint(-3, 4, (5, 1, 6, 6), generator=rng)).clamp(0, 255).to(torch.uint8)
+        )
         found = record.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
         assert torch.equal(found, store[wanted].permute(0, 2, 3, 1))
 
@@ -275,7 +283,9 @@ class TestSameBits:
         assert_same_run(tiny_run.path, tmp_path / "again")
         assert Run.open(tmp_path / "again").card == Run.open(tiny_run.path).card
 
-    def test_a_card_with_revisions_is_repeated_with_them(self, tmp_path: Path, stop_after: Callable[[int], None]) -> None:
+    def test_a_card_with_revisions_is_repeated_with_them(
+        self, tmp_path: Path, stop_after: Callable[[int], None]
+    ) -> None:
         """As a training by the clock leaves it: its plan was revised on the way, and its rates follow the plan."""
         settings = {"train.lr.start": 1e-3, "train.lr.shape": "linear"}
         train("mlp/tiny", tmp_path / "plain", images=160.0, settings=settings)
@@ -302,7 +312,18 @@ class TestStopping:
         self, number: int, code: int, tmp_path: Path, environment: dict[str, str]
     ) -> None:
         """In a process of its own, as a shell would see it."""
-        command = [sys.executable, "-m", "ganvas", "train", "cgan/tiny", "--epochs", "1000", "--threads", "1", "--verbose"]
+        command = [
+            sys.executable,
+            "-m",
+            "ganvas",
+            "train",
+            "cgan/tiny",
+            "--epochs",
+            "1000",
+            "--threads",
+            "1",
+            "--verbose",
+        ]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -358,7 +379,9 @@ class TestStopping:
 
 
 class TestGoingOn:
-    def test_same_command_goes_on(self, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path) -> None:
+    def test_same_command_goes_on(
+        self, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path
+    ) -> None:
         command = ("train", "cgan/tiny", "--images", "320", "--threads", "1")
         stop_after(5)
         assert cli_run(*command).code == 130
@@ -385,7 +408,9 @@ class TestGoingOn:
         assert done.out.startswith("runs/0002-")
         assert cli_run("train", "cgan/tiny", *flat).out == "runs/0001-cgan-tiny-mnist-5k\n"
 
-    def test_the_newest_unfinished_run_is_taken(self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path) -> None:
+    def test_the_newest_unfinished_run_is_taken(
+        self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path
+    ) -> None:
         for name in ("0001-a", "0003-a", "0002-a"):
             shutil.copytree(half_run.path, tmp_path / "runs" / name)
         done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
@@ -410,7 +435,12 @@ class TestGoingOn:
         assert tree(path) == before
 
     def test_fresh_starts_anew_and_loses_nothing(
-        self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path], tree: Callable[[Path], Any], tmp_path: Path
+        self,
+        cli_run: Callable[..., Any],
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        tree: Callable[[Path], Any],
+        tmp_path: Path,
     ) -> None:
         path = copy(half_run)
         before = tree(path)
@@ -457,7 +487,9 @@ class TestRequests:
         assert (run.card.plan.images, run.card.plan.total) == (54, 64)  # whole steps
 
     @pytest.mark.parametrize("images", [320, 1e6, 1234567, 1_000_001.0, 16])
-    def test_lengths_of_any_number_of_digits(self, images: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_lengths_of_any_number_of_digits(
+        self, images: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
         assert train("mlp/tiny", tmp_path / "run", images=images).card.plan.images == images
 
@@ -476,7 +508,9 @@ class TestRequests:
             'recipe = "cgan/tiny"\nimages = 64\nseed = 5\nthreads = 1\nsize = 14\n[train]\nbatch = 8\nlr = 0.5\n'
             "[model]\ng_widths = [6, 5]\n"
         )
-        done = cli_run("train", "--config", "my.toml", "--seed", "6", "--set", "lr=0.001", "--epochs", "0.02", "--out", "run")
+        done = cli_run(
+            "train", "--config", "my.toml", "--seed", "6", "--set", "lr=0.001", "--epochs", "0.02", "--out", "run"
+        )
         assert done.code == 0, done.err
         card = Run.open(tmp_path / "run").card
         assert (card.seed, card.train["batch"], card.train["lr"], card.model["g_widths"]) == (6, 8, 0.001, [6, 5])
@@ -486,9 +520,7 @@ class TestRequests:
         assert Run.open(tmp_path / "plain").card.plan.total == 64
 
     def test_a_config_with_other_data_plans_for_those(self, tiny_run: Run, pictures: Path, tmp_path: Path) -> None:
-        run = launch.train(
-            config=tiny_run.path / "recipe.json", data=str(pictures), out=tmp_path / "run", quiet=True
-        )
+        run = launch.train(config=tiny_run.path / "recipe.json", data=str(pictures), out=tmp_path / "run", quiet=True)
         assert run.card.plan.epoch == 12
 
     def test_a_config_never_leads_to_code(self, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,7 +543,7 @@ class TestRequests:
         assert_same_run(one.path, two.path.absolute())
 
 
-MY_GAN = '''
+MY_GAN = """
 from __future__ import annotations
 from dataclasses import dataclass
 import torch
@@ -551,7 +583,7 @@ RECIPES = {
         model=Config(z_dim=2), train=TrainConfig(batch=8, length="64 images", lr=1e-3),
         native=ImageSpec(height=8, width=8, channels=1)),
 }
-'''
+"""
 
 
 class TestOwnFile:
@@ -667,7 +699,9 @@ class TestPlan:
 class TestClock:
     """The clock in a made-up time, where a step takes as long as the test says."""
 
-    def finish(self, monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float], planned: int, budget: float) -> tuple[float, Plan]:
+    def finish(
+        self, monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float], planned: int, budget: float
+    ) -> tuple[float, Plan]:
         """When a training is through whose step after `n` images takes seconds(n), and its plan then."""
         now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: now)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from ganvas.version import __version__
 
 if TYPE_CHECKING:
     from ganvas.data.dataset import Dataset
+    from ganvas.gans import GanFile
     from ganvas.recipe import ImageSpec, Recipe
 
 app = App(
@@ -33,7 +35,46 @@ app.command(data_app)
 app.command(demo_app)
 
 Signed = Parameter(allow_leading_hyphen=True)
-Size = Annotated[str | None, Signed]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Pictures:
+    """How pictures are read.
+
+    Parameters
+    ----------
+    size
+        H or HxW: bring all pictures to this size.
+    fit
+        How pictures get that size: crop (default), pad or stretch.
+    channels
+        1 grey, 3 RGB, 4 RGBA. Default: what the pictures need.
+    data_dir
+        Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
+    """
+
+    size: Annotated[str | None, Signed] = None
+    fit: Literal["crop", "pad", "stretch"] | None = None
+    channels: Literal[1, 3, 4] | None = None
+    data_dir: Path | None = None
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """ "64" or "50x70" as (height, width)."""
+        if self.size is None:
+            return None
+        match = re.fullmatch(r"(-?\d+)(?:[xX](-?\d+))?", self.size.strip())
+        if not match:
+            raise SettingError(f"--size {self.size}: expected H or HxW in pixels, such as 64 or 50x70")
+        sides = int(match[1]), int(match[2] or match[1])
+        if min(sides) < 1:
+            raise SettingError(f"--size {self.size}: both sides must be 1 pixel or more")
+        return sides
+
+
+AS_THEY_ARE = Pictures()
 Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
 
 
@@ -48,11 +89,8 @@ def train(
     out: Path | None = None,
     set_: Settings = None,
     config: Path | None = None,
-    size: Size = None,
-    fit: Literal["crop", "pad", "stretch"] | None = None,
-    channels: Literal[1, 3, 4] | None = None,
-    data_dir: Path | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+    pictures: Pictures = AS_THEY_ARE,
+    device: Device | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: Annotated[int | None, Signed] = None,
     processes: Annotated[int | None, Signed] = None,
@@ -83,14 +121,6 @@ def train(
         Change settings of the recipe: path=value ..., such as train.batch=32 (see ganvas show).
     config
         Take all this from a TOML file, or from another run's recipe.json to repeat it.
-    size
-        H or HxW: bring all pictures to this size.
-    fit
-        How pictures get that size: crop (default), pad or stretch.
-    channels
-        1 grey, 3 RGB, 4 RGBA. Default: what the pictures need.
-    data_dir
-        Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
     device
         Default: auto.
     precision
@@ -109,9 +139,9 @@ def train(
 
     run = launch.train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
-        settings=parse_assignments(set_ or []), config=config, size=_size(size), fit=fit, channels=channels,
-        data_dir=data_dir, device=device, precision=precision, threads=threads, processes=processes, fresh=fresh,
-        verbose=verbose, started=_process_start(),
+        settings=parse_assignments(set_ or []), config=config, size=pictures.sides, fit=pictures.fit,
+        channels=pictures.channels, data_dir=pictures.data_dir, device=device, precision=precision, threads=threads,
+        processes=processes, fresh=fresh, verbose=verbose, started=_process_start(),
     )  # fmt: skip
     print(run.path)
 
@@ -126,7 +156,7 @@ def sample(
     columns: Annotated[int | None, Signed] = None,
     scale: Annotated[int, Signed] = 4,
     gan: Path | None = None,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
+    device: Device = "cpu",
 ) -> None:  # fmt: skip
     """Make images with a trained generator.
 
@@ -195,10 +225,7 @@ def show(
     json: bool = False,
     data: str | None = None,
     set_: Settings = None,
-    size: Size = None,
-    fit: Literal["crop", "pad", "stretch"] | None = None,
-    channels: Literal[1, 3, 4] | None = None,
-    data_dir: Path | None = None,
+    pictures: Pictures = AS_THEY_ARE,
 ) -> None:  # fmt: skip
     """Print a recipe's resolved settings and the layers of its networks, with shapes and parameter counts.
 
@@ -212,18 +239,10 @@ def show(
         Shape the networks for this data set, instead of the recipe's native images.
     set_
         Change settings: path=value ...
-    size
-        H or HxW of the images.
-    fit
-        How pictures get that size.
-    channels
-        1 grey, 3 RGB, 4 RGBA.
-    data_dir
-        Where named data sets are kept.
     """
     from ganvas import show as showing
 
-    name, file, changed, spec, _ = _recipe_and_data(recipe, data, set_, size, fit, channels, data_dir)
+    name, file, changed, spec, _ = _recipe_and_data(recipe, data, set_, pictures)
     summary = showing.summarise(name, file, changed, spec)
     if json:
         _print_json(summary.to_json())
@@ -237,10 +256,7 @@ def bench(
     json: bool = False,
     data: str | None = None,
     set_: Settings = None,
-    size: Size = None,
-    fit: Literal["crop", "pad", "stretch"] | None = None,
-    channels: Literal[1, 3, 4] | None = None,
-    data_dir: Path | None = None,
+    pictures: Pictures = AS_THEY_ARE,
     threads: Annotated[int | None, Signed] = None,
     seconds: Annotated[float, Signed] = 5.0,
 ) -> None:  # fmt: skip
@@ -256,14 +272,6 @@ def bench(
         Train on this data set, instead of random images of the recipe's native shape.
     set_
         Change settings: path=value ...
-    size
-        H or HxW of the images.
-    fit
-        How pictures get that size.
-    channels
-        1 grey, 3 RGB, 4 RGBA.
-    data_dir
-        Where named data sets are kept.
     threads
         CPU threads. Default: the fastest.
     seconds
@@ -273,7 +281,7 @@ def bench(
 
     _positive("--threads", threads)
     _positive("--seconds", seconds)
-    name, file, changed, spec, dataset = _recipe_and_data(recipe, data, set_, size, fit, channels, data_dir)
+    name, file, changed, spec, dataset = _recipe_and_data(recipe, data, set_, pictures)
     rehearsal = measure.Rehearsal(
         file, changed, spec, dataset or measure.random_images(spec, 4 * changed.train.batch), "cpu"
     )
@@ -302,10 +310,7 @@ def inspect(
     json: bool = False,
     recipe: str | None = None,
     out: Path = Path("inspect.png"),
-    size: Size = None,
-    fit: Literal["crop", "pad", "stretch"] | None = None,
-    channels: Literal[1, 3, 4] | None = None,
-    data_dir: Path | None = None,
+    pictures: Pictures = AS_THEY_ARE,
 ) -> None:  # fmt: skip
     """Say what a data set holds and what training on it will cost here; write a sheet of it.
 
@@ -319,19 +324,17 @@ def inspect(
         The recipe whose training to measure. Default: cgan/digits, or mlp/leaky without labels.
     out
         Where the sheet is written.
-    size
-        H or HxW: bring all pictures to this size.
-    fit
-        How pictures get that size.
-    channels
-        1 grey, 3 RGB, 4 RGBA.
-    data_dir
-        Where named data sets are kept.
     """
     from ganvas import inspecting
 
     report = inspecting.inspect(
-        what, recipe=recipe, out=out, size=_size(size), fit=fit or "crop", channels=channels, data_dir=data_dir
+        what,
+        recipe=recipe,
+        out=out,
+        size=pictures.sides,
+        fit=pictures.fit or "crop",
+        channels=pictures.channels,
+        data_dir=pictures.data_dir,
     )
     if json:
         _print_json(report.to_json())
@@ -377,45 +380,24 @@ def env(*, json: bool = False) -> None:
 
 
 def _recipe_and_data(
-    name: str,
-    data: str | None,
-    set_: list[str] | None,
-    size: str | None,
-    fit: Any,
-    channels: Any,
-    data_dir: Path | None,
-) -> tuple[str, Any, Recipe, ImageSpec, Dataset | None]:
+    name: str, data: str | None, set_: list[str] | None, pictures: Pictures
+) -> tuple[str, GanFile, Recipe, ImageSpec, Dataset | None]:
     """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own kind."""
-    import dataclasses
-
     from ganvas import data as sources
     from ganvas import gans
     from ganvas.recipe import ImageSpec, override, parse_assignments
 
     full, file, recipe = gans.find(name)
-    recipe, sides = override(recipe, parse_assignments(set_ or [])), _size(size)
+    recipe, native = override(recipe, parse_assignments(set_ or [])), recipe.native
     if data is None:
-        height, width = sides or (recipe.native.height, recipe.native.width)
-        spec = dataclasses.replace(
-            recipe.native, height=height, width=width, channels=channels or recipe.native.channels
-        )
+        height, width = pictures.sides or (native.height, native.width)
+        spec = replace(native, height=height, width=width, channels=pictures.channels or native.channels)
         return full, file, recipe, spec, None
-    native = (recipe.native.height, recipe.native.width)
-    dataset = sources.load(data, size=sides, native=native, fit=fit or "crop", channels=channels, data_dir=data_dir)
+    dataset = sources.load(
+        data, size=pictures.sides, native=(native.height, native.width), fit=pictures.fit or "crop",
+        channels=pictures.channels, data_dir=pictures.data_dir,
+    )  # fmt: skip
     return full, file, recipe, ImageSpec.of(dataset), dataset
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    """ "64" or "50x70" as (height, width)."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(-?\d+)(?:[xX](-?\d+))?", text.strip())
-    if not match:
-        raise SettingError(f"--size {text}: expected H or HxW in pixels, such as 64 or 50x70")
-    sides = int(match[1]), int(match[2] or match[1])
-    if min(sides) < 1:
-        raise SettingError(f"--size {text}: both sides must be 1 pixel or more")
-    return sides
 
 
 def _positive(name: str, value: float | None) -> None:
@@ -449,12 +431,13 @@ def _table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The `ganvas` command. Prints what the user can mend in one line and exits 2."""
-    sys.exit(_exit_code(lambda: app(arguments, exit_on_error=False, print_error=False)))
+    sys.exit(run(arguments))
 
 
-def _exit_code(work: Callable[[], Any]) -> int:
+def run(arguments: list[str] | None) -> int:
+    """Do what the arguments say; the exit code. SystemExit (of --help, or a SIGTERM) passes through."""
     try:
-        work()
+        app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (GanvasError, cyclopts.CycloptsError) as error:
         print(f"ganvas: {' '.join(str(error).split())}", file=sys.stderr)

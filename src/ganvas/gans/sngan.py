@@ -110,7 +110,8 @@ RECIPES = {
         model=Config(),
         train=TrainConfig(
             batch=128, length="100 epochs", lr=Schedule(start=5e-4, end=5e-5, shape="linear"),
-            d_lr=Schedule(start=1e-3, end=1e-4, shape="linear"), betas=(0.0, 0.99), average="10k images", log="50 steps", sheet="20k images", sheet_rows=10, sheet_columns=10,
+            d_lr=Schedule(start=1e-3, end=1e-4, shape="linear"), betas=(0.0, 0.99),
+            average="10k images", log="50 steps", sheet="20k images", sheet_rows=10, sheet_columns=10,
         ),
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
     ),
