@@ -519,11 +519,41 @@ def test_schedules_follow_their_closed_forms() -> None:
 
 @pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
 def test_a_schedule_climbs_quadratically_before_it_goes_on(shape: Any) -> None:
-    schedule = Schedule(start=5, end=1, shape=shape, warmup=0.2, warmup_from=1, hold=0.3)
+    falls = {"end": 1, "hold": 0.3} if shape != "constant" else {}
+    schedule = Schedule(start=5, shape=shape, warmup=0.2, warmup_from=1, **falls)
     assert [schedule.at(p, 0) for p in (0, 0.1, 0.2)] == pytest.approx([1, 2, 5])
     if shape != "constant":
         assert schedule.at(0.45, 0) == pytest.approx(3)  # half way from 0.2 to 0.7
         assert [schedule.at(p, 0) for p in (0.7, 0.85, 1)] == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"end": 0.0}, {"decay": 1e-3}, {"hold": 0.1}, {"warmup_from": 0.1}, {"shape": "linear", "decay": 1e-3},
+        {"shape": "inverse", "warmup": 0.1}, {"shape": "inverse", "end": 1.0}, {"shape": "inverse", "hold": 0.1},
+    ],
+)  # fmt: skip
+def test_a_part_that_does_nothing_is_refused(parts: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="does nothing in a schedule of shape"):
+        Schedule(start=1, **parts)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"g_fakes": "same", "d_fakes": "inference"}, "made in training mode"),
+        ({"g_fakes": "same", "g_batch": 9}, "leave g_batch out"),
+        ({"sheet_name": ""}, "sheet_name is empty"),
+        ({"sheet_name": "a/b"}, "holds a slash"),
+        ({"sheet_name": "{nope}"}, "use {images} and {epoch}"),
+        ({"log": "2 minutes"}, "train.log"),
+        ({"average": "often"}, "train.average"),
+    ],
+)
+def test_settings_that_cannot_go_together_are_refused_by_name(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        TrainConfig(**{"batch": 8, "length": "1 epoch", "lr": 1e-3} | fields)
 
 
 def test_a_schedule_without_room_for_itself_is_refused() -> None:
@@ -674,3 +704,12 @@ def test_least_squares_pulls_real_to_1_and_fakes_to_0_with_a_half_for_d_alone() 
     for objective in (objectives.minimax, objectives.least_squares):
         assert objective.boundary == 0.5
         assert not objective.paired
+
+
+def test_hinge_pushes_d_to_1_and_minus_1_and_no_further() -> None:
+    real, fake = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.tensor([-2.0, -1.0, 0.0, 1.0])
+    assert objectives.hinge.d_loss(real, fake).tolist() == [0, 0, 2, 4]
+    assert objectives.hinge.g_loss(None, fake).tolist() == [2, 1, 0, -1]
+    assert objectives.hinge.score(fake).tolist() == fake.tolist()
+    assert objectives.hinge.boundary == 0
+    assert not objectives.hinge.paired

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import re
 import tomllib
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from msgspec import Meta
 
 from ganvas.errors import SettingError, nearest
 
-Positive = Annotated[int, Meta(ge=1)]
+Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
@@ -52,7 +53,7 @@ class ImageSpec:
 class Schedule:
     """A value that changes over the planned length of a training.
 
-    cosine, linear: from `start` to `end`. inverse: start / (1 + decay * step), whatever the length.
+    cosine, linear: from `start` to `end` (0 unless given). inverse: start / (1 + decay * step), whatever the length.
     warmup: the fraction of the plan in which the value first climbs, quadratically, from `warmup_from` to `start`.
     hold: the fraction at the plan's end in which it stays at `end`.
     per: the value changes with every step, or once per epoch. (A plan of less than two epochs has no epochs to
@@ -60,7 +61,7 @@ class Schedule:
     """
 
     start: NonNegative
-    end: NonNegative = 0.0
+    end: NonNegative | None = None
     shape: Literal["constant", "linear", "cosine", "inverse"] = "constant"
     decay: NonNegative = 0.0
     warmup: Fraction = 0.0
@@ -74,6 +75,18 @@ class Schedule:
                 f"warmup {self.warmup:g} + hold {self.hold:g} is {self.warmup + self.hold:g}: "
                 "they must leave a part of the plan, so stay below 1"
             )
+        idle = {
+            "end": self.end is not None and self.shape in ("constant", "inverse"),
+            "decay": self.decay > 0 and self.shape != "inverse",
+            "warmup": self.warmup > 0 and self.shape == "inverse",
+            "warmup_from": self.warmup_from > 0 and self.warmup == 0,
+            "hold": self.hold > 0 and self.shape in ("constant", "inverse"),
+        }
+        for name, is_idle in idle.items():
+            if is_idle:  # nothing that is set is silently ignored
+                raise SettingError(
+                    f"{name}={getattr(self, name)} does nothing in a schedule of shape '{self.shape}': leave it out"
+                )
 
     def at(self, progress: float, step: int) -> float:
         """The value at `progress`, the part of the plan that is done (0 to 1), which is `step` steps (from 0) in."""
@@ -85,7 +98,8 @@ class Schedule:
             return self.start
         done = min(1.0, (progress - self.warmup) / (1 - self.warmup - self.hold))
         remaining = 1 - done if self.shape == "linear" else (1 + math.cos(math.pi * done)) / 2
-        return self.end + (self.start - self.end) * remaining
+        end = self.end or 0.0
+        return end + (self.start - end) * remaining
 
 
 _UNITS = ("steps", "epochs", "images", "minutes")
@@ -160,15 +174,26 @@ class TrainConfig:
                 f"train.g_batch={self.g_batch} with train.g_fakes='same': the fakes that both steps share "
                 f"are {self.batch}; leave g_batch out"
             )
-        Interval.parse(self.length)
-        for name in ("log", "sheet", "weights", "average"):
+        if self.g_fakes == "same" and self.d_fakes == "inference":
+            raise SettingError(
+                "train.d_fakes='inference' with train.g_fakes='same': fakes that both steps share are made in training mode"
+            )
+        for name in ("length", "log", "sheet", "weights", "average"):
             text = getattr(self, name)
-            if text is not None and Interval.parse(text).unit == "minutes":
+            if text is None:
+                continue
+            try:
+                unit = Interval.parse(text).unit
+            except SettingError as error:
+                raise SettingError(f"train.{name}: {error}") from None
+            if unit == "minutes" and name != "length":
                 raise SettingError(f"train.{name}='{text}': give steps, epochs or images")
         try:
             self.sheet_name.format(images=1, epoch=1)
         except (KeyError, IndexError, ValueError, AttributeError):
             raise SettingError(f"train.sheet_name='{self.sheet_name}': use {{images}} and {{epoch}}") from None
+        if not self.sheet_name:
+            raise SettingError("train.sheet_name is empty: give a file name, such as '{images:09d}'")
         if "/" in self.sheet_name or "\\" in self.sheet_name:
             raise SettingError(f"train.sheet_name='{self.sheet_name}' holds a slash: give a file name")
 
@@ -215,9 +240,10 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         if not equals or not path.strip():
             raise SettingError(f"'{assignment}' is not a setting: write path=value, such as train.batch=32")
         try:
-            changes[path.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except (tomllib.TOMLDecodeError, KeyError):
-            changes[path.strip()] = text
+            read = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            read = {}
+        changes[path.strip()] = read["value"] if len(read) == 1 else text
     return changes
 
 
@@ -249,10 +275,12 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
     # msgspec passes over unknown names in dataclasses; here nothing is silently ignored.
     if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
         return
-    fields = {f.name for f in dataclasses.fields(kind)}
-    for name in tree:
-        if name not in fields:
-            raise SettingError(f"unknown setting {where}.{name}: {nearest(name, sorted(fields))}")
+    hints = typing.get_type_hints(kind)
+    for name, part in tree.items():
+        if name not in hints:
+            raise SettingError(f"unknown setting {where}.{name}: {nearest(name, sorted(hints))}")
+        for inner in (hints[name], *typing.get_args(hints[name])):  # a dataclass, or one choice of a union
+            _check_names(part, inner, f"{where}.{name}")
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -288,6 +316,8 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         inner = tree.get(name)
         if isinstance(inner, (int, float)):  # a constant becomes a schedule when one of its parts is set
             inner = tree[name] = {"start": inner}
+        if inner is None:
+            inner = tree[name] = {}
         if not isinstance(inner, dict):
             raise SettingError(f"setting {path}: {name} has no parts of its own")
         tree = inner

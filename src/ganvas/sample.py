@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 import zipfile
@@ -201,10 +200,9 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
         raise RunError(f"{path} holds no ganvas card: expected a generator.safetensors that ganvas wrote")
     card = Card.from_json(metadata["ganvas"], str(path))
     file_of_gan = card.gan_file(gan)
-    built = file_of_gan.build(card.settings(file_of_gan).model, card.image)
     try:
-        built.generator.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = json.dumps(str(error).splitlines()[-1].strip())
+        built = file_of_gan.restore(card.settings(file_of_gan).model, card.image, tensors)
+    except (RuntimeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path} does not fit its own card ({reason}): it is damaged") from None
     return Sampler(built, card.image.classes, device), card

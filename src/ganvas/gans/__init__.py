@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ganvas.errors import SettingError, nearest
 from ganvas.gan import Gan
@@ -45,6 +46,21 @@ class GanFile:
             gan = self.builder(config, spec)
         for network in (gan.generator, gan.discriminator):
             network.to(memory_format=torch.channels_last)
+        return gan
+
+    def restore(self, config: Any, spec: ImageSpec, tensors: dict[str, Tensor]) -> Gan:
+        """The networks with a generator of the given weights (and a discriminator without any).
+
+        Nothing is allocated but for these weights: a card that speaks of huge networks does no harm.
+        Raises RuntimeError where the weights do not fit.
+        """
+        with torch.device("meta"):
+            gan = self.builder(config, spec)
+        gan.generator.load_state_dict(tensors, assign=True)
+        if any(tensor.is_meta for tensor in [*gan.generator.parameters(), *gan.generator.buffers()]):
+            gan = self.builder(config, spec)  # it keeps constants that are in no state dict
+            gan.generator.load_state_dict(tensors)
+        gan.generator.requires_grad_(False).to(memory_format=torch.channels_last)
         return gan
 
 
