@@ -58,11 +58,15 @@ def bomb(width: int, height: int) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    )
 
 
 def idx(magic: int, *shape: int, content: int | None = None) -> bytes:
-    return struct.pack(f">{1 + len(shape)}I", magic, *shape) + b"\0" * (int(np.prod(shape)) if content is None else content)
+    return struct.pack(f">{1 + len(shape)}I", magic, *shape) + b"\0" * (
+        int(np.prod(shape)) if content is None else content
+    )
 
 
 def npz(**arrays: Any) -> bytes:
@@ -103,7 +107,11 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
     "zip with /": ("d.zip", {"d.zip": zipped(**{"/tmp/evil.png": png()})}, "evil"),
     "damaged zip": ("d.zip", {"d.zip": zipped(a=png())[:60]}, "d.zip"),
     "labels for other files": ("d", {"d/1.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"}, "2.png"),
-    "a file without label": ("d", {"d/1.png": png(), "d/2.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"}, "1.png"),
+    "a file without label": (
+        "d",
+        {"d/1.png": png(), "d/2.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"},
+        "1.png",
+    ),
     "labels of one column": ("d", {"d/1.png": png(), "d/labels.csv": b"1.png\n"}, "labels.csv"),
     "no labels for a conditional GAN": ("d", {"d/1.png": png(), "d/2.png": png()}, "needs labels"),
 }
@@ -257,7 +265,9 @@ def test_bad_config(
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[" * 50_000, b"\xff\xfe", b'{"format": 99}', b'{"format": "x"}', b"null"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b"[" * 50_000, b"\xff\xfe", b'{"format": 99}', b'{"format": "x"}', b"null"]
+)
 def test_bad_card_as_config(content: bytes, cli_run: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "my.json").write_bytes(content)
     assert "my.json" in cli_run("train", "cgan/tiny", "--config", "my.json").error
@@ -324,7 +334,9 @@ class TestNoRun:
         safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "g.safetensors", {"ganvas": "{}"})
         assert "g.safetensors" in cli_run("sample", "g.safetensors").error
 
-    def test_weights_that_do_not_fit_their_card(self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_weights_that_do_not_fit_their_card(
+        self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         import safetensors.torch
 
         tensors = safetensors.torch.load_file(tiny_run.generator_file)
@@ -432,10 +444,27 @@ class TestDamage:
             assert again.code == 0, again.err
 
     @pytest.mark.parametrize(
-        "line", ['{"images": 16}', "{}", "[]", "3", '"x"', '{"images": "x"}', '{"images": null}', "\ufffd", "NaN", "[" * 20_000]
+        "line",
+        [
+            '{"images": 16}',
+            "{}",
+            "[]",
+            "3",
+            '"x"',
+            '{"images": "x"}',
+            '{"images": null}',
+            "\ufffd",
+            "NaN",
+            "[" * 20_000,
+        ],
     )
     def test_log_lines_that_are_json_but_no_lines_of_ours(
-        self, line: str, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], tree: Callable[[Path], Any]
+        self,
+        line: str,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        tree: Callable[[Path], Any],
     ) -> None:
         path = copy(half_run)
         (path / "log.jsonl").write_text(line + "\n" + (path / "log.jsonl").read_text())
@@ -474,7 +503,9 @@ class TestDamage:
         assert "state.pt" in cli_run("train", "--out", path).error
         assert tree(path) == before
 
-    def test_a_state_that_would_run_code(self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]) -> None:
+    def test_a_state_that_would_run_code(
+        self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]
+    ) -> None:
         class Evil:
             def __reduce__(self) -> tuple[Any, ...]:
                 return os.mkdir, (str(path / "ran"),)
@@ -523,7 +554,11 @@ class TestOtherRun:
         assert tree(path) == before
 
     def test_changed_data_are_noticed(
-        self, pictures: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tree: Callable[[Path], Any]
+        self,
+        pictures: Path,
+        cli_run: Callable[..., Any],
+        stop_after: Callable[[int], None],
+        tree: Callable[[Path], Any],
     ) -> None:
         stop_after(2)
         command = ("train", "cgan/tiny", "--data", pictures, "--images", "64", "--threads", "1", "--out", "run")
@@ -548,9 +583,23 @@ class TestOtherRun:
         assert cli_run("train", "--out", path).code == 0
 
     def test_two_processes_in_one_directory(self, environment: dict[str, str], tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "ganvas", "train", "cgan/tiny", "--images", "16000", "--threads", "1", "--out", "run"]
+        command = [
+            sys.executable,
+            "-m",
+            "ganvas",
+            "train",
+            "cgan/tiny",
+            "--images",
+            "16000",
+            "--threads",
+            "1",
+            "--out",
+            "run",
+        ]
         pair = [
-            subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
             for _ in range(2)
         ]
         errors = [process.communicate(timeout=100)[1] for process in pair]
@@ -563,7 +612,12 @@ class TestOtherRun:
 
 class TestNotFinite:
     def test_it_stops_with_one_line_and_keeps_the_last_good_state(
-        self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tiny_run: Run
+        self,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        tiny_run: Run,
     ) -> None:
         path = copy(half_run)
         before = (path / "state.pt").read_bytes(), (path / "generator.safetensors").read_bytes()
@@ -716,7 +770,9 @@ class TestDisk:
             assert "read-only" in cli_run(*words).error
             assert list(tmp_path.iterdir()) == []
 
-    def test_a_folder_that_stands_in_the_way(self, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]) -> None:
+    def test_a_folder_that_stands_in_the_way(
+        self, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]
+    ) -> None:
         (tmp_path / "inspect.png").mkdir()
         (tmp_path / "inspect.png" / "mine").touch()
         before = tree(tmp_path)

@@ -18,6 +18,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 from ganvas.errors import GanvasError, SettingError
+from ganvas.files import REASONS
 from ganvas.version import __version__
 
 if TYPE_CHECKING:
@@ -445,9 +446,19 @@ def run(arguments: list[str] | None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        _close_stdout()
+    except OSError as error:
+        if error.errno not in REASONS:
+            raise
+        _close_stdout()
+        print(f"ganvas: cannot write the output: {REASONS[error.errno]}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _close_stdout() -> None:
+    """Let Python's last flush go nowhere, instead of failing once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ganvas.errors import RunError
 
-_REASONS = {
+REASONS = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
     errno.EFBIG: "the file may not grow so large here: raise the limit or choose another disk",
@@ -31,7 +31,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
         raise RunError(f"cannot write {path}: {reason}") from None
 
 

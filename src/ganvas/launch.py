@@ -75,7 +75,7 @@ def train(
         seed=seed, size=size, fit=fit, channels=channels, device=device, precision=precision, threads=threads,
         processes=processes, settings=settings or {},
     )  # fmt: skip
-    request = own if config is None else merged(read_config(Path(config)), own)
+    request = own if config is None else merged(read_config(Path(config), recipe), own)
     progress = Progress(verbose=verbose, quiet=quiet)
     return _Launch(request, Path(out) if out is not None else None, data_dir, fresh, progress, started).run()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,11 +33,18 @@ def figures(line: Mapping[str, Any]) -> str:
     )
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads on: fall silent and train on. (Rich would leave the program.)"""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 class Progress:
     """The display of one training. verbose: print every line of the log. quiet: show nothing."""
 
     def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = _Console(stderr=True, quiet=quiet, highlight=False)
         self.verbose = verbose
         self.live: Live | None = None
         self.planned = self.seen = self.start = 0

@@ -24,6 +24,7 @@ STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50
 NEIGHBOURS = 20
+EXACT = "donot_use_mm_for_euclid_dist"  # by way of a matrix product, close neighbours are lost to rounding
 
 
 def crossed(interval: float | None, before: int, after: int) -> bool:
@@ -48,6 +49,7 @@ class Record:
         self.pending: list[tuple[dict[str, Any], Tensor]] = []
         self.flushed = time.monotonic()
         self.board: Any = None
+        self.purge: int | None = None  # TensorBoard forgets what an earlier process logged from here on
         self.latest: Tensor | None = None
         self.lr, self.seconds = 0.0, 0.0
         self.sheets: list[tuple[int, str]] = []  # images seen, file name
@@ -56,6 +58,7 @@ class Record:
         """Go on after a saved state: what was logged later is forgotten, an interval begun is gone on with."""
         self.sums, self.count = state["sums"].to(self.sums.device), state["count"]
         self.sheets = [(images, name) for images, name in state["sheets"]]
+        self.purge = images_seen + 1
         if self.world.rank == 0:
             self.run.rewind_log(images_seen)
 
@@ -117,7 +120,7 @@ class Record:
         if self.board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(self.run.path / "tensorboard"), flush_secs=20)
+            self.board = SummaryWriter(str(self.run.path / "tensorboard"), purge_step=self.purge, flush_secs=20)
         return self.board
 
     def real_images(self) -> None:
@@ -181,7 +184,7 @@ def nearest_images(images: Tensor, dataset: Dataset) -> Tensor:
     found = torch.zeros(len(images), dtype=torch.int64)
     for start in range(0, len(dataset), 4096):  # in chunks: floats take four times the memory of the bytes
         chunk = dataset.images[start : start + 4096].reshape(-1, queries.shape[1]).float()
-        distance, index = torch.cdist(queries, chunk).min(1)
+        distance, index = torch.cdist(queries, chunk, compute_mode=EXACT).min(1)
         closer = distance < least
         least[closer], found[closer] = distance[closer], index[closer] + start
     return dataset.images[found].permute(0, 2, 3, 1)

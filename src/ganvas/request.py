@@ -57,9 +57,10 @@ class Request:
         return None
 
 
-def read_config(path: Path) -> Request:
+def read_config(path: Path, recipe: str | None) -> Request:
     """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it was.
 
+    recipe: what the user named beside it.
     TOML: the fields of Request but `settings` and `plan` at the top, and tables [model] and [train].
     Raises SettingError for what cannot be read or is not known.
     """
@@ -72,8 +73,12 @@ def read_config(path: Path) -> Request:
         raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
     if path.suffix == ".json":
         card = Card.from_json(text, str(path))
+        if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
+            raise SettingError(
+                f"--config {path} is of a GAN in a file of yours: name it, ganvas train PATH/{card.recipe}"
+            )
         return Request(
-            recipe=card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
+            recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
             channels=card.data.channels, device=card.device, precision=card.precision,
             threads=card.threads, processes=card.processes,
             settings={"model": card.model, "train": card.train}, plan=card.plan,

@@ -48,7 +48,7 @@ class Summary:
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items()) + " }"
+        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + " }"
     return msgspec.json.encode(value).decode()
 
 
