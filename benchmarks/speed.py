@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -218,6 +219,12 @@ def main() -> None:
     options = parser.parse_args()
     progress = Console(stderr=True, highlight=False)
 
+    machine = {
+        "machine": platform.machine(), "system": platform.platform(), "cores": cores(),
+        "load": round(psutil.getloadavg()[0], 2),  # near 0 on an idle machine, or the figures mean little
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(), "torch": str(torch.__version__),
+        "ganvas": ganvas.__version__,
+    }  # fmt: skip
     comparisons = []
     with tempfile.TemporaryDirectory() as folder:
         root = mnist_root(Path(folder))
@@ -232,11 +239,6 @@ def main() -> None:
             progress.print(f"ganvas bench {recipe} ...")
             benches.append(bench(recipe, options.seconds))
 
-    machine = {
-        "machine": platform.machine(), "system": platform.platform(), "cores": cores(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(), "torch": str(torch.__version__),
-        "ganvas": ganvas.__version__,
-    }  # fmt: skip
     if options.json:
         rows = [dataclasses.asdict(row) | {"ratio": row.ratio} for row in comparisons]
         print(json.dumps({"machine": machine, "images": images, "comparisons": rows, "recipes": benches}, indent=2))

@@ -27,7 +27,7 @@ class Config:
     """width: channels next to the image; two halvings on, there are four times as many. embedding: a class's size in G."""
 
     z_dim: Positive = 64
-    width: Positive = 32
+    width: Positive = 16
     embedding: Positive = 32
     slope: NonNegative = 0.2
 
@@ -109,7 +109,7 @@ RECIPES = {
         summary="small convolutional conditional GAN: legible digits within minutes",
         model=Config(),
         train=TrainConfig(
-            batch=128, length="100 epochs", lr=Schedule(start=5e-4, end=5e-5, shape="linear"),
+            batch=64, length="100 epochs", lr=Schedule(start=5e-4, end=5e-5, shape="linear"),
             d_lr=Schedule(start=1e-3, end=1e-4, shape="linear"), betas=(0.0, 0.99),
             average="10k images", log="50 steps", sheet="20k images", sheet_rows=10, sheet_columns=10,
         ),
