@@ -3,7 +3,7 @@
 Same networks, losses, batch sizes, order of steps and optimizer settings as the recipes, and nothing done for speed:
 torchvision's MNIST with transforms for every image, a shuffling DataLoader, D's real and fake batches in two passes,
 default Adam, `.backward()` through all of D while G learns, both losses read at every step, PyTorch's defaults for
-threads and memory layout. The Keras source has no DataLoader and a combined batch for D: so has its loop here.
+threads and memory layout.
 
 Each loop is a generator: every `next()` takes one training step.
 """
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -126,8 +125,7 @@ def leaky(root: Path) -> Plain:
 
 
 def batchnorm(root: Path) -> Plain:
-    """The Keras GAN, step for step in PyTorch: a contiguous slice of float images in memory, noise drawn by NumPy."""
-    from torchvision import datasets
+    """The Keras GAN: noise N(-1, 1) / 2, fakes for D in inference mode, 64 of them for G."""
 
     def block(fan_in: int, fan_out: int) -> list[nn.Module]:
         return [nn.Linear(fan_in, fan_out), nn.LeakyReLU(0.2), nn.BatchNorm1d(fan_out, eps=1e-3, momentum=0.2)]
@@ -145,10 +143,8 @@ def batchnorm(root: Path) -> Plain:
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-    pixels = datasets.MNIST(root, train=True, download=False).data.numpy()
-    images = (pixels.astype(np.float32) - 127.5) / 127.5
-    images = images.reshape(-1, 784)
-    half, batch = 32, 64
+    batch = 32
+    loader = mnist_loader(root, batch)
     d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999), eps=1e-7)
     g_optimizer = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999), eps=1e-7)
     schedulers = [
@@ -158,36 +154,30 @@ def batchnorm(root: Path) -> Plain:
     bce = nn.BCELoss()
 
     def noise(count: int) -> Tensor:
-        z = (np.random.normal(-1, 1, (count, 100)) / 2).astype(np.float32)
-        return torch.from_numpy(z)
+        return (torch.randn(count, 100) - 1) / 2
 
     def steps() -> Iterator[Step]:
         while True:
-            start = np.random.randint(0, len(images) - half + 1)
-            real = images[start : start + half]
-            generator.eval()
-            with torch.no_grad():
-                fake = generator(noise(half)).numpy()
-            generator.train()
-            x = torch.from_numpy(np.concatenate([real, fake]))
-            y = torch.from_numpy(np.concatenate([np.ones((half, 1)), np.zeros((half, 1))]).astype(np.float32))
+            for images, _ in loader:
+                size = len(images)
+                generator.eval()
+                with torch.no_grad():
+                    fake = generator(noise(size))
+                generator.train()
+                real_scores, fake_scores = discriminator(images.view(size, -1)), discriminator(fake)
+                d_loss = (bce(real_scores, torch.ones(size, 1)) + bce(fake_scores, torch.zeros(size, 1))) / 2
+                d_optimizer.zero_grad()
+                d_loss.backward()
+                d_optimizer.step()
+                ((real_scores > 0.5).float().mean() + (fake_scores <= 0.5).float().mean()).item()  # printed every step
 
-            scores = discriminator(x)
-            d_loss = bce(scores, y)
-            d_optimizer.zero_grad()
-            d_loss.backward()
-            d_optimizer.step()
-            ((scores > 0.5) == (y > 0.5)).float().mean().item()  # the source prints it at every step
-
-            discriminator.requires_grad_(False)
-            g_loss = bce(discriminator(generator(noise(batch))), torch.ones(batch, 1))
-            g_optimizer.zero_grad()
-            g_loss.backward()
-            g_optimizer.step()
-            discriminator.requires_grad_(True)
-            for scheduler in schedulers:
-                scheduler.step()
-            yield Step(half, d_loss.item(), g_loss.item())
+                g_loss = bce(discriminator(generator(noise(2 * batch))), torch.ones(2 * batch, 1))
+                g_optimizer.zero_grad()
+                g_loss.backward()
+                g_optimizer.step()
+                for scheduler in schedulers:
+                    scheduler.step()
+                yield Step(size, d_loss.item(), g_loss.item())
 
     return Plain(generator, discriminator, steps())
 

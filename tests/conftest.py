@@ -109,9 +109,10 @@ def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def half_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The same training as `tiny_run`, stopped by Ctrl-C after 144 of its 320 images. Not to be changed: see `copy`."""
     path = tmp_path_factory.mktemp("half") / "run"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         interrupt_after(patch, 9)
-        launch.train("cgan/tiny", images=320.0, seed=7, threads=1, out=path, quiet=True)
+        with pytest.raises(KeyboardInterrupt):
+            launch.train("cgan/tiny", images=320.0, seed=7, threads=1, out=path, quiet=True)
     return Run.open(path)
 
 

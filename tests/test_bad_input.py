@@ -792,7 +792,7 @@ def test_the_library_raises_what_the_command_prints(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(GanvasError, match="did you mean cgan/tiny"):
         launch.train("cgan/tyni", quiet=True)
-    with pytest.raises(GanvasError, match="did you mean train.batch"):
+    with pytest.raises(GanvasError, match=r"did you mean train\.batch"):
         launch.train("cgan/tiny", settings={"train.bacth": 3}, quiet=True)
     with pytest.raises(GanvasError, match="device"):
         launch.train("cgan/tiny", device="tpu", images=16.0, threads=1, quiet=True)

@@ -53,7 +53,9 @@ class TestStart:
         shown = cli_run("train", "--help").out
         assert [option for option in options.split() if option not in shown] == []
         shown = cli_run("sample", "--help").out
-        assert [o for o in "--n --labels --seed --out --columns --scale --gan".split() if o not in shown] == []
+        assert [
+            o for o in ("--n", "--labels", "--seed", "--out", "--columns", "--scale", "--gan") if o not in shown
+        ] == []
 
     def test_as_a_module_and_as_a_command(self, ganvas_cli: Callable[..., Any], tmp_path: Path) -> None:
         done = ganvas_cli("train", "mlp/tiny", "--images", 32, "--threads", 1)

@@ -435,7 +435,7 @@ def test_a_schedules_parts_are_settings_too() -> None:
         ({"lr": math.nan}, "train.lr=nan: expected a finite number"),
         ({"lr": math.inf}, "train.lr=inf: expected a finite number"),
         ({"train.lr.start": math.nan}, "train.lr.start=nan: expected a finite number"),
-        ({"eps": 0}, "train.eps: expected `float` > 0.0"),
+        ({"eps": 0}, "train.eps: expected `float` >= 1e-30"),
         ({"eps": math.inf}, "train.eps=inf: expected a finite number"),
         ({"betas": [0.9, 1.0]}, "train.betas[1]: expected `float` < 1.0"),
         ({"betas": [math.nan, 0.9]}, "train.betas[0]: expected"),
@@ -651,7 +651,7 @@ def test_a_generator_is_a_function_of_seed_purpose_and_position_alone() -> None:
 def masks(groups: int, rank: int, world: int, layers: int = 2) -> list[Tensor]:
     """What two Dropout layers in turn let through of ones, in a process's part of 8 images a group."""
     dropouts = [draws.Dropout(0.4) for _ in range(layers)]
-    draws.aim(dropouts, draws.generator(1, "d-dropout", 64), rank, world)
+    draws.aim(dropouts, draws.bits(1, "d-dropout", 64), rank, world)
     draws.join(dropouts, groups)
     return [layer(torch.ones(groups * 8 // world, 300)) for layer in dropouts]
 

@@ -229,10 +229,10 @@ class Digits(Source):
         """Dropout(0.4) of both layers in G's step, on real images and on fakes: 0, or 1 / 0.6 for what is kept."""
         if self.slip == "no Dropout":
             return ([torch.ones(64, 512)] * 2,) * 3
-        rng = draws.generator(SEED, "d-dropout", images_seen)
-        for_g, for_d = ([torch.rand((n, 512), generator=rng) for _ in range(2)] for n in (64, 128))
+        source = draws.bits(SEED, "d-dropout", images_seen)
+        for_g, for_d = ([draws.kept(source, (n, 512), 0.4) for _ in range(2)] for n in (64, 128))
         for_real, for_fake = [m[:64] for m in for_d], [m[64:] for m in for_d]
-        a, b, c = ([(m >= 0.4).double() / 0.6 for m in masks] for masks in (for_g, for_real, for_fake))
+        a, b, c = ([m.double() / 0.6 for m in masks] for masks in (for_g, for_real, for_fake))
         return a, b, c
 
     def step(self, b: Batch, images_seen: int) -> list[float]:

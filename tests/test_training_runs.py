@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 import signal
@@ -249,11 +250,12 @@ class TestSameBits:
         stop_after(5)
         with pytest.raises(KeyboardInterrupt):
             train("cgan/tiny", tmp_path / "run", **options)
-        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        with monkeypatch.context() as patch:
             step = training.take_step
             patch.setattr(training, "take_step", lambda a, b, seen: step(a, b, seen) if seen < 240 else 1 / 0)
             patch.setattr(record, "FLUSH_SECONDS", 0)
-            train("cgan/tiny", tmp_path / "run", **options)
+            with pytest.raises(ZeroDivisionError):
+                train("cgan/tiny", tmp_path / "run", **options)
         assert Run.open(tmp_path / "run").read_log()[-1]["images"] == 224
         with open(tmp_path / "run" / "log.jsonl", "a") as file:
             file.write('{"images": 256, "d_lo')  # cut short
@@ -368,7 +370,7 @@ class TestStopping:
         train("mlp/tiny", tmp_path / "run", images=640.0)
         times = [0.0, *[at for at, _ in saves]]
         assert len(times) > 4
-        assert max(b - a for a, b in zip(times, times[1:], strict=False)) <= 60
+        assert max(b - a for a, b in itertools.pairwise(times)) <= 60
         assert saves[-1][1] == 640
 
     def test_a_damaged_last_log_line_does_not_stop_reading(self, half_run: Run, copy: Callable[[Run], Path]) -> None:

@@ -7,16 +7,33 @@ batch on the CPU, and each process takes its part, so they do not depend on the 
 from __future__ import annotations
 
 import hashlib
+import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 
 def generator(seed: int, purpose: str, position: int) -> torch.Generator:
     """A CPU generator of its own for one purpose ("order", "z", ...) at one position (images seen, or an epoch)."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest()
     # CPU generators use 32 bits of a seed: two draws in billions share a stream, at unrelated places of the training.
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+    return torch.Generator().manual_seed(_key(seed, purpose, position) % 2**32)
+
+
+def _key(seed: int, purpose: str, position: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest(), "little")
+
+
+def bits(seed: int, purpose: str, position: int) -> np.random.SFC64:
+    """Like `generator()`, for masks: three times as fast, in raw bits."""
+    return np.random.SFC64(_key(seed, purpose, position))
+
+
+def kept(source: np.random.SFC64, shape: tuple[int, ...], p: float) -> Tensor:
+    """A mask, bool, of the given shape: False with probability p, to one part in 2**32."""
+    count = math.prod(shape)
+    raw = source.random_raw((count + 1) // 2).view(np.uint32)[:count]
+    return torch.from_numpy(raw >= np.uint32(p * 2**32)).view(shape)
 
 
 class Order:
@@ -46,12 +63,12 @@ class Order:
 class Dropout(nn.Module):
     """Dropout whose masks are drawn for the whole batch of all processes, and sliced.
 
-    While training, `aim()` must come before each forward; its generator serves all Dropout layers in turn.
+    In a training `aim()` comes before each step; its bits serve all Dropout layers in turn.
     A plain nn.Dropout in a GAN's file also resumes exactly (the global generator is seeded at every step), but its
     masks depend on the number of processes.
     """
 
-    rng: torch.Generator | None = None
+    source: np.random.SFC64 | None = None
     groups: int = 1
     rank: int = 0
     world: int = 1
@@ -65,18 +82,20 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         local = len(x) // self.groups
-        drawn = torch.rand((self.groups, local * self.world, *x.shape[1:]), generator=self.rng)
-        mine = drawn[:, self.rank * local : (self.rank + 1) * local].reshape(x.shape)
-        return x * (mine >= self.p).to(x).div_(1 - self.p)
+        if self.source is None:  # outside a training
+            return nn.functional.dropout(x, self.p)
+        mask = kept(self.source, (self.groups, local * self.world, *x.shape[1:]), self.p)
+        mine = mask[:, self.rank * local : (self.rank + 1) * local].reshape(x.shape)
+        return x * mine.to(x.device) * (1 / (1 - self.p))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
-def aim(layers: list[Dropout], rng: torch.Generator, rank: int, world: int) -> None:
-    """Point Dropout layers at the generator of the coming step."""
+def aim(layers: list[Dropout], source: np.random.SFC64, rank: int, world: int) -> None:
+    """Point Dropout layers at the bits of the coming step."""
     for layer in layers:
-        layer.rng, layer.rank, layer.world = rng, rank, world
+        layer.source, layer.rank, layer.world = source, rank, world
 
 
 def join(layers: list[Dropout], groups: int) -> None:

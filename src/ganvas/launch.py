@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import psutil
 import torch
 
 from ganvas import data, dist, files, gans
@@ -20,7 +21,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.errors import GanvasError, RunError, SettingError
 from ganvas.gans import GanFile
-from ganvas.measure import Rehearsal, choose_threads, cores
+from ganvas.measure import Rehearsal, choose_threads, cores, flush_denormals
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
 from ganvas.request import Request, completed, merged, read_config
@@ -70,6 +71,7 @@ def train(
     after SIGTERM, both with the state saved.
     """
     started = time.time() if started is None else started
+    flush_denormals()
     own = Request(
         recipe=recipe, data=None if data is None else os.fspath(data), images=images, epochs=epochs, minutes=minutes,
         seed=seed, size=size, fit=fit, channels=channels, device=device, precision=precision, threads=threads,
@@ -141,6 +143,11 @@ class _Launch:
         if train.batch % processes or (train.g_batch or train.batch) % processes:
             raise SettingError(
                 f"--processes {processes} does not divide the batch of {train.batch}: set train.batch to a multiple"
+            )
+        needed = max(train.batch, train.g_batch or 1) * spec.height * spec.width * spec.channels * 4
+        if needed > psutil.virtual_memory().total:
+            raise SettingError(
+                f"train.batch={train.batch}: a batch of {spec} takes {needed / 1e9:,.0f} GB; make it smaller"
             )
         length = Interval.parse(train.length)
         total = 0 if length.unit == "minutes" else max(1, round(length.images(train.batch, len(dataset))))
@@ -254,6 +261,7 @@ class _Launch:
 
 def follow(world: World, path: str | None, gan: str, data_dir: Path | None) -> Run:
     """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk."""
+    flush_denormals()
     dist.join(world, "cuda" if torch.cuda.is_available() else "cpu")
     path = world.agree([path])[0]
     run = Run.open(path, gan=gan)

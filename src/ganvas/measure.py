@@ -40,12 +40,21 @@ def random_images(spec: ImageSpec, count: int) -> Dataset:
     return Dataset("random images", images, labels, spec.classes)
 
 
+def flush_denormals() -> None:
+    """Count vanishing numbers as zero: activations and moments of such size slow a CPU down many times.
+
+    It holds for this thread and those started later, so it comes before the first parallel work.
+    """
+    torch.set_flush_denormal(True)
+
+
 class Rehearsal:
     """Steps on throwaway networks with the real data, draws and shapes; nothing of it reaches a run."""
 
     def __init__(
         self, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str, precision: str = "32"
     ) -> None:
+        flush_denormals()
         self.learner = Learner(
             file.build(recipe.model, spec), recipe.train, len(dataset), torch.device(device), precision
         )

@@ -23,7 +23,7 @@ from ganvas.errors import SettingError, nearest
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
-PositiveFloat = Annotated[float, Meta(gt=0)]
+PositiveFloat = Annotated[float, Meta(ge=1e-30)]  # gt=0 lets 0 pass where a CPU flushes denormals
 Beta = Annotated[float, Meta(ge=0, lt=1)]
 
 

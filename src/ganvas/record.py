@@ -20,7 +20,8 @@ from ganvas.run import Run
 from ganvas.sample import Sampler
 from ganvas.sheets import grid
 
-STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+TAGS = {"d_loss": "D_loss", "g_loss": "G_loss", "d_real": "D_real", "d_fake": "D_fake", "d_accuracy": "D_accuracy"}
+STATISTICS = tuple(TAGS)  # by their names in TensorBoard
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50
 NEIGHBOURS = 20
@@ -106,9 +107,15 @@ class Record:
                 )
         self.run.append_log(lines)
         with writing(self.run.path / "tensorboard"):
-            for line in lines:
-                for name, tag in zip(STATISTICS, ("D_loss", "G_loss", "D_real", "D_fake", "D_accuracy"), strict=True):
-                    self._tensorboard().add_scalar(tag, line[name], line["images"])
+            from tensorboard.compat.proto.summary_pb2 import Summary
+
+            Value = Summary.Value
+            writer = self._tensorboard().file_writer
+            for line in lines:  # one event for all values: a quarter of the cost of five
+                writer.add_summary(
+                    Summary(value=[Value(tag=TAGS[name], simple_value=line[name]) for name in STATISTICS]),
+                    line["images"],
+                )
         for line in lines:
             self.progress.line(line)
 

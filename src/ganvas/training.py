@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +84,13 @@ class Learner:
     def aim_dropout(self, seed: int, images_seen: int) -> None:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
-            draws.aim(layers, draws.generator(seed, purpose, images_seen), self.world.rank, self.world.size)
+            if layers:
+                draws.aim(layers, draws.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
 
     def update(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
         """One optimizer step down the gradient of `loss`, averaged over the processes."""
-        optimizer.zero_grad(set_to_none=True)
+        for p in parameters:  # zero_grad() does this, and 40 microseconds of other things
+            p.grad = None
         self.scaler.scale(loss).backward()
         self.world.average_gradients(parameters)
         self.scaler.step(optimizer)
@@ -98,8 +101,8 @@ class Learner:
         """The generator that images are made with: the average where there is one."""
         return self.average.network if self.average else self.gan.generator
 
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.half or torch.bfloat16, enabled=self.half is not None)
+    def autocast(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -145,15 +148,19 @@ class Batches:
         self.dataset, self.config, self.gan, self.seed = dataset, learner.config, learner.gan, seed
         self.device, self.world = learner.device, learner.world
         self.order = draws.Order(seed, len(dataset))
-        self.images = dataset.images
-        if any(p.ndim == 4 for p in learner.d_parameters):  # convolutions: same values, faster layout
-            self.images = self.images.contiguous(memory_format=torch.channels_last)
+        self.images = dataset.images.contiguous()
+        self.channels_last = any(
+            p.ndim == 4 for p in learner.d_parameters
+        )  # for convolutions: same values, faster layout
+        if self.channels_last:
+            self.images = self.images.permute(0, 2, 3, 1).contiguous()
 
     def at(self, images_seen: int) -> Batch:
         """This process's part of the batch that comes after `images_seen` real images."""
         config = self.config
         indices = self.world.part(self.order.indices(images_seen, config.batch))
-        real = to_float(self.images[indices].to(self.device))
+        picked = self.images.index_select(0, indices)  # ten times as fast as indexing with []
+        real = to_float((picked.permute(0, 3, 1, 2) if self.channels_last else picked).to(self.device))
         real_labels = None
         if self.gan.conditional:
             assert self.dataset.labels is not None
@@ -290,7 +297,6 @@ def train(
     recipe, device = card.settings(file), torch.device(card.device)
     config = recipe.train
     torch.set_num_threads(card.threads)
-    torch.set_flush_denormal(True)  # vanishing activations and moments would slow a CPU down many times
     with torch.random.fork_rng(devices=[]):
         learner = Learner(
             file.build(recipe.model, card.image, card.seed), config, len(dataset), device, card.precision, world

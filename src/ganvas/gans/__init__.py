@@ -14,12 +14,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
 from ganvas.errors import SettingError, nearest
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe
+
+
+BYTES_A_PARAMETER = 16  # weight, gradient and Adam's two moments
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,17 @@ class GanFile:
         """The networks with initial weights drawn from `seed`; the global random state is left as it was.
 
         Convolutional networks get channels_last weights: measured 1.6 times faster on CPUs.
-        Raises SettingError where the GAN cannot make such images.
+        Raises SettingError where the GAN cannot make such images, or training it would not fit into memory.
         """
+        with torch.device("meta"):  # shapes without numbers
+            sketch = self.builder(config, spec)
+        parameters = [p for network in (sketch.generator, sketch.discriminator) for p in network.parameters()]
+        needed, there = sum(p.numel() for p in parameters) * BYTES_A_PARAMETER, psutil.virtual_memory().total
+        if needed > there:
+            raise SettingError(
+                f"networks of {sum(p.numel() for p in parameters):,} parameters need {needed / 1e9:,.0f} GB to train, "
+                f"this machine has {there / 1e9:,.0f} GB: make them or the images smaller"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             gan = self.builder(config, spec)
