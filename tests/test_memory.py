@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from ganvas import gans, launch
+from ganvas import launch
 from ganvas.errors import SettingError
 from ganvas.measure import peak_rss_mb
 
 
 @pytest.mark.parametrize("settings", [{"z_dim": 2**31 - 1}, {"g_widths": [10**6, 10**6]}])
-def test_networks_larger_than_memory(settings: dict[str, object], tmp_path: object) -> None:
+def test_networks_larger_than_memory(settings: dict[str, object]) -> None:
     before = peak_rss_mb()
-    with pytest.raises(SettingError, match="parameters need .* GB to train, this machine has"):
+    with pytest.raises(SettingError, match=r"parameters need .* GB to train, this machine has"):
         launch.train("mlp/relu", settings=settings, images=16, threads=1, quiet=True)
     assert peak_rss_mb() - before < 1000
 
@@ -20,9 +20,3 @@ def test_networks_larger_than_memory(settings: dict[str, object], tmp_path: obje
 def test_a_batch_larger_than_memory() -> None:
     with pytest.raises(SettingError, match=r"train\.batch=2000000000: a batch of 28x28 grey.* takes 6,272 GB"):
         launch.train("mlp/relu", settings={"batch": 2_000_000_000}, images=16, threads=1, quiet=True)
-
-
-def test_every_recipe_fits_here() -> None:
-    for name in gans.names():
-        for recipe in gans.load(name).recipes.values():
-            gans.load(name).build(recipe.model, recipe.native)
