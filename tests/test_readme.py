@@ -30,7 +30,10 @@ def shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     train = ganvas.launch.train
 
     def short(*arguments: Any, **options: Any) -> Any:
-        return train(*arguments, **options | {"images": 1, "epochs": None, "minutes": None})
+        settings = {**(options.get("settings") or {}), "train.batch": 4, "train.sheet_rows": 1}
+        return train(
+            *arguments, **options | {"images": 1, "epochs": None, "minutes": None, "threads": 1, "settings": settings}
+        )
 
     monkeypatch.setattr(ganvas.launch, "train", short)
 

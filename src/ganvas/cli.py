@@ -438,7 +438,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None) -> int:
     """Do what the arguments say; the exit code. SystemExit (of --help, or a SIGTERM) passes through."""
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except (GanvasError, cyclopts.CycloptsError) as error:
         print(f"ganvas: {' '.join(str(error).split())}", file=sys.stderr)

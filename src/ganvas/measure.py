@@ -73,13 +73,13 @@ class Rehearsal:
         if self.learner.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def seconds_per_step(self, seconds: float, threads: int, least: int = 3) -> float:
-        """The median of as many steps as fit into `seconds` (and `least` at the least), after two to warm up."""
+    def seconds_per_step(self, seconds: float, threads: int) -> float:
+        """The median of as many steps as fit into `seconds`, and one at the least, after one to warm up."""
         torch.set_num_threads(threads)
-        self.steps(2)
+        self.steps(1)
         times: list[float] = []
         end = time.perf_counter() + seconds
-        while len(times) < least or time.perf_counter() < end:
+        while not times or time.perf_counter() < end:
             began = time.perf_counter()
             self.steps(1)
             times.append(time.perf_counter() - began)
