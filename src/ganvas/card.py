@@ -9,17 +9,20 @@ import dataclasses
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
+from msgspec import Meta
 
 from ganvas import gans
 from ganvas.errors import GanvasError, RunError
-from ganvas.recipe import ImageSpec, Recipe, TrainConfig, convert
+from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig, convert
 from ganvas.version import __version__
 
 FORMAT = 1
+MOST_THREADS = 4096
+MOST_IMAGES = 10**15  # of a training: more is a slip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +35,16 @@ class Plan:
     requested: the length as it was asked for.
     """
 
-    images: int
-    batch: int
-    epoch: int
+    images: Annotated[int, Meta(ge=0, le=MOST_IMAGES)]
+    batch: Positive
+    epoch: Positive
     requested: str
-    revisions: tuple[tuple[int, int], ...] = ()
+    revisions: tuple[tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0, le=MOST_IMAGES)]], ...] = ()
+
+    def __post_init__(self) -> None:
+        places = [at for at, _ in self.revisions]
+        if places != sorted(places) or any(total < at for at, total in self.revisions):
+            raise ValueError("revisions of the plan must be in order")
 
     @property
     def total(self) -> int:
@@ -90,8 +98,8 @@ class Card:
     image: ImageSpec
     data: DataCard
     seed: int
-    threads: int
-    processes: int = 1
+    threads: Annotated[int, Meta(ge=0, le=MOST_THREADS)]
+    processes: Positive = 1
     device: str
     precision: Literal["32", "bf16", "fp16"] = "32"
     plan: Plan
@@ -110,7 +118,7 @@ class Card:
                     f"{origin} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade ganvas"
                 )
             return msgspec.convert(plain, cls)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
 
     def gan_file(self, path: str | None = None) -> gans.GanFile:
@@ -119,6 +127,12 @@ class Card:
         Raises RunError when the file is the user's and no path, or another file, is given.
         """
         if not self.gan.endswith(".py"):
+            if self.gan not in gans.names():
+                raise RunError(
+                    f"this generator is of a GAN {self.gan[:40]!r} that this ganvas does not have: upgrade ganvas"
+                )
+            if path is not None:
+                raise RunError(f"--gan {path}: this generator's networks are built in, in {self.gan}; leave --gan out")
             return gans.load(self.gan)
         if path is None:
             raise RunError(f"this generator's networks are in a file of yours, {self.gan}: add --gan PATH/{self.gan}")

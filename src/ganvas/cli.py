@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -36,6 +36,17 @@ app.command(data_app)
 app.command(demo_app)
 
 Signed = Parameter(allow_leading_hyphen=True)
+
+
+def _whole(kind: Any, tokens: Sequence[cyclopts.Token]) -> int:
+    """cyclopts by itself rounds 1.5 to a whole number in silence."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise SettingError(f"{tokens[0].keyword} {tokens[0].value}: expected a whole number") from None
+
+
+Whole = Parameter(allow_leading_hyphen=True, converter=_whole)
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -86,15 +97,15 @@ def train(
     images: Annotated[float | None, Signed] = None,
     epochs: Annotated[float | None, Signed] = None,
     minutes: Annotated[float | None, Signed] = None,
-    seed: Annotated[int | None, Signed] = None,
+    seed: Annotated[int | None, Whole] = None,
     out: Path | None = None,
     set_: Settings = None,
     config: Path | None = None,
     pictures: Pictures = AS_THEY_ARE,
     device: Device | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
-    threads: Annotated[int | None, Signed] = None,
-    processes: Annotated[int | None, Signed] = None,
+    threads: Annotated[int | None, Whole] = None,
+    processes: Annotated[int | None, Whole] = None,
     fresh: bool = False,
     verbose: bool = False,
 ) -> None:  # fmt: skip
@@ -150,12 +161,12 @@ def train(
 @app.command
 def sample(
     source: Path, /, *,
-    n: Annotated[int | None, Signed] = None,
+    n: Annotated[int | None, Whole] = None,
     labels: Annotated[str | None, Signed] = None,
-    seed: Annotated[int, Signed] = 0,
+    seed: Annotated[int, Whole] = 0,
     out: Path = Path("result.png"),
-    columns: Annotated[int | None, Signed] = None,
-    scale: Annotated[int, Signed] = 4,
+    columns: Annotated[int | None, Whole] = None,
+    scale: Annotated[int, Whole] = 4,
     gan: Path | None = None,
     device: Device = "cpu",
 ) -> None:  # fmt: skip
@@ -258,7 +269,7 @@ def bench(
     data: str | None = None,
     set_: Settings = None,
     pictures: Pictures = AS_THEY_ARE,
-    threads: Annotated[int | None, Signed] = None,
+    threads: Annotated[int | None, Whole] = None,
     seconds: Annotated[float, Signed] = 5.0,
 ) -> None:  # fmt: skip
     """Measure how fast a recipe trains on this machine.
@@ -344,7 +355,7 @@ def inspect(
 
 
 @demo_app.command(name="1d")
-def demo_1d(*, out: Path = Path("."), seed: Annotated[int, Signed] = 0, steps: Annotated[int, Signed] = 1500) -> None:
+def demo_1d(*, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: Annotated[int, Whole] = 1500) -> None:
     """Draw a GAN learning a density in one dimension: demo-1d.png and demo-1d.gif.
 
     Parameters

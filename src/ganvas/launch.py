@@ -14,9 +14,10 @@ from typing import Any, Literal
 import msgspec
 import psutil
 import torch
+from torch import nn
 
 from ganvas import data, dist, files, gans
-from ganvas.card import Card, DataCard, Plan, versions
+from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.errors import GanvasError, RunError, SettingError
@@ -96,7 +97,8 @@ class _Launch:
     ) -> None:
         self.request, self.out, self.fresh, self.progress, self.started = request, out, fresh, progress, started
         self.data_dir = None if data_dir is None else Path(data_dir)
-        self.gan_path = (request.recipe or "").partition(":")[0]
+        path = (request.recipe or "").partition(":")[0]
+        self.gan_path = path if path.endswith(".py") else None
 
     def run(self) -> Run:
         world = dist.torchrun_world()
@@ -105,6 +107,8 @@ class _Launch:
         existing = None
         if self.out is not None and (self.out / "recipe.json").exists() and not self.fresh:
             existing = Run.open(self.out)
+            existing.load_state()  # damage is told before differences
+            existing.read_log()
             self.request = completed(self.request, existing.card)
         name, file, recipe = gans.find(self.request.recipe or DEFAULT_RECIPE)
         if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
@@ -114,7 +118,9 @@ class _Launch:
             recipe = override(recipe, {"train.length": self.request.length})
         dataset = self._load(recipe.native)
         spec = ImageSpec.of(dataset)
-        file.build(recipe.model, spec)  # says now why it cannot
+        gan = file.build(recipe.model, spec)  # says now why it cannot
+        if recipe.train.batch == 1 and any(isinstance(m, nn.BatchNorm1d) for m in gan.generator.modules()):
+            raise SettingError("train.batch=1: the BatchNorm of this GAN needs batches of 2 or more")
         wanted = self._card(name, file, recipe, spec, dataset)
         if existing:
             _refuse_difference(existing, wanted)
@@ -144,13 +150,19 @@ class _Launch:
             raise SettingError(
                 f"--processes {processes} does not divide the batch of {train.batch}: set train.batch to a multiple"
             )
-        needed = max(train.batch, train.g_batch or 1) * spec.height * spec.width * spec.channels * 4
+        needed = max(train.batch, train.g_batch or 1, train.sheet_rows * train.sheet_columns)
+        needed *= spec.height * spec.width * spec.channels * 4
         if needed > psutil.virtual_memory().total:
             raise SettingError(
-                f"train.batch={train.batch}: a batch of {spec} takes {needed / 1e9:,.0f} GB; make it smaller"
+                f"train.batch={train.batch} or the sheet of {train.sheet_rows}x{train.sheet_columns} would take "
+                f"{needed / 1e9:,.0f} GB of {spec}: make them smaller"
             )
         length = Interval.parse(train.length)
         total = 0 if length.unit == "minutes" else max(1, round(length.images(train.batch, len(dataset))))
+        if total > MOST_IMAGES:
+            raise SettingError(
+                f"{length} are {total:.3g} images, more than can ever be seen: expected at most {MOST_IMAGES:.0e}"
+            )
         device = pick_device(request.device or "auto")
         if processes > 1 and device == "cuda" and world is None and processes > torch.cuda.device_count():
             raise SettingError(f"--processes {processes}: this machine has {torch.cuda.device_count()} CUDA devices")
@@ -198,7 +210,7 @@ class _Launch:
     def _directory(self, card: Card) -> Run:
         if self.out is not None:
             if self.out.exists() and self.fresh and (self.out / "recipe.json").exists():
-                with Run.open(self.out).locked():
+                with Run(self.out, card).locked():
                     kept = _set_aside(self.out)
                 self.progress.say(f"the earlier run is kept as {kept}")
             return Run.create(self.out, card, self.gan_path)
@@ -213,7 +225,7 @@ class _Launch:
                     path.mkdir()
                 except FileExistsError:  # another training took the number
                     continue
-                return Run.create(path, card, self.gan_path)
+                return Run.create(path, card, self.gan_path, made=True)
 
     def _resume(self, run: Run, file: GanFile, dataset: Dataset) -> Run:
         run.gan = self.gan_path
@@ -253,13 +265,13 @@ class _Launch:
         return run
 
     def _file_argument(self) -> str:
-        return f" {self.request.recipe}" if self.gan_path.endswith(".py") else ""
+        return f" {self.request.recipe}" if self.gan_path else ""
 
     def _gan_option(self) -> str:
-        return f" --gan {self.gan_path}" if self.gan_path.endswith(".py") else ""
+        return f" --gan {self.gan_path}" if self.gan_path else ""
 
 
-def follow(world: World, path: str | None, gan: str, data_dir: Path | None) -> Run:
+def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:
     """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk."""
     flush_denormals()
     dist.join(world, "cuda" if torch.cuda.is_available() else "cpu")
@@ -278,7 +290,8 @@ def follow(world: World, path: str | None, gan: str, data_dir: Path | None) -> R
 def _identity(card: Card) -> dict[str, Any]:
     """What must be equal for one training to be the continuation of another."""
     return {
-        "recipe": card.recipe, "model": card.model, "train": card.train, "data": card.data.fingerprint[:12],
+        "recipe": card.recipe, "gan": card.gan, "image": card.image,
+        "model": card.model, "train": card.train, "data": card.data.fingerprint[:12],
         "seed": card.seed, "precision": card.precision, "device": card.device, "processes": card.processes,
         "file": card.gan_sha256[:12], "threads": card.threads,
     }  # fmt: skip
@@ -314,6 +327,8 @@ def _refuse_content(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> Path:
+    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise SettingError(f"--fresh cannot set {path} aside while you stand in it: go elsewhere first")
     number = 1
     while path.with_name(f"{path.name}.{number}").exists():
         number += 1

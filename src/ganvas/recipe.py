@@ -21,6 +21,7 @@ from msgspec import Meta
 from ganvas.errors import SettingError, nearest
 
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+UpTo100 = Annotated[int, Meta(ge=1, le=100)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(ge=1e-30)]  # gt=0 lets 0 pass where a CPU flushes denormals
@@ -164,8 +165,8 @@ class TrainConfig:
     log: str = "100 steps"
     sheet: str = "1 epoch"
     weights: str | None = None
-    sheet_rows: Positive = 4
-    sheet_columns: Positive = 4
+    sheet_rows: UpTo100 = 4
+    sheet_columns: UpTo100 = 4
     sheet_name: str = "{images:09d}"
 
     def __post_init__(self) -> None:
@@ -194,8 +195,8 @@ class TrainConfig:
             raise SettingError(f"train.sheet_name='{self.sheet_name}': use {{images}} and {{epoch}}") from None
         if not self.sheet_name:
             raise SettingError("train.sheet_name is empty: give a file name, such as '{images:09d}'")
-        if "/" in self.sheet_name or "\\" in self.sheet_name:
-            raise SettingError(f"train.sheet_name='{self.sheet_name}' holds a slash: give a file name")
+        if set(self.sheet_name) & set("/\\\0"):
+            raise SettingError(f"train.sheet_name={self.sheet_name!r} holds a slash or a zero byte: give a file name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +279,8 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
     hints = typing.get_type_hints(kind)
     for name, part in tree.items():
         if name not in hints:
-            raise SettingError(f"unknown setting {where}.{name}: {nearest(name, sorted(hints))}")
+            known = [f"{where}.{hint}" for hint in sorted(hints)]
+            raise SettingError(f"unknown setting {where}.{name}: {nearest(f'{where}.{name}', known)}")
         for inner in (hints[name], *typing.get_args(hints[name])):  # a dataclass, or one choice of a union
             _check_names(part, inner, f"{where}.{name}")
 

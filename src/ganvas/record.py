@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganvas.board import Board
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.errors import RunError
-from ganvas.files import writing
 from ganvas.progress import Progress
 from ganvas.recipe import Interval, TrainConfig
 from ganvas.run import Run
 from ganvas.sample import Sampler
-from ganvas.sheets import grid
+from ganvas.sheets import grid, png
 
 TAGS = {"d_loss": "D_loss", "g_loss": "G_loss", "d_real": "D_real", "d_fake": "D_fake", "d_accuracy": "D_accuracy"}
 STATISTICS = tuple(TAGS)  # by their names in TensorBoard
@@ -49,7 +49,7 @@ class Record:
         self.count = 0
         self.pending: list[tuple[dict[str, Any], Tensor]] = []
         self.flushed = time.monotonic()
-        self.board: Any = None
+        self.board: Board | None = None
         self.purge: int | None = None  # TensorBoard forgets what an earlier process logged from here on
         self.latest: Tensor | None = None
         self.lr, self.seconds = 0.0, 0.0
@@ -57,7 +57,10 @@ class Record:
 
     def resume(self, images_seen: int, state: dict[str, Any]) -> None:
         """Go on after a saved state: what was logged later is forgotten, an interval begun is gone on with."""
-        self.sums, self.count = state["sums"].to(self.sums.device), state["count"]
+        sums, count = state["sums"].to(self.sums.device), state["count"]
+        if sums.shape != self.sums.shape or not bool(sums.isfinite().all()) or not isinstance(count, int) or count < 0:
+            raise ValueError("sums of figures that are none")
+        self.sums, self.count = sums, count
         self.sheets = [(images, name) for images, name in state["sheets"]]
         self.purge = images_seen + 1
         if self.world.rank == 0:
@@ -106,16 +109,9 @@ class Record:
                     f"the last saved state is kept; train anew with a smaller step, such as --set lr={line['lr'] / 4:.1g}"
                 )
         self.run.append_log(lines)
-        with writing(self.run.path / "tensorboard"):
-            from tensorboard.compat.proto.summary_pb2 import Summary
-
-            Value = Summary.Value
-            writer = self._tensorboard().file_writer
-            for line in lines:  # one event for all values: a quarter of the cost of five
-                writer.add_summary(
-                    Summary(value=[Value(tag=TAGS[name], simple_value=line[name]) for name in STATISTICS]),
-                    line["images"],
-                )
+        for line in lines:
+            self._tensorboard().scalars({tag: line[name] for name, tag in TAGS.items()}, line["images"])
+        self._tensorboard().flush()
         for line in lines:
             self.progress.line(line)
 
@@ -123,11 +119,9 @@ class Record:
         assert self.latest is not None
         self.progress.update(images_seen, dict(zip(STATISTICS, self.latest.tolist(), strict=True)))
 
-    def _tensorboard(self) -> Any:
+    def _tensorboard(self) -> Board:
         if self.board is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.run.path / "tensorboard"), purge_step=self.purge, flush_secs=20)
+            self.board = Board(self.run.path / "tensorboard", self.purge)
         return self.board
 
     def real_images(self) -> None:
@@ -156,9 +150,8 @@ class Record:
         images = self.sampler(range(count), seed=self.run.card.seed)
         name = config.sheet_name.format(images=images_seen, epoch=max(1, images_seen // len(self.dataset)))
         path = self.run.save_sheet(name, images, config.sheet_columns)
-        with writing(self.run.path / "tensorboard"):
-            pixels = grid(images.numpy(), config.sheet_columns, gap=2)
-            self._tensorboard().add_image("samples", pixels, images_seen, dataformats="HWC")
+        pixels = grid(images.numpy(), config.sheet_columns, gap=2)
+        self._tensorboard().image("samples", png(pixels), pixels.shape[:2], images_seen)
         self.sheets.append((images_seen, path.name))
         self.progress.sheet(path)
 
@@ -179,9 +172,11 @@ class Record:
         self.run.save_losses()
         fakes = self.sampler(range(min(NEIGHBOURS, len(self.dataset))), seed=self.run.card.seed)
         self.run.save_neighbours(fakes, nearest_images(fakes, self.dataset))
+
+    def close(self) -> None:
+        """Close TensorBoard's file, however the training ended."""
         if self.board is not None:
-            with writing(self.run.path / "tensorboard"):
-                self.board.close()
+            self.board.close()
 
 
 def nearest_images(images: Tensor, dataset: Dataset) -> Tensor:

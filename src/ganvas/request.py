@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ganvas.card import Card, Plan
+from ganvas.card import MOST_THREADS, Card, Plan
 from ganvas.errors import SettingError
 from ganvas.recipe import Interval, convert
+
+MOST_MINUTES = 366 * 24 * 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,12 @@ class Request:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise SettingError(f"--{name} {value}: expected more than 0")
+        if self.data is not None and not self.data.strip():
+            raise SettingError("--data is empty: give a data set's name or a path")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise SettingError(f"--threads {self.threads}: expected at most {MOST_THREADS}")
+        if self.minutes is not None and self.minutes > MOST_MINUTES:
+            raise SettingError(f"--minutes {self.minutes:g}: expected at most {MOST_MINUTES:,}, a year")
         if self.size is not None and min(self.size) < 1:
             raise SettingError(f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more")
         if self.seed is not None and not 0 <= self.seed < 2**63:
@@ -69,7 +77,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
         plain = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SettingError(f"cannot read --config {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
     if path.suffix == ".json":
         card = Card.from_json(text, str(path))

@@ -21,6 +21,8 @@ from ganvas.card import Card
 from ganvas.errors import RunError
 from ganvas.sample import Sampler, Samples, draw, open_generator
 
+LOGGED = ("images", "step", "epoch", "seconds", "lr", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+
 
 class Run:
     """A run's directory.
@@ -54,17 +56,30 @@ class Run:
             raise RunError(f"{path} is a file, not a run's directory")
         if not (path / "recipe.json").is_file():
             raise RunError(f"{path} is not a run: it has no recipe.json")
-        return cls(path, Card.from_json((path / "recipe.json").read_bytes(), str(path / "recipe.json")), gan)
+        card = path / "recipe.json"
+        try:
+            return cls(path, Card.from_json(card.read_bytes(), str(card)), gan)
+        except RunError as error:
+            raise RunError(f"{error}; restore it, or start anew with --fresh") from None
 
     @classmethod
-    def create(cls, path: Path, card: Card, gan: str | None = None) -> Run:
-        """A new run in an empty or new directory. Raises RunError when it cannot be made there."""
+    def create(cls, path: Path, card: Card, gan: str | None = None, made: bool = False) -> Run:
+        """A new run in an empty or new directory. Raises RunError when it cannot be made there.
+
+        made: the caller has made the directory for it; it is taken away again where nothing can be written.
+        """
         with files.writing(path):
+            made = made or not path.exists()
             path.mkdir(parents=True, exist_ok=True)
             if any(entry.name not in (".lock", ".gitignore") for entry in path.iterdir()):
                 raise RunError(f"{path} is not empty and not a run: choose another --out")
         run = cls(path, card, gan)
-        run.save_card(card)
+        try:
+            run.save_card(card)
+        except RunError:
+            if made:
+                path.rmdir()
+            raise
         return run
 
     @property
@@ -91,13 +106,13 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Keep other trainings out. Raises RunError when one is in here already."""
         lock = FileLock(self.path / ".lock")
-        try:
-            with files.writing(self.path / ".lock"):
+        with files.writing(self.path / ".lock"):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(
-                f"another training is writing to {self.path}: wait for it, stop it, or choose another --out"
-            ) from None
+            except (Timeout, RuntimeError):  # held by another process, or by another training of this one
+                raise RunError(
+                    f"another training is writing to {self.path}: wait for it, stop it, or choose another --out"
+                ) from None
         try:
             yield
         finally:
@@ -126,7 +141,8 @@ class Run:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             if state["format"] > self.card.format:
                 raise RunError(f"{path} has format {state['format']}: upgrade ganvas to go on with it")
-            state["images_seen"] + state["seconds"]
+            if not isinstance(state["images_seen"], int) or not isinstance(state["seconds"], float):
+                raise TypeError("images_seen is no whole number")
         except RunError:
             raise
         except Exception as error:  # pickle, zip and torch each have errors of their own for a damaged file
@@ -147,10 +163,12 @@ class Run:
     def read_log(self) -> list[dict[str, Any]]:
         """The log's lines; a last line cut short by a crash is left out."""
         path = self.path / "log.jsonl"
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
         try:
-            return [json.loads(line) for line in lines]
-        except ValueError:
+            lines = [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+            if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
+                raise ValueError
+            return lines
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
 
     def rewind_log(self, images_seen: int) -> None:

@@ -24,6 +24,7 @@ from ganvas.pixels import to_uint8
 
 CHUNK = 64  # images made at a time
 MOST_IMAGES = 10_000_000
+MOST_SIDE = 2**20  # pixels of a PNG
 
 
 def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -> Tensor:
@@ -86,8 +87,13 @@ class Samples:
         Raises SettingError for another ending, RunError when a folder with content stands there or the disk refuses.
         """
         path, columns = Path(path), self.columns if columns is None else columns
+        height, width = self.images.shape[1:3]
         if columns < 1 or scale < 1:
             raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
+        if max(height, width) * scale * max(columns, -(-len(self.images) // columns)) > MOST_SIDE:
+            raise SettingError(
+                f"--scale {scale}: the picture would be more than {MOST_SIDE:,} pixels long; make it smaller"
+            )
         kind = path.suffix.lower()
         if path.is_dir() or kind == "":
             self._save_folder(path)
@@ -122,6 +128,7 @@ class Samples:
     def _save_folder(self, path: Path) -> None:
         if path.is_dir() and any(path.iterdir()):
             raise RunError(f"folder {path} is not empty: give a new name, so that nothing is lost")
+        path = Path(os.path.abspath(path))
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with files.writing(path):
             try:

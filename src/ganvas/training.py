@@ -19,6 +19,7 @@ from ganvas.card import FORMAT, Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.ema import Average
+from ganvas.errors import RunError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.pixels import to_float
@@ -101,6 +102,11 @@ class Learner:
         """The generator that images are made with: the average where there is one."""
         return self.average.network if self.average else self.gan.generator
 
+    @property
+    def finite(self) -> bool:
+        """Whether every weight is a number: what is not, is never saved."""
+        return all(bool(p.isfinite().all()) for p in [*self.g_parameters, *self.d_parameters])
+
     def autocast(self) -> AbstractContextManager[object]:
         return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
 
@@ -119,6 +125,12 @@ class Learner:
         self.gan.discriminator.load_state_dict(state["discriminator"])
         self.g_optimizer.load_state_dict(state["g_optimizer"])
         self.d_optimizer.load_state_dict(state["d_optimizer"])
+        for optimizer in (self.g_optimizer, self.d_optimizer):  # which do not look at shapes themselves
+            for p, moments in optimizer.state.items():
+                if moments["exp_avg"].shape != p.shape or moments["exp_avg_sq"].shape != p.shape:
+                    raise ValueError("an optimizer's state of another shape than its weights")
+                if not all(bool(moment.isfinite().all()) for moment in moments.values()):
+                    raise ValueError("an optimizer's state that is no numbers")
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.network.load_state_dict(state["average"])
@@ -305,9 +317,19 @@ def train(
         sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
         images_seen, seconds, record = 0, 0.0, Record(run, config, dataset, sampler, progress, world)
         if (state := run.load_state()) is not None:
-            learner.load_state_dict(state["learner"])
             images_seen, seconds = state["images_seen"], state["seconds"]
-            record.resume(images_seen, state["record"])
+            try:
+                if images_seen % config.batch or not 0 <= images_seen <= run.card.plan.total or not 0 <= seconds < 1e12:
+                    raise ValueError(f"{images_seen} images seen in {seconds} seconds")
+                learner.load_state_dict(state["learner"])
+                if not learner.finite:
+                    raise ValueError("weights that are no numbers")
+                record.resume(images_seen, state["record"])
+            except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+                reason = " ".join(str(error).split())[:100]
+                raise RunError(
+                    f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh"
+                ) from None
         elif world.rank == 0:
             record.real_images()
         sheet_every, weights_every = (
@@ -320,7 +342,15 @@ def train(
 
         def save() -> None:
             record.flush()
+            if not learner.finite:
+                raise RunError(
+                    f"weights are no longer finite at {images_seen} images: the last saved state is kept; "
+                    f"train anew with a smaller step than lr={learner.g_optimizer.param_groups[0]['lr']:g}"
+                )
             if world.rank == 0:
+                run.save_generator(
+                    learner.sampled.state_dict()
+                )  # first: a finished state promises a finished generator
                 run.save_state(
                     {
                         "format": FORMAT,
@@ -330,32 +360,34 @@ def train(
                         "seconds": seconds + time.monotonic() - began,
                     }
                 )
-                run.save_generator(learner.sampled.state_dict())
 
-        with Stop() as stop:
-            while images_seen < plan.total:
-                lr = learner.set_rates(plan, images_seen)
-                statistics = take_step(learner, batches, images_seen)
-                before, images_seen = images_seen, images_seen + config.batch
-                record.step(statistics, before, images_seen, lr, seconds + time.monotonic() - began)
-                if crossed(sheet_every, before, images_seen):
-                    record.sheet(images_seen)
-                if crossed(weights_every, before, images_seen) and world.rank == 0:
-                    run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
-                if time.monotonic() - saved > SAVE_SECONDS:
-                    save()
-                    saved = time.monotonic()
-                if world.size > 1 and images_seen // config.batch % AGREE_STEPS:
-                    continue
-                signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
-                if signal:
-                    save()
-                    return int(signal)
-                if total >= 0:
-                    plan = plan.revise(images_seen, total)
-                    if world.rank == 0:
-                        run.save_card(dataclasses.replace(run.card, plan=plan))
-                    progress.total(plan.total)
-            record.finish(images_seen, plan)
-            save()
+        try:
+            with Stop() as stop:
+                while images_seen < plan.total:
+                    lr = learner.set_rates(plan, images_seen)
+                    statistics = take_step(learner, batches, images_seen)
+                    before, images_seen = images_seen, images_seen + config.batch
+                    record.step(statistics, before, images_seen, lr, seconds + time.monotonic() - began)
+                    if crossed(sheet_every, before, images_seen):
+                        record.sheet(images_seen)
+                    if crossed(weights_every, before, images_seen) and world.rank == 0:
+                        run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
+                    if time.monotonic() - saved > SAVE_SECONDS:
+                        save()
+                        saved = time.monotonic()
+                    if world.size > 1 and images_seen // config.batch % AGREE_STEPS:
+                        continue
+                    signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
+                    if signal:
+                        save()
+                        return int(signal)
+                    if total >= 0:
+                        plan = plan.revise(images_seen, total)
+                        if world.rank == 0:
+                            run.save_card(dataclasses.replace(run.card, plan=plan))
+                        progress.total(plan.total)
+                record.finish(images_seen, plan)
+                save()
+        finally:
+            record.close()
     return 0

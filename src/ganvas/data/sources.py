@@ -58,6 +58,8 @@ def read(
         raise SettingError(f"no split is called {split!r}: {nearest(str(split), ('train', 'test'))}")
     if isinstance(what, str) and what in NAMES:
         return read_named(what, split, wish, data_root(data_dir), digests=digests)
+    if not os.fspath(what).strip():
+        raise DataError("no data is named: give a data set's name or a path, as --data or after inspect")
     path = Path(what).expanduser()
     if not path.exists():
         raise DataError(_missing(str(what)))

@@ -49,7 +49,7 @@ class GanFile:
         if needed > there:
             raise SettingError(
                 f"networks of {sum(p.numel() for p in parameters):,} parameters need {needed / 1e9:,.0f} GB to train, "
-                f"this machine has {there / 1e9:,.0f} GB: make them or the images smaller"
+                f"this machine has {there / 1e9:,.0f} GB of memory: make them or the images smaller"
             )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
