@@ -192,6 +192,7 @@ class TestReports:
         )  # forward both, through D to its input, weights and inputs of G
         assert figures["macs_per_image"] == fakes_for_d + d_step + g_step
 
+    @pytest.mark.long
     def test_demo(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         done = cli_run("demo", "1d", "--steps", "60", "--out", "pictures")
         assert done.code == 0, done.err

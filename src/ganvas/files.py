@@ -41,6 +41,9 @@ def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None
     content: bytes, text (UTF-8), or a function that writes to the open file. Folders above it are made.
     Raises RunError when the disk refuses.
     """
+    path = Path(os.path.abspath(path))
+    if not path.name:
+        raise RunError(f"cannot write {path}: {REASONS[errno.EISDIR]}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -322,7 +322,7 @@ def _unfinished(wanted: Card, request: Request) -> Run | None:
 
 
 def _refuse_content(path: Path) -> None:
-    if any(entry.name != ".lock" for entry in path.iterdir()):
+    if any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise RunError(f"{path} is not empty and not a run: choose another --out")
 
 

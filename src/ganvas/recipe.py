@@ -279,8 +279,9 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
     hints = typing.get_type_hints(kind)
     for name, part in tree.items():
         if name not in hints:
-            known = [f"{where}.{hint}" for hint in sorted(hints)]
-            raise SettingError(f"unknown setting {where}.{name}: {nearest(f'{where}.{name}', known)}")
+            prefix = "" if where.startswith("--") else f"{where}."  # a config file's own settings have no path
+            known = [f"{prefix}{hint}" for hint in sorted(hints)]
+            raise SettingError(f"unknown setting {where}.{name}: {nearest(f'{prefix}{name}', known)}")
         for inner in (hints[name], *typing.get_args(hints[name])):  # a dataclass, or one choice of a union
             _check_names(part, inner, f"{where}.{name}")
 

@@ -105,7 +105,8 @@ class Record:
         for line in lines:
             if not all(math.isfinite(line[name]) for name in STATISTICS):
                 raise RunError(
-                    f"the losses are no longer finite at {line['images']} images (D {line['d_loss']}, G {line['g_loss']}): "
+                    f"{self.run.path}: the losses are no longer finite at {line['images']} images "
+                    f"(D {line['d_loss']}, G {line['g_loss']}): "
                     f"the last saved state is kept; train anew with a smaller step, such as --set lr={line['lr'] / 4:.1g}"
                 )
         self.run.append_log(lines)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganvas.card import MOST_THREADS, Card, Plan
-from ganvas.errors import SettingError
+from ganvas.errors import SettingError, nearest
 from ganvas.recipe import Interval, convert
 
 MOST_MINUTES = 366 * 24 * 60
@@ -45,6 +45,10 @@ class Request:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise SettingError(f"--{name} {value}: expected more than 0")
+        for name, known in (("precision", ("32", "bf16", "fp16")), ("fit", ("crop", "pad", "stretch"))):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise SettingError(f"--{name} {value}: {nearest(value, known)}")
         if self.data is not None and not self.data.strip():
             raise SettingError("--data is empty: give a data set's name or a path")
         if self.threads is not None and self.threads > MOST_THREADS:

@@ -68,16 +68,20 @@ class Run:
 
         made: the caller has made the directory for it; it is taken away again where nothing can be written.
         """
+        run = cls(path, card, gan)
         with files.writing(path):
             made = made or not path.exists()
             path.mkdir(parents=True, exist_ok=True)
-            if any(entry.name not in (".lock", ".gitignore") for entry in path.iterdir()):
-                raise RunError(f"{path} is not empty and not a run: choose another --out")
-        run = cls(path, card, gan)
         try:
-            run.save_card(card)
+            with run.locked():
+                if (path / "recipe.json").exists():
+                    raise RunError(f"another training is writing to {path}: choose another --out")
+                if any(not entry.name.startswith(".") for entry in path.iterdir()):
+                    raise RunError(f"{path} is not empty and not a run: choose another --out")
+                run.save_card(card)
         except RunError:
-            if made:
+            if made and not (path / "recipe.json").exists():
+                (path / ".lock").unlink(missing_ok=True)
                 path.rmdir()
             raise
         return run

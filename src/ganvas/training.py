@@ -131,6 +131,8 @@ class Learner:
                     raise ValueError("an optimizer's state of another shape than its weights")
                 if not all(bool(moment.isfinite().all()) for moment in moments.values()):
                     raise ValueError("an optimizer's state that is no numbers")
+        if not isinstance(state["scaler"], dict):
+            raise TypeError("the loss scaling of mixed precision is damaged")
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.network.load_state_dict(state["average"])
@@ -344,7 +346,7 @@ def train(
             record.flush()
             if not learner.finite:
                 raise RunError(
-                    f"weights are no longer finite at {images_seen} images: the last saved state is kept; "
+                    f"{run.path}: weights are no longer finite at {images_seen} images: the last saved state is kept; "
                     f"train anew with a smaller step than lr={learner.g_optimizer.param_groups[0]['lr']:g}"
                 )
             if world.rank == 0:
