@@ -765,7 +765,7 @@ class TestDisk:
 
         monkeypatch.setattr(os, "replace", refuse)
         for words in (("sample", tiny_run.path), ("sample", tiny_run.path, "--n", "3", "--out", "folder"),
-                      ("data", "inspect", "mnist-5k", "--recipe", "cgan/tiny"), ("demo", "1d", "--steps", "45")):  # fmt: skip
+                      ("data", "inspect", "mnist-5k", "--recipe", "cgan/tiny")):  # fmt: skip
             assert "read-only" in cli_run(*words).error
             assert list(tmp_path.iterdir()) == []
 

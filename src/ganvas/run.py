@@ -72,12 +72,13 @@ class Run:
         with files.writing(path):
             made = made or not path.exists()
             path.mkdir(parents=True, exist_ok=True)
+            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+        if names and "recipe.json" not in names:
+            raise RunError(f"{path} is not empty and not a run: choose another --out")
         try:
             with run.locked():
                 if (path / "recipe.json").exists():
                     raise RunError(f"another training is writing to {path}: choose another --out")
-                if any(not entry.name.startswith(".") for entry in path.iterdir()):
-                    raise RunError(f"{path} is not empty and not a run: choose another --out")
                 run.save_card(card)
         except RunError:
             if made and not (path / "recipe.json").exists():
