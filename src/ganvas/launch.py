@@ -20,13 +20,13 @@ from ganvas import data, dist, files, gans
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
-from ganvas.errors import GanvasError, RunError, SettingError
+from ganvas.errors import GanvasError, SettingError
 from ganvas.gans import GanFile
-from ganvas.measure import Rehearsal, choose_threads, cores, flush_denormals
+from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, flush_denormals
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
 from ganvas.request import Request, completed, merged, read_config
-from ganvas.run import Run
+from ganvas.run import Run, refuse_foreign
 from ganvas.training import train as train_run
 
 DEFAULT_RECIPE = "cgan/digits"
@@ -112,7 +112,7 @@ class _Launch:
             self.request = completed(self.request, existing.card)
         name, file, recipe = gans.find(self.request.recipe or DEFAULT_RECIPE)
         if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
-            _refuse_content(self.out)
+            refuse_foreign(self.out)
         recipe = override(recipe, self.request.settings)
         if self.request.length and not self.request.plan:
             recipe = override(recipe, {"train.length": self.request.length})
@@ -187,10 +187,11 @@ class _Launch:
         budget = Interval.parse(card.train["length"])
         if not card.threads or not card.plan.images:
             rehearsal = Rehearsal(file, recipe, spec, dataset, card.device, card.precision)
-            most = max(1, (card.threads or cores()) // (1 if card.threads else card.processes))
-            threads, seconds = choose_threads(rehearsal, most) if not card.threads else (
-                card.threads, rehearsal.seconds_per_step(0.4, card.threads))  # fmt: skip
-            card = dataclasses.replace(card, threads=threads)
+            if card.threads:
+                seconds = rehearsal.seconds_per_step(REHEARSAL_SECONDS, card.threads)
+            else:
+                threads, seconds = choose_threads(rehearsal, max(1, cores() // card.processes))
+                card = dataclasses.replace(card, threads=threads)
             if not card.plan.images:
                 left = self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
                 if left < LEAST_SECONDS:
@@ -319,11 +320,6 @@ def _unfinished(wanted: Card, request: Request) -> Run | None:
         except GanvasError:  # another's, damaged or busy: not the one to go on with
             continue
     return None
-
-
-def _refuse_content(path: Path) -> None:
-    if any(not entry.name.startswith(".") for entry in path.iterdir()):
-        raise RunError(f"{path} is not empty and not a run: choose another --out")
 
 
 def _set_aside(path: Path) -> Path:

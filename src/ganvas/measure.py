@@ -16,6 +16,8 @@ from ganvas.gans import GanFile
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.training import Batches, Learner, take_step
 
+REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
+
 
 def cores() -> int:
     """CPU cores that this process may use."""
@@ -86,7 +88,7 @@ class Rehearsal:
         return statistics.median(times)
 
 
-def choose_threads(rehearsal: Rehearsal, most: int, seconds: float = 0.4) -> tuple[int, float]:
+def choose_threads(rehearsal: Rehearsal, most: int, seconds: float = REHEARSAL_SECONDS) -> tuple[int, float]:
     """The thread count with the fastest step, of 1, 2, 4, ... and `most`, and that step's seconds.
 
     Small layers lose more to waking threads than they gain. Measured once for a run and stored with it, since results

@@ -16,12 +16,10 @@ from ganvas.dist import World
 from ganvas.errors import RunError
 from ganvas.progress import Progress
 from ganvas.recipe import Interval, TrainConfig
-from ganvas.run import Run
+from ganvas.run import STATISTICS, Run
 from ganvas.sample import Sampler
 from ganvas.sheets import grid, png
 
-TAGS = {"d_loss": "D_loss", "g_loss": "G_loss", "d_real": "D_real", "d_fake": "D_fake", "d_accuracy": "D_accuracy"}
-STATISTICS = tuple(TAGS)  # by their names in TensorBoard
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50
 NEIGHBOURS = 20
@@ -111,7 +109,7 @@ class Record:
                 )
         self.run.append_log(lines)
         for line in lines:
-            self._tensorboard().scalars({tag: line[name] for name, tag in TAGS.items()}, line["images"])
+            self._tensorboard().scalars({name.capitalize(): line[name] for name in STATISTICS}, line["images"])
         self._tensorboard().flush()
         for line in lines:
             self.progress.line(line)

@@ -21,7 +21,8 @@ from ganvas.card import Card
 from ganvas.errors import RunError
 from ganvas.sample import Sampler, Samples, draw, open_generator
 
-LOGGED = ("images", "step", "epoch", "seconds", "lr", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
+LOGGED = ("images", "step", "epoch", "seconds", "lr", *STATISTICS)  # what a line of the log holds
 
 
 class Run:
@@ -72,9 +73,7 @@ class Run:
         with files.writing(path):
             made = made or not path.exists()
             path.mkdir(parents=True, exist_ok=True)
-            names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-        if names and "recipe.json" not in names:
-            raise RunError(f"{path} is not empty and not a run: choose another --out")
+            refuse_foreign(path)
         try:
             with run.locked():
                 if (path / "recipe.json").exists():
@@ -177,7 +176,7 @@ class Run:
             raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
 
     def rewind_log(self, images_seen: int) -> None:
-        """Forget what was logged, and which sheets were made, after the state that training goes on from."""
+        """Forget what was logged after the state that training goes on from."""
         lines = [line for line in self.read_log() if line["images"] <= images_seen]
         if (self.path / "log.jsonl").exists():
             files.write(self.path / "log.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
@@ -221,3 +220,10 @@ class Run:
         from ganvas.curves import losses  # matplotlib takes half a second to import
 
         files.write(self.path / "losses.png", losses(self.read_log()))
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises RunError for a directory with content that is no run's. Hidden files, such as a lock, do not count."""
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    if names and "recipe.json" not in names:
+        raise RunError(f"{path} is not empty and not a run: choose another --out")

@@ -196,7 +196,7 @@ class Batches:
 
 
 def step(learner: Learner, batch: Batch) -> Tensor:
-    """Change both networks once. Returns this step's record.STATISTICS, float32 (5,), on the device."""
+    """Change both networks once. Returns this step's run.STATISTICS, float32 (5,), on the device."""
     gan, config = learner.gan, learner.config
     fakes = None
     if config.g_fakes == "same":
@@ -350,9 +350,8 @@ def train(
                     f"train anew with a smaller step than lr={learner.g_optimizer.param_groups[0]['lr']:g}"
                 )
             if world.rank == 0:
-                run.save_generator(
-                    learner.sampled.state_dict()
-                )  # first: a finished state promises a finished generator
+                # The generator first: a finished state promises a finished generator.
+                run.save_generator(learner.sampled.state_dict())
                 run.save_state(
                     {
                         "format": FORMAT,
