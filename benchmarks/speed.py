@@ -111,14 +111,14 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
     rehearsal = Rehearsal(file, recipe, run.card.image, dataset, "cpu")
     learner, batches = rehearsal.learner, rehearsal.batches
-    record = Record(run, recipe.train, dataset, run.sampler(), Progress(quiet=True), World())
+    record = Record(run, learner.gan.objective, recipe.train, dataset, run.sampler(), Progress(quiet=True), World())
     images_seen, began = 0, time.monotonic()
     try:
         while True:
             lr = learner.set_rates(plan, images_seen)
-            figures = take_step(learner, batches, images_seen)
+            logits = take_step(learner, batches, images_seen)
             before, images_seen = images_seen, images_seen + plan.batch
-            record.step(figures, before, images_seen, lr, time.monotonic() - began)
+            record.step(logits, before, images_seen, lr, time.monotonic() - began)
             yield plan.batch
     finally:
         if record.board is not None:

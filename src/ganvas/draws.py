@@ -79,14 +79,19 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: float (N, ...), N = groups * images of this process; kept values are scaled by 1 / (1 - p)."""
+        mask = self.mask(x)
+        return x if mask is None else x * mask
+
+    def mask(self, x: Tensor) -> Tensor | None:
+        """What the next pass multiplies x with, of its shape: 0, or 1 / (1 - p) where a value is kept; None for nothing."""
         if not self.training or self.p == 0:
-            return x
-        local = len(x) // self.groups
+            return None
         if self.source is None:  # outside a training
-            return nn.functional.dropout(x, self.p)
+            return nn.functional.dropout(torch.ones_like(x), self.p)
+        local = len(x) // self.groups
         mask = kept(self.source, (self.groups, local * self.world, *x.shape[1:]), self.p)
         mine = mask[:, self.rank * local : (self.rank + 1) * local].reshape(x.shape)
-        return x * mine.to(x.device) * (1 / (1 - self.p))
+        return mine.to(x.device, x.dtype).mul_(1 / (1 - self.p))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

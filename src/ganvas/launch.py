@@ -22,7 +22,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.errors import GanvasError, SettingError
 from ganvas.gans import GanFile
-from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, flush_denormals
+from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, prepare_cpu
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
 from ganvas.request import Request, completed, merged, read_config
@@ -72,7 +72,7 @@ def train(
     after SIGTERM, both with the state saved.
     """
     started = time.time() if started is None else started
-    flush_denormals()
+    prepare_cpu()
     own = Request(
         recipe=recipe, data=None if data is None else os.fspath(data), images=images, epochs=epochs, minutes=minutes,
         seed=seed, size=size, fit=fit, channels=channels, device=device, precision=precision, threads=threads,
@@ -274,7 +274,7 @@ class _Launch:
 
 def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:
     """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk."""
-    flush_denormals()
+    prepare_cpu()
     dist.join(world, "cuda" if torch.cuda.is_available() else "cpu")
     path = world.agree([path])[0]
     run = Run.open(path, gan=gan)

@@ -35,12 +35,18 @@ def _hinge_g(real: Tensor | None, fake: Tensor) -> Tensor:
     return -fake
 
 
-minimax = Objective(d_loss=_minimax_d, g_loss=_minimax_g, score=Tensor.sigmoid)
+minimax = Objective(
+    d_loss=_minimax_d, g_loss=_minimax_g, score=Tensor.sigmoid,
+    d_slopes=lambda real, fake: (real.sigmoid().sub_(1), fake.sigmoid()), g_slope=lambda fake: fake.sigmoid().sub_(1),
+)  # fmt: skip
 """Binary cross-entropy on logits, with G's loss in its non-saturating form -log D(G(z)) (Goodfellow et al. 2014, section 3).
 
 softplus(-l) is BCE(sigmoid(l), 1) and softplus(l) is BCE(sigmoid(l), 0), without the logarithm of a rounded 0."""
 
-least_squares = Objective(d_loss=_least_squares_d, g_loss=_least_squares_g, score=lambda logits: logits)
+least_squares = Objective(
+    d_loss=_least_squares_d, g_loss=_least_squares_g, score=lambda logits: logits,
+    d_slopes=lambda real, fake: (real - 1, fake), g_slope=lambda fake: 2 * (fake - 1),
+)  # fmt: skip
 """Squared error to 1 for real and 0 for fake (Mao et al. 2017, equation 9: a = 0, b = c = 1). D's loss has the factor
 1/2 of that equation, G's does not: so are the losses of the conditional source system."""
 

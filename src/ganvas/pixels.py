@@ -8,7 +8,7 @@ from torch import Tensor
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 (N, C, H, W) -> float32 in [-1, 1]: 0 -> -1, 255 -> 1."""
-    return images.to(torch.float32).div_(127.5).sub_(1)
+    return images.sub(127.5).div_(127.5)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.errors import RunError
+from ganvas.gan import Logits, Objective
 from ganvas.progress import Progress
 from ganvas.recipe import Interval, TrainConfig
 from ganvas.run import STATISTICS, Run
@@ -22,6 +23,7 @@ from ganvas.sheets import grid, png
 
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50
+FOLD = 64  # steps whose figures are computed together; a fixed number, or sums would depend on the clock
 NEIGHBOURS = 20
 EXACT = "donot_use_mm_for_euclid_dist"  # by way of a matrix product, close neighbours are lost to rounding
 
@@ -31,6 +33,30 @@ def crossed(interval: float | None, before: int, after: int) -> bool:
     return interval is not None and math.floor(after / interval) > math.floor(before / interval)
 
 
+class Span(NamedTuple):
+    """The steps of one line of the log: their figures' sums so far, their number, and those not yet in the sums."""
+
+    line: dict[str, Any]
+    sums: Tensor
+    count: int
+    recent: list[Logits]
+
+
+def statistics(objective: Objective, d_loss_scale: float, steps: list[Logits]) -> Tensor:
+    """run.STATISTICS of some steps, float (steps, 5): both losses, mean scores of real images and fakes, D's accuracy."""
+    if not steps:
+        return torch.zeros(0, len(STATISTICS))
+    real, fake, g_fake = (torch.stack(column) for column in list(zip(*steps, strict=True))[:3])
+    g_real = torch.stack([logits.g_real for logits in steps if logits.g_real is not None]) if objective.paired else None
+    real_score, fake_score = objective.score(real), objective.score(fake)
+    right = (real_score > objective.boundary).sum(1) + (fake_score <= objective.boundary).sum(1)
+    means = (
+        objective.d_loss(real, fake).mean(1) * d_loss_scale, objective.g_loss(g_real, g_fake).mean(1),
+        real_score.mean(1), fake_score.mean(1), right / (real.shape[1] + fake.shape[1]),
+    )  # fmt: skip
+    return torch.stack(means, 1)
+
+
 class Record:
     """Means of each step's STATISTICS over each logging interval, and everything that is made of them.
 
@@ -38,18 +64,27 @@ class Record:
     """
 
     def __init__(
-        self, run: Run, config: TrainConfig, dataset: Dataset, sampler: Sampler, progress: Progress, world: World
+        self,
+        run: Run,
+        objective: Objective,
+        config: TrainConfig,
+        dataset: Dataset,
+        sampler: Sampler,
+        progress: Progress,
+        world: World,
     ) -> None:
+        self.objective = objective
         self.run, self.config, self.dataset, self.progress, self.world = run, config, dataset, progress, world
         self.sampler = sampler
         self.log_every = Interval.parse(config.log).images(config.batch, len(dataset))
         self.sums = torch.zeros(len(STATISTICS), device=self.sampler.device)
-        self.count = 0
-        self.pending: list[tuple[dict[str, Any], Tensor]] = []
+        self.count = 0  # steps in the sums and in `recent`
+        self.recent: list[Logits] = []
+        self.pending: list[Span] = []
         self.flushed = time.monotonic()
         self.board: Board | None = None
         self.purge: int | None = None  # TensorBoard forgets what an earlier process logged from here on
-        self.latest: Tensor | None = None
+        self.latest: Logits | None = None
         self.lr, self.seconds = 0.0, 0.0
         self.sheets: list[tuple[int, str]] = []  # images seen, file name
 
@@ -59,24 +94,40 @@ class Record:
         if sums.shape != self.sums.shape or not bool(sums.isfinite().all()) or not isinstance(count, int) or count < 0:
             raise ValueError("sums of figures that are none")
         self.sums, self.count = sums, count
+        self.recent = [Logits(*(t if t is None else t.to(sums.device) for t in logits)) for logits in state["recent"]]
+        if len(self.recent) >= FOLD or any(not bool(t.isfinite().all()) for l in self.recent for t in l if t is not None):
+            raise ValueError("logits that are none")
         self.sheets = [(images, name) for images, name in state["sheets"]]
         self.purge = images_seen + 1
         if self.world.rank == 0:
             self.run.rewind_log(images_seen)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": self.sums, "count": self.count, "sheets": self.sheets}
+        return {
+            "sums": self.sums,
+            "count": self.count,
+            "recent": [tuple(logits) for logits in self.recent],
+            "sheets": self.sheets,
+        }
 
-    def step(self, statistics: Tensor, before: int, images_seen: int, lr: float, seconds: float) -> None:
-        """Note one step's figures."""
-        self.sums += statistics
+    def step(self, logits: Logits, before: int, images_seen: int, lr: float, seconds: float) -> None:
+        """Note one step."""
+        self.recent.append(logits)
         self.count += 1
-        self.latest, self.lr, self.seconds = statistics, lr, seconds
+        self.latest, self.lr, self.seconds = logits, lr, seconds
+        if len(self.recent) == FOLD:
+            self._fold()
         if crossed(self.log_every, before, images_seen):
             self._line(images_seen)
         if self.world.rank == 0 and time.monotonic() - self.flushed > FLUSH_SECONDS:
             self.flush()
             self._show(images_seen)
+
+    def _fold(self) -> None:
+        """Add the recent steps' figures to the sums. Many steps together cost hardly more than one."""
+        if self.recent:
+            self.sums = self.sums + statistics(self.objective, self.config.d_loss_scale, self.recent).sum(0)
+            self.recent = []
 
     def _line(self, images_seen: int) -> None:
         line = {
@@ -86,18 +137,26 @@ class Record:
             "seconds": round(self.seconds, 3),
             "lr": self.lr,
         }
-        self.pending.append((line, self.world.mean(self.sums / self.count)))
-        self.sums = torch.zeros_like(self.sums)
-        self.count = 0
+        span = Span(line, self.sums, self.count, self.recent)
+        if self.world.size > 1:  # all processes are here now, not when the first one flushes
+            span = Span(line, self.world.mean(self._means([span])[0]), 1, [])
+        self.pending.append(span)
+        self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
+
+    def _means(self, spans: list[Span]) -> Tensor:
+        """Each span's mean figures, float (spans, 5)."""
+        rows = statistics(self.objective, self.config.d_loss_scale, [logits for i in spans for logits in i.recent])
+        parts = rows.split([len(i.recent) for i in spans])
+        return torch.stack([(i.sums + part.sum(0)) / i.count for i, part in zip(spans, parts, strict=True)])
 
     def flush(self) -> None:
         """Write the finished intervals to log.jsonl and TensorBoard. Raises RunError when a figure is not finite."""
         self.flushed = time.monotonic()
         if self.world.rank > 0 or not self.pending:
             return
-        rows = torch.stack([means for _, means in self.pending]).tolist()
         lines = [
-            line | dict(zip(STATISTICS, row, strict=True)) for (line, _), row in zip(self.pending, rows, strict=True)
+            span.line | dict(zip(STATISTICS, means, strict=True))
+            for span, means in zip(self.pending, self._means(self.pending).tolist(), strict=True)
         ]
         self.pending = []
         for line in lines:
@@ -116,7 +175,8 @@ class Record:
 
     def _show(self, images_seen: int) -> None:
         assert self.latest is not None
-        self.progress.update(images_seen, dict(zip(STATISTICS, self.latest.tolist(), strict=True)))
+        latest = statistics(self.objective, self.config.d_loss_scale, [self.latest])[0]
+        self.progress.update(images_seen, dict(zip(STATISTICS, latest.tolist(), strict=True)))
 
     def _tensorboard(self) -> Board:
         if self.board is None:

@@ -9,19 +9,22 @@ import dataclasses
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ganvas import dist, draws
+from ganvas.adam import Adam
 from ganvas.card import FORMAT, Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.ema import Average
 from ganvas.errors import RunError
-from ganvas.gan import Gan
+from ganvas.gan import Gan, Logits
 from ganvas.gans import GanFile
+from ganvas.gradients import Aside, AutogradPass, Pass, passes
 from ganvas.pixels import to_float
 from ganvas.progress import Progress
 from ganvas.recipe import Interval, Schedule, TrainConfig
@@ -32,6 +35,7 @@ from ganvas.signals import Stop
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
 CLOCK_SECONDS = 3  # between looks at the clock when there is a deadline
+BLOCK = 16  # steps whose latents are drawn together
 AGREE_STEPS = 16  # how often several processes agree on going on
 
 
@@ -55,8 +59,8 @@ class Learner:
                 dist.share_batchnorm(network)
         self.g_parameters = list(gan.generator.parameters())
         self.d_parameters = list(gan.discriminator.parameters())
-        self.g_optimizer = _adam(self.g_parameters, config)
-        self.d_optimizer = _adam(self.d_parameters, config)
+        self.g_optimizer = Adam(self.g_parameters, config.betas, config.eps)
+        self.d_optimizer = Adam(self.d_parameters, config.betas, config.eps)
         self.average = (
             Average(gan.generator, Interval.parse(config.average).images(config.batch, epoch))
             if config.average
@@ -64,6 +68,11 @@ class Learner:
         )
         self.half = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
+        self.g_pass, self.d_pass = (
+            passes(network) if self.half is None else partial(AutogradPass, network)
+            for network in (gan.generator, gan.discriminator)
+        )
+        self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
         self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
         self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
 
@@ -77,8 +86,7 @@ class Learner:
             if isinstance(lr, Schedule):
                 progress = plan.epoch_progress(images_seen) if lr.per == "epoch" else plan.progress(images_seen)
                 lr = lr.at(progress, images_seen // plan.batch)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            optimizer.lr = lr
             rates.append(lr)
         return rates[0]
 
@@ -88,12 +96,30 @@ class Learner:
             if layers:
                 draws.aim(layers, draws.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
 
-    def update(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
-        """One optimizer step down the gradient of `loss`, averaged over the processes."""
-        for p in parameters:  # zero_grad() does this, and 40 microseconds of other things
-            p.grad = None
-        self.scaler.scale(loss).backward()
-        self.world.average_gradients(parameters)
+    def make(self, z: Tensor, labels: Tensor | None) -> Pass:
+        with self.autocast():
+            return self.g_pass(z) if labels is None else self.g_pass(z, labels)
+
+    def judge(self, images: Tensor, labels: Tensor | None) -> Pass:
+        with self.autocast():
+            return self.d_pass(images) if labels is None else self.d_pass(images, labels)
+
+    def fakes(self, batch: Batch) -> Tensor:
+        """The images that D is trained on, from their own noise."""
+        self.gan.generator.train(self.config.d_fakes == "training")
+        with self.autocast():
+            fakes = self.gan.make(batch.d_z, batch.d_labels)
+        self.gan.generator.train()
+        return fakes
+
+    def scaled(self, gradient: Tensor, factor: float) -> Tensor:
+        """A gradient times a factor, and in mixed precision times that of the loss scaling."""
+        scaled: Tensor = self.scaler.scale(gradient * factor)
+        return scaled
+
+    def update(self, optimizer: Adam) -> None:
+        """One optimizer step down the gradients, averaged over the processes."""
+        self.world.average_gradients(optimizer.parameters)
         self.scaler.step(optimizer)
         self.scaler.update()
 
@@ -125,22 +151,11 @@ class Learner:
         self.gan.discriminator.load_state_dict(state["discriminator"])
         self.g_optimizer.load_state_dict(state["g_optimizer"])
         self.d_optimizer.load_state_dict(state["d_optimizer"])
-        for optimizer in (self.g_optimizer, self.d_optimizer):  # which do not look at shapes themselves
-            for p, moments in optimizer.state.items():
-                if moments["exp_avg"].shape != p.shape or moments["exp_avg_sq"].shape != p.shape:
-                    raise ValueError("an optimizer's state of another shape than its weights")
-                if not all(bool(moment.isfinite().all()) for moment in moments.values()):
-                    raise ValueError("an optimizer's state that is no numbers")
         if not isinstance(state["scaler"], dict):
             raise TypeError("the loss scaling of mixed precision is damaged")
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.network.load_state_dict(state["average"])
-
-
-def _adam(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Adam:
-    # fused: one pass over weights, gradients and moments; on a CPU 3 times as fast as the default
-    return torch.optim.Adam(parameters, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
 
 
 @dataclass
@@ -162,6 +177,7 @@ class Batches:
         self.dataset, self.config, self.gan, self.seed = dataset, learner.config, learner.gan, seed
         self.device, self.world = learner.device, learner.world
         self.order = draws.Order(seed, len(dataset))
+        self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
         self.images = dataset.images.contiguous()
         self.channels_last = any(
             p.ndim == 4 for p in learner.d_parameters
@@ -186,90 +202,94 @@ class Batches:
         return Batch(real, real_labels, d_z, d_labels, g_z, g_labels)
 
     def _latents(self, purpose: str, images_seen: int, count: int) -> tuple[Tensor, Tensor | None]:
-        rng = draws.generator(self.seed, f"{purpose}-latents", images_seen)
-        z = torch.randn((count, self.gan.z_dim), generator=rng)
-        labels = None
-        if self.gan.conditional:
-            labels = torch.randint(len(self.dataset.classes), (count,), generator=rng)
-            labels = self.world.part(labels).to(self.device)
-        return self.world.part(z).to(self.device), labels
+        """Latents and labels of one step. They are drawn for BLOCK steps at once, which costs hardly more than for one."""
+        block, place = divmod(images_seen // self.config.batch, BLOCK)
+        if self._blocks.get(purpose, (-1,))[0] != block:
+            rng = draws.generator(self.seed, f"{purpose}-latents", block)
+            z, labels = torch.randn((BLOCK, count, self.gan.z_dim), generator=rng), None
+            if self.gan.conditional:
+                labels = torch.randint(len(self.dataset.classes), (BLOCK, count), generator=rng)
+            self._blocks[purpose] = block, z, labels
+        _, z, labels = self._blocks[purpose]
+        mine = None if labels is None else self.world.part(labels[place]).to(self.device)
+        return self.world.part(z[place]).to(self.device), mine
 
 
-def step(learner: Learner, batch: Batch) -> Tensor:
-    """Change both networks once. Returns this step's run.STATISTICS, float32 (5,), on the device."""
-    gan, config = learner.gan, learner.config
-    fakes = None
-    if config.g_fakes == "same":
-        with learner.autocast():
-            fakes = gan.make(batch.d_z, batch.d_labels)
-    if config.order == "g-first":
-        g_loss = g_step(learner, batch, fakes)
-        d_figures = d_step(learner, batch, fakes)
-    else:
-        d_figures = d_step(learner, batch, fakes)
-        g_loss = g_step(learner, batch, fakes)
-    d_loss, d_real, d_fake, accuracy = d_figures
-    return torch.stack([d_loss, g_loss, d_real, d_fake, accuracy])
+@torch.no_grad()
+def step(learner: Learner, batch: Batch) -> Logits:
+    """Change both networks once. Returns what D said on the way."""
+    fakes, made = _fakes(learner, batch)
+    if learner.config.order == "g-first":
+        g_logits = g_step(learner, batch, made)
+        return Logits(*d_step(learner, batch, fakes), *g_logits)
+    d_logits = d_step(learner, batch, fakes)
+    return Logits(*d_logits, *g_step(learner, batch, made))
 
 
-def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Train D on real images and fakes (made here unless given). Returns loss, mean scores, accuracy."""
-    gan, config = learner.gan, learner.config
-    with learner.autocast():
-        with torch.no_grad():
-            if fakes is None:
-                gan.generator.train(config.d_fakes == "training")
-                fakes = gan.make(batch.d_z, batch.d_labels)
-                gan.generator.train()
-            fakes = fakes.detach()
-        draws.join(learner.d_dropouts, 2 if gan.joint else 1)
-        if gan.joint:
-            labels = None
-            if batch.real_labels is not None and batch.d_labels is not None:
-                labels = torch.cat([batch.real_labels, batch.d_labels])
-            real, fake = gan.judge(torch.cat([batch.real, fakes]), labels).split([len(batch.real), len(fakes)])
-        else:
-            real, fake = gan.judge(batch.real, batch.real_labels), gan.judge(fakes, batch.d_labels)
-    real, fake = real.float(), fake.float()
-    loss = gan.objective.d_loss(real, fake).mean() * config.d_loss_scale
-    learner.update(learner.d_optimizer, loss, learner.d_parameters)
-    with torch.no_grad():
-        real_score, fake_score = gan.objective.score(real), gan.objective.score(fake)
-        right = (real_score > gan.objective.boundary).sum() + (fake_score <= gan.objective.boundary).sum()
-        return loss.detach(), real_score.mean(), fake_score.mean(), right / (len(real) + len(fake))
-
-
-def g_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> Tensor:
-    """Train G on what D says of its fakes (made here unless given, with their graph). Returns its loss."""
+def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Train D on real images and fakes (made here unless given). Returns its logits of both, before the update."""
     gan = learner.gan
-    for p in learner.d_parameters:  # D's own gradients would be computed for nothing
-        p.requires_grad_(False)
+    if fakes is None:
+        fakes = learner.fakes(batch)
+    draws.join(learner.d_dropouts, 2 if gan.joint else 1)
+    if gan.joint:
+        labels = None
+        if batch.real_labels is not None and batch.d_labels is not None:
+            labels = torch.cat([batch.real_labels, batch.d_labels])
+        judged = [learner.judge(torch.cat([batch.real, fakes]), labels)]
+        real, fake = judged[0].output.float().split([len(batch.real), len(fakes)])
+    else:
+        judged = [learner.judge(batch.real, batch.real_labels), learner.judge(fakes, batch.d_labels)]
+        real, fake = (one.output.float() for one in judged)
+    gradients = gan.objective.d_gradient(real, fake)
+    for one, gradient in zip(judged, [torch.cat(gradients)] if gan.joint else gradients, strict=True):
+        gradient = learner.scaled(gradient, learner.config.d_loss_scale / len(real))
+        one.to_weights(gradient, add=one is not judged[0])
+    learner.update(learner.d_optimizer)
+    return real, fake
+
+
+def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, Tensor | None]:
+    """Train G on what D says of its fakes (made here unless given). Returns D's logits of fakes, and of real images
+    where the objective needs them."""
+    gan, real = learner.gan, None
     draws.join(learner.d_dropouts, 1)
-    with learner.autocast():
-        if fakes is None:
-            fakes = gan.make(batch.g_z, batch.g_labels)
-        real = None
-        if gan.objective.paired:
-            with torch.no_grad():
-                real = gan.judge(batch.real, batch.real_labels).float()
-        logits = gan.judge(fakes, batch.g_labels).float()
-    loss = gan.objective.g_loss(real, logits).mean()
-    learner.update(learner.g_optimizer, loss, learner.g_parameters)
-    for p in learner.d_parameters:
-        p.requires_grad_(True)
-    return loss.detach()
+    made = made or learner.make(batch.g_z, batch.g_labels)
+    judged = learner.judge(made.output, batch.g_labels)
+    fake = judged.output.float()
+    if gan.objective.paired:
+        with learner.autocast():
+            real = gan.judge(batch.real, batch.real_labels).float()
+    gradient = gan.objective.g_gradient(real, fake)
+    made.to_weights(judged.to_input(learner.scaled(gradient, 1 / len(fake))))
+    learner.update(learner.g_optimizer)
+    return fake, real
 
 
-def take_step(learner: Learner, batches: Batches, images_seen: int) -> Tensor:
+def _fakes(learner: Learner, batch: Batch) -> tuple[Tensor | None, Pass | None]:
+    """Both steps' fakes, where one pass of G can make them."""
+    config = learner.config
+    if config.g_fakes == "same":
+        made = learner.make(batch.d_z, batch.d_labels)
+        return made.output, made
+    if config.order == "d-first" and learner.divisible:  # G does not change between
+        labels = None if batch.d_labels is None or batch.g_labels is None else torch.cat([batch.d_labels, batch.g_labels])
+        aside = Aside(len(batch.d_z), training=config.d_fakes == "training")
+        both = learner.g_pass(torch.cat([batch.d_z, batch.g_z]), labels, aside)
+        return both.aside, both
+    return None, None
+
+
+def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
     """The step after `images_seen` images, with all its draws a function of that place and the seed."""
     seed = batches.seed
     torch.default_generator.manual_seed(seed ^ images_seen)  # for a user's random layers that know nothing of draws
     learner.aim_dropout(seed, images_seen)
-    statistics = step(learner, batches.at(images_seen))
+    logits = step(learner, batches.at(images_seen))
     if learner.average:
         batch = learner.config.batch
         learner.average.update(learner.gan.generator, batch, images_seen + batch)
-    return statistics
+    return logits
 
 
 class Clock:
@@ -317,7 +337,7 @@ def train(
         )
         batches = Batches(dataset, learner, card.seed)
         sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
-        images_seen, seconds, record = 0, 0.0, Record(run, config, dataset, sampler, progress, world)
+        images_seen, seconds, record = 0, 0.0, Record(run, learner.gan.objective, config, dataset, sampler, progress, world)
         if (state := run.load_state()) is not None:
             images_seen, seconds = state["images_seen"], state["seconds"]
             try:
@@ -347,7 +367,7 @@ def train(
             if not learner.finite:
                 raise RunError(
                     f"{run.path}: weights are no longer finite at {images_seen} images: the last saved state is kept; "
-                    f"train anew with a smaller step than lr={learner.g_optimizer.param_groups[0]['lr']:g}"
+                    f"train anew with a smaller step than lr={learner.g_optimizer.lr:g}"
                 )
             if world.rank == 0:
                 # The generator first: a finished state promises a finished generator.
@@ -366,9 +386,9 @@ def train(
             with Stop() as stop:
                 while images_seen < plan.total:
                     lr = learner.set_rates(plan, images_seen)
-                    statistics = take_step(learner, batches, images_seen)
+                    logits = take_step(learner, batches, images_seen)
                     before, images_seen = images_seen, images_seen + config.batch
-                    record.step(statistics, before, images_seen, lr, seconds + time.monotonic() - began)
+                    record.step(logits, before, images_seen, lr, seconds + time.monotonic() - began)
                     if crossed(sheet_every, before, images_seen):
                         record.sheet(images_seen)
                     if crossed(weights_every, before, images_seen) and world.rank == 0:

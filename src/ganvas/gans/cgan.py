@@ -7,15 +7,16 @@ The source's `BatchNorm1d(n, 0.8)` passes 0.8 as eps, where its many copies mean
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ganvas import objectives
 from ganvas.draws import Dropout
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
+from ganvas.gradients import Dense
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, PositiveFloat, Recipe, TrainConfig
 
 
@@ -34,45 +35,30 @@ class Config:
     dropout: Beta = 0.4
 
 
-class Generator(nn.Module):
-    def __init__(self, config: Config, spec: ImageSpec) -> None:
-        super().__init__()
-        classes = len(spec.classes)
-        self.shape = (spec.channels, spec.height, spec.width)
-        self.embedding = nn.Embedding(classes, classes)
-        widths = (config.z_dim + classes, *config.g_widths)
-        layers: list[nn.Module] = []
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            layers.append(nn.Linear(fan_in, fan_out))
-            if i > 0:
-                layers.append(nn.BatchNorm1d(fan_out, config.batchnorm_eps))
-            layers.append(nn.LeakyReLU(config.slope))
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], spec.channels * spec.height * spec.width), nn.Tanh())
-
-    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """z (N, z_dim), labels int64 (N,) -> images (N, C, H, W) in [-1, 1]."""
-        images: Tensor = self.layers(torch.cat([z, self.embedding(labels)], 1))
-        return images.view(-1, *self.shape)
+def generator(config: Config, spec: ImageSpec) -> Dense:
+    """z (N, z_dim), labels int64 (N,) -> images (N, C, H, W) in [-1, 1]."""
+    classes, shape = len(spec.classes), (spec.channels, spec.height, spec.width)
+    widths = (config.z_dim + classes, *config.g_widths)
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+        layers.append(nn.Linear(fan_in, fan_out))
+        if i > 0:
+            layers.append(nn.BatchNorm1d(fan_out, config.batchnorm_eps))
+        layers.append(nn.LeakyReLU(config.slope))
+    return Dense([*layers, nn.Linear(widths[-1], math.prod(shape)), nn.Tanh()], shape, classes)
 
 
-class Discriminator(nn.Module):
-    def __init__(self, config: Config, spec: ImageSpec) -> None:
-        super().__init__()
-        classes = len(spec.classes)
-        self.embedding = nn.Embedding(classes, classes)
-        widths = (spec.channels * spec.height * spec.width + classes, *config.d_widths)
-        layers: list[nn.Module] = []
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            layers.append(nn.Linear(fan_in, fan_out))
-            if i > 0:
-                layers.append(Dropout(config.dropout))
-            layers.append(nn.LeakyReLU(config.slope))
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """images (N, C, H, W), labels int64 (N,) -> logits (N,)."""
-        logits: Tensor = self.layers(torch.cat([images.flatten(1), self.embedding(labels)], 1))
-        return logits.squeeze(1)
+def discriminator(config: Config, spec: ImageSpec) -> Dense:
+    """images (N, C, H, W), labels int64 (N,) -> logits (N,)."""
+    classes = len(spec.classes)
+    widths = (spec.channels * spec.height * spec.width + classes, *config.d_widths)
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+        layers.append(nn.Linear(fan_in, fan_out))
+        if i > 0:
+            layers.append(Dropout(config.dropout))
+        layers.append(nn.LeakyReLU(config.slope))
+    return Dense([*layers, nn.Linear(widths[-1], 1)], (), classes)
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
@@ -83,7 +69,7 @@ def build(config: Config, spec: ImageSpec) -> Gan:
             "or use an unconditional recipe such as mlp/leaky or dcgan/64"
         )
     return Gan(
-        Generator(config, spec), Discriminator(config, spec), objectives.least_squares, config.z_dim, conditional=True
+        generator(config, spec), discriminator(config, spec), objectives.least_squares, config.z_dim, conditional=True
     )
 
 

@@ -12,6 +12,8 @@ Any image shape: G's last layer has as many outputs as an image has values.
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 
 from ganvas import objectives
 from ganvas.gan import Gan
+from ganvas.gradients import Dense, DensePass
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 
@@ -51,47 +54,50 @@ class Generator(nn.Module):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         self.shifted = config.noise == "shifted"
-        self.shape = (spec.channels, spec.height, spec.width)
         layers: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise((config.z_dim, *config.g_widths)):
+        widths = (config.z_dim, *config.g_widths)
+        for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), _activation(config.g_slope)]
             if config.batchnorm:
                 layers.append(nn.BatchNorm1d(fan_out, config.batchnorm_eps, config.batchnorm_momentum))
-        last = (config.z_dim, *config.g_widths)[-1]
-        self.layers = nn.Sequential(*layers, nn.Linear(last, spec.channels * spec.height * spec.width), nn.Tanh())
+        shape = (spec.channels, spec.height, spec.width)
+        self.layers = Dense([*layers, nn.Linear(widths[-1], math.prod(shape)), nn.Tanh()], shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """z (N, z_dim) -> images (N, C, H, W) in [-1, 1]."""
-        if self.shifted:
-            z = (z - 1) / 2
-        images: Tensor = self.layers(z)
-        return images.view(-1, *self.shape)
+        images: Tensor = self.layers(self._noise(z))
+        return images
+
+    def tracer(self) -> Callable[..., DensePass]:
+        layers = self.layers.tracer()
+        return lambda z, *more: layers(self._noise(z), *more)
+
+    @property
+    def divisible(self) -> bool:
+        return self.layers.divisible
+
+    def _noise(self, z: Tensor) -> Tensor:
+        return (z - 1) / 2 if self.shifted else z
 
 
-class Discriminator(nn.Module):
-    def __init__(self, config: Config, spec: ImageSpec) -> None:
-        super().__init__()
-        widths = (spec.channels * spec.height * spec.width, *config.d_widths)
-        layers: list[nn.Module] = [nn.Flatten()]
-        for fan_in, fan_out in itertools.pairwise(widths):
-            layers += [nn.Linear(fan_in, fan_out), _activation(config.d_slope)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (N, C, H, W) -> logits (N,)."""
-        logits: Tensor = self.layers(images)
-        return logits.squeeze(1)
+def discriminator(config: Config, spec: ImageSpec) -> Dense:
+    """images (N, C, H, W) -> logits (N,)."""
+    widths = (spec.channels * spec.height * spec.width, *config.d_widths)
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise(widths):
+        layers += [nn.Linear(fan_in, fan_out), _activation(config.d_slope)]
+    return Dense([*layers, nn.Linear(widths[-1], 1)], ())
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
     """Both networks for images of `spec`."""
-    generator, discriminator = Generator(config, spec), Discriminator(config, spec)
+    g, d = Generator(config, spec), discriminator(config, spec)
     if config.init == "glorot":
-        for module in itertools.chain(generator.modules(), discriminator.modules()):
+        for module in itertools.chain(g.modules(), d.modules()):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-    return Gan(generator, discriminator, objectives.minimax, config.z_dim)
+    return Gan(g, d, objectives.minimax, config.z_dim)
 
 
 _MNIST = ImageSpec(height=28, width=28, channels=1)
