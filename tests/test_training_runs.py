@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ganvas import launch, record, training
 from ganvas.card import Card, Plan
 from ganvas.data.dataset import Dataset
+from ganvas.errors import RunError, SettingError
 from ganvas.run import Run
 
 ARTEFACTS = {
@@ -347,6 +349,29 @@ class TestStopping:
         assert seen > 0
         assert Run.open(tmp_path / path).read_log()[-1]["images"] <= seen
         Run.open(tmp_path / path).sample(n=2)
+
+    def test_commands_that_are_told_can_be_pasted_into_a_shell(
+        self, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path
+    ) -> None:
+        (tmp_path / "my code").mkdir()
+        (tmp_path / "my code" / "my gan.py").write_text(MY_GAN)
+        stop_after(3)
+        command = ("train", "my code/my gan.py:two", "--threads", "1", "--out", "my run", "--data-dir", "my data")
+        told = cli_run(*command).err.splitlines()[-1].partition("to go on: ")[2]
+        assert shlex.split(told) == ["ganvas", *command[:2], *command[4:]]
+        with pytest.raises(RunError, match="has no generator yet") as caught:
+            no_generator = Run.open(tmp_path / "my run", gan=str(tmp_path / "my code" / "my gan.py"))
+            no_generator.generator_file.unlink()
+            no_generator.sampler()
+        again = shlex.split(str(caught.value).partition("go on with ")[2])
+        assert again == ["ganvas", "train", str(tmp_path / command[1]), "--out", str(tmp_path / "my run")]
+        done = cli_run(*shlex.split(told)[1:])
+        assert done.code == 0, done.err
+        look = shlex.split(done.err.splitlines()[-1].partition(", or: ")[2])
+        assert look == ["ganvas", "sample", "my run", "--gan", "my code/my gan.py"]
+        for words in (("sample", "my run"), ("train", "--out", "my run"), ("train", "--config", "my run/recipe.json")):
+            assert "'PATH/my gan.py" in cli_run(*words).error
+        assert cli_run(*look[1:]).code == 0
 
     def test_the_state_is_saved_every_so_often(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert training.SAVE_SECONDS <= 60
@@ -753,6 +778,16 @@ class TestClock:
             assert run.card.plan.requested == "10 minutes"
         whole, short = (Run.open(tmp_path / name).card.plan.images for name in ("0.0", "480.0"))
         assert short < whole / 2
+
+    @pytest.mark.parametrize("spent", [3.0, 11.0, 67.0, 700.0])
+    def test_the_least_minutes_that_are_told_are_enough(
+        self, spent: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
+        with pytest.raises(SettingError, match="too short") as caught:
+            train("mlp/tiny", tmp_path / "run", minutes=0.01, started=time.time() - spent)
+        enough = float(str(caught.value).split()[-1])
+        train("mlp/tiny", tmp_path / "run", minutes=enough, started=time.time() - spent)
 
     def test_a_training_by_the_clock_goes_on_with_its_plan(
         self, tmp_path: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,7 +136,8 @@ class Card:
                 raise RunError(f"--gan {path}: this generator's networks are built in, in {self.gan}; leave --gan out")
             return gans.load(self.gan)
         if path is None:
-            raise RunError(f"this generator's networks are in a file of yours, {self.gan}: add --gan PATH/{self.gan}")
+            file = shlex.quote(f"PATH/{self.gan}")
+            raise RunError(f"this generator's networks are in a file of yours, {self.gan}: add --gan {file}")
         if Path(path).name != self.gan:
             raise RunError(f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its own file")
         return gans.load(path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import shlex
 import signal
 import time
 from collections.abc import Mapping
@@ -195,10 +197,11 @@ class _Launch:
             if not card.plan.images:
                 left = self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
                 if left < LEAST_SECONDS:
-                    needed = (time.time() - self.started + FINISH_SECONDS + 2 * LEAST_SECONDS) / 60
+                    spent = 1.5 * (time.time() - self.started)  # the next start may take longer than this one
+                    enough = math.ceil((spent + FINISH_SECONDS + LEAST_SECONDS) / 6) / 10
                     raise SettingError(
                         f"--minutes {budget.amount:g} is too short: starting and finishing take most of it here; "
-                        f"give at least {needed:.1g}"
+                        f"give at least {enough:g}"
                     )
                 deadline = time.monotonic() + left
                 images = max(1, round(left / seconds)) * card.plan.batch
@@ -259,17 +262,15 @@ class _Launch:
         finally:
             self.progress.end()
         if stopped:
-            self.progress.say(f"stopped and saved; to go on: ganvas train{self._file_argument()} --out {run.path}")
+            file = [self.request.recipe] if self.request.recipe and self.gan_path else []
+            options = ["--data-dir", str(self.data_dir)] if self.data_dir else []
+            again = shlex.join(["ganvas", "train", *file, "--out", str(run.path), *options])
+            self.progress.say(f"stopped and saved; to go on: {again}")
             raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
         took = duration(time.time() - self.started)
-        self.progress.say(f"done in {took}; look at {run.path}, or: ganvas sample {run.path}{self._gan_option()}")
+        look = shlex.join(["ganvas", "sample", str(run.path), *(["--gan", self.gan_path] if self.gan_path else [])])
+        self.progress.say(f"done in {took}; look at {run.path}, or: {look}")
         return run
-
-    def _file_argument(self) -> str:
-        return f" {self.request.recipe}" if self.gan_path else ""
-
-    def _gan_option(self) -> str:
-        return f" --gan {self.gan_path}" if self.gan_path else ""
 
 
 def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,8 @@ def read_config(path: Path, recipe: str | None) -> Request:
         card = Card.from_json(text, str(path))
         if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
             raise SettingError(
-                f"--config {path} is of a GAN in a file of yours: name it, ganvas train PATH/{card.recipe}"
+                f"--config {path} is of a GAN in a file of yours: name it, "
+                + shlex.join(["ganvas", "train", f"PATH/{card.recipe}", "--config", str(path)])
             )
         return Request(
             recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
@@ -123,7 +125,10 @@ def completed(request: Request, card: Card) -> Request:
     recipe = request.recipe
     if recipe is None:
         if card.gan.endswith(".py"):
-            raise SettingError(f"this run's networks are in a file of yours: ganvas train PATH/{card.recipe} --out ...")
+            raise SettingError(
+                "this run's networks are in a file of yours: name it, ganvas train "
+                f"{shlex.quote(f'PATH/{card.recipe}')} --out ..."
+            )
         recipe = card.recipe
     said = request.length is not None or request.settings
     stored = {"model": card.model, "train": card.train}

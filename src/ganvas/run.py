@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,7 +100,10 @@ class Run:
     def sampler(self, device: str = "cpu") -> Sampler:
         """The run's generator. Raises RunError when there is none yet, or it is damaged."""
         if not self.generator_file.exists():
-            raise RunError(f"{self.path} has no generator yet: go on with ganvas train --out {self.path}")
+            folder = Path(self.gan).parent if self.gan else Path("PATH")
+            file = [str(folder / self.card.recipe)] if self.card.gan.endswith(".py") else []
+            again = shlex.join(["ganvas", "train", *file, "--out", str(self.path)])
+            raise RunError(f"{self.path} has no generator yet: go on with {again}")
         return open_generator(self.generator_file, self.gan, device)[0]
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
