@@ -411,6 +411,8 @@ def test_a_schedules_parts_are_settings_too() -> None:
     assert override(DCGAN, {"lr": 2e-4}).train.lr == 2e-4
     linear = {"train.lr.end": 0, "train.lr.shape": "linear"}
     assert override(RELU, linear).train.lr == Schedule(start=1e-4, end=0, shape="linear")
+    assert override(RELU, {"lr.shape": "linear", "lr.end": 0}) == override(RELU, linear)  # of a constant, by short name
+    assert override(RELU, {"d_lr.start": 0.1}).train.d_lr == Schedule(start=0.1)
 
 
 @pytest.mark.parametrize(
@@ -422,6 +424,9 @@ def test_a_schedules_parts_are_settings_too() -> None:
         ({"train": {"bach": 3}}, "unknown setting train.bach: did you mean train.batch?"),
         ({"train.lr.strat": 1}, "unknown setting train.lr.strat: did you mean train.lr.start?"),
         ({"train.lr": {"start": 1, "shap": "linear"}}, "unknown setting train.lr.shap: did you mean train.lr.shape?"),
+        ({"lr.strat": 1}, "unknown setting train.lr.strat: did you mean train.lr.start?"),
+        ({"lrr.shape": "linear"}, "unknown setting lrr: did you mean lr?"),
+        ({"train.lrr.shape": "linear"}, "unknown setting train.lrr: did you mean train.lr?"),
         ({"qqq": 3}, "unknown setting qqq: choose one of: z_dim, "),
         ({"batch": "x"}, "train.batch: expected `int`, got `str`"),
         ({"batch": True}, "train.batch: expected `int`, got `bool`"),
@@ -472,6 +477,9 @@ def test_a_name_that_two_settings_have_needs_its_whole_path() -> None:
     recipe = Recipe(model=Twin(), train=RELU.train, native=RELU.native)
     assert refusal(override, recipe, {"batch": 5}) == (
         "setting batch could be model.batch or train.batch: write the whole path"
+    )
+    assert refusal(override, recipe, {"batch.start": 5}) == (
+        "setting batch.start could be model.batch.start or train.batch.start: write the whole path"
     )
     assert override(recipe, {"model.batch": 5}).model == Twin(batch=5)
     assert override(recipe, {"own": 2}).model == Twin(own=2.0)
