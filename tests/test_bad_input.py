@@ -27,6 +27,7 @@ from PIL import Image
 from ganvas import files, launch, training
 from ganvas.errors import GanvasError, RunError
 from ganvas.run import Run
+from ganvas.sample import open_generator
 
 TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")
 
@@ -406,6 +407,10 @@ def damaged(content: bytes, seed: int) -> bytes:
     return bytes(changed)
 
 
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
 class TestDamage:
     """A file may be damaged in a way that cannot be seen. Then the command works; else it says so in one line."""
 
@@ -417,6 +422,40 @@ class TestDamage:
         if done.code:
             assert "g.safetensors" in done.error or "generator" in done.error
             assert not (tmp_path / "result.png").exists()
+
+    def test_a_single_bit_of_any_tensor_is_noticed(
+        self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], tree: Callable[[Path], Any]
+    ) -> None:
+        path = copy(half_run)
+        state, generator = (path / "state.pt").read_bytes(), (path / "generator.safetensors").read_bytes()
+        with zipfile.ZipFile(path / "state.pt") as archive:
+            contents = [archive.read(name) for name in archive.namelist() if "/data/" in name]
+        assert len(contents) > 30
+        for content in contents:
+            place = state.index(content) + len(content) // 2
+            (path / "state.pt").write_bytes(flipped(state, place))
+            with pytest.raises(RunError, match=r"state\.pt is damaged"):
+                Run.open(path).load_state()
+        before = tree(path)
+        assert "state.pt is damaged" in cli_run("train", "--out", path).error
+        assert tree(path) == before
+        (header,) = struct.unpack_from("<Q", generator)
+        for entry in json.loads(generator[8 : 8 + header]).values():
+            if "data_offsets" in entry:
+                place = 8 + header + sum(entry["data_offsets"]) // 2
+                (path / "generator.safetensors").write_bytes(flipped(generator, place))
+                assert "generator.safetensors is damaged" in cli_run("sample", path).error
+
+    def test_a_generator_without_a_checksum_is_opened(self, tiny_run: Run, tmp_path: Path) -> None:
+        """As earlier versions wrote it."""
+        import safetensors.torch
+
+        card = json.loads(tiny_run.card.to_json())
+        del card["weights_sha256"]
+        tensors = safetensors.torch.load_file(tiny_run.generator_file)
+        safetensors.torch.save_file(tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)})
+        images = open_generator(tmp_path / "g.safetensors")[0](range(3))
+        assert torch.equal(images, tiny_run.sampler()(range(3)))
 
     @pytest.mark.parametrize("name", ["state.pt", "recipe.json", "log.jsonl"])
     @pytest.mark.parametrize("seed", range(20))

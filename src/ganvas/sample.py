@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganvas import files, sheets
-from ganvas.card import Card
+from ganvas.card import Card, weights_sha256
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.gan import Gan
 from ganvas.pixels import to_uint8
@@ -206,6 +206,8 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
     if "ganvas" not in metadata:
         raise RunError(f"{path} holds no ganvas card: expected a generator.safetensors that ganvas wrote")
     card = Card.from_json(metadata["ganvas"], str(path))
+    if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
+        raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
     file_of_gan = card.gan_file(gan)
     try:
         built = file_of_gan.restore(card.settings(file_of_gan).model, card.image, tensors)
