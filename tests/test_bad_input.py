@@ -24,7 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import files, launch, training
+from ganvas import files, inspecting, launch, training
 from ganvas.errors import GanvasError, RunError
 from ganvas.run import Run
 from ganvas.sample import open_generator
@@ -306,6 +306,15 @@ def test_bad_samples(
     before = tree(tmp_path)
     assert word in cli_run("sample", tiny_run.path, *options.split()).error
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", ["x.jpg", "x", "x.png.gif"])
+def test_the_sheet_of_a_data_set_is_a_png(
+    out: str, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspecting.data, "inspect", lambda *_, **__: pytest.fail("pictures were read"))
+    assert f"--out {out}: the sheet is a PNG" in cli_run("data", "inspect", "mnist-5k", "--out", out).error
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestNoRun:

@@ -195,8 +195,9 @@ def sample(
     """
     from ganvas.launch import pick_device
     from ganvas.run import Run
-    from ganvas.sample import draw, open_generator
+    from ganvas.sample import draw, kind_of, open_generator
 
+    kind_of(out)  # says now, before images are made, what cannot be written
     path, where = None if gan is None else str(gan), pick_device(device)
     sampler = Run.open(source, gan=path).sampler(where) if source.is_dir() else open_generator(source, path, where)[0]
     print(draw(sampler, n=n, labels=labels, seed=seed).save(out, columns=columns, scale=scale))

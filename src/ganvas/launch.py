@@ -262,9 +262,9 @@ class _Launch:
         finally:
             self.progress.end()
         if stopped:
-            file = [self.request.recipe] if self.request.recipe and self.gan_path else []
+            named = [self.request.recipe] if self.request.recipe and self.gan_path else []
             options = ["--data-dir", str(self.data_dir)] if self.data_dir else []
-            again = shlex.join(["ganvas", "train", *file, "--out", str(run.path), *options])
+            again = shlex.join(["ganvas", "train", *named, "--out", str(run.path), *options])
             self.progress.say(f"stopped and saved; to go on: {again}")
             raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
         took = duration(time.time() - self.started)
