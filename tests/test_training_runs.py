@@ -27,7 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ganvas import launch, record, training
 from ganvas.card import Card, Plan, weights_sha256
 from ganvas.data.dataset import Dataset
-from ganvas.errors import RunError, SettingError
+from ganvas.errors import GanvasError, RunError, SettingError
 from ganvas.run import Run
 
 ARTEFACTS = {
@@ -444,6 +444,31 @@ class TestGoingOn:
         done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
         assert done.out == "runs/0003-a\n"  # with its own thread count, where none is asked for
 
+    def test_numbers_of_more_than_four_digits(self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path) -> None:
+        for name in ("9999-a", "10000-a", "0002-a", "2024 pictures"):
+            shutil.copytree(half_run.path, tmp_path / "runs" / name)
+        assert cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7").out == "runs/10000-a\n"
+        for number in (10001, 10002):
+            done = cli_run("train", "mlp/tiny", "--images", "32", "--threads", "1")
+            assert done.out == f"runs/{number}-mlp-tiny-mnist-5k\n"
+
+    @pytest.mark.parametrize("name", ["state.pt", "recipe.json", "log.jsonl"])
+    def test_a_damaged_run_that_is_passed_over_is_named(
+        self, name: str, cli_run: Callable[..., Any], half_run: Run, tiny_run: Run, tmp_path: Path
+    ) -> None:
+        for number in (1, 2, 3, 4):
+            shutil.copytree((tiny_run if number == 3 else half_run).path, tmp_path / "runs" / f"000{number}-a")
+        (tmp_path / "runs" / "0002-a" / name).write_bytes(b"\xff\xfe\n\n")
+        (tmp_path / "runs" / "0005-new").mkdir()
+        with Run.open(tmp_path / "runs" / "0004-a").locked():  # neither a busy run nor a finished one is worth a word
+            done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
+        assert done.out == "runs/0001-a\n"
+        told = [line for line in done.err.splitlines() if "not gone on with" in line]
+        assert len(told) == 1
+        assert f"runs/0002-a/{name}" in told[0]
+        assert "damaged" in told[0]
+        assert [line for line in done.err.splitlines() if "0003" in line or "0004" in line or "0005" in line] == []
+
     def test_out_goes_on_with_little_said(
         self, cli_run: Callable[..., Any], half_run: Run, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
@@ -556,7 +581,7 @@ class TestRequests:
         (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
         card = json.loads((tiny_run.path / "recipe.json").read_text()) | {"recipe": "evil.py:x", "gan": "evil.py"}
         (tmp_path / "card.json").write_text(json.dumps(card))
-        with pytest.raises(launch.GanvasError, match=r"evil\.py"):
+        with pytest.raises(GanvasError, match=r"evil\.py"):
             launch.train(config="card.json", quiet=True)
         assert not (tmp_path / "ran").exists()
 

@@ -6,10 +6,11 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,13 +23,13 @@ from ganvas import data, dist, files, gans
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
-from ganvas.errors import GanvasError, SettingError
+from ganvas.errors import RunError, SettingError
 from ganvas.gans import GanFile
 from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, flush_denormals
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
 from ganvas.request import Request, completed, merged, read_config
-from ganvas.run import Run, refuse_foreign
+from ganvas.run import BusyError, Run, refuse_foreign
 from ganvas.training import train as train_run
 
 DEFAULT_RECIPE = "cgan/digits"
@@ -125,9 +126,12 @@ class _Launch:
             raise SettingError("train.batch=1: the BatchNorm of this GAN needs batches of 2 or more")
         wanted = self._card(name, file, recipe, spec, dataset)
         if existing:
-            _refuse_difference(existing, wanted)
+            if different := _different(existing, wanted):
+                raise SettingError(
+                    f"{existing.path} was made with {'; '.join(different)}: give the same, another --out, or --fresh"
+                )
             return self._resume(existing, file, dataset)
-        if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request)):
+        if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request, self.progress.say)):
             return self._resume(unfinished, file, dataset)
         return self._start(wanted, file, recipe, spec, dataset)
 
@@ -223,8 +227,8 @@ class _Launch:
         with files.writing(RUNS):
             RUNS.mkdir(exist_ok=True)
             while True:
-                numbers = [int(p.name[:4]) for p in RUNS.iterdir() if p.name[:4].isdigit()]
-                path = RUNS / f"{max(numbers, default=0) + 1:04d}-{label}"
+                newest = next(iter(_numbered()), (0, RUNS))[0]
+                path = RUNS / f"{newest + 1:04d}-{label}"
                 try:
                     path.mkdir()
                 except FileExistsError:  # another training took the number
@@ -299,27 +303,36 @@ def _identity(card: Card) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _refuse_difference(run: Run, wanted: Card) -> None:
+def _different(run: Run, wanted: Card) -> list[str]:
     if not wanted.threads:
         wanted = dataclasses.replace(wanted, threads=run.card.threads)
-    plain = [json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted)]
-    if different := differences(*plain):
-        raise SettingError(f"{run.path} was made with {'; '.join(different)}: give the same, another --out, or --fresh")
+    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted))
+    return differences(old, new)
 
 
-def _unfinished(wanted: Card, request: Request) -> Run | None:
+def _numbered() -> list[tuple[int, Path]]:
+    """What has a number under runs/, with it, newest first."""
+    found = [(re.match("[0-9]{4,}(?=-)", path.name), path) for path in RUNS.iterdir()] if RUNS.is_dir() else []
+    return sorted(((int(number[0]), path) for number, path in found if number), reverse=True)
+
+
+def _unfinished(wanted: Card, request: Request, say: Callable[[str], None]) -> Run | None:
     """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
-    for path in sorted(RUNS.glob("[0-9][0-9][0-9][0-9]*-*"), reverse=True) if RUNS.is_dir() else []:
+    for _, path in _numbered():
+        if not (path / "recipe.json").is_file():  # no run, or one that is being made
+            continue
         try:
             run = Run.open(path)
-            _refuse_difference(run, wanted)
-            if request.plan and request.plan != run.card.plan:
+            if _different(run, wanted) or (request.plan and request.plan != run.card.plan):
                 continue
             with run.locked():
                 if not run.finished:
+                    run.read_log()
                     return run
-        except GanvasError:  # another's, damaged or busy: not the one to go on with
+        except BusyError:
             continue
+        except RunError as error:
+            say(f"not gone on with: {error}")
     return None
 
 

@@ -28,6 +28,10 @@ STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a st
 LOGGED = ("images", "step", "epoch", "seconds", "lr", *STATISTICS)  # what a line of the log holds
 
 
+class BusyError(RunError):
+    """Another training is writing to the run."""
+
+
 class Run:
     """A run's directory.
 
@@ -114,13 +118,13 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainings out. Raises RunError when one is in here already."""
+        """Keep other trainings out. Raises BusyError when one is in here already."""
         lock = FileLock(self.path / ".lock")
         with files.writing(self.path / ".lock"):
             try:
                 lock.acquire(timeout=0)
             except (Timeout, RuntimeError):  # held by another process, or by another training of this one
-                raise RunError(
+                raise BusyError(
                     f"another training is writing to {self.path}: wait for it, stop it, or choose another --out"
                 ) from None
         try:
