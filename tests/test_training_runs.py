@@ -504,6 +504,55 @@ class TestGoingOn:
         assert tree(tmp_path / "run.1") == before
         assert state(path)["images_seen"] == state(tmp_path / "run.2")["images_seen"] == 32
 
+    def test_fresh_alone_makes_the_same_run_once_more(
+        self, cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, stop_after: Callable[[int], None]
+    ) -> None:
+        stop_after(2)
+        command = (
+            "train",
+            "cgan/tiny",
+            "--data",
+            pictures,
+            "--size",
+            "9",
+            "--images",
+            "64",
+            "--seed",
+            "5",
+            "--threads",
+            "1",
+        )
+        assert cli_run(*command, "--set", "g_widths=[5]", "lr.shape=linear", "--out", "run").code == 130
+        first = Run.open(tmp_path / "run").card
+        assert cli_run("train", "--fresh", "--out", "run").code == 0
+        assert Run.open(tmp_path / "run").card == first
+        assert state(tmp_path / "run")["images_seen"] == 64
+        done = cli_run("train", "--fresh", "--out", "run", "--set", "batch=8", "--epochs", "2", "--seed", "6")
+        assert done.code == 0, done.err
+        card = Run.open(tmp_path / "run").card
+        assert (card.seed, card.plan.total, card.plan.requested) == (6, 24, "2 epochs")
+        assert card.train == first.train | {"batch": 8, "length": "2 epochs"}
+        assert (card.recipe, card.model, card.data) == (first.recipe, first.model, first.data)
+
+    def test_fresh_alone_measures_minutes_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
+        first = train("mlp/tiny", tmp_path / "run", minutes=5.0)
+        first.save_card(dataclasses.replace(first.card, plan=first.card.plan.revise(16, 32)))
+        again = launch.train(out=tmp_path / "run", fresh=True, quiet=True)
+        assert again.card.plan.requested == "5 minutes"
+        assert again.card.plan.revisions == ()
+
+    def test_fresh_alone_needs_a_card_that_can_be_read(
+        self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path], tree: Callable[[Path], Any]
+    ) -> None:
+        path = copy(half_run)
+        (path / "recipe.json").write_text("{")
+        before = tree(path)
+        message = cli_run("train", "--fresh", "--out", path).error
+        assert "recipe.json is damaged" in message
+        assert "name a recipe" in message
+        assert tree(path) == before
+
     def test_fresh_without_out_takes_the_next_number(
         self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path, tree: Callable[[Path], Any]
     ) -> None:
@@ -571,6 +620,12 @@ class TestRequests:
         assert card.plan.total == 80
         assert cli_run("train", "--config", "my.toml", "--out", "plain").code == 0
         assert Run.open(tmp_path / "plain").card.plan.total == 64
+
+    def test_single_settings_on_top_of_a_card_leave_its_others(self, tmp_path: Path) -> None:
+        one = train("mlp/tiny", tmp_path / "one", images=32.0, settings={"lr": 0.5, "eps": 0.25})
+        changes = {"train": {"lr": 0.125}}
+        two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", settings=changes, quiet=True)
+        assert two.card.train == one.card.train | {"lr": 0.125}
 
     def test_a_config_with_other_data_plans_for_those(self, tiny_run: Run, pictures: Path, tmp_path: Path) -> None:
         run = launch.train(config=tiny_run.path / "recipe.json", data=str(pictures), out=tmp_path / "run", quiet=True)

@@ -142,7 +142,8 @@ def train(
     processes
         Train on so many processes of this machine, one a GPU, sharing each batch.
     fresh
-        Start anew even where an unfinished run could go on; an earlier run in --out is set aside.
+        Start anew even where an unfinished run could go on; an earlier run in --out is set aside, and made once more
+        where no recipe is named.
     verbose
         Print every line of the log.
     """

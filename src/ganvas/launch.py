@@ -28,7 +28,7 @@ from ganvas.gans import GanFile
 from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, flush_denormals
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
-from ganvas.request import Request, completed, merged, read_config
+from ganvas.request import Request, completed, merged, of_run, read_config
 from ganvas.run import BusyError, Run, refuse_foreign
 from ganvas.training import train as train_run
 
@@ -69,7 +69,7 @@ def train(
     images, epochs, minutes: the length (one of them), instead of the recipe's; minutes are wall time since `started`
     (time.time(), by default now). settings: {"train.batch": 32, ...}. config: a TOML file or a run's recipe.json.
     out: the run's directory; without it, the newest unfinished run of the same request, or the next number under runs/.
-    fresh: never go on with an earlier run.
+    fresh: never go on with an earlier run; with `out` and no recipe, make the request of the run there once more.
 
     Raises a GanvasError for anything in the request that cannot be; KeyboardInterrupt after Ctrl-C and SystemExit(143)
     after SIGTERM, both with the state saved.
@@ -108,7 +108,9 @@ class _Launch:
         if world is not None and world.rank > 0:  # the first process finds or makes the run, and tells the others
             return follow(world, None, self.gan_path, self.data_dir)
         existing = None
-        if self.out is not None and (self.out / "recipe.json").exists() and not self.fresh:
+        if self.out is not None and (self.out / "recipe.json").exists() and self.fresh:
+            self._repeat(self.out)
+        elif self.out is not None and (self.out / "recipe.json").exists():
             existing = Run.open(self.out)
             existing.load_state()  # damage is told before differences
             existing.read_log()
@@ -134,6 +136,12 @@ class _Launch:
         if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request, self.progress.say)):
             return self._resume(unfinished, file, dataset)
         return self._start(wanted, file, recipe, spec, dataset)
+
+    def _repeat(self, path: Path) -> None:
+        """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run that stands there."""
+        if self.request.recipe is None:
+            stored = of_run(Run.open(path).card, None, str(path))
+            self.request = dataclasses.replace(merged(stored, self.request), plan=None)
 
     def _load(self, native: ImageSpec) -> Dataset:
         request = self.request

@@ -250,7 +250,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two settings trees, as "train.batch=64, not 32" (old, not new)."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     return [
         f"{path}={before.get(path)}, not {after.get(path)}"
         for path in dict.fromkeys([*before, *after])
@@ -261,7 +261,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def convert(tree: Any, kind: type, where: str) -> Any:
     """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises SettingError."""
     _check_names(tree, kind, where)
-    for path, value in _leaves({where: tree}):
+    for path, value in leaves({where: tree}):
         if isinstance(value, float) and not math.isfinite(value):
             raise SettingError(f"{path}={value}: expected a finite number")
     try:
@@ -286,11 +286,12 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
             _check_names(part, inner, f"{where}.{name}")
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The single values of nested settings, each with its dotted path."""
     for name, value in tree.items():
         path = f"{prefix}.{name}" if prefix else name
         if isinstance(value, Mapping):
-            yield from _leaves(value, path)
+            yield from leaves(value, path)
         else:
             yield path, list(value) if isinstance(value, tuple) else value
 
@@ -298,7 +299,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _resolve(path: str, tree: dict[str, Any]) -> str:
     """The whole path of a setting, or of a part of one: of a schedule that may still be a constant."""
     parts = path.split(".")
-    known = [p for p, _ in _leaves(tree)]
+    known = [p for p, _ in leaves(tree)]
     branches = {p.rsplit(".", n)[0] for p in known for n in range(1, p.count(".") + 1)}
     everything = [*known, *sorted(branches - {"model", "train"})]
     if path in everything or path in ("model", "train"):

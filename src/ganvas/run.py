@@ -68,7 +68,7 @@ class Run:
         try:
             return cls(path, Card.from_json(card.read_bytes(), str(card)), gan)
         except RunError as error:
-            raise RunError(f"{error}; restore it, or start anew with --fresh") from None
+            raise RunError(f"{error}; restore it, or name a recipe and start anew with --fresh") from None
 
     @classmethod
     def create(cls, path: Path, card: Card, gan: str | None = None, made: bool = False) -> Run:
