@@ -737,6 +737,23 @@ class TestOwnFile:
         assert "my_gan.py, not in other.py" in cli_run("sample", "run", "--gan", other).error
         assert not (tmp_path / "ran").exists()
 
+    def test_a_changed_file_still_samples_where_the_weights_fit(
+        self, own: Path, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        train(str(own), tmp_path / "run")
+        command = ("sample", "run", "--gan", own, "--n", "2")
+        assert cli_run(*command).err == ""
+        own.write_text(MY_GAN + "\n# changed\n")
+        done = cli_run(*command)
+        assert (done.code, done.err) == (
+            0,
+            f"note: {own} is not as it was in training: images may differ from the run's\n",
+        )
+        own.write_text(MY_GAN.replace("nn.Linear(z_dim, ", "nn.Linear(1 + z_dim, "))
+        assert f"does not fit {own} as it is now" in cli_run(*command).error
+        own.write_text(MY_GAN.replace("z_dim: int = 4", "size: int = 4").replace("z_dim=2", "size=2"))
+        assert "do not fit my_gan.py" in cli_run(*command).error
+
     def test_a_changed_file_does_not_go_on_with_the_old_run(
         self, own: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
     ) -> None:

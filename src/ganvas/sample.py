@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -219,7 +220,8 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
 def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
     """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
 
-    gan: path of the user's own GAN file, where the generator is not a built-in's.
+    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
+    used as long as the weights fit it, with a note on stderr.
     Raises RunError when the file is missing, damaged or not ganvas's.
     """
     try:
@@ -236,9 +238,16 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
     if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
         raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
     file_of_gan = card.gan_file(gan)
+    changed = gan is not None and file_of_gan.sha256 != card.gan_sha256
+    if changed:
+        print(f"note: {gan} is not as it was in training: images may differ from the run's", file=sys.stderr)
     try:
         built = file_of_gan.restore(card.settings(file_of_gan).model, card.image, tensors)
     except (RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
+        if changed:
+            raise RunError(
+                f"{path} does not fit {gan} as it is now ({reason}): give it as it was in training"
+            ) from None
         raise RunError(f"{path} does not fit its own card ({reason}): it is damaged") from None
     return Sampler(built, card.image.classes, device), card
