@@ -287,6 +287,9 @@ BAD_SAMPLES: list[tuple[str, str]] = [
     ("--device tpu", "--device"),
     ("--out x.jpg", ".jpg"),
     ("--out x.npy", ".npy"),
+    ("--out x.npz --columns 3", "--columns 3"),
+    ("--out x.zip --scale 2", "--scale 2"),
+    ("--out x --scale 4", "--scale 4"),
     ("--out full", "not empty"),
     ("--out .", "not empty"),
     ("--out file.txt/x.png", "file.txt/x.png"),
@@ -306,6 +309,14 @@ def test_bad_samples(
     before = tree(tmp_path)
     assert word in cli_run("sample", tiny_run.path, *options.split()).error
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("option", ["--fit pad", "--data-dir folder"])
+@pytest.mark.parametrize("verb", ["show", "bench"])
+def test_how_to_read_pictures_is_not_passed_over_where_there_are_none(
+    verb: str, option: str, cli_run: Callable[..., Any]
+) -> None:
+    assert option in cli_run(verb, "mlp/tiny", *option.split()).error
 
 
 @pytest.mark.parametrize("out", ["x.jpg", "x", "x.png.gif"])

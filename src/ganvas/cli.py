@@ -107,7 +107,7 @@ def sample(
     seed: Annotated[int, Whole] = 0,
     out: Path = Path("result.png"),
     columns: Annotated[int | None, Whole] = None,
-    scale: Annotated[int, Whole] = 4,
+    scale: Annotated[int | None, Whole] = None,
     gan: Path | None = None,
     device: Device = "cpu",
 ) -> None:  # fmt: skip
@@ -128,7 +128,7 @@ def sample(
     columns
         Images in a row of the PNG.
     scale
-        Pixels of the PNG for each pixel of an image.
+        Pixels of the PNG for each pixel of an image. Default: 4.
     gan
         The GAN's own file, where it is one of yours.
     device

@@ -83,6 +83,9 @@ def recipe_and_data(
     full, file, recipe = gans.find(name)
     recipe, native = override(recipe, parse_assignments(set_ or [])), recipe.native
     if data is None:
+        for option, value in (("--fit", pictures.fit), ("--data-dir", pictures.data_dir)):
+            if value is not None:
+                raise SettingError(f"{option} {value} does nothing without --data: name the data, or leave it out")
         height, width = pictures.sides or (native.height, native.width)
         spec = replace(native, height=height, width=width, channels=pictures.channels or native.channels)
         return full, file, recipe, spec, None

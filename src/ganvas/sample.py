@@ -83,15 +83,19 @@ class Samples:
     classes: tuple[str, ...]
     columns: int
 
-    def save(self, path: str | Path = "result.png", *, columns: int | None = None, scale: int = 4) -> Path:
+    def save(self, path: str | Path = "result.png", *, columns: int | None = None, scale: int | None = None) -> Path:
         """Write by the path's ending: .png (one row or sheet), .npz, .zip of PNGs, or a new folder of PNGs.
 
-        The images in a PNG stand side by side without gaps, each pixel `scale` pixels wide; elsewhere they keep their size.
+        The images in a PNG stand side by side without gaps, each pixel `scale` (4) pixels wide; elsewhere they keep their
+        size.
         Raises SettingError for another ending or a sheet that does not fit into memory, RunError when a folder with
         content stands there or the disk refuses.
         """
-        kind = kind_of(path)
-        path, columns = Path(path), self.columns if columns is None else columns
+        kind, given = kind_of(path), {"--columns": columns, "--scale": scale}
+        for option, value in given.items():
+            if value is not None and kind != ".png":
+                raise SettingError(f"{option} {value} is for a .png and does nothing for --out {path}: leave it out")
+        path, columns, scale = Path(path), self.columns if columns is None else columns, 4 if scale is None else scale
         height, width = self.images.shape[1:3]
         if columns < 1 or scale < 1:
             raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
