@@ -566,6 +566,21 @@ class TestDamage:
         assert "state.pt" in cli_run("train", "--out", path).error
         assert tree(path) == before
 
+    @pytest.mark.parametrize("name", ["recipe.json", "log.jsonl"])
+    def test_a_file_that_may_not_be_read(
+        self, name: str, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        path, opened = copy(half_run), io.open
+
+        def refuse(file: Any, *more: Any, **options: Any) -> Any:
+            if str(file) == str(path / name):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return opened(file, *more, **options)
+
+        monkeypatch.setattr(io, "open", refuse)  # pathlib's
+        assert cli_run("train", "--out", path).error == f"ganvas: cannot read {path / name}: Permission denied"
+
     def test_a_state_that_would_run_code(
         self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]
     ) -> None:

@@ -65,8 +65,10 @@ class Run:
         if not (path / "recipe.json").is_file():
             raise RunError(f"{path} is not a run: it has no recipe.json")
         card = path / "recipe.json"
+        with files.reading(card):
+            content = card.read_bytes()
         try:
-            return cls(path, Card.from_json(card.read_bytes(), str(card)), gan)
+            return cls(path, Card.from_json(content, str(card)), gan)
         except RunError as error:
             raise RunError(f"{error}; restore it, or name a recipe and start anew with --fresh") from None
 
@@ -184,7 +186,9 @@ class Run:
         """The log's lines; a last line cut short by a crash is left out."""
         path = self.path / "log.jsonl"
         try:
-            lines = [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+            with files.reading(path):
+                text = path.read_text() if path.exists() else ""
+            lines = [json.loads(line) for line in text.split("\n")[:-1]]
             if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
                 raise ValueError
             return lines
