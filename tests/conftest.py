@@ -20,7 +20,7 @@ from PIL import Image
 from ganvas import cli, launch, training
 from ganvas.run import Run
 
-pytest.register_assert_rewrite("helpers")
+pytest.register_assert_rewrite("common")
 
 
 @dataclass

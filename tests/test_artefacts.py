@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from common import assert_same_tree, state, train
 from ganvas import launch, record, training
 from ganvas.card import Card, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.run import Run
-from helpers import assert_same_tree, state, train
 
 ARTEFACTS = {
     "recipe.json", "log.jsonl", "real_images.png", "losses.png", "progress.png", "neighbours.png",

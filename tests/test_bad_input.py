@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import TRAIN
 from ganvas import inspecting, launch
 from ganvas.errors import GanvasError, RunError
 from ganvas.run import Run
-from helpers import TRAIN
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

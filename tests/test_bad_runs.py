@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from common import TRAIN
 from ganvas import training
 from ganvas.run import Run
-from helpers import TRAIN
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import torch
 
+from common import TRAIN
 from ganvas.errors import RunError
 from ganvas.run import Run
 from ganvas.sample import open_generator
-from helpers import TRAIN
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

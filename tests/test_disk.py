@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from common import TRAIN
 from ganvas import files, training
 from ganvas.run import Run
-from helpers import TRAIN
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from common import MY_GAN, assert_same_run, state, train
 from ganvas import launch, training
 from ganvas.errors import RunError
 from ganvas.run import Run
-from helpers import MY_GAN, assert_same_run, state, train
 
 
 class TestStopping:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common import state, train
 from ganvas import launch, training
 from ganvas.card import Plan
 from ganvas.errors import SettingError
 from ganvas.run import Run
-from helpers import state, train
 
 TOTALS = st.integers(1, 10**7)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from common import plan_of
 from ganvas import gans
 from ganvas.recipe import override
 from ganvas.training import Learner
-from helpers import plan_of
 
 pytestmark = pytest.mark.usefixtures("steady")
 

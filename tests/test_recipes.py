@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from common import noise_images, refusal
 from ganvas import draws, gans, objectives
 from ganvas.card import Plan
 from ganvas.gan import Gan
@@ -24,7 +25,6 @@ from ganvas.recipe import (
 )
 from ganvas.show import count
 from ganvas.training import Batches, Learner, take_step
-from helpers import noise_images, refusal
 
 pytestmark = pytest.mark.usefixtures("steady")
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common import MY_GAN, assert_same_run, state, train
 from ganvas import launch
 from ganvas.errors import GanvasError
 from ganvas.run import Run
-from helpers import MY_GAN, assert_same_run, state, train
 
 
 class TestRequests:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from common import assert_same_run, state, train
 from ganvas import launch, record, training
 from ganvas.run import Run
-from helpers import assert_same_run, state, train
 
 
 class TestSameBits:

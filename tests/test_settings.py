@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from common import noise_images, refusal
 from ganvas import gans
 from ganvas.errors import SettingError
 from ganvas.recipe import (
@@ -23,7 +24,6 @@ from ganvas.recipe import (
     parse_assignments,
     settings,
 )
-from helpers import noise_images, refusal
 
 pytestmark = pytest.mark.usefixtures("steady")
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from common import plan_of
 from ganvas import draws, gans
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.recipe import ImageSpec, override
 from ganvas.training import Batches, Learner, step, take_step
-from helpers import plan_of
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state
 
 pytestmark = pytest.mark.usefixtures("steady")
