@@ -20,7 +20,7 @@ from PIL import Image
 from ganvas import cli, launch, training
 from ganvas.run import Run
 
-TINY = ("--threads", "1")  # a fixed number: it is not measured, and results are the same everywhere
+pytest.register_assert_rewrite("common")
 
 
 @dataclass
@@ -172,3 +172,20 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
         }
 
     return call
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """An answer takes no time: a test that would go on for ever fails."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a bad input was worked on for long"))
+    signal.setitimer(signal.ITIMER_REAL, 150, 1)  # again each second, should a callback of C++ swallow it
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def steady() -> None:
+    """One thread, and the global random state at a known place."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)

@@ -215,6 +215,13 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line_before_training(
     assert (tmp_path / "taken").read_text() == "a file, not a folder"
 
 
+def test_a_pictures_name_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    for name in ("demo.png", "demo.GIF", "demo.jpg"):
+        with pytest.raises(SettingError, match="give the folder"):
+            demo.demo_1d(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_picture_that_cannot_be_put_in_place_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "demo-1d.png").mkdir()
     with pytest.raises(RunError, match=r"demo-1d\.png") as caught:

@@ -1,59 +1,41 @@
-"""Recipes: the listed networks, settings and draws, and how a person changes settings."""
+"""Recipes: the listed networks and settings."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
-import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy
 
+from common import noise_images, refusal
 from ganvas import draws, gans, objectives
 from ganvas.card import Plan
-from ganvas.data.dataset import Dataset
-from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import (
     ImageSpec,
     Interval,
-    Recipe,
     Schedule,
     TrainConfig,
     convert,
-    differences,
     override,
-    parse_assignments,
     settings,
 )
 from ganvas.show import count
 from ganvas.training import Batches, Learner, take_step
 
+pytestmark = pytest.mark.usefixtures("steady")
+
+
 EVERY = [f"{gan}/{key}" for gan in gans.names() for key in gans.load(gan).recipes]
 DIGITS = tuple("0123456789")
-
-
-@pytest.fixture(autouse=True)
-def _steady() -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
 
 
 def built(name: str, spec: ImageSpec | None = None, seed: int = 0, changes: dict[str, Any] | None = None) -> Gan:
     _, file, recipe = gans.find(name)
     return file.build(override(recipe, changes or {}).model, spec or recipe.native, seed)
-
-
-def refusal(call: Any, *arguments: Any) -> str:
-    """The one line that a SettingError says."""
-    with pytest.raises(SettingError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # The networks
@@ -342,13 +324,6 @@ def test_training_settings_are_the_listed_ones(name: str) -> None:
 # Every GAN, the ones that come later too
 
 
-def noise_images(spec: ImageSpec, number: int) -> Dataset:
-    shape = (number, spec.channels, spec.height, spec.width)
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(number) % len(spec.classes) if spec.classes else None
-    return Dataset("noise", images, labels, spec.classes)
-
-
 @pytest.mark.parametrize("gan_name", gans.names())
 def test_every_gan_has_a_tiny_recipe_that_trains_both_networks(gan_name: str) -> None:
     file = gans.load(gan_name)
@@ -387,329 +362,3 @@ def test_settings_go_to_json_and_back_unchanged(name: str) -> None:
     assert convert(plain["train"], TrainConfig, "train") == recipe.train
     assert recipe.summary
     assert "\n" not in recipe.summary
-
-
-# Changing settings
-
-RELU, DCGAN = gans.find("mlp/relu")[2], gans.find("dcgan/64")[2]
-
-
-def test_a_setting_is_changed_by_its_path_or_its_last_name_and_nothing_else_changes() -> None:
-    for changes in ({"train.batch": 32}, {"batch": 32}, {"train": {"batch": 32}}):
-        assert override(RELU, changes) == dataclasses.replace(RELU, train=dataclasses.replace(RELU.train, batch=32))
-    changed = override(RELU, {"z_dim": 7, "model.g_widths": [3, 4], "betas": [0.1, 0.2], "weights": "1 epoch"})
-    assert (changed.model.z_dim, changed.model.g_widths) == (7, (3, 4))
-    assert (changed.train.betas, changed.train.weights) == ((0.1, 0.2), "1 epoch")
-    assert (changed.native, changed.summary) == (RELU.native, RELU.summary)
-    assert RELU.model.z_dim == 100
-
-
-def test_a_schedules_parts_are_settings_too() -> None:
-    assert override(DCGAN, {"train.lr.start": 1e-3}).train.lr == dataclasses.replace(DCGAN.train.lr, start=1e-3)  # type: ignore[type-var]
-    assert override(DCGAN, {"lr.end": 0}).train.lr == dataclasses.replace(DCGAN.train.lr, end=0)  # type: ignore[type-var]
-    assert override(DCGAN, {"lr": {"end": 0}}).train.lr == dataclasses.replace(DCGAN.train.lr, end=0)  # type: ignore[type-var]
-    assert override(DCGAN, {"lr": 2e-4}).train.lr == 2e-4
-    linear = {"train.lr.end": 0, "train.lr.shape": "linear"}
-    assert override(RELU, linear).train.lr == Schedule(start=1e-4, end=0, shape="linear")
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"bach": 3}, "unknown setting bach: did you mean batch?"),
-        ({"train.bach": 3}, "unknown setting train.bach: did you mean train.batch?"),
-        ({"trian.batch": 3}, "unknown setting trian.batch: did you mean train.batch?"),
-        ({"train": {"bach": 3}}, "unknown setting train.bach: did you mean train.batch?"),
-        ({"train.lr.strat": 1}, "unknown setting train.lr.strat: did you mean train.lr.start?"),
-        ({"train.lr": {"start": 1, "shap": "linear"}}, "unknown setting train.lr.shap: did you mean train.lr.shape?"),
-        ({"qqq": 3}, "unknown setting qqq: choose one of: z_dim, "),
-        ({"batch": "x"}, "train.batch: expected `int`, got `str`"),
-        ({"batch": True}, "train.batch: expected `int`, got `bool`"),
-        ({"batch": 1.5}, "train.batch: expected `int`, got `float`"),
-        ({"batch": None}, "train.batch: expected `int`, got `null`"),
-        ({"batch": 0}, "train.batch: expected `int` >= 1"),
-        ({"batch": -1}, "train.batch: expected `int` >= 1"),
-        ({"z_dim": 0}, "model.z_dim: expected `int` >= 1"),
-        ({"g_widths": [16, "a"]}, "model.g_widths[1]: expected `int`, got `str`"),
-        ({"lr": -1e-3}, "train.lr: expected `float` >= 0.0"),
-        ({"lr": math.nan}, "train.lr=nan: expected a finite number"),
-        ({"lr": math.inf}, "train.lr=inf: expected a finite number"),
-        ({"train.lr.start": math.nan}, "train.lr.start=nan: expected a finite number"),
-        ({"eps": 0}, "train.eps: expected `float` >= 1e-30"),
-        ({"eps": math.inf}, "train.eps=inf: expected a finite number"),
-        ({"betas": [0.9, 1.0]}, "train.betas[1]: expected `float` < 1.0"),
-        ({"betas": [math.nan, 0.9]}, "train.betas[0]: expected"),
-        ({"betas": [0.9]}, "train.betas: "),
-        ({"g_slope": -math.inf}, "model.g_slope=-inf: expected a finite number"),
-        ({"order": "sideways"}, "train.order: invalid enum value 'sideways'"),
-        ({"train.lr.shape": "cosin"}, "train.lr.shape: invalid enum value 'cosin'"),
-        ({"train.lr": {}}, "train.lr: object missing required field `start`"),
-        ({"train": 3}, "train: expected `object`, got `int`"),
-        ({"train.lr": {"start": 1, "warmup": 0.5, "hold": 0.5}}, "warmup 0.5 + hold 0.5 is 1"),
-        ({"length": "soon"}, "'soon' is not a length"),
-        ({"log": "1 minute"}, "train.log='1 minute': give steps, epochs or images"),
-        ({"weights": "2 parsecs"}, "'2 parsecs' is not a length"),
-        ({"sheet_name": "{nope}"}, "train.sheet_name='{nope}'"),
-        ({"sheet_name": "../x"}, "train.sheet_name='../x' holds a slash"),
-        ({"g_batch": 8}, "train.g_batch=8 with train.g_fakes='same'"),
-        ({"summary": "mine"}, "unknown setting summary"),
-    ],
-    ids=str,
-)
-def test_an_impossible_setting_is_refused_in_one_line_that_names_it(changes: dict[str, Any], told: str) -> None:
-    assert told in refusal(override, RELU, changes)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Twin:
-    """Settings of a user's GAN, one of which has the name of a training setting."""
-
-    batch: int = 3
-    own: float = 1.0
-
-
-def test_a_name_that_two_settings_have_needs_its_whole_path() -> None:
-    recipe = Recipe(model=Twin(), train=RELU.train, native=RELU.native)
-    assert refusal(override, recipe, {"batch": 5}) == (
-        "setting batch could be model.batch or train.batch: write the whole path"
-    )
-    assert override(recipe, {"model.batch": 5}).model == Twin(batch=5)
-    assert override(recipe, {"own": 2}).model == Twin(own=2.0)
-
-
-def test_assignments_are_read_as_toml_and_else_as_words() -> None:
-    given = [
-        "train.batch=32",
-        "lr=1e-3",
-        "betas=[0.5, 0.9]",
-        "batchnorm=true",
-        "order=g-first",
-        "log='2 steps'",
-        "a=b=c",
-    ]
-    assert parse_assignments(given) == {
-        "train.batch": 32, "lr": 1e-3, "betas": [0.5, 0.9], "batchnorm": True, "order": "g-first", "log": "2 steps",
-        "a": "b=c",
-    }  # fmt: skip
-    for wrong in ("batch", "=3", " =3"):
-        assert f"'{wrong}' is not a setting" in refusal(parse_assignments, [wrong])
-
-
-def test_differences_are_told_by_path() -> None:
-    changed = override(DCGAN, {"batch": 8, "lr": 1e-3})
-    found = differences(settings(changed), settings(DCGAN))
-    assert "train.batch=8, not 64" in found
-    assert "train.lr=0.001, not None" in found
-    assert "train.lr.start=None, not 0.002" in found
-    assert not differences(settings(DCGAN), json.loads(json.dumps(settings(DCGAN))))
-
-
-# Values over time
-
-
-def test_schedules_follow_their_closed_forms() -> None:
-    assert Schedule(start=3).at(0.7, 99) == 3
-    linear = Schedule(start=4, end=2, shape="linear")
-    assert [linear.at(p, 0) for p in (0, 0.25, 1, 1.5)] == [4, 3.5, 2, 2]
-    cosine = Schedule(start=4, end=2, shape="cosine")
-    assert [cosine.at(p, 0) for p in (0, 1 / 3, 0.5, 1, 1.5)] == pytest.approx([4, 3.5, 3, 2, 2])
-    inverse = Schedule(start=4, shape="inverse", decay=0.5)
-    assert [inverse.at(0.9, n) for n in (0, 2, 6)] == [4, 2, 1]
-
-
-@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
-def test_a_schedule_climbs_quadratically_before_it_goes_on(shape: Any) -> None:
-    falls = {"end": 1, "hold": 0.3} if shape != "constant" else {}
-    schedule = Schedule(start=5, shape=shape, warmup=0.2, warmup_from=1, **falls)
-    assert [schedule.at(p, 0) for p in (0, 0.1, 0.2)] == pytest.approx([1, 2, 5])
-    if shape != "constant":
-        assert schedule.at(0.45, 0) == pytest.approx(3)  # half way from 0.2 to 0.7
-        assert [schedule.at(p, 0) for p in (0.7, 0.85, 1)] == pytest.approx([1, 1, 1])
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"end": 0.0}, {"decay": 1e-3}, {"hold": 0.1}, {"warmup_from": 0.1}, {"shape": "linear", "decay": 1e-3},
-        {"shape": "inverse", "warmup": 0.1}, {"shape": "inverse", "end": 1.0}, {"shape": "inverse", "hold": 0.1},
-    ],
-)  # fmt: skip
-def test_a_part_that_does_nothing_is_refused(parts: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match="does nothing in a schedule of shape"):
-        Schedule(start=1, **parts)
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"g_fakes": "same", "d_fakes": "inference"}, "made in training mode"),
-        ({"g_fakes": "same", "g_batch": 9}, "leave g_batch out"),
-        ({"sheet_name": ""}, "sheet_name is empty"),
-        ({"sheet_name": "a/b"}, "holds a slash"),
-        ({"sheet_name": "{nope}"}, "use {images} and {epoch}"),
-        ({"log": "2 minutes"}, "train.log"),
-        ({"average": "often"}, "train.average"),
-    ],
-)
-def test_settings_that_cannot_go_together_are_refused_by_name(fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(SettingError, match=words):
-        TrainConfig(**{"batch": 8, "length": "1 epoch", "lr": 1e-3} | fields)
-
-
-def test_a_schedule_without_room_for_itself_is_refused() -> None:
-    for warmup, hold in ((0.5, 0.5), (1.0, 0.0), (0.0, 1.0)):
-        with pytest.raises(SettingError, match="stay below 1"):
-            Schedule(start=1, warmup=warmup, hold=hold)
-
-
-@pytest.mark.parametrize(
-    ("text", "amount", "unit"),
-    [
-        ("50 steps", 50, "steps"), ("1 step", 1, "steps"), ("1 epoch", 1, "epochs"), ("0.5 epochs", 0.5, "epochs"),
-        ("20k images", 20_000, "images"), ("1.5M images", 1_500_000, "images"), ("60_000 images", 60_000, "images"),
-        ("1,000 steps", 1000, "steps"), ("5 minutes", 5, "minutes"), ("  7steps ", 7, "steps"),
-    ],
-)  # fmt: skip
-def test_intervals_are_read(text: str, amount: float, unit: str) -> None:
-    assert Interval.parse(text) == Interval(amount, unit)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "5", "steps", "0 steps", "0.0 epochs", "-1 steps", "nan steps", "inf steps", "5 parsecs", "5 5 steps", "0x5 steps",
-     "9" * 400 + " steps", "5 stepss", "5 K steps", "٣ steps"],
-)  # fmt: skip
-def test_what_is_no_interval_is_refused(text: str) -> None:
-    assert "is not a length" in refusal(Interval.parse, text)
-
-
-@pytest.mark.parametrize("amount", [1, 2, 0.5, 12.25, 1 / 3, 1234567, 3_000_000, 123_456_789.5])
-@pytest.mark.parametrize("unit", ["steps", "epochs", "images", "minutes"])
-def test_an_interval_is_written_as_it_is_read(amount: float, unit: Any) -> None:
-    interval = Interval(amount, unit)
-    assert Interval.parse(str(interval)) == interval
-
-
-def test_an_interval_in_images() -> None:
-    assert Interval.parse("10 steps").images(16, 1000) == 160
-    assert Interval.parse("1.5 epochs").images(16, 1000) == 1500
-    assert Interval.parse("70 images").images(16, 1000) == 70
-
-
-def test_an_image_spec_says_what_it_is_and_refuses_other_channels() -> None:
-    assert str(ImageSpec(height=28, width=20, channels=1, classes=DIGITS)) == "28x20 grey, 10 classes"
-    assert ImageSpec.of(noise_images(DCGAN.native, 2)) == DCGAN.native
-    plain = {"height": 8, "width": 8, "channels": 2, "classes": ()}
-    assert "channels" in refusal(convert, plain, ImageSpec, "image")
-    assert "height" in refusal(convert, plain | {"height": 0, "channels": 1}, ImageSpec, "image")
-
-
-# Draws
-
-
-def test_the_order_shows_each_image_once_an_epoch_in_another_order_each() -> None:
-    order = draws.Order(seed=1, size=50)
-    epochs = order.indices(0, 200).view(4, 50)
-    assert epochs.dtype == torch.int64
-    for epoch in epochs:
-        assert sorted(epoch.tolist()) == list(range(50))
-    assert len({tuple(epoch.tolist()) for epoch in epochs}) == 4
-    assert epochs[0].tolist() != list(range(50))
-    assert draws.Order(seed=2, size=50).indices(0, 50).tolist() != epochs[0].tolist()
-
-
-def test_the_order_is_the_same_from_any_place_and_in_any_batches() -> None:
-    endless = draws.Order(seed=1, size=50).indices(0, 500)
-    for batch in (1, 7, 50, 64, 130):
-        order = draws.Order(seed=1, size=50)
-        assert torch.equal(torch.cat([order.indices(k, batch) for k in range(0, 260, batch)])[:260], endless[:260])
-    order = draws.Order(seed=1, size=50)
-    for start in (480, 0, 49, 333):  # backwards too
-        assert torch.equal(order.indices(start, 20), endless[start : start + 20])
-
-
-def test_a_batch_larger_than_the_data_holds_whole_epochs() -> None:
-    indices = draws.Order(seed=3, size=3).indices(2, 10)
-    assert indices.shape == (10,)
-    for start in (1, 4, 7):
-        assert sorted(indices[start : start + 3].tolist()) == [0, 1, 2]
-    assert draws.Order(seed=3, size=1).indices(5, 4).tolist() == [0, 0, 0, 0]
-
-
-def test_a_generator_is_a_function_of_seed_purpose_and_position_alone() -> None:
-    def drawn(seed: int, purpose: str, position: int) -> Tensor:
-        return torch.randn(2000, generator=draws.generator(seed, purpose, position))
-
-    state = torch.random.get_rng_state()
-    base = drawn(1, "z", 0)
-    assert torch.equal(base, drawn(1, "z", 0))
-    assert torch.equal(torch.random.get_rng_state(), state)
-    for other in (drawn(2, "z", 0), drawn(1, "order", 0), drawn(1, "z", 1), drawn(2**63 - 1, "z", 10**12)):
-        assert abs(torch.corrcoef(torch.stack([base, other]))[0, 1].item()) < 5 / 2000**0.5
-
-
-def masks(groups: int, rank: int, world: int, layers: int = 2) -> list[Tensor]:
-    """What two Dropout layers in turn let through of ones, in a process's part of 8 images a group."""
-    dropouts = [draws.Dropout(0.4) for _ in range(layers)]
-    draws.aim(dropouts, draws.bits(1, "d-dropout", 64), rank, world)
-    draws.join(dropouts, groups)
-    return [layer(torch.ones(groups * 8 // world, 300)) for layer in dropouts]
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-def test_dropout_of_two_processes_is_that_of_one(groups: int) -> None:
-    whole, first, second = masks(groups, 0, 1), masks(groups, 0, 2), masks(groups, 1, 2)
-    for one, a, b in zip(whole, first, second, strict=True):
-        halves = [torch.cat(pair) for pair in zip(a.chunk(groups), b.chunk(groups), strict=True)]
-        assert torch.equal(torch.cat(halves), one)
-        assert not torch.equal(a, b)
-
-
-def test_dropout_keeps_its_share_scales_it_and_draws_each_value_on_its_own() -> None:
-    one, two = masks(2, 0, 1)
-    assert one.unique().tolist() == pytest.approx([0, 1 / 0.6])
-    assert one.count_nonzero() / one.numel() == pytest.approx(0.6, abs=5 * (0.24 / one.numel()) ** 0.5)
-    assert not torch.equal(one, two)
-    assert len({tuple(row.tolist()) for row in one}) == len(one)
-    layer = draws.Dropout(0.4).eval()
-    assert torch.equal(layer(one), one)
-    assert torch.equal(draws.Dropout(0.0)(one), one)
-
-
-# Objectives
-
-
-def test_minimax_is_binary_cross_entropy_and_stays_finite_where_that_does_not() -> None:
-    real, fake = torch.randn(2, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
-    ones, zeros = torch.ones_like(real), torch.zeros_like(real)
-
-    def bce(logits: Tensor, label: Tensor) -> Tensor:
-        return binary_cross_entropy(logits.sigmoid(), label, reduction="none")
-
-    assert torch.allclose(objectives.minimax.d_loss(real, fake), bce(real, ones) + bce(fake, zeros))
-    assert torch.allclose(objectives.minimax.g_loss(None, fake), bce(fake, ones))
-    assert torch.allclose(objectives.minimax.score(fake), fake.sigmoid())
-    sure = torch.tensor([-200.0], requires_grad=True)
-    objectives.minimax.g_loss(None, sure).sum().backward()
-    assert objectives.minimax.g_loss(None, sure).item() == pytest.approx(200)
-    assert sure.grad is not None
-    assert sure.grad.item() == pytest.approx(-1)  # G still learns from fakes that D is sure of
-
-
-def test_least_squares_pulls_real_to_1_and_fakes_to_0_with_a_half_for_d_alone() -> None:
-    real, fake = torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.0, 1.0, -1.0])
-    assert objectives.least_squares.d_loss(real, fake).tolist() == [0, 1, 2.5]
-    assert objectives.least_squares.g_loss(None, fake).tolist() == [1, 0, 4]
-    assert objectives.least_squares.score(fake).tolist() == fake.tolist()
-    for objective in (objectives.minimax, objectives.least_squares):
-        assert objective.boundary == 0.5
-        assert not objective.paired
-
-
-def test_hinge_pushes_d_to_1_and_minus_1_and_no_further() -> None:
-    real, fake = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.tensor([-2.0, -1.0, 0.0, 1.0])
-    assert objectives.hinge.d_loss(real, fake).tolist() == [0, 0, 2, 4]
-    assert objectives.hinge.g_loss(None, fake).tolist() == [2, 1, 0, -1]
-    assert objectives.hinge.score(fake).tolist() == fake.tolist()
-    assert objectives.hinge.boundary == 0
-    assert not objectives.hinge.paired

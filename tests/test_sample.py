@@ -279,6 +279,31 @@ class TestFiles:
         for ending in ("zip", "png", "npz"):
             assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 
+    @pytest.mark.parametrize("out", ["x.jpg", "x.npy", "full"])
+    def test_what_cannot_be_written_is_said_before_images_are_made(
+        self, out: str, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "mine").touch()
+        monkeypatch.setattr(Sampler, "__call__", lambda *_, **__: pytest.fail("images were made"))
+        assert out in cli_run("sample", tiny_run.path, "--out", out).error
+
+    def test_more_images_than_memory_holds_are_refused_before_they_are_made(
+        self, tiny_run: Run, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Small:
+            available = 10**6
+            total = 10**12
+
+        monkeypatch.setattr("psutil.virtual_memory", Small)
+        most = 10**6 // (2 * 28 * 28)
+        for out in ("x.npz", "x.zip", "x", "x.png"):
+            assert f"at most --n {most}," in cli_run("sample", tiny_run.path, "--n", 10_000_000, "--out", out).error
+            assert not Path(out).exists()
+        assert cli_run("sample", tiny_run.path, "--n", most, "--out", "x.npz").code == 0
+        assert "the sheet needs" in cli_run("sample", tiny_run.path, "--n", most, "--scale", 9).error
+        assert cli_run("sample", tiny_run.path, "--n", most // 8, "--scale", 1).code == 0
+
     def test_existing_pictures_are_replaced_whole_and_folders_never(
         self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:

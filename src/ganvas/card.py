@@ -6,7 +6,9 @@ It is a run's recipe.json and the metadata of generator.safetensors. It holds se
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import torch
 from msgspec import Meta
+from torch import Tensor
 
 from ganvas import gans
 from ganvas.errors import GanvasError, RunError
@@ -87,7 +90,10 @@ class DataCard:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only the hash is kept."""
+    """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only the hash is kept.
+
+    weights_sha256: of the weights that a generator.safetensors holds beside this card; "" in a run's recipe.json.
+    """
 
     format: int = FORMAT
     recipe: str
@@ -104,6 +110,7 @@ class Card:
     precision: Literal["32", "bf16", "fp16"] = "32"
     plan: Plan
     versions: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str = ""
 
     def to_json(self) -> str:
         return msgspec.json.format(msgspec.json.encode(self)).decode() + "\n"
@@ -135,7 +142,8 @@ class Card:
                 raise RunError(f"--gan {path}: this generator's networks are built in, in {self.gan}; leave --gan out")
             return gans.load(self.gan)
         if path is None:
-            raise RunError(f"this generator's networks are in a file of yours, {self.gan}: add --gan PATH/{self.gan}")
+            file = shlex.quote(f"PATH/{self.gan}")
+            raise RunError(f"this generator's networks are in a file of yours, {self.gan}: add --gan {file}")
         if Path(path).name != self.gan:
             raise RunError(f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its own file")
         return gans.load(path)
@@ -150,6 +158,15 @@ class Card:
             )
         except GanvasError as error:
             raise RunError(f"the settings stored with this generator do not fit {self.gan}: {error}") from None
+
+
+def weights_sha256(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, kinds, shapes and bytes: by it a single bit turned over is noticed."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -7,24 +7,18 @@ by Ctrl-C and 143 by SIGTERM, with the state saved; 1, with a traceback, is a bu
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
 
-from ganvas.errors import GanvasError, SettingError
+from ganvas.errors import GanvasError
 from ganvas.files import REASONS
+from ganvas.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole, positive, recipe_and_data
 from ganvas.version import __version__
-
-if TYPE_CHECKING:
-    from ganvas.data.dataset import Dataset
-    from ganvas.gans import GanFile
-    from ganvas.recipe import ImageSpec, Recipe
 
 app = App(
     name="ganvas", version=__version__, help_format="plaintext", default_parameter=Parameter(negative=()),
@@ -34,60 +28,6 @@ data_app = App(name="data", help="Look at data sets before training on them.")
 demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
 app.command(data_app)
 app.command(demo_app)
-
-Signed = Parameter(allow_leading_hyphen=True)
-
-
-def _whole(kind: Any, tokens: Sequence[cyclopts.Token]) -> int:
-    """cyclopts by itself rounds 1.5 to a whole number in silence."""
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise SettingError(f"{tokens[0].keyword} {tokens[0].value}: expected a whole number") from None
-
-
-Whole = Parameter(allow_leading_hyphen=True, converter=_whole)
-Device = Literal["auto", "cpu", "cuda", "mps"]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Pictures:
-    """How pictures are read.
-
-    Parameters
-    ----------
-    size
-        H or HxW: bring all pictures to this size.
-    fit
-        How pictures get that size: crop (default), pad or stretch.
-    channels
-        1 grey, 3 RGB, 4 RGBA. Default: what the pictures need.
-    data_dir
-        Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
-    """
-
-    size: Annotated[str | None, Signed] = None
-    fit: Literal["crop", "pad", "stretch"] | None = None
-    channels: Literal[1, 3, 4] | None = None
-    data_dir: Path | None = None
-
-    @property
-    def sides(self) -> tuple[int, int] | None:
-        """ "64" or "50x70" as (height, width)."""
-        if self.size is None:
-            return None
-        match = re.fullmatch(r"(-?\d+)(?:[xX](-?\d+))?", self.size.strip())
-        if not match:
-            raise SettingError(f"--size {self.size}: expected H or HxW in pixels, such as 64 or 50x70")
-        sides = int(match[1]), int(match[2] or match[1])
-        if min(sides) < 1:
-            raise SettingError(f"--size {self.size}: both sides must be 1 pixel or more")
-        return sides
-
-
-AS_THEY_ARE = Pictures()
-Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
 
 
 @app.command
@@ -142,7 +82,8 @@ def train(
     processes
         Train on so many processes of this machine, one a GPU, sharing each batch.
     fresh
-        Start anew even where an unfinished run could go on; an earlier run in --out is set aside.
+        Start anew even where an unfinished run could go on; an earlier run in --out is set aside, and made once more
+        where no recipe is named.
     verbose
         Print every line of the log.
     """
@@ -166,7 +107,7 @@ def sample(
     seed: Annotated[int, Whole] = 0,
     out: Path = Path("result.png"),
     columns: Annotated[int | None, Whole] = None,
-    scale: Annotated[int, Whole] = 4,
+    scale: Annotated[int | None, Whole] = None,
     gan: Path | None = None,
     device: Device = "cpu",
 ) -> None:  # fmt: skip
@@ -187,7 +128,7 @@ def sample(
     columns
         Images in a row of the PNG.
     scale
-        Pixels of the PNG for each pixel of an image.
+        Pixels of the PNG for each pixel of an image. Default: 4.
     gan
         The GAN's own file, where it is one of yours.
     device
@@ -195,8 +136,9 @@ def sample(
     """
     from ganvas.launch import pick_device
     from ganvas.run import Run
-    from ganvas.sample import draw, open_generator
+    from ganvas.sample import draw, kind_of, open_generator
 
+    kind_of(out)  # says now, before images are made, what cannot be written
     path, where = None if gan is None else str(gan), pick_device(device)
     sampler = Run.open(source, gan=path).sampler(where) if source.is_dir() else open_generator(source, path, where)[0]
     print(draw(sampler, n=n, labels=labels, seed=seed).save(out, columns=columns, scale=scale))
@@ -254,7 +196,7 @@ def show(
     """
     from ganvas import show as showing
 
-    name, file, changed, spec, _ = _recipe_and_data(recipe, data, set_, pictures)
+    name, file, changed, spec, _ = recipe_and_data(recipe, data, set_, pictures)
     summary = showing.summarise(name, file, changed, spec)
     if json:
         _print_json(summary.to_json())
@@ -291,9 +233,9 @@ def bench(
     """
     from ganvas import measure
 
-    _positive("--threads", threads)
-    _positive("--seconds", seconds)
-    name, file, changed, spec, dataset = _recipe_and_data(recipe, data, set_, pictures)
+    positive("--threads", threads)
+    positive("--seconds", seconds)
+    name, file, changed, spec, dataset = recipe_and_data(recipe, data, set_, pictures)
     rehearsal = measure.Rehearsal(
         file, changed, spec, dataset or measure.random_images(spec, 4 * changed.train.batch), "cpu"
     )
@@ -389,32 +331,6 @@ def env(*, json: bool = False) -> None:
         _print_json(facts)
         return
     _table(["", ""], [[name, str(value)] for name, value in facts.items()])
-
-
-def _recipe_and_data(
-    name: str, data: str | None, set_: list[str] | None, pictures: Pictures
-) -> tuple[str, GanFile, Recipe, ImageSpec, Dataset | None]:
-    """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own kind."""
-    from ganvas import data as sources
-    from ganvas import gans
-    from ganvas.recipe import ImageSpec, override, parse_assignments
-
-    full, file, recipe = gans.find(name)
-    recipe, native = override(recipe, parse_assignments(set_ or [])), recipe.native
-    if data is None:
-        height, width = pictures.sides or (native.height, native.width)
-        spec = replace(native, height=height, width=width, channels=pictures.channels or native.channels)
-        return full, file, recipe, spec, None
-    dataset = sources.load(
-        data, size=pictures.sides, native=(native.height, native.width), fit=pictures.fit or "crop",
-        channels=pictures.channels, data_dir=pictures.data_dir,
-    )  # fmt: skip
-    return full, file, recipe, ImageSpec.of(dataset), dataset
-
-
-def _positive(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < float("inf"):
-        raise SettingError(f"{name} {value}: expected more than 0")
 
 
 def _process_start() -> float:

@@ -53,6 +53,7 @@ SPAN = 3.2  # both axes, x and z, are drawn from -SPAN to SPAN
 GRID = torch.linspace(-SPAN, SPAN, 401)
 
 REAL, FAKE, JUDGE = "#0072B2", "#D55E00", "#222222"  # Okabe and Ito's blue and vermilion: safe for colour blindness
+PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp")  # endings of names that no folder is meant by
 TOP = 1.05  # D and both densities share one vertical axis, cut here; a higher peak is marked with its height
 TITLE = "How a GAN learns: the orange hill becomes the blue one"
 CAPTION = (
@@ -94,6 +95,8 @@ def demo_1d(
     """
     _check(seed, steps, frames, moments)
     out = Path(out)
+    if out.suffix.lower() in PICTURES:
+        raise SettingError(f"--out {out}: give the folder for demo-1d.png and demo-1d.gif, not a picture's name")
     with writing(out):  # before the training, so that nobody waits for a picture that cannot be kept
         out.mkdir(parents=True, exist_ok=True)
     still = [_round(steps * fraction) for fraction in moments]

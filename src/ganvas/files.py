@@ -35,6 +35,15 @@ def writing(path: Path) -> Iterator[None]:
         raise RunError(f"cannot write {path}: {reason}") from None
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses while `path` is read into a RunError of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+
+
 def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None:
     """Write a whole file or leave what was there: into a temporary file beside it, then moved into place.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganvas import data, gans, measure, sheets
+from ganvas.errors import SettingError
 from ganvas.progress import duration
 from ganvas.recipe import ImageSpec, Interval
 
@@ -78,6 +79,8 @@ def inspect(
     recipe: whose training to time; by default cgan/digits for labelled data and mlp/leaky for other.
     Raises DataError, SettingError or RunError.
     """
+    if out.suffix.lower() != ".png":
+        raise SettingError(f"--out {out}: the sheet is a PNG; give a name that ends in .png")
     asked = gans.find(recipe) if recipe else None
     native = (asked[2].native.height, asked[2].native.width) if asked else (64, 64)
     found = data.inspect(what, size=size, native=native, fit=fit, channels=channels, data_dir=data_dir)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import re
+import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +23,13 @@ from ganvas import data, dist, files, gans
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
-from ganvas.errors import GanvasError, SettingError
+from ganvas.errors import RunError, SettingError
 from ganvas.gans import GanFile
 from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, prepare_cpu
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
-from ganvas.request import Request, completed, merged, read_config
-from ganvas.run import Run, refuse_foreign
+from ganvas.request import Request, completed, merged, of_run, read_config
+from ganvas.run import BusyError, Run, refuse_foreign
 from ganvas.training import train as train_run
 
 DEFAULT_RECIPE = "cgan/digits"
@@ -66,7 +69,7 @@ def train(
     images, epochs, minutes: the length (one of them), instead of the recipe's; minutes are wall time since `started`
     (time.time(), by default now). settings: {"train.batch": 32, ...}. config: a TOML file or a run's recipe.json.
     out: the run's directory; without it, the newest unfinished run of the same request, or the next number under runs/.
-    fresh: never go on with an earlier run.
+    fresh: never go on with an earlier run; with `out` and no recipe, make the request of the run there once more.
 
     Raises a GanvasError for anything in the request that cannot be; KeyboardInterrupt after Ctrl-C and SystemExit(143)
     after SIGTERM, both with the state saved.
@@ -105,7 +108,9 @@ class _Launch:
         if world is not None and world.rank > 0:  # the first process finds or makes the run, and tells the others
             return follow(world, None, self.gan_path, self.data_dir)
         existing = None
-        if self.out is not None and (self.out / "recipe.json").exists() and not self.fresh:
+        if self.out is not None and (self.out / "recipe.json").exists() and self.fresh:
+            self._repeat(self.out)
+        elif self.out is not None and (self.out / "recipe.json").exists():
             existing = Run.open(self.out)
             existing.load_state()  # damage is told before differences
             existing.read_log()
@@ -123,11 +128,20 @@ class _Launch:
             raise SettingError("train.batch=1: the BatchNorm of this GAN needs batches of 2 or more")
         wanted = self._card(name, file, recipe, spec, dataset)
         if existing:
-            _refuse_difference(existing, wanted)
+            if different := _different(existing, wanted):
+                raise SettingError(
+                    f"{existing.path} was made with {'; '.join(different)}: give the same, another --out, or --fresh"
+                )
             return self._resume(existing, file, dataset)
-        if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request)):
+        if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request, self.progress.say)):
             return self._resume(unfinished, file, dataset)
         return self._start(wanted, file, recipe, spec, dataset)
+
+    def _repeat(self, path: Path) -> None:
+        """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run that stands there."""
+        if self.request.recipe is None:
+            stored = of_run(Run.open(path).card, None, str(path))
+            self.request = dataclasses.replace(merged(stored, self.request), plan=None)
 
     def _load(self, native: ImageSpec) -> Dataset:
         request = self.request
@@ -195,10 +209,11 @@ class _Launch:
             if not card.plan.images:
                 left = self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
                 if left < LEAST_SECONDS:
-                    needed = (time.time() - self.started + FINISH_SECONDS + 2 * LEAST_SECONDS) / 60
+                    spent = 1.5 * (time.time() - self.started)  # the next start may take longer than this one
+                    enough = math.ceil((spent + FINISH_SECONDS + LEAST_SECONDS) / 6) / 10
                     raise SettingError(
                         f"--minutes {budget.amount:g} is too short: starting and finishing take most of it here; "
-                        f"give at least {needed:.1g}"
+                        f"give at least {enough:g}"
                     )
                 deadline = time.monotonic() + left
                 images = max(1, round(left / seconds)) * card.plan.batch
@@ -220,8 +235,8 @@ class _Launch:
         with files.writing(RUNS):
             RUNS.mkdir(exist_ok=True)
             while True:
-                numbers = [int(p.name[:4]) for p in RUNS.iterdir() if p.name[:4].isdigit()]
-                path = RUNS / f"{max(numbers, default=0) + 1:04d}-{label}"
+                newest = next(iter(_numbered()), (0, RUNS))[0]
+                path = RUNS / f"{newest + 1:04d}-{label}"
                 try:
                     path.mkdir()
                 except FileExistsError:  # another training took the number
@@ -259,17 +274,15 @@ class _Launch:
         finally:
             self.progress.end()
         if stopped:
-            self.progress.say(f"stopped and saved; to go on: ganvas train{self._file_argument()} --out {run.path}")
+            named = [self.request.recipe] if self.request.recipe and self.gan_path else []
+            options = ["--data-dir", str(self.data_dir)] if self.data_dir else []
+            again = shlex.join(["ganvas", "train", *named, "--out", str(run.path), *options])
+            self.progress.say(f"stopped and saved; to go on: {again}")
             raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
         took = duration(time.time() - self.started)
-        self.progress.say(f"done in {took}; look at {run.path}, or: ganvas sample {run.path}{self._gan_option()}")
+        look = shlex.join(["ganvas", "sample", str(run.path), *(["--gan", self.gan_path] if self.gan_path else [])])
+        self.progress.say(f"done in {took}; look at {run.path}, or: {look}")
         return run
-
-    def _file_argument(self) -> str:
-        return f" {self.request.recipe}" if self.gan_path else ""
-
-    def _gan_option(self) -> str:
-        return f" --gan {self.gan_path}" if self.gan_path else ""
 
 
 def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:
@@ -298,27 +311,36 @@ def _identity(card: Card) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _refuse_difference(run: Run, wanted: Card) -> None:
+def _different(run: Run, wanted: Card) -> list[str]:
     if not wanted.threads:
         wanted = dataclasses.replace(wanted, threads=run.card.threads)
-    plain = [json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted)]
-    if different := differences(*plain):
-        raise SettingError(f"{run.path} was made with {'; '.join(different)}: give the same, another --out, or --fresh")
+    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted))
+    return differences(old, new)
 
 
-def _unfinished(wanted: Card, request: Request) -> Run | None:
+def _numbered() -> list[tuple[int, Path]]:
+    """What has a number under runs/, with it, newest first."""
+    found = [(re.match("[0-9]{4,}(?=-)", path.name), path) for path in RUNS.iterdir()] if RUNS.is_dir() else []
+    return sorted(((int(number[0]), path) for number, path in found if number), reverse=True)
+
+
+def _unfinished(wanted: Card, request: Request, say: Callable[[str], None]) -> Run | None:
     """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
-    for path in sorted(RUNS.glob("[0-9][0-9][0-9][0-9]*-*"), reverse=True) if RUNS.is_dir() else []:
+    for _, path in _numbered():
+        if not (path / "recipe.json").is_file():  # no run, or one that is being made
+            continue
         try:
             run = Run.open(path)
-            _refuse_difference(run, wanted)
-            if request.plan and request.plan != run.card.plan:
+            if _different(run, wanted) or (request.plan and request.plan != run.card.plan):
                 continue
             with run.locked():
                 if not run.finished:
+                    run.read_log()
                     return run
-        except GanvasError:  # another's, damaged or busy: not the one to go on with
+        except BusyError:
             continue
+        except RunError as error:
+            say(f"not gone on with: {error}")
     return None
 
 

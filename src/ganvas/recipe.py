@@ -218,8 +218,8 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with some settings changed.
 
-    changes: dotted path -> value, such as {"train.batch": 32}; a last name alone will do where only one setting has it
-    ("batch"). A nested mapping changes what it names and leaves the rest.
+    changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train." will do where only one
+    of them has it ("batch", "lr.shape"). A nested mapping changes what it names and leaves the rest.
     Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of range, or NaN.
     """
     tree = settings(recipe)
@@ -250,7 +250,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two settings trees, as "train.batch=64, not 32" (old, not new)."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     return [
         f"{path}={before.get(path)}, not {after.get(path)}"
         for path in dict.fromkeys([*before, *after])
@@ -261,7 +261,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def convert(tree: Any, kind: type, where: str) -> Any:
     """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises SettingError."""
     _check_names(tree, kind, where)
-    for path, value in _leaves({where: tree}):
+    for path, value in leaves({where: tree}):
         if isinstance(value, float) and not math.isfinite(value):
             raise SettingError(f"{path}={value}: expected a finite number")
     try:
@@ -286,30 +286,37 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
             _check_names(part, inner, f"{where}.{name}")
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The single values of nested settings, each with its dotted path."""
     for name, value in tree.items():
         path = f"{prefix}.{name}" if prefix else name
         if isinstance(value, Mapping):
-            yield from _leaves(value, path)
+            yield from leaves(value, path)
         else:
             yield path, list(value) if isinstance(value, tuple) else value
 
 
 def _resolve(path: str, tree: dict[str, Any]) -> str:
+    """The whole path of a setting, or of a part of one: of a schedule that may still be a constant."""
     parts = path.split(".")
-    known = [p for p, _ in _leaves(tree)]
+    known = [p for p, _ in leaves(tree)]
     branches = {p.rsplit(".", n)[0] for p in known for n in range(1, p.count(".") + 1)}
     everything = [*known, *sorted(branches - {"model", "train"})]
     if path in everything or path in ("model", "train"):
         return path
     if len(parts) > 2 and ".".join(parts[:2]) in everything:
         return path  # inside a schedule; convert() checks its names
-    ends = [p for p in everything if p.split(".", 1)[-1] == path]
+    short = {p: p.split(".", 1)[-1] for p in everything}
+    ends = [p for p in everything if short[p] == path]
+    if not ends and len(parts) > 1:
+        ends = [f"{p}.{'.'.join(parts[1:])}" for p in everything if short[p] == parts[0]]
     if len(ends) == 1:
         return ends[0]
     if ends:
         raise SettingError(f"setting {path} could be {' or '.join(ends)}: write the whole path")
-    hint = nearest(path, everything) if "." in path else nearest(path, [p.split(".", 1)[-1] for p in everything])
+    if len(parts) > 1 and parts[-1] in {part.name for part in dataclasses.fields(Schedule)}:
+        return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"  # says what is wrong with the part before it
+    hint = nearest(path, everything) if len(parts) > 1 else nearest(path, short.values())
     raise SettingError(f"unknown setting {path}: {hint}")
 
 

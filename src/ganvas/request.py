@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from ganvas.card import MOST_THREADS, Card, Plan
 from ganvas.errors import SettingError, nearest
-from ganvas.recipe import Interval, convert
+from ganvas.recipe import Interval, convert, leaves
 
 MOST_MINUTES = 366 * 24 * 60
 
@@ -84,17 +85,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
     except (ValueError, RecursionError) as error:
         raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
     if path.suffix == ".json":
-        card = Card.from_json(text, str(path))
-        if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
-            raise SettingError(
-                f"--config {path} is of a GAN in a file of yours: name it, ganvas train PATH/{card.recipe}"
-            )
-        return Request(
-            recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
-            channels=card.data.channels, device=card.device, precision=card.precision,
-            threads=card.threads, processes=card.processes,
-            settings={"model": card.model, "train": card.train}, plan=card.plan,
-        )  # fmt: skip
+        return of_run(Card.from_json(text, str(path)), recipe, f"--config {path}")
     changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
     for name in ("settings", "plan"):
         if name in plain:
@@ -105,6 +96,19 @@ def read_config(path: Path, recipe: str | None) -> Request:
     return dataclasses.replace(request, settings=changes)
 
 
+def of_run(card: Card, recipe: str | None, origin: str) -> Request:
+    """The request that makes a run once more. recipe: what the user named beside it. origin: what holds the card."""
+    if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
+        file = shlex.quote(f"PATH/{card.recipe}")
+        raise SettingError(f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ...")
+    return Request(
+        recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
+        channels=card.data.channels, device=card.device, precision=card.precision,
+        threads=card.threads, processes=card.processes,
+        settings={"model": card.model, "train": card.train}, plan=card.plan,
+    )  # fmt: skip
+
+
 def merged(config: Request, own: Request) -> Request:
     """A config file's request with what was said on the command line on top of it."""
     said = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) not in (None, {})}
@@ -113,7 +117,7 @@ def merged(config: Request, own: Request) -> Request:
     if own.length:
         said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
     if own.settings:
-        said["settings"] = {**config.settings, **own.settings}
+        said["settings"] = {**config.settings, **dict(leaves(own.settings))}  # a table's other settings stay
         said.setdefault("plan", None)
     return dataclasses.replace(config, **said)
 
@@ -123,7 +127,10 @@ def completed(request: Request, card: Card) -> Request:
     recipe = request.recipe
     if recipe is None:
         if card.gan.endswith(".py"):
-            raise SettingError(f"this run's networks are in a file of yours: ganvas train PATH/{card.recipe} --out ...")
+            raise SettingError(
+                "this run's networks are in a file of yours: name it, ganvas train "
+                f"{shlex.quote(f'PATH/{card.recipe}')} --out ..."
+            )
         recipe = card.recipe
     said = request.length is not None or request.settings
     stored = {"model": card.model, "train": card.train}

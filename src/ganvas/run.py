@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import shlex
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +20,16 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas import files, sheets
-from ganvas.card import Card
+from ganvas.card import Card, weights_sha256
 from ganvas.errors import RunError
 from ganvas.sample import Sampler, Samples, draw, open_generator
 
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
 LOGGED = ("images", "step", "epoch", "seconds", "lr", *STATISTICS)  # what a line of the log holds
+
+
+class BusyError(RunError):
+    """Another training is writing to the run."""
 
 
 class Run:
@@ -58,10 +65,12 @@ class Run:
         if not (path / "recipe.json").is_file():
             raise RunError(f"{path} is not a run: it has no recipe.json")
         card = path / "recipe.json"
+        with files.reading(card):
+            content = card.read_bytes()
         try:
-            return cls(path, Card.from_json(card.read_bytes(), str(card)), gan)
+            return cls(path, Card.from_json(content, str(card)), gan)
         except RunError as error:
-            raise RunError(f"{error}; restore it, or start anew with --fresh") from None
+            raise RunError(f"{error}; restore it, or name a recipe and start anew with --fresh") from None
 
     @classmethod
     def create(cls, path: Path, card: Card, gan: str | None = None, made: bool = False) -> Run:
@@ -99,7 +108,10 @@ class Run:
     def sampler(self, device: str = "cpu") -> Sampler:
         """The run's generator. Raises RunError when there is none yet, or it is damaged."""
         if not self.generator_file.exists():
-            raise RunError(f"{self.path} has no generator yet: go on with ganvas train --out {self.path}")
+            folder = Path(self.gan).parent if self.gan else Path("PATH")
+            file = [str(folder / self.card.recipe)] if self.card.gan.endswith(".py") else []
+            again = shlex.join(["ganvas", "train", *file, "--out", str(self.path)])
+            raise RunError(f"{self.path} has no generator yet: go on with {again}")
         return open_generator(self.generator_file, self.gan, device)[0]
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
@@ -108,13 +120,13 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainings out. Raises RunError when one is in here already."""
+        """Keep other trainings out. Raises BusyError when one is in here already."""
         lock = FileLock(self.path / ".lock")
         with files.writing(self.path / ".lock"):
             try:
                 lock.acquire(timeout=0)
             except (Timeout, RuntimeError):  # held by another process, or by another training of this one
-                raise RunError(
+                raise BusyError(
                     f"another training is writing to {self.path}: wait for it, stop it, or choose another --out"
                 ) from None
         try:
@@ -142,6 +154,9 @@ class Run:
         if not path.exists():
             return None
         try:
+            with zipfile.ZipFile(path) as archive:  # torch looks at no checksum; this takes 10 ms for 30 MB
+                if (member := archive.testzip()) is not None:
+                    raise ValueError(f"the checksum of {member} is wrong")
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             if state["format"] > self.card.format:
                 raise RunError(f"{path} has format {state['format']}: upgrade ganvas to go on with it")
@@ -158,7 +173,10 @@ class Run:
         """Write the generator with its card; with `kept_at` (images seen) as one more file in weights/."""
         path = self.generator_file if kept_at is None else self.path / "weights" / f"{kept_at:09d}.safetensors"
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        files.write(path, safetensors.torch.save(contiguous, {"ganvas": self.card.to_json()}))
+        card = dataclasses.replace(self.card, weights_sha256=weights_sha256(contiguous))
+        files.write(
+            path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
+        )  # one entry: several have no order
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
         with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a") as file:
@@ -168,7 +186,9 @@ class Run:
         """The log's lines; a last line cut short by a crash is left out."""
         path = self.path / "log.jsonl"
         try:
-            lines = [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+            with files.reading(path):
+                text = path.read_text() if path.exists() else ""
+            lines = [json.loads(line) for line in text.split("\n")[:-1]]
             if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
                 raise ValueError
             return lines

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
+import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganvas import files, sheets
-from ganvas.card import Card
+from ganvas.card import Card, weights_sha256
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.gan import Gan
 from ganvas.pixels import to_uint8
@@ -25,6 +27,7 @@ from ganvas.pixels import to_uint8
 CHUNK = 64  # images made at a time
 MOST_IMAGES = 10_000_000
 MOST_SIDE = 2**20  # pixels of a PNG
+SHEET_COPIES = 4  # of a sheet's pixels that are in memory at once while it is put together
 
 
 def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -> Tensor:
@@ -80,54 +83,58 @@ class Samples:
     classes: tuple[str, ...]
     columns: int
 
-    def save(self, path: str | Path = "result.png", *, columns: int | None = None, scale: int = 4) -> Path:
+    def save(self, path: str | Path = "result.png", *, columns: int | None = None, scale: int | None = None) -> Path:
         """Write by the path's ending: .png (one row or sheet), .npz, .zip of PNGs, or a new folder of PNGs.
 
-        The images in a PNG stand side by side without gaps, each pixel `scale` pixels wide; elsewhere they keep their size.
-        Raises SettingError for another ending, RunError when a folder with content stands there or the disk refuses.
+        The images in a PNG stand side by side without gaps, each pixel `scale` (4) pixels wide; elsewhere they keep their
+        size.
+        Raises SettingError for another ending or a sheet that does not fit into memory, RunError when a folder with
+        content stands there or the disk refuses.
         """
-        path, columns = Path(path), self.columns if columns is None else columns
+        kind, given = kind_of(path), {"--columns": columns, "--scale": scale}
+        for option, value in given.items():
+            if value is not None and kind != ".png":
+                raise SettingError(f"{option} {value} is for a .png and does nothing for --out {path}: leave it out")
+        path, columns, scale = Path(path), self.columns if columns is None else columns, 4 if scale is None else scale
         height, width = self.images.shape[1:3]
         if columns < 1 or scale < 1:
             raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
-        if max(height, width) * scale * max(columns, -(-len(self.images) // columns)) > MOST_SIDE:
+        rows = -(-len(self.images) // columns)
+        if max(height, width) * scale * max(columns, rows) > MOST_SIDE:
             raise SettingError(
                 f"--scale {scale}: the picture would be more than {MOST_SIDE:,} pixels long; make it smaller"
             )
-        kind = path.suffix.lower()
-        if path.is_dir() or kind == "":
+        if kind == "":
             self._save_folder(path)
         elif kind == ".png":
+            needed = SHEET_COPIES * self.images[0].nbytes * scale**2 * rows * min(columns, len(self.images))
+            if needed > (free := psutil.virtual_memory().available):
+                raise SettingError(
+                    f"--out {path}: the sheet needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
+                    "give a smaller --scale or --n, or write .npz, .zip or a folder"
+                )
             sheets.save(path, sheets.grid(self.images, columns, scale=scale))
         elif kind == ".npz":
             arrays = {"images": self.images} | ({} if self.labels is None else {"labels": self.labels})
             files.write(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-        elif kind == ".zip":
-            files.write(path, self._zip())
         else:
-            raise SettingError(
-                f"--out {path}: the ending {path.suffix} is unknown; use .png, .npz, .zip or a folder's name"
-            )
+            files.write(path, self._zip)
         return path
 
-    def _pngs(self) -> list[tuple[str, bytes]]:
+    def _pngs(self) -> Iterator[tuple[str, bytes]]:
         names = [f"{k:06d}.png" for k in range(len(self.images))]
-        pngs = [(name, sheets.png(image)) for name, image in zip(names, self.images, strict=True)]
+        for name, image in zip(names, self.images, strict=True):
+            yield name, sheets.png(image)
         if self.labels is not None:  # so that the folder is itself a labelled data set
             rows = [f"{name},{_csv(self.classes[label])}" for name, label in zip(names, self.labels, strict=True)]
-            pngs.append(("labels.csv", ("\n".join(["file,label", *rows]) + "\n").encode()))
-        return pngs
+            yield "labels.csv", ("\n".join(["file,label", *rows]) + "\n").encode()
 
-    def _zip(self) -> bytes:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
+    def _zip(self, file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
             for name, content in self._pngs():
                 archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's fixed date: the same bytes every time
-        return buffer.getvalue()
 
     def _save_folder(self, path: Path) -> None:
-        if path.is_dir() and any(path.iterdir()):
-            raise RunError(f"folder {path} is not empty: give a new name, so that nothing is lost")
         path = Path(os.path.abspath(path))
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with files.writing(path):
@@ -138,6 +145,24 @@ class Samples:
                 os.replace(temporary, path)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def kind_of(path: str | Path) -> str:
+    """What `Samples.save` writes there: ".png", ".npz", ".zip" or, for a folder, "".
+
+    Raises SettingError for another ending, RunError when a folder with content stands there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        with files.writing(path):
+            if any(path.iterdir()):
+                raise RunError(f"folder {path} is not empty: give a new name, so that nothing is lost")
+        return ""
+    if (kind := path.suffix.lower()) not in (".png", ".npz", ".zip", ""):
+        raise SettingError(
+            f"--out {path}: the ending {path.suffix} is unknown; use .png, .npz, .zip or a folder's name"
+        )
+    return kind
 
 
 def _csv(text: str) -> str:
@@ -164,7 +189,8 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
     """The images that `ganvas sample` writes: of a sequence of classes, or `n` of every kind.
 
     labels: see `parse_labels`, or "balanced", to go through the classes `n` times over; needs a conditional generator.
-    n: how many; 64 when nothing is said, or rows of all classes. Raises SettingError for what does not fit.
+    n: how many; 64 when nothing is said, or rows of all classes.
+    Raises SettingError for what does not fit together, or not into memory.
     """
     classes = sampler.classes
     if n is not None and not 1 <= n <= MOST_IMAGES:
@@ -185,6 +211,12 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
         n = n or (columns * 8)
         columns = min(columns, n) if classes else min(n, max(1, round(n**0.5)))
         wanted = [k % len(classes) for k in range(n)] if classes else []
+    needed = 2 * sampler([0], seed=seed, labels=wanted[:1] or None).nbytes  # an image, and its place among all
+    if n * needed > (free := psutil.virtual_memory().available):
+        raise SettingError(
+            f"{n:,} images need {n * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
+            f"give at most --n {free // needed}, and make the others with another --seed"
+        )
     images = sampler(range(n), seed=seed, labels=wanted or None).numpy()
     return Samples(images, np.array(wanted, np.int64) if wanted else None, classes, columns)
 
@@ -192,7 +224,8 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
 def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
     """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
 
-    gan: path of the user's own GAN file, where the generator is not a built-in's.
+    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
+    used as long as the weights fit it, with a note on stderr.
     Raises RunError when the file is missing, damaged or not ganvas's.
     """
     try:
@@ -206,10 +239,19 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
     if "ganvas" not in metadata:
         raise RunError(f"{path} holds no ganvas card: expected a generator.safetensors that ganvas wrote")
     card = Card.from_json(metadata["ganvas"], str(path))
+    if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
+        raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
     file_of_gan = card.gan_file(gan)
+    changed = gan is not None and file_of_gan.sha256 != card.gan_sha256
+    if changed:
+        print(f"note: {gan} is not as it was in training: images may differ from the run's", file=sys.stderr)
     try:
         built = file_of_gan.restore(card.settings(file_of_gan).model, card.image, tensors)
     except (RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
+        if changed:
+            raise RunError(
+                f"{path} does not fit {gan} as it is now ({reason}): give it as it was in training"
+            ) from None
         raise RunError(f"{path} does not fit its own card ({reason}): it is damaged") from None
     return Sampler(built, card.image.classes, device), card

@@ -1,0 +1,102 @@
+"""Options that several verbs of the command line take, and what they stand for. No torch before they are used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter, Token
+
+from ganvas.errors import SettingError
+
+if TYPE_CHECKING:
+    from ganvas.data.dataset import Dataset
+    from ganvas.gans import GanFile
+    from ganvas.recipe import ImageSpec, Recipe
+
+Signed = Parameter(allow_leading_hyphen=True)
+
+
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """cyclopts by itself rounds 1.5 to a whole number in silence."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise SettingError(f"{tokens[0].keyword} {tokens[0].value}: expected a whole number") from None
+
+
+Whole = Parameter(allow_leading_hyphen=True, converter=_whole)
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Pictures:
+    """How pictures are read.
+
+    Parameters
+    ----------
+    size
+        H or HxW: bring all pictures to this size.
+    fit
+        How pictures get that size: crop (default), pad or stretch.
+    channels
+        1 grey, 3 RGB, 4 RGBA. Default: what the pictures need.
+    data_dir
+        Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
+    """
+
+    size: Annotated[str | None, Signed] = None
+    fit: Literal["crop", "pad", "stretch"] | None = None
+    channels: Literal[1, 3, 4] | None = None
+    data_dir: Path | None = None
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """ "64" or "50x70" as (height, width)."""
+        if self.size is None:
+            return None
+        match = re.fullmatch(r"(-?\d+)(?:[xX](-?\d+))?", self.size.strip())
+        if not match:
+            raise SettingError(f"--size {self.size}: expected H or HxW in pixels, such as 64 or 50x70")
+        sides = int(match[1]), int(match[2] or match[1])
+        if min(sides) < 1:
+            raise SettingError(f"--size {self.size}: both sides must be 1 pixel or more")
+        return sides
+
+
+AS_THEY_ARE = Pictures()
+Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
+
+
+def recipe_and_data(
+    name: str, data: str | None, set_: list[str] | None, pictures: Pictures
+) -> tuple[str, GanFile, Recipe, ImageSpec, Dataset | None]:
+    """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own kind."""
+    from ganvas import data as sources
+    from ganvas import gans
+    from ganvas.recipe import ImageSpec, override, parse_assignments
+
+    full, file, recipe = gans.find(name)
+    recipe, native = override(recipe, parse_assignments(set_ or [])), recipe.native
+    if data is None:
+        for option, value in (("--fit", pictures.fit), ("--data-dir", pictures.data_dir)):
+            if value is not None:
+                raise SettingError(f"{option} {value} does nothing without --data: name the data, or leave it out")
+        height, width = pictures.sides or (native.height, native.width)
+        spec = replace(native, height=height, width=width, channels=pictures.channels or native.channels)
+        return full, file, recipe, spec, None
+    dataset = sources.load(
+        data, size=pictures.sides, native=(native.height, native.width), fit=pictures.fit or "crop",
+        channels=pictures.channels, data_dir=pictures.data_dir,
+    )  # fmt: skip
+    return full, file, recipe, ImageSpec.of(dataset), dataset
+
+
+def positive(name: str, value: float | None) -> None:
+    """Raises SettingError for an option that is given and is not a number above 0."""
+    if value is not None and not 0 < value < float("inf"):
+        raise SettingError(f"{name} {value}: expected more than 0")

@@ -1,0 +1,120 @@
+"""What tests of more than one file call; fixtures are in conftest.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganvas import launch
+from ganvas.card import Plan
+from ganvas.data.dataset import Dataset
+from ganvas.errors import SettingError
+from ganvas.recipe import ImageSpec, Interval, TrainConfig
+from ganvas.run import Run
+
+TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")
+
+
+def train(recipe: str, out: Path | None = None, **options: Any) -> Run:
+    return launch.train(recipe, out=out, quiet=True, **({"threads": 1} | options))
+
+
+def state(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(path / "state.pt", weights_only=True)
+    return loaded
+
+
+def assert_same_tree(one: Any, two: Any, at: str = "") -> None:
+    """Equal to the bit, tensors and plain values; only the times may differ."""
+    assert type(one) is type(two), at
+    if isinstance(one, dict):
+        assert one.keys() == two.keys(), at
+        for key in one.keys() - {"seconds"}:
+            assert_same_tree(one[key], two[key], f"{at}/{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(two), at
+        for k, (a, b) in enumerate(zip(one, two, strict=True)):
+            assert_same_tree(a, b, f"{at}/{k}")
+    elif isinstance(one, torch.Tensor):
+        assert one.dtype == two.dtype, at
+        assert one.numpy().tobytes() == two.numpy().tobytes(), at
+    else:
+        assert one == two, at
+
+
+def assert_same_run(one: Path, two: Path) -> None:
+    """Weights, optimizers, log and every picture are the same to the bit."""
+    assert_same_tree(state(one), state(two))
+    assert_same_tree(Run.open(one).read_log(), Run.open(two).read_log())
+    assert (one / "generator.safetensors").read_bytes() == (two / "generator.safetensors").read_bytes()
+    for pattern in ("samples/*", "weights/*", "*.png"):
+        names = sorted(str(path.relative_to(one)) for path in one.glob(pattern))
+        assert names == sorted(str(path.relative_to(two)) for path in two.glob(pattern))
+        for name in names:
+            assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+def refusal(call: Any, *arguments: Any) -> str:
+    """The one line that a SettingError says."""
+    with pytest.raises(SettingError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def noise_images(spec: ImageSpec, number: int) -> Dataset:
+    shape = (number, spec.channels, spec.height, spec.width)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(number) % len(spec.classes) if spec.classes else None
+    return Dataset("noise", images, labels, spec.classes)
+
+
+def plan_of(train: TrainConfig, images: int) -> Plan:
+    total = Interval.parse(train.length).images(train.batch, images)
+    return Plan(images=round(total), batch=train.batch, epoch=images, requested=train.length)
+
+
+MY_GAN = """
+from __future__ import annotations
+from dataclasses import dataclass
+import torch
+from torch import nn
+from ganvas import objectives
+from ganvas.gan import Gan
+from ganvas.recipe import ImageSpec, Recipe, TrainConfig
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    z_dim: int = 4
+
+class Generator(nn.Module):
+    def __init__(self, z_dim, spec):
+        super().__init__()
+        self.shape = (spec.channels, spec.height, spec.width)
+        self.layer = nn.Linear(z_dim, spec.channels * spec.height * spec.width)
+        self.drop = nn.Dropout(0.5)
+    def forward(self, z):
+        return torch.tanh(self.layer(self.drop(z))).view(-1, *self.shape)
+
+class Discriminator(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(spec.channels * spec.height * spec.width, 1))
+    def forward(self, x):
+        return self.layers(x).squeeze(1)
+
+def build(config: Config, spec: ImageSpec) -> Gan:
+    return Gan(Generator(config.z_dim, spec), Discriminator(spec), objectives.minimax, config.z_dim)
+
+RECIPES = {
+    "one": Recipe(
+        model=Config(), train=TrainConfig(batch=8, length="64 images", lr=1e-3, log="1 steps", sheet="32 images"),
+        native=ImageSpec(height=8, width=8, channels=1), summary="mine"),
+    "two": Recipe(
+        model=Config(z_dim=2), train=TrainConfig(batch=8, length="64 images", lr=1e-3),
+        native=ImageSpec(height=8, width=8, channels=1)),
+}
+"""

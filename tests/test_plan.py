@@ -1,0 +1,155 @@
+"""How long a training is: plans, their revisions, and the clock that makes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import state, train
+from ganvas import launch, training
+from ganvas.card import Plan
+from ganvas.errors import SettingError
+from ganvas.run import Run
+
+TOTALS = st.integers(1, 10**7)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """A plan with up to four revisions, each later than the one before and not into the past."""
+    batch = draw(st.integers(1, 256))
+    plan = Plan(images=draw(TOTALS), batch=batch, epoch=draw(st.integers(1, 10**5)), requested="5 minutes")
+    at = 0
+    for _ in range(draw(st.integers(0, 4))):
+        if plan.total - batch <= at:
+            break
+        at = batch * draw(st.integers(at // batch + 1, max(at // batch + 1, plan.total // batch - 1)))
+        plan = plan.revise(at, at + draw(st.integers(1, 10**7)))
+    return plan
+
+
+class TestPlan:
+    @given(plans())
+    def test_progress_runs_from_0_to_1_without_a_step_back_or_a_jump(self, plan: Plan) -> None:
+        ats = [at for at, _ in plan.revisions]
+        points = sorted({0, plan.total, plan.total // 2, *ats, *[at - 1 for at in ats], *[at + 1 for at in ats]})
+        values = [plan.progress(point) for point in points]
+        assert values[0] == 0
+        assert plan.progress(plan.total) == pytest.approx(1)
+        assert values == sorted(values)
+        assert all(0 <= value <= 1 for value in values)
+        for at in ats:  # continuous where it is revised
+            assert plan.progress(at) == pytest.approx(plan.progress(at - 1e-6), abs=1e-5)
+
+    @given(plans())
+    def test_the_total_is_whole_steps_and_no_less_than_asked(self, plan: Plan) -> None:
+        asked = plan.revisions[-1][1] if plan.revisions else plan.images
+        assert plan.total % plan.batch == 0
+        assert asked <= plan.total < asked + plan.batch
+
+    @given(plans(), st.integers(1, 10**7))
+    def test_a_revision_leaves_the_past_as_it_was(self, plan: Plan, images: int) -> None:
+        at = plan.revisions[-1][0] + plan.batch if plan.revisions else plan.batch
+        revised = plan.revise(at, at + images)
+        for seen in (0, at // 3, at // 2, at - 1):
+            assert revised.progress(seen) == plan.progress(seen)
+        assert plan.revisions == revised.revisions[:-1]
+        restored = Plan(**dataclasses.asdict(revised) | {"revisions": revised.revisions})
+        assert restored == revised
+
+    @given(plans(), st.data())
+    def test_per_epoch_progress_is_that_of_the_epochs_start(self, plan: Plan, data: st.DataObject) -> None:
+        seen = data.draw(st.integers(0, plan.total))
+        value = plan.epoch_progress(seen)
+        if plan.total < 2 * plan.epoch:
+            assert value == plan.progress(seen)
+        else:
+            assert value == plan.progress(seen - seen % plan.epoch)
+            assert value == plan.epoch_progress(seen - seen % plan.epoch)
+            assert value <= plan.progress(seen)
+
+
+class TestClock:
+    """The clock in a made-up time, where a step takes as long as the test says."""
+
+    def finish(
+        self, monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float], planned: int, budget: float
+    ) -> tuple[float, Plan]:
+        """When a training is through whose step after `n` images takes seconds(n), and its plan then."""
+        now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        clock = training.Clock(now + budget, 0)
+        plan = Plan(images=planned, batch=10, epoch=100, requested=f"{budget} s")
+        seen = 0
+        while seen < plan.total:
+            now += seconds(seen)
+            seen += 10
+            if (total := clock.revised(plan, seen)) is not None:
+                assert total >= seen
+                plan = plan.revise(seen, total)
+        return now - 1000.0, plan
+
+    @pytest.mark.parametrize("factor", [0.2, 0.5, 0.9, 1.1, 2.0, 5.0])
+    def test_a_wrong_estimate_is_made_good(self, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        took, plan = self.finish(monkeypatch, lambda _: 0.01 * factor, planned=60_000, budget=60)
+        assert 57 < took < 61.5
+        assert plan.revisions
+
+    def test_a_right_estimate_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        took, plan = self.finish(monkeypatch, lambda _: 0.01, planned=60_000, budget=60)
+        assert plan.revisions == ()
+        assert took == pytest.approx(60)
+
+    def test_a_machine_that_slows_down_half_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        took, _ = self.finish(monkeypatch, lambda seen: 0.01 if seen < 30_000 else 0.03, planned=60_000, budget=60)
+        assert 57 < took < 62
+
+    def test_steps_longer_than_the_whole_budget_end_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        took, plan = self.finish(monkeypatch, lambda _: 30.0, planned=1000, budget=20)
+        assert (took, plan.total) == (30.0, 10)
+
+    def test_without_a_deadline_nothing_is_revised(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = training.Clock(None, 0)
+        monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+        assert clock.revised(Plan(images=10, batch=1, epoch=1, requested=""), 5) is None
+
+    def test_minutes_count_from_the_commands_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was spent before training is taken off, and the whole plan is known beforehand."""
+        deadlines: list[float] = []
+        monkeypatch.setattr(launch, "train_run", lambda *_, deadline, **__: deadlines.append(deadline) or 0)
+        for minutes, spent in ((10.0, 0.0), (10.0, 480.0)):
+            run = train("mlp/tiny", tmp_path / f"{spent}", minutes=minutes, started=time.time() - spent)
+            left = minutes * 60 - spent
+            assert left - 12 < deadlines[-1] - time.monotonic() < left
+            assert run.card.plan.requested == "10 minutes"
+        whole, short = (Run.open(tmp_path / name).card.plan.images for name in ("0.0", "480.0"))
+        assert short < whole / 2
+
+    @pytest.mark.parametrize("spent", [3.0, 11.0, 67.0, 700.0])
+    def test_the_least_minutes_that_are_told_are_enough(
+        self, spent: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
+        with pytest.raises(SettingError, match="too short") as caught:
+            train("mlp/tiny", tmp_path / "run", minutes=0.01, started=time.time() - spent)
+        enough = float(str(caught.value).split()[-1])
+        train("mlp/tiny", tmp_path / "run", minutes=enough, started=time.time() - spent)
+
+    def test_a_training_by_the_clock_goes_on_with_its_plan(
+        self, tmp_path: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
+    ) -> None:
+        stop_after(40)
+        command = ("train", "mlp/tiny", "--minutes", "9", "--out", "run", "--threads", "1")
+        assert cli_run(*command).code == 130
+        planned = Run.open(tmp_path / "run").card.plan
+        stop_after(10)
+        assert cli_run(*command).code == 130
+        assert Run.open(tmp_path / "run").card.plan == planned
+        assert state(tmp_path / "run")["images_seen"] == 50 * 16

@@ -1,0 +1,167 @@
+"""What a user asks for: options, TOML, an earlier run's card, a GAN file of one's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common import MY_GAN, assert_same_run, state, train
+from ganvas import launch
+from ganvas.errors import GanvasError
+from ganvas.run import Run
+
+
+class TestRequests:
+    def test_plain_lines_and_the_path_last(self, cli_run: Callable[..., Any]) -> None:
+        done = cli_run("train", "mlp/tiny", "--images", "64", "--threads", "1", "--verbose")
+        assert done.code == 0
+        assert done.out == "runs/0001-mlp-tiny-mnist-5k\n"
+        assert "\x1b" not in done.err
+        assert "\r" not in done.err
+        lines = [line for line in done.err.splitlines() if line.startswith("epoch")]
+        assert len(lines) == 2
+        assert "D loss" in lines[0]
+        assert "64 of 64 images" in lines[1]
+
+    def test_epochs_are_passes_over_the_data(self, pictures: Path, tmp_path: Path) -> None:
+        run = train("mlp/tiny", tmp_path / "run", data=str(pictures), epochs=4.0)
+        assert run.card.plan.total == 48
+        run = train("mlp/tiny", tmp_path / "more", data=str(pictures), epochs=4.5)
+        assert (run.card.plan.images, run.card.plan.total) == (54, 64)  # whole steps
+
+    @pytest.mark.parametrize("images", [320, 1e6, 1234567, 1_000_001.0, 16])
+    def test_lengths_of_any_number_of_digits(
+        self, images: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
+        assert train("mlp/tiny", tmp_path / "run", images=images).card.plan.images == images
+
+    def test_five_images_train_at_any_batch(self, pictures: Path, tmp_path: Path) -> None:
+        for path in sorted((pictures / "dog").iterdir())[:-2] + sorted((pictures / "cat").iterdir())[:-1]:
+            path.unlink()
+        for name in ("a", "b"):
+            shutil.copy(pictures / "dog" / "11.png", pictures / "cat" / f"{name}.png")
+        run = train("cgan/tiny", tmp_path / "run", data=str(pictures), images=64.0)
+        assert run.card.data.images == 5
+        assert state(run.path)["images_seen"] == 64
+        assert run.sample(labels="cat,dog").images.shape == (2, 8, 8, 1)
+
+    def test_settings_from_toml_with_the_command_line_on_top(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+        (tmp_path / "my.toml").write_text(
+            'recipe = "cgan/tiny"\nimages = 64\nseed = 5\nthreads = 1\nsize = 14\n[train]\nbatch = 8\nlr = 0.5\n'
+            "[model]\ng_widths = [6, 5]\n"
+        )
+        done = cli_run(
+            "train", "--config", "my.toml", "--seed", "6", "--set", "lr=0.001", "--epochs", "0.02", "--out", "run"
+        )
+        assert done.code == 0, done.err
+        card = Run.open(tmp_path / "run").card
+        assert (card.seed, card.train["batch"], card.train["lr"], card.model["g_widths"]) == (6, 8, 0.001, [6, 5])
+        assert (card.image.height, card.image.width) == (14, 14)
+        assert card.plan.total == 80
+        assert cli_run("train", "--config", "my.toml", "--out", "plain").code == 0
+        assert Run.open(tmp_path / "plain").card.plan.total == 64
+
+    def test_single_settings_on_top_of_a_card_leave_its_others(self, tmp_path: Path) -> None:
+        one = train("mlp/tiny", tmp_path / "one", images=32.0, settings={"lr": 0.5, "eps": 0.25})
+        changes = {"train": {"lr": 0.125}}
+        two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", settings=changes, quiet=True)
+        assert two.card.train == one.card.train | {"lr": 0.125}
+
+    def test_a_config_with_other_data_plans_for_those(self, tiny_run: Run, pictures: Path, tmp_path: Path) -> None:
+        run = launch.train(config=tiny_run.path / "recipe.json", data=str(pictures), out=tmp_path / "run", quiet=True)
+        assert run.card.plan.epoch == 12
+
+    def test_a_config_never_leads_to_code(self, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
+        card = json.loads((tiny_run.path / "recipe.json").read_text()) | {"recipe": "evil.py:x", "gan": "evil.py"}
+        (tmp_path / "card.json").write_text(json.dumps(card))
+        with pytest.raises(GanvasError, match=r"evil\.py"):
+            launch.train(config="card.json", quiet=True)
+        assert not (tmp_path / "ran").exists()
+
+    def test_the_environment_and_the_folder_of_the_data_do_not_matter_to_a_repeat(
+        self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        one = train("mlp/tiny", tmp_path / "one", data="pictures", images=32.0)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        two = launch.train(config=one.path / "recipe.json", out="two", quiet=True)
+        assert_same_run(one.path, two.path.absolute())
+
+
+class TestOwnFile:
+    @pytest.fixture
+    def own(self, tmp_path: Path) -> Path:
+        (tmp_path / "code").mkdir()
+        (tmp_path / "code" / "my_gan.py").write_text(MY_GAN)
+        return tmp_path / "code" / "my_gan.py"
+
+    def test_it_trains_goes_on_and_samples_like_a_built_in(
+        self, own: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path
+    ) -> None:
+        whole = cli_run("train", own, "--threads", "1", "--out", "whole")
+        assert whole.code == 0, whole.err
+        assert "ganvas sample whole --gan" in whole.err
+        stop_after(3)
+        stopped = cli_run("train", own, "--threads", "1")
+        assert stopped.code == 130
+        assert f"ganvas train {own} --out runs/0001-my_gan-one-mnist-5k" in stopped.err
+        assert cli_run("train", own, "--out", "runs/0001-my_gan-one-mnist-5k").code == 0
+        assert_same_run(tmp_path / "whole", tmp_path / "runs" / "0001-my_gan-one-mnist-5k")  # nn.Dropout too
+        card = Run.open(tmp_path / "whole").card
+        assert (card.recipe, card.gan) == ("my_gan.py:one", "my_gan.py")
+        assert str(tmp_path) not in card.to_json().replace(card.data.what, "")
+        done = cli_run("sample", "whole", "--gan", own, "--n", "4", "--out", "four.npz")
+        assert done.code == 0, done.err
+        assert np.load("four.npz")["images"].shape == (4, 28, 28, 1)
+
+    def test_another_recipe_of_the_file(self, own: Path, tmp_path: Path) -> None:
+        run = train(f"{own}:two", tmp_path / "run")
+        assert run.card.recipe == "my_gan.py:two"
+        assert run.card.model == {"z_dim": 2}
+        assert len(run.sample(n=3).images) == 3  # the one who trained it has given the file already
+
+    def test_nothing_runs_the_file_unasked(self, own: Path, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+        train(str(own), tmp_path / "run")
+        own.write_text(MY_GAN + "\nimport pathlib\npathlib.Path('ran').touch()\n")
+        for place in (tmp_path / "run", tmp_path / "run" / "generator.safetensors"):
+            assert "--gan PATH/my_gan.py" in cli_run("sample", place).error
+        assert "my_gan.py" in cli_run("train", "--out", "run").error
+        other = own.with_name("other.py")
+        other.write_text(MY_GAN)
+        assert "my_gan.py, not in other.py" in cli_run("sample", "run", "--gan", other).error
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_changed_file_still_samples_where_the_weights_fit(
+        self, own: Path, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        train(str(own), tmp_path / "run")
+        command = ("sample", "run", "--gan", own, "--n", "2")
+        assert cli_run(*command).err == ""
+        own.write_text(MY_GAN + "\n# changed\n")
+        done = cli_run(*command)
+        assert (done.code, done.err) == (
+            0,
+            f"note: {own} is not as it was in training: images may differ from the run's\n",
+        )
+        own.write_text(MY_GAN.replace("nn.Linear(z_dim, ", "nn.Linear(1 + z_dim, "))
+        assert f"does not fit {own} as it is now" in cli_run(*command).error
+        own.write_text(MY_GAN.replace("z_dim: int = 4", "size: int = 4").replace("z_dim=2", "size=2"))
+        assert "do not fit my_gan.py" in cli_run(*command).error
+
+    def test_a_changed_file_does_not_go_on_with_the_old_run(
+        self, own: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
+    ) -> None:
+        stop_after(3)
+        cli_run("train", own, "--threads", "1", "--out", "run")
+        own.write_text(MY_GAN + "\n# changed\n")
+        assert "was made with file=" in cli_run("train", own, "--threads", "1", "--out", "run").error
