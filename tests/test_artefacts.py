@@ -16,9 +16,10 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_tree, state, train
-from ganvas import launch, record, training
+from ganvas import launch, objectives, record, training
 from ganvas.card import Card, weights_sha256
 from ganvas.data.dataset import Dataset
+from ganvas.gan import Logits
 from ganvas.run import Run
 
 ARTEFACTS = {
@@ -62,10 +63,10 @@ class TestArtefacts:
         steps: list[list[float]] = []
         take_step = training.take_step
 
-        def noting(*arguments: Any) -> torch.Tensor:
-            figures = take_step(*arguments)
-            steps.append(figures.tolist())
-            return figures
+        def noting(*arguments: Any) -> Logits:
+            logits = take_step(*arguments)
+            steps.append(record.statistics(objectives.least_squares, 1.0, [logits])[0].tolist())
+            return logits
 
         monkeypatch.setattr(training, "take_step", noting)
         train("cgan/tiny", tmp_path / "again", images=320.0, seed=7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -46,3 +48,16 @@ def test_hinge_pushes_d_to_1_and_minus_1_and_no_further() -> None:
     assert objectives.hinge.score(fake).tolist() == fake.tolist()
     assert objectives.hinge.boundary == 0
     assert not objectives.hinge.paired
+
+
+@pytest.mark.parametrize("name", ["minimax", "least_squares", "hinge"])
+def test_gradients_that_are_written_out_are_those_of_the_losses(name: str) -> None:
+    objective = getattr(objectives, name)
+    real, fake = 2 * torch.randn(2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    by_autograd = dataclasses.replace(objective, d_slopes=None, g_slope=None)
+    for mine, its in zip(objective.d_gradient(real, fake), by_autograd.d_gradient(real, fake), strict=True):
+        assert torch.allclose(mine, its, rtol=1e-12)
+        assert mine.abs().sum() > 0
+    assert torch.allclose(objective.g_gradient(None, fake), by_autograd.g_gradient(None, fake), rtol=1e-12)
+    assert real.grad is None  # the logits themselves are left as they are
+    assert not fake.requires_grad

@@ -11,8 +11,8 @@ from torch import nn
 
 from common import plan_of
 from ganvas import gans
+from ganvas.learner import Learner
 from ganvas.recipe import override
-from ganvas.training import Learner
 
 pytestmark = pytest.mark.usefixtures("steady")
 
@@ -27,7 +27,7 @@ def rates(recipe_name: str, changes: dict[str, Any], images: int, at: list[int])
     found = []
     for images_seen in at:
         returned = learner.set_rates(plan, images_seen)
-        found.append((learner.g_optimizer.param_groups[0]["lr"], learner.d_optimizer.param_groups[0]["lr"]))
+        found.append((learner.g_optimizer.lr, learner.d_optimizer.lr))
         assert returned == found[-1][0]
     return found
 

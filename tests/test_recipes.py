@@ -14,6 +14,7 @@ from common import noise_images, refusal
 from ganvas import draws, gans, objectives
 from ganvas.card import Plan
 from ganvas.gan import Gan
+from ganvas.learner import Learner
 from ganvas.recipe import (
     ImageSpec,
     Interval,
@@ -23,8 +24,9 @@ from ganvas.recipe import (
     override,
     settings,
 )
+from ganvas.record import statistics
 from ganvas.show import count
-from ganvas.training import Batches, Learner, take_step
+from ganvas.training import Batches, take_step
 
 pytestmark = pytest.mark.usefixtures("steady")
 
@@ -345,8 +347,8 @@ def test_every_gan_has_a_tiny_recipe_that_trains_both_networks(gan_name: str) ->
     for n in range(3):
         before = [p.detach().clone() for p in weights]
         assert learner.set_rates(plan, n * config.batch) > 0
-        figures = take_step(learner, batches, n * config.batch)
-        assert figures.shape == (5,)
+        figures = statistics(gan.objective, config.d_loss_scale, [take_step(learner, batches, n * config.batch)])
+        assert figures.shape == (1, 5)
         assert figures.isfinite().all()
         assert all(p.requires_grad and p.isfinite().all() for p in weights)
         assert not any(torch.equal(p, old) for p, old in zip(weights, before, strict=True))

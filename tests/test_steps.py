@@ -17,8 +17,10 @@ from common import plan_of
 from ganvas import draws, gans
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
+from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, override
-from ganvas.training import Batches, Learner, step, take_step
+from ganvas.record import statistics
+from ganvas.training import Batches, step, take_step
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -55,12 +57,14 @@ def pictures(shape: tuple[int, int, int], count: int, classes: bool) -> Dataset:
     return Dataset("noise", images, labels, names)
 
 
-def prepared(name: str) -> tuple[Learner, Batches, Plan]:
+def prepared(name: str, dtype: torch.dtype = torch.float32) -> tuple[Learner, Batches, Plan]:
     full_name, changes, shape, count, _ = SYSTEMS[name]
     _, file, recipe = gans.find(full_name)
     recipe = override(recipe, changes)
     dataset = pictures(shape, count, bool(recipe.native.classes))
     gan = file.build(recipe.model, ImageSpec.of(dataset), 3)
+    gan.generator.to(dtype)
+    gan.discriminator.to(dtype)
     learner = Learner(gan, recipe.train, count, torch.device("cpu"))
     return learner, Batches(dataset, learner, SEED), plan_of(recipe.train, count)
 
@@ -69,10 +73,8 @@ def difference(name: str, slip: str, monkeypatch: pytest.MonkeyPatch) -> float:
     """Largest difference of any figure, weight or running statistic after three steps, or after the first that shows
     a slip."""
     monkeypatch.setattr(Tensor, "float", lambda self: self)  # logits stay float64, too
-    learner, batches, plan = prepared(name)
+    learner, batches, plan = prepared(name, torch.float64)
     gan = learner.gan
-    gan.generator.double()
-    gan.discriminator.double()
     source = SYSTEMS[name][-1](slip)
     source.start_from(gan.generator, gan.discriminator)
     largest = 0.0
@@ -81,7 +83,7 @@ def difference(name: str, slip: str, monkeypatch: pytest.MonkeyPatch) -> float:
         b.real, b.d_z, b.g_z = b.real.double(), b.d_z.double(), b.g_z.double()
         learner.set_rates(plan, images_seen)
         learner.aim_dropout(SEED, images_seen)
-        figures = step(learner, b)
+        figures = statistics(gan.objective, learner.config.d_loss_scale, [step(learner, b)])[0]
         assert figures.dtype == torch.float64
         expected = torch.tensor(source.step(b, images_seen), dtype=torch.float64)
         pairs = [(figures, expected)]
@@ -128,7 +130,8 @@ def test_training_in_float32_gives_the_same_figures(name: str) -> None:
     steps, tolerance = (1, 1e-2) if name.startswith("dcgan") else (3, 1e-5)
     for images_seen in (n * learner.config.batch for n in range(steps)):
         learner.set_rates(plan, images_seen)
-        figures = take_step(learner, batches, images_seen)
+        logits = take_step(learner, batches, images_seen)
+        figures = statistics(learner.gan.objective, learner.config.d_loss_scale, [logits])[0]
         assert figures.dtype == torch.float32
         b = batches.at(images_seen)
         b.real, b.d_z, b.g_z = b.real.double(), b.d_z.double(), b.g_z.double()

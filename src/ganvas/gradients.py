@@ -6,7 +6,7 @@ without it: its layers' gradients are a dozen lines, which the tests hold agains
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -31,11 +31,10 @@ class Pass(Protocol):
         """From the output's gradient, the gradient of the first input."""
 
 
-def passes(network: nn.Module) -> Callable[..., Pass]:
-    """What makes the passes of a network: its own `tracer()` where it has one, such as Dense, else autograd."""
-    tracer = getattr(network, "tracer", None)
-    made: Callable[..., Pass] = tracer() if tracer else partial(AutogradPass, network)
-    return made
+def passes(network: nn.Module) -> Callable[..., Any]:
+    """What makes passes of a network, from its inputs: its own `tracer()` where it has one, such as Dense, else autograd."""
+    tracer: Any = getattr(network, "tracer", None)
+    return partial(AutogradPass, network) if tracer is None else tracer()
 
 
 class AutogradPass:
@@ -61,9 +60,9 @@ class AutogradPass:
             p.grad = None
         return self._back(gradient, [*self.weights, self.first])
 
-    def _back(self, gradient: Tensor, inputs: list[Any]) -> Any:
+    def _back(self, gradient: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         torch.autograd.backward(self.graph, gradient.to(self.graph.dtype), inputs=inputs)
-        return self.first.grad
+        return self.first.grad if self.first.grad is not None else gradient
 
 
 class Dense(nn.Module):
@@ -92,7 +91,7 @@ class Dense(nn.Module):
         layers: list[_Layer] = []
         fresh = False  # whether the layer's input is nobody else's: an activation may work in place
         for layer in self.layers:
-            kind = _KINDS.get(type(layer), _Other)
+            kind = _kind(layer)
             layers.append(_Activation(layer, fresh) if kind is _Activation else kind(layer))
             fresh = kind in (_Linear, _BatchNorm) or (fresh and kind is _Dropout)
         return partial(DensePass, self, layers)
@@ -100,26 +99,29 @@ class Dense(nn.Module):
     @property
     def divisible(self) -> bool:
         """Whether passes may have samples set aside: no layer but BatchNorm1d makes samples depend on one another."""
-        return all(isinstance(layer, (nn.Linear, nn.LeakyReLU, nn.ReLU, nn.Tanh, nn.BatchNorm1d)) for layer in self.layers)
+        return all(_kind(layer) in (_Linear, _Activation, _BatchNorm) for layer in self.layers)
 
 
 class Aside(NamedTuple):
     """The first samples of a pass, if they are a batch of their own that no gradient is asked for: so one product of
     matrices serves two batches. training: the mode in which BatchNorm sees them, before it sees the others."""
 
-    count: int = 0
+    size: int = 0
     training: bool = True
 
     def others(self, x: Tensor) -> Tensor:
         """The samples that are not set aside."""
-        return x[self.count :] if self.count else x
+        return x[self.size :] if self.size else x
+
+
+NONE = Aside()
 
 
 class DensePass:
     """A pass of a Dense network. aside: the output of the samples set aside."""
 
     def __init__(
-        self, network: Dense, layers: list[_Layer], x: Tensor, labels: Tensor | None = None, aside: Aside = Aside()
+        self, network: Dense, layers: list[_Layer], x: Tensor, labels: Tensor | None = None, aside: Aside = NONE
     ) -> None:
         self.layers, self.labels, self.shape, self.embedding = layers, labels, x.shape, network.embedding
         x = network.joined(x, labels)
@@ -128,7 +130,7 @@ class DensePass:
             x, kept = layer.forward(x, aside)
             self.kept.append(kept)
         images = x.view(-1, *network.shape)
-        self.aside, self.output = images[: aside.count], aside.others(images)
+        self.aside, self.output = images[: aside.size], aside.others(images)
 
     def _back(self, gradient: Tensor, weights: Weights, whole: bool) -> Tensor:
         """whole: whether the gradient of the input is wanted, too."""
@@ -141,7 +143,9 @@ class DensePass:
         gradient = self._back(gradient, "add" if add else "set", whole=self.embedding is not None)
         if self.embedding is not None:
             table = self.embedding.weight
-            own = aten.embedding_dense_backward.default(gradient[:, -table.shape[1] :], self.labels, len(table), -1, False)
+            own = aten.embedding_dense_backward.default(
+                gradient[:, -table.shape[1] :], self.labels, len(table), -1, False
+            )
             table.grad = own if table.grad is None or not add else table.grad + own
 
     def to_input(self, gradient: Tensor) -> Tensor:
@@ -193,9 +197,12 @@ class _Activation:
         return x, aside.others(x)
 
     def back(self, gradient: Tensor, kept: Tensor, weights: Weights, wanted: bool) -> Tensor:
+        pulled: Tensor
         if self.tanh:
-            return aten.tanh_backward.default(gradient, kept)
-        return aten.leaky_relu_backward.default(gradient, kept, self.slope, True)
+            pulled = aten.tanh_backward.default(gradient, kept)
+        else:
+            pulled = aten.leaky_relu_backward.default(gradient, kept, self.slope, True)
+        return pulled
 
 
 class _BatchNorm:
@@ -203,10 +210,10 @@ class _BatchNorm:
         self.layer = layer
 
     def forward(self, x: Tensor, aside: Aside) -> tuple[Tensor, Any]:
-        if not aside.count:
+        if not aside.size:
             y, *statistics = self._normed(x, self.layer.training)
             return y, (x, statistics)
-        before = self._normed(x[: aside.count], aside.training)[0]
+        before = self._normed(x[: aside.size], aside.training)[0]
         y, *statistics = self._normed(aside.others(x), self.layer.training)
         return torch.cat([before, y]), (aside.others(x), statistics)
 
@@ -214,10 +221,11 @@ class _BatchNorm:
         """The output, mean and deviation."""
         layer = self.layer
         if training:
-            layer.num_batches_tracked.add_(1)
-        return torch.native_batch_norm(
+            layer.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        normed: tuple[Tensor, ...] = aten.native_batch_norm.default(
             x, layer.weight, layer.bias, layer.running_mean, layer.running_var, training, layer.momentum, layer.eps
         )
+        return normed
 
     def back(self, gradient: Tensor, kept: Any, weights: Weights, wanted: bool) -> Tensor:
         layer, (x, statistics) = self.layer, kept
@@ -259,13 +267,22 @@ class _Other:
         return kept.to_input(gradient) if weights == "leave" else kept.to_both(gradient, add=weights == "add")
 
 
-_KINDS: dict[type, Callable[[Any], _Layer]] = {
-    nn.Linear: _Linear, nn.LeakyReLU: _Activation, nn.ReLU: _Activation, nn.Tanh: _Activation,
-    nn.BatchNorm1d: _BatchNorm, Dropout: _Dropout,
-}  # fmt: skip
+def _kind(layer: nn.Module) -> Callable[..., _Layer]:
+    """The class that works like a layer."""
+    match layer:
+        case nn.Linear(bias=nn.Parameter()):
+            return _Linear
+        case nn.LeakyReLU() | nn.ReLU() | nn.Tanh():
+            return _Activation
+        case nn.BatchNorm1d(affine=True, track_running_stats=True, momentum=float()):
+            return _BatchNorm
+        case Dropout():
+            return _Dropout
+        case _:
+            return _Other
 
 
-def _room(parameter: nn.Parameter) -> Tensor:
+def _room(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad

@@ -15,8 +15,9 @@ import torch
 
 from ganvas.data.dataset import Dataset
 from ganvas.gans import GanFile
+from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe
-from ganvas.training import Batches, Learner, take_step
+from ganvas.training import Batches, take_step
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed

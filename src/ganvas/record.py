@@ -23,7 +23,9 @@ from ganvas.sheets import grid, png
 
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50
-FOLD = 64  # steps whose figures are computed together; a fixed number, or sums would depend on the clock
+FOLD = (
+    64  # steps whose figures are computed together: a fixed number, since bits depend on it and must not on the clock
+)
 NEIGHBOURS = 20
 EXACT = "donot_use_mm_for_euclid_dist"  # by way of a matrix product, close neighbours are lost to rounding
 
@@ -38,7 +40,7 @@ class Span(NamedTuple):
 
     line: dict[str, Any]
     sums: Tensor
-    count: int
+    steps: int
     recent: list[Logits]
 
 
@@ -94,8 +96,12 @@ class Record:
         if sums.shape != self.sums.shape or not bool(sums.isfinite().all()) or not isinstance(count, int) or count < 0:
             raise ValueError("sums of figures that are none")
         self.sums, self.count = sums, count
-        self.recent = [Logits(*(t if t is None else t.to(sums.device) for t in logits)) for logits in state["recent"]]
-        if len(self.recent) >= FOLD or any(not bool(t.isfinite().all()) for l in self.recent for t in l if t is not None):
+        for step in state["recent"]:
+            tensors: list[Any] = [t if t is None else t.to(sums.device) for t in step]
+            if not all(bool(t.isfinite().all()) for t in tensors if t is not None):
+                raise ValueError("logits that are no numbers")
+            self.recent.append(Logits(*tensors))
+        if len(self.recent) >= FOLD or self._means(Span({}, sums, 1, self.recent)).shape != sums.shape:
             raise ValueError("logits that are none")
         self.sheets = [(images, name) for images, name in state["sheets"]]
         self.purge = images_seen + 1
@@ -139,24 +145,22 @@ class Record:
         }
         span = Span(line, self.sums, self.count, self.recent)
         if self.world.size > 1:  # all processes are here now, not when the first one flushes
-            span = Span(line, self.world.mean(self._means([span])[0]), 1, [])
+            span = Span(line, self.world.mean(self._means(span)), 1, [])
         self.pending.append(span)
         self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
 
-    def _means(self, spans: list[Span]) -> Tensor:
-        """Each span's mean figures, float (spans, 5)."""
-        rows = statistics(self.objective, self.config.d_loss_scale, [logits for i in spans for logits in i.recent])
-        parts = rows.split([len(i.recent) for i in spans])
-        return torch.stack([(i.sums + part.sum(0)) / i.count for i, part in zip(spans, parts, strict=True)])
+    def _means(self, span: Span) -> Tensor:
+        """A line's mean figures, float (5,)."""
+        return (span.sums + statistics(self.objective, self.config.d_loss_scale, span.recent).sum(0)) / span.steps
 
     def flush(self) -> None:
         """Write the finished intervals to log.jsonl and TensorBoard. Raises RunError when a figure is not finite."""
         self.flushed = time.monotonic()
         if self.world.rank > 0 or not self.pending:
             return
+        rows = torch.stack([self._means(span) for span in self.pending]).tolist()
         lines = [
-            span.line | dict(zip(STATISTICS, means, strict=True))
-            for span, means in zip(self.pending, self._means(self.pending).tolist(), strict=True)
+            span.line | dict(zip(STATISTICS, row, strict=True)) for span, row in zip(self.pending, rows, strict=True)
         ]
         self.pending = []
         for line in lines:

@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganvas import dist, draws
-from ganvas.adam import Adam
+from ganvas import draws
 from ganvas.card import FORMAT, Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
-from ganvas.ema import Average
 from ganvas.errors import RunError
-from ganvas.gan import Gan, Logits
+from ganvas.gan import Logits
 from ganvas.gans import GanFile
-from ganvas.gradients import Aside, AutogradPass, Pass, passes
+from ganvas.gradients import Aside, DensePass, Pass
+from ganvas.learner import Learner
 from ganvas.pixels import to_float
 from ganvas.progress import Progress
-from ganvas.recipe import Interval, Schedule, TrainConfig
+from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
 from ganvas.run import Run
 from ganvas.sample import Sampler
@@ -37,125 +33,6 @@ SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room fo
 CLOCK_SECONDS = 3  # between looks at the clock when there is a deadline
 BLOCK = 16  # steps whose latents are drawn together
 AGREE_STEPS = 16  # how often several processes agree on going on
-
-
-class Learner:
-    """Two networks with their optimizers: all that a step changes, and all that state.pt keeps of it."""
-
-    def __init__(
-        self,
-        gan: Gan,
-        config: TrainConfig,
-        epoch: int,
-        device: torch.device,
-        precision: str = "32",
-        world: World | None = None,
-    ) -> None:
-        self.gan, self.config, self.device = gan, config, device
-        self.world = world or World()
-        for network in (gan.generator, gan.discriminator):
-            network.to(device).train()
-            if self.world.size > 1:
-                dist.share_batchnorm(network)
-        self.g_parameters = list(gan.generator.parameters())
-        self.d_parameters = list(gan.discriminator.parameters())
-        self.g_optimizer = Adam(self.g_parameters, config.betas, config.eps)
-        self.d_optimizer = Adam(self.d_parameters, config.betas, config.eps)
-        self.average = (
-            Average(gan.generator, Interval.parse(config.average).images(config.batch, epoch))
-            if config.average
-            else None
-        )
-        self.half = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
-        self.g_pass, self.d_pass = (
-            passes(network) if self.half is None else partial(AutogradPass, network)
-            for network in (gan.generator, gan.discriminator)
-        )
-        self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
-        self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
-        self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
-
-    def set_rates(self, plan: Plan, images_seen: int) -> float:
-        """Set both learning rates for the coming step; returns G's."""
-        rates = []
-        for optimizer, lr in (
-            (self.g_optimizer, self.config.lr),
-            (self.d_optimizer, self.config.lr if self.config.d_lr is None else self.config.d_lr),
-        ):
-            if isinstance(lr, Schedule):
-                progress = plan.epoch_progress(images_seen) if lr.per == "epoch" else plan.progress(images_seen)
-                lr = lr.at(progress, images_seen // plan.batch)
-            optimizer.lr = lr
-            rates.append(lr)
-        return rates[0]
-
-    def aim_dropout(self, seed: int, images_seen: int) -> None:
-        """Make the dropout masks of the coming step a function of (seed, images seen)."""
-        for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
-            if layers:
-                draws.aim(layers, draws.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
-
-    def make(self, z: Tensor, labels: Tensor | None) -> Pass:
-        with self.autocast():
-            return self.g_pass(z) if labels is None else self.g_pass(z, labels)
-
-    def judge(self, images: Tensor, labels: Tensor | None) -> Pass:
-        with self.autocast():
-            return self.d_pass(images) if labels is None else self.d_pass(images, labels)
-
-    def fakes(self, batch: Batch) -> Tensor:
-        """The images that D is trained on, from their own noise."""
-        self.gan.generator.train(self.config.d_fakes == "training")
-        with self.autocast():
-            fakes = self.gan.make(batch.d_z, batch.d_labels)
-        self.gan.generator.train()
-        return fakes
-
-    def scaled(self, gradient: Tensor, factor: float) -> Tensor:
-        """A gradient times a factor, and in mixed precision times that of the loss scaling."""
-        scaled: Tensor = self.scaler.scale(gradient * factor)
-        return scaled
-
-    def update(self, optimizer: Adam) -> None:
-        """One optimizer step down the gradients, averaged over the processes."""
-        self.world.average_gradients(optimizer.parameters)
-        self.scaler.step(optimizer)
-        self.scaler.update()
-
-    @property
-    def sampled(self) -> nn.Module:
-        """The generator that images are made with: the average where there is one."""
-        return self.average.network if self.average else self.gan.generator
-
-    @property
-    def finite(self) -> bool:
-        """Whether every weight is a number: what is not, is never saved."""
-        return all(bool(p.isfinite().all()) for p in [*self.g_parameters, *self.d_parameters])
-
-    def autocast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "generator": self.gan.generator.state_dict(),
-            "discriminator": self.gan.discriminator.state_dict(),
-            "g_optimizer": self.g_optimizer.state_dict(),
-            "d_optimizer": self.d_optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "average": self.average.network.state_dict() if self.average else {},
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.gan.generator.load_state_dict(state["generator"])
-        self.gan.discriminator.load_state_dict(state["discriminator"])
-        self.g_optimizer.load_state_dict(state["g_optimizer"])
-        self.d_optimizer.load_state_dict(state["d_optimizer"])
-        if not isinstance(state["scaler"], dict):
-            raise TypeError("the loss scaling of mixed precision is damaged")
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.network.load_state_dict(state["average"])
 
 
 @dataclass
@@ -230,7 +107,7 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
     """Train D on real images and fakes (made here unless given). Returns its logits of both, before the update."""
     gan = learner.gan
     if fakes is None:
-        fakes = learner.fakes(batch)
+        fakes = learner.fakes(batch.d_z, batch.d_labels)
     draws.join(learner.d_dropouts, 2 if gan.joint else 1)
     if gan.joint:
         labels = None
@@ -273,9 +150,11 @@ def _fakes(learner: Learner, batch: Batch) -> tuple[Tensor | None, Pass | None]:
         made = learner.make(batch.d_z, batch.d_labels)
         return made.output, made
     if config.order == "d-first" and learner.divisible:  # G does not change between
-        labels = None if batch.d_labels is None or batch.g_labels is None else torch.cat([batch.d_labels, batch.g_labels])
+        labels = (
+            None if batch.d_labels is None or batch.g_labels is None else torch.cat([batch.d_labels, batch.g_labels])
+        )
         aside = Aside(len(batch.d_z), training=config.d_fakes == "training")
-        both = learner.g_pass(torch.cat([batch.d_z, batch.g_z]), labels, aside)
+        both: DensePass = learner.g_pass(torch.cat([batch.d_z, batch.g_z]), labels, aside)
         return both.aside, both
     return None, None
 
@@ -337,7 +216,11 @@ def train(
         )
         batches = Batches(dataset, learner, card.seed)
         sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
-        images_seen, seconds, record = 0, 0.0, Record(run, learner.gan.objective, config, dataset, sampler, progress, world)
+        images_seen, seconds, record = (
+            0,
+            0.0,
+            Record(run, learner.gan.objective, config, dataset, sampler, progress, world),
+        )
         if (state := run.load_state()) is not None:
             images_seen, seconds = state["images_seen"], state["seconds"]
             try:

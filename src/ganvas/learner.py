@@ -1,0 +1,143 @@
+"""The learner: two networks with their optimizers, and how they are run, updated, saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganvas import dist, draws
+from ganvas.adam import Adam
+from ganvas.card import Plan
+from ganvas.dist import World
+from ganvas.ema import Average
+from ganvas.gan import Gan
+from ganvas.gradients import AutogradPass, Pass, passes
+from ganvas.recipe import Interval, Schedule, TrainConfig
+
+
+class Learner:
+    """Two networks with their optimizers: all that a step changes, and all that state.pt keeps of it."""
+
+    def __init__(
+        self,
+        gan: Gan,
+        config: TrainConfig,
+        epoch: int,
+        device: torch.device,
+        precision: str = "32",
+        world: World | None = None,
+    ) -> None:
+        self.gan, self.config, self.device = gan, config, device
+        self.world = world or World()
+        for network in (gan.generator, gan.discriminator):
+            network.to(device).train()
+            if self.world.size > 1:
+                dist.share_batchnorm(network)
+        self.g_parameters = list(gan.generator.parameters())
+        self.d_parameters = list(gan.discriminator.parameters())
+        self.g_optimizer = Adam(self.g_parameters, config.betas, config.eps)
+        self.d_optimizer = Adam(self.d_parameters, config.betas, config.eps)
+        self.average = (
+            Average(gan.generator, Interval.parse(config.average).images(config.batch, epoch))
+            if config.average
+            else None
+        )
+        self.half = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
+        self.g_pass: Callable[..., Any]
+        self.d_pass: Callable[..., Any]
+        self.g_pass, self.d_pass = (
+            passes(network) if self.half is None else partial(AutogradPass, network)  # autocast is of autograd's passes
+            for network in (gan.generator, gan.discriminator)
+        )
+        self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
+        self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
+        self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
+
+    def set_rates(self, plan: Plan, images_seen: int) -> float:
+        """Set both learning rates for the coming step; returns G's."""
+        rates = []
+        for optimizer, lr in (
+            (self.g_optimizer, self.config.lr),
+            (self.d_optimizer, self.config.lr if self.config.d_lr is None else self.config.d_lr),
+        ):
+            if isinstance(lr, Schedule):
+                progress = plan.epoch_progress(images_seen) if lr.per == "epoch" else plan.progress(images_seen)
+                lr = lr.at(progress, images_seen // plan.batch)
+            optimizer.lr = lr
+            rates.append(lr)
+        return rates[0]
+
+    def aim_dropout(self, seed: int, images_seen: int) -> None:
+        """Make the dropout masks of the coming step a function of (seed, images seen)."""
+        for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
+            if layers:
+                draws.aim(layers, draws.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
+
+    def make(self, z: Tensor, labels: Tensor | None) -> Pass:
+        with self.autocast():
+            made: Pass = self.g_pass(z) if labels is None else self.g_pass(z, labels)
+        return made
+
+    def judge(self, images: Tensor, labels: Tensor | None) -> Pass:
+        with self.autocast():
+            judged: Pass = self.d_pass(images) if labels is None else self.d_pass(images, labels)
+        return judged
+
+    def fakes(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Images to train D on."""
+        self.gan.generator.train(self.config.d_fakes == "training")
+        with self.autocast():
+            fakes = self.gan.make(z, labels)
+        self.gan.generator.train()
+        return fakes
+
+    def scaled(self, gradient: Tensor, factor: float) -> Tensor:
+        """A gradient times a factor, and in mixed precision times that of the loss scaling."""
+        scaled: Tensor = self.scaler.scale(gradient * factor)
+        return scaled
+
+    def update(self, optimizer: Adam) -> None:
+        """One optimizer step down the gradients, averaged over the processes."""
+        self.world.average_gradients(optimizer.parameters)
+        self.scaler.step(optimizer)  # type: ignore[arg-type] # it needs no more of an optimizer than ours has
+        self.scaler.update()
+
+    @property
+    def sampled(self) -> nn.Module:
+        """The generator that images are made with: the average where there is one."""
+        return self.average.network if self.average else self.gan.generator
+
+    @property
+    def finite(self) -> bool:
+        """Whether every weight is a number: what is not, is never saved."""
+        return all(bool(p.isfinite().all()) for p in [*self.g_parameters, *self.d_parameters])
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "generator": self.gan.generator.state_dict(),
+            "discriminator": self.gan.discriminator.state_dict(),
+            "g_optimizer": self.g_optimizer.state_dict(),
+            "d_optimizer": self.d_optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "average": self.average.network.state_dict() if self.average else {},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.gan.generator.load_state_dict(state["generator"])
+        self.gan.discriminator.load_state_dict(state["discriminator"])
+        self.g_optimizer.load_state_dict(state["g_optimizer"])
+        self.d_optimizer.load_state_dict(state["d_optimizer"])
+        if not isinstance(state["scaler"], dict):
+            raise TypeError("the loss scaling of mixed precision is damaged")
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.network.load_state_dict(state["average"])

@@ -1,0 +1,147 @@
+"""Passes whose gradients are written out, against autograd on the same layers in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganvas import draws
+from ganvas.gradients import Aside, Dense, passes
+
+pytestmark = pytest.mark.usefixtures("steady")
+
+STACKS: dict[str, list[nn.Module]] = {
+    "leaky": [nn.Linear(6, 5), nn.LeakyReLU(0.2), nn.Linear(5, 4), nn.Tanh()],
+    "relu": [nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)],
+    "batchnorm after": [nn.Linear(6, 5), nn.LeakyReLU(0.2), nn.BatchNorm1d(5, 1e-3, 0.2), nn.Linear(5, 4), nn.Tanh()],
+    "batchnorm before": [nn.Linear(6, 5), nn.BatchNorm1d(5, 0.8), nn.LeakyReLU(0.2), nn.Linear(5, 4)],
+    "dropout": [nn.Linear(6, 5), draws.Dropout(0.4), nn.LeakyReLU(0.2), draws.Dropout(0.5), nn.Linear(5, 4)],
+    "layers it does not know": [nn.GELU(), nn.Linear(6, 5, bias=False), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 4)],
+    "an activation first, two in a row": [
+        nn.Tanh(),
+        nn.Linear(6, 5),
+        nn.LeakyReLU(0.1),
+        nn.LeakyReLU(0.3),
+        nn.Linear(5, 4),
+    ],
+    "a tanh that a dropout follows": [nn.Linear(6, 4), nn.Tanh(), draws.Dropout(0.3)],
+}
+
+
+def network(stack: str, classes: int = 0) -> Dense:
+    layers = [copy.deepcopy(layer) for layer in STACKS[stack]]
+    if classes:
+        layers[0] = nn.Linear(6 + classes, 5)
+    dense = Dense(layers, (2, 2), classes).double()
+    for parameter in dense.parameters():  # BatchNorm's own start would hide mistakes: gain 1, bias 0
+        nn.init.normal_(parameter)
+    return dense
+
+
+def aim(dense: Dense) -> None:
+    layers = [layer for layer in dense.modules() if isinstance(layer, draws.Dropout)]
+    draws.aim(layers, draws.bits(1, "dropout", 0), rank=0, world=1)
+
+
+def by_autograd(dense: Dense, x: Tensor, labels: Tensor | None, times: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Output, gradient of the input and of the weights, by nn.Module's forward and backward."""
+    first = x.clone().requires_grad_()
+    for _ in range(times):
+        aim(dense)
+        output = dense(first, labels)
+        output.backward(slope(output))
+    assert first.grad is not None
+    return output.detach(), first.grad / times, [p.grad for p in dense.parameters() if p.grad is not None]
+
+
+def slope(output: Tensor) -> Tensor:
+    return torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view(output.shape)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(("stack", "classes"), [*((stack, 0) for stack in STACKS), ("leaky", 3), ("dropout", 3)])
+def test_a_dense_pass_is_what_autograd_makes_of_the_same_layers(stack: str, classes: int, times: int) -> None:
+    mine, its = network(stack, classes), network(stack, classes)
+    its.load_state_dict(mine.state_dict())
+    x = torch.randn(7, 6, dtype=torch.float64)
+    labels = torch.arange(7) % classes if classes else None
+    output, by_input, by_weights = by_autograd(its, x, labels, times)
+
+    trace, before = passes(mine), x.clone()
+    for parameter in mine.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)  # of an earlier step: to be forgotten
+    with torch.no_grad():
+        for time in range(times):  # the second is added, as that of a second batch in one step
+            aim(mine)
+            one = trace(x, labels) if classes else trace(x)
+            one.to_weights(slope(one.output), add=time > 0)
+        aim(mine)
+        other = trace(x, labels) if classes else trace(x)
+        gradient = other.to_input(slope(other.output))
+
+    assert torch.equal(x, before)  # no layer works in place on what is not its own
+    assert torch.allclose(one.output, output, atol=1e-12)
+    assert not one.output.requires_grad
+    assert torch.allclose(gradient, by_input, atol=1e-12)
+    for parameter, expected in zip(mine.parameters(), by_weights, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, expected, atol=1e-12)
+    for name, buffer in its.state_dict().items():
+        if "running" in name and times == 1:
+            assert not torch.equal(buffer, torch.zeros_like(buffer))
+
+
+@pytest.mark.parametrize("made", [network("leaky"), nn.Linear(6, 4).double()])
+def test_to_input_leaves_the_gradients_of_the_weights_alone(made: nn.Module) -> None:
+    with torch.no_grad():
+        one = passes(made)(torch.randn(7, 6, dtype=torch.float64))
+        one.to_input(slope(one.output))
+    assert all(p.grad is None for p in made.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("stack", ["leaky", "batchnorm after", "batchnorm before"])
+def test_samples_set_aside_are_a_batch_of_their_own(stack: str, training: bool) -> None:
+    mine, its = network(stack), network(stack)
+    its.load_state_dict(mine.state_dict())
+    assert mine.divisible
+    x = torch.randn(10, 6, dtype=torch.float64)
+    with torch.no_grad():
+        both = passes(mine)(x, None, Aside(3, training))
+        both.to_weights(slope(both.output))
+
+    its.train(training)
+    with torch.no_grad():
+        first = its(x[:3])
+    output, _, by_weights = by_autograd(its.train(), x[3:], None, 1)
+    assert torch.allclose(both.aside, first, atol=1e-12)
+    assert torch.allclose(both.output, output, atol=1e-12)
+    for parameter, expected in zip(mine.parameters(), by_weights, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, expected, atol=1e-12)
+    for name, buffer in its.state_dict().items():  # running statistics: of the samples aside only in training mode
+        assert torch.allclose(mine.state_dict()[name], buffer, atol=1e-12)
+
+
+def test_layers_that_mix_samples_or_draw_masks_have_none_set_aside() -> None:
+    assert not network("dropout").divisible
+    assert not network("layers it does not know").divisible
+
+
+def test_other_networks_are_left_to_autograd() -> None:
+    convolution = nn.Conv2d(1, 2, 3).double()
+    x = torch.randn(4, 1, 5, 5, dtype=torch.float64)
+    one = passes(convolution)(x)
+    one.to_weights(slope(one.output))
+    one = passes(convolution)(x)
+    one.to_weights(slope(one.output), add=True)
+    first = x.clone().requires_grad_()
+    output = convolution(first)
+    expected = torch.autograd.grad(output, [first, *convolution.parameters()], slope(output))
+    assert torch.allclose(passes(convolution)(x).to_input(slope(output)), expected[0])
+    for parameter, gradient in zip(convolution.parameters(), expected[1:], strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, 2 * gradient)

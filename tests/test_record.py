@@ -1,0 +1,33 @@
+"""What the log makes of the steps' logits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from ganvas import objectives
+from ganvas.gan import Logits
+from ganvas.record import statistics
+
+pytestmark = pytest.mark.usefixtures("steady")
+
+
+def test_figures_are_both_losses_both_scores_and_accuracy() -> None:
+    step = Logits(torch.tensor([0.0, 3.0]), torch.tensor([0.0, -3.0]), torch.tensor([1.0]), None)
+    d_loss, g_loss, real, fake, accuracy = statistics(objectives.least_squares, 0.5, [step])[0].tolist()
+    assert d_loss == pytest.approx((0.5 * 1 + 0.5 * (4 + 9)) / 2 * 0.5)
+    assert (g_loss, real, fake, accuracy) == (0.0, 1.5, -1.5, 0.75)
+
+
+def test_a_paired_objective_also_hears_of_real_images_in_gs_step() -> None:
+    paired = dataclasses.replace(objectives.hinge, g_loss=lambda real, fake: real - fake, paired=True)
+    steps = [
+        Logits(torch.zeros(2), torch.zeros(2), torch.tensor([1.0, 2.0]), torch.tensor([5.0, k])) for k in (0.0, 4.0)
+    ]
+    assert statistics(paired, 1.0, steps)[:, 1].tolist() == [1.0, 3.0]
+
+
+def test_no_steps_have_no_figures() -> None:
+    assert statistics(objectives.hinge, 1.0, []).shape == (0, 5)
