@@ -111,7 +111,9 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
     rehearsal = Rehearsal(file, recipe, run.card.image, dataset, "cpu")
     learner, batches = rehearsal.learner, rehearsal.batches
-    record = Record(run, learner.gan.objective, recipe.train, dataset, run.sampler(), Progress(quiet=True), World())
+    progress = Progress(quiet=True)
+    progress.begin(plan.images, 0)
+    record = Record(run, learner.gan.objective, recipe.train, dataset, run.sampler(), progress, World())
     images_seen, began = 0, time.monotonic()
     try:
         while True:
