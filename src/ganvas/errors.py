@@ -4,6 +4,7 @@
     ├── DataError         pictures, labels, archives and data sets that cannot be read or do not fit
     ├── SettingError      an unknown or impossible recipe, setting, class or option value
     ├── RunError          a run directory or model file that is missing, damaged, in use or cannot be written
+    ├── MetricError       samples that a figure would mean nothing for
     └── MissingExtraError an optional part of ganvas that is not installed
 
 Every message is one line: what was got, what was expected, what to do. A bug of ours is not in this tree and keeps
@@ -15,7 +16,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["DataError", "GanvasError", "MissingExtraError", "RunError", "SettingError", "nearest"]
+__all__ = ["DataError", "GanvasError", "MetricError", "MissingExtraError", "RunError", "SettingError", "nearest"]
 
 
 class GanvasError(Exception):
@@ -32,6 +33,10 @@ class SettingError(GanvasError):
 
 class RunError(GanvasError):
     """A run directory or model file that is missing, damaged, in use or cannot be written."""
+
+
+class MetricError(GanvasError):
+    """Samples that a figure would mean nothing for: too few, not finite, of another kind."""
 
 
 class MissingExtraError(GanvasError):
