@@ -1,10 +1,13 @@
-"""Objectives: pairs of losses as pure functions of logits (N,), usable with any network.
+"""Objectives: pairs of losses as elementwise functions of logits, and penalties on D's slope; usable with any network.
 
 Each returns one value a sample. D's loss is its real term plus its fake term.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
@@ -35,6 +38,23 @@ def _hinge_g(real: Tensor | None, fake: Tensor) -> Tensor:
     return -fake
 
 
+def _wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
+    return fake - real
+
+
+def _wasserstein_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    return -fake
+
+
+def _relativistic_d(real: Tensor, fake: Tensor) -> Tensor:
+    return softplus(fake - real)
+
+
+def _relativistic_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    assert real is not None
+    return softplus(real - fake)
+
+
 minimax = Objective(
     d_loss=_minimax_d, g_loss=_minimax_g, score=Tensor.sigmoid,
     d_slopes=lambda real, fake: (real.sigmoid().sub_(1), fake.sigmoid()), g_slope=lambda fake: fake.sigmoid().sub_(1),
@@ -52,3 +72,36 @@ least_squares = Objective(
 
 hinge = Objective(d_loss=_hinge_d, g_loss=_hinge_g, score=lambda logits: logits, boundary=0.0)
 """Hinge loss (Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018): D is pushed no further than to 1 and -1."""
+
+wasserstein = Objective(d_loss=_wasserstein_d, g_loss=_wasserstein_g, score=lambda logits: logits, boundary=0.0)
+"""The difference of D's means (Arjovsky et al. 2017, arXiv 1701.07875): a distance only while D's slope is bounded, by
+`gradient_penalty` or otherwise."""
+
+relativistic = Objective(
+    d_loss=_relativistic_d, g_loss=_relativistic_g, score=lambda logits: logits, boundary=0.0, paired=True
+)
+"""Each fake is set against a real image (Jolicoeur-Martineau 2018, arXiv 1807.00734, RpGAN; with R1 and R2 the objective of
+R3GAN, Huang et al. 2024, arXiv 2501.05441, equation 2). D's loss is -log sigmoid(D(x) - D(G(z))), G's the mirror image."""
+
+
+def squared_slopes(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """|gradient of D by the image|^2, summed over C, H and W: (N,), differentiable by D's weights.
+
+    R1 at real images, R2 at fakes (Mescheder et al. 2018, arXiv 1801.04406, equation 9), where the penalty is gamma / 2 times
+    the batch's mean. judge: images (N, C, H, W) -> logits (N,), each of its own image alone: D without BatchNorm.
+    """
+    images = images.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
+    return slope.square().flatten(1).sum(1)
+
+
+def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """(|gradient of D| - 1)^2 at images between real and fake ones: (N,), differentiable by D's weights (Gulrajani et al.
+    2017, arXiv 1704.00028, equation 3, where the weight is 10).
+
+    mix: (N,) in [0, 1], uniformly drawn: the part of the real image.
+    """
+    between = torch.lerp(fake, real, mix.view(-1, 1, 1, 1))
+    return (
+        squared_slopes(judge, between).add(1e-12).sqrt() - 1
+    ).square()  # 1e-12: the root's own slope at 0 is infinite
