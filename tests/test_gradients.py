@@ -103,20 +103,23 @@ def test_to_input_leaves_the_gradients_of_the_weights_alone(made: nn.Module) -> 
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("stack", ["leaky", "batchnorm after", "batchnorm before"])
-def test_samples_set_aside_are_a_batch_of_their_own(stack: str, training: bool) -> None:
-    mine, its = network(stack), network(stack)
+@pytest.mark.parametrize(
+    ("stack", "classes"), [("leaky", 0), ("batchnorm after", 0), ("batchnorm before", 0), ("batchnorm before", 4)]
+)
+def test_samples_set_aside_are_a_batch_of_their_own(stack: str, classes: int, training: bool) -> None:
+    mine, its = network(stack, classes), network(stack, classes)
     its.load_state_dict(mine.state_dict())
     assert mine.divisible
     x = torch.randn(10, 6, dtype=torch.float64)
+    labels = torch.arange(10) % classes if classes else None
     with torch.no_grad():
-        both = passes(mine)(x, None, Aside(3, training))
+        both = passes(mine)(x, labels, Aside(3, training))
         both.to_weights(slope(both.output))
 
     its.train(training)
     with torch.no_grad():
-        first = its(x[:3])
-    output, _, by_weights = by_autograd(its.train(), x[3:], None, 1)
+        first = its(x[:3], None if labels is None else labels[:3])
+    output, _, by_weights = by_autograd(its.train(), x[3:], None if labels is None else labels[3:], 1)
     assert torch.allclose(both.aside, first, atol=1e-12)
     assert torch.allclose(both.output, output, atol=1e-12)
     for parameter, expected in zip(mine.parameters(), by_weights, strict=True):

@@ -123,7 +123,8 @@ class DensePass:
     def __init__(
         self, network: Dense, layers: list[_Layer], x: Tensor, labels: Tensor | None = None, aside: Aside = NONE
     ) -> None:
-        self.layers, self.labels, self.shape, self.embedding = layers, labels, x.shape, network.embedding
+        self.layers, self.shape, self.embedding = layers, x.shape, network.embedding
+        self.labels = None if labels is None else aside.others(labels)
         x = network.joined(x, labels)
         self.kept = []
         for layer in layers:
