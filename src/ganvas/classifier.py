@@ -1,0 +1,127 @@
+"""A small convolutional classifier: its features are what images are judged by.
+
+Trained from a seed on a labelled data set, it gives the same weights on the same machine and thread count. Small distortions
+(digits must keep their sense, so nothing is mirrored) stand in for the pictures that the set does not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
+
+from ganvas import draws
+from ganvas.data.dataset import Dataset
+from ganvas.errors import DataError
+from ganvas.pixels import to_float
+
+BATCH = 128
+PEAK_RATE = 3e-3
+TURN, ZOOM, SHIFT = 0.2, 0.12, 0.08  # radians, part of the size, part of the side: the most an image is distorted by
+SMOOTHING = 0.05
+CHUNK = 500  # images judged at a time
+
+
+class Classifier(nn.Module):
+    """Five convolutions and a mean over what is left of the image: `features` of it, and a linear layer on them."""
+
+    def __init__(self, channels: int, classes: int, width: int = 32) -> None:
+        super().__init__()
+        w = width
+        layers: list[nn.Module] = []
+        for fan_in, fan_out, stride in (
+            (channels, w, 1),
+            (w, w, 2),
+            (w, 2 * w, 1),
+            (2 * w, 2 * w, 2),
+            (2 * w, 4 * w, 1),
+        ):
+            layers += [nn.Conv2d(fan_in, fan_out, 3, stride, 1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+        self.layers, self.last = nn.Sequential(*layers), nn.Linear(4 * w, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """images float (N, C, H, W) in [-1, 1] -> (N, 4 * width)."""
+        means: Tensor = self.layers(images).mean((2, 3))
+        return means
+
+    def forward(self, images: Tensor) -> Tensor:
+        """-> logits (N, classes)."""
+        logits: Tensor = self.last(self.features(images))
+        return logits
+
+    @torch.inference_mode()
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (N, C, H, W) -> features (N, 4 * width), class probabilities (N, classes), in inference mode."""
+        self.eval()
+        features = torch.cat(
+            [
+                self.features(to_float(part).contiguous(memory_format=torch.channels_last))
+                for part in images.split(CHUNK)
+            ]
+        )
+        return features, self.last(features).softmax(1)
+
+
+def train_classifier(
+    dataset: Dataset, *, epochs: int = 10, seed: int = 0, tell: Callable[[int, float], None] = lambda epoch, loss: None
+) -> Classifier:
+    """Train a classifier on a labelled data set. tell: called after each epoch with its number and mean loss.
+
+    Raises DataError for a data set without labels, or of one class.
+    """
+    if dataset.labels is None or len(dataset.classes) < 2:
+        raise DataError(f"{dataset.name} has no classes to tell apart: a classifier needs labels of two or more")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = Classifier(dataset.channels, len(dataset.classes)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01, fused=True)
+    steps, order = max(1, math.ceil(len(dataset) * epochs / BATCH)), draws.Order(seed, len(dataset))
+    model.train()
+    losses, epoch = [], 0
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_RATE * _rate((step + 0.5) / steps)
+        indices = order.indices(step * BATCH, BATCH)
+        images = _distorted(to_float(dataset.images[indices]), seed, step)
+        loss = cross_entropy(model(images), dataset.labels[indices], label_smoothing=SMOOTHING)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        if (step + 1) * BATCH // len(dataset) > epoch or step == steps - 1:
+            epoch += 1
+            tell(epoch, float(torch.stack(losses).mean()))
+            losses = []
+    return model.eval()
+
+
+def _rate(progress: float) -> float:
+    """The part of the peak rate: up over the first fifth, then down to nothing (Smith and Topin 2017, arXiv 1708.07120)."""
+    return progress / 0.2 if progress < 0.2 else (1 + math.cos(math.pi * (progress - 0.2) / 0.8)) / 2
+
+
+def _distorted(images: Tensor, seed: int, step: int) -> Tensor:
+    """Each image a little turned, stretched and moved; what comes in from outside is its border's continuation."""
+    r = torch.rand(5, len(images), generator=draws.generator(seed, "distortion", step)) * 2 - 1
+    turn, (tall, wide) = r[0] * TURN, 1 + r[1:3] * ZOOM
+    rows = [
+        turn.cos() * wide,
+        -turn.sin() * tall,
+        r[3] * 2 * SHIFT,
+        turn.sin() * wide,
+        turn.cos() * tall,
+        r[4] * 2 * SHIFT,
+    ]
+    grid = affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)
+    return grid_sample(images, grid, padding_mode="border", align_corners=False).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def accuracy(model: Classifier, dataset: Dataset) -> float:
+    """The part of a labelled data set's images that the classifier names as they are labelled."""
+    assert dataset.labels is not None
+    return float((model.judge(dataset.images)[1].argmax(1) == dataset.labels).double().mean())
