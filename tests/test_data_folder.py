@@ -131,6 +131,12 @@ def test_labels_come_from_a_table_with_a_header_or_without(
     assert load(source).notes == ("classes read from labels.csv",)
 
 
+def test_a_table_made_on_windows_is_read(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
+    source = tree(tmp_path / "set", "a.png", "sub/deep/b.png")
+    (source / "labels.csv").write_bytes(b'\xef\xbb\xbffile,label\r\n.\\a.png,"cat"\r\nsub\\deep\\b.png,dog\r\n')
+    assert read(packed(source)) == ([0, 1], ["cat", "dog"])
+
+
 def test_a_table_wins_over_folders_and_stands_in_a_wrapping_folder_too(tmp_path: Path) -> None:
     table = "cat/a.png,x\ndog/b.png,y\n"
     source = tree(tmp_path, "pets/cat/a.png", "pets/dog/b.png", table=table, at="pets")
@@ -281,6 +287,14 @@ def test_names_that_leave_the_archive_are_refused(tmp_path: Path, name: str) -> 
         archive.writestr(name, b"x")
     with pytest.raises(DataError, match="a path outside the archive"):
         load(tmp_path / "a.zip")
+
+
+def test_names_with_backslashes_are_paths(tmp_path: Path) -> None:
+    tree(tmp_path / "set", "cat/a.png", "dog/b.png")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("cat/a.png", "dog/b.png"):
+            archive.write(tmp_path / "set" / name, name.replace("/", "\\"))
+    assert read(tmp_path / "set.zip") == ([0, 1], ["cat", "dog"])
 
 
 def test_encrypted_archives_are_refused(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class _Tree:
         for row in self._cells(table, where):
             if len(row) != 2 or not all(row):
                 raise DataError(f"{where} has the row {','.join(row)[:80]!r}, expected file,label")
-            name = base + PurePosixPath(row[0]).as_posix()
+            name = self._named(base, row[0])
             if name in of:
                 raise DataError(f"{where} names {row[0]!r} twice: keep one row")
             of[name] = row[1]
@@ -132,6 +132,11 @@ class _Tree:
             found = f"names {count(len(without_picture), 'file')} that are no pictures here"
             raise DataError(f"{where} {found}: {first_few(without_picture)}")
         return of
+
+    def _named(self, base: str, cell: str) -> str:
+        """The picture that a table's cell names, which a table made on Windows writes with backslashes."""
+        name = base + PurePosixPath(cell).as_posix()
+        return name if name in self.files else base + PurePosixPath(cell.replace("\\", "/")).as_posix()
 
     def _cells(self, table: str, where: str) -> list[list[str]]:
         try:
