@@ -118,6 +118,17 @@ def test_names_that_would_break_a_line_are_escaped(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are no bytes there")
+def test_names_in_other_encodings_are_escaped(tmp_path: Path) -> None:
+    tree(tmp_path, "\udcff/a.png", "b/\udcfe.png", "b/\udcfd.txt")
+    (tmp_path / "b" / "\udcff.png").write_text("text")
+    found = inspect(tmp_path)
+    assert found.classes == {"\\xff": 1, "b": 1}
+    assert [name for name, _ in found.unreadable_files] == ["b/\\xff.png"]
+    with pytest.raises(DataError, match="udcff.*no UTF-8.*rename it"):
+        load(tmp_path / "\udcff")
+
+
 # labels.csv
 
 

@@ -88,7 +88,7 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[s
     except OSError as error:
         raise DataError(f"{shown(str(folder))} cannot be listed ({error.strerror}): mend its permissions") from None
     for entry in entries:
-        name = prefix + entry.name
+        name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")  # JSON holds no other bytes
         if _is_hidden(entry.name):
             continue
         if entry.is_dir():
