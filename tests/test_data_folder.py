@@ -264,6 +264,7 @@ def test_no_pictures(tmp_path: Path, packed: Callable[[Path], Path], names: list
     ("what", "words"),
     [
         ("mnst-5k", r"'mnst-5k' is neither a data set nor a path: did you mean mnist-5k\?"),
+        ("MNIST", r"did you mean mnist\?"),
         ("fashoin-mnist", r"did you mean fashion-mnist\?"),
         ("zzz", "choose one of: mnist-5k, mnist, "),
         ("no/such/folder", "there is no file or folder no/such/folder"),
