@@ -125,7 +125,7 @@ def test_names_in_other_encodings_are_escaped(tmp_path: Path) -> None:
     found = inspect(tmp_path)
     assert found.classes == {"\\xff": 1, "b": 1}
     assert [name for name, _ in found.unreadable_files] == ["b/\\xff.png"]
-    with pytest.raises(DataError, match="udcff.*no UTF-8.*rename it"):
+    with pytest.raises(DataError, match=r"udcff.*no UTF-8.*rename it"):
         load(tmp_path / "\udcff")
 
 
