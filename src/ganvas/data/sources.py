@@ -72,9 +72,7 @@ def read(
         return read_folder(path, split, wish, digests=digests)
     if path.suffix.lower() == ".npz":
         return read_npz(path, split, wish, digests=digests)
-    raise DataError(
-        f"{path} is a single file: expected a folder of pictures, a .zip, a .npz or *-images-idx3-ubyte[.gz]"
-    )
+    raise DataError(f"{path} is a single file: expected a folder of pictures, a .zip, a .npz or a file of IDX images")
 
 
 def _is_utf8(name: str) -> bool:
