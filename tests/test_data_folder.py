@@ -142,6 +142,13 @@ def test_labels_come_from_a_table_with_a_header_or_without(
     assert load(source).notes == ("classes read from labels.csv",)
 
 
+@pytest.mark.parametrize(
+    "table", ["label,file\ncat,a.png\ndog,b.png\n", "id,File,n,Label\n1,a.png,3,cat\n2,b.png,4,dog\n"]
+)
+def test_a_header_names_the_columns(tmp_path: Path, table: str) -> None:
+    assert read(tree(tmp_path, "a.png", "b.png", table=table)) == ([0, 1], ["cat", "dog"])
+
+
 def test_a_table_made_on_windows_is_read(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
     source = tree(tmp_path / "set", "a.png", "sub/deep/b.png")
     (source / "labels.csv").write_bytes(b'\xef\xbb\xbffile,label\r\n.\\a.png,"cat"\r\nsub\\deep\\b.png,dog\r\n')

@@ -146,7 +146,13 @@ class _Tree:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
         has_header = rows and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
-        return rows[1:] if has_header else rows
+        if not has_header:
+            return rows
+        header = [cell.lower() for cell in rows[0]]
+        if not {"file", "label"} <= set(header):
+            return rows[1:]
+        places = header.index("file"), header.index("label")  # in any order, and among other columns
+        return [[row[i] for i in places] if len(row) == len(header) else row for row in rows[1:]]
 
     def _note_others(self, pictures: list[str]) -> None:
         others = set(self.files).difference(pictures, self.tables)
