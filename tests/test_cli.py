@@ -177,6 +177,18 @@ class TestReports:
         assert "broken.png" in text
         assert (tmp_path / "other.png").is_file()
 
+    def test_inspect_names_every_unreadable_file(self, cli_run: Callable[..., Any], pictures: Path) -> None:
+        for k in range(101):
+            (pictures / f"broken{k:03}.png").write_text("no picture")
+        text = cli_run("data", "inspect", pictures, "--recipe", "mlp/tiny").out
+        assert all(f"broken{k:03}.png: not a PNG" in text for k in range(101))
+
+    def test_inspect_without_a_recipe_takes_the_size_that_training_would(
+        self, cli_run: Callable[..., Any], pictures: Path
+    ) -> None:
+        Image.new("L", (9, 9)).save(pictures / "cat" / "larger.png")
+        assert "trained as  28x28 grey" in cli_run("data", "inspect", pictures).out
+
     def test_bench(self, cli_run: Callable[..., Any]) -> None:
         figures = document(cli_run("bench", "mlp/tiny", "--json", "--seconds", "0.05", "--threads", "1"))
         assert figures["images_per_second"] > 0

@@ -63,6 +63,30 @@ def test_one_file_of_images_finds_its_labels(usual_four: Path) -> None:
         load(images, split="test")
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("digits.idx3-ubyte", "digits.idx1-ubyte"),
+        ("my-images.idx", "my-labels.idx"),
+        ("digits", ""),
+        ("images.bin", ""),
+    ],
+)
+def test_one_file_may_have_any_name(tmp_path: Path, name: str, labels: str, suffix: str) -> None:
+    if labels:
+        write_idx(tmp_path / f"{labels}{suffix}", LABELS)
+    data = load(write_idx(tmp_path / f"{name}{suffix}", IMAGES))
+    assert np.array_equal(data.images[:, 0].numpy(), IMAGES)
+    assert data.classes == (("0", "1", "2") if labels else ())
+
+
+def test_a_damaged_idx_file_of_any_name_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "digits.idx3").write_bytes(bytes((0, 0, 9, 3)) + bytes(32))
+    with pytest.raises(DataError, match=r"digits\.idx3 begins with 00 00 09 03"):
+        load(tmp_path / "digits.idx3")
+
+
 def test_images_without_labels_say_so(tmp_path: Path) -> None:
     data = load(write_idx(tmp_path / "my-images-idx3-ubyte", IMAGES))
     assert (data.labels, data.classes) == (None, ())

@@ -118,6 +118,17 @@ def test_names_that_would_break_a_line_are_escaped(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are no bytes there")
+def test_names_in_other_encodings_are_escaped(tmp_path: Path) -> None:
+    tree(tmp_path, "\udcff/a.png", "b/\udcfe.png", "b/\udcfd.txt")
+    (tmp_path / "b" / "\udcff.png").write_text("text")
+    found = inspect(tmp_path)
+    assert found.classes == {"\\xff": 1, "b": 1}
+    assert [name for name, _ in found.unreadable_files] == ["b/\\xff.png"]
+    with pytest.raises(DataError, match=r"udcff.*no UTF-8.*rename it"):
+        load(tmp_path / "\udcff")
+
+
 # labels.csv
 
 
@@ -129,6 +140,19 @@ def test_labels_come_from_a_table_with_a_header_or_without(
     source = packed(tree(tmp_path / "set", "a.png", "b.png", "sub/c.png", table=table))
     assert read(source) == ([0, 1, 2], ["cat", "dog, small", "cat"])
     assert load(source).notes == ("classes read from labels.csv",)
+
+
+@pytest.mark.parametrize(
+    "table", ["label,file\ncat,a.png\ndog,b.png\n", "id,File,n,Label\n1,a.png,3,cat\n2,b.png,4,dog\n"]
+)
+def test_a_header_names_the_columns(tmp_path: Path, table: str) -> None:
+    assert read(tree(tmp_path, "a.png", "b.png", table=table)) == ([0, 1], ["cat", "dog"])
+
+
+def test_a_table_made_on_windows_is_read(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
+    source = tree(tmp_path / "set", "a.png", "sub/deep/b.png")
+    (source / "labels.csv").write_bytes(b'\xef\xbb\xbffile,label\r\n.\\a.png,"cat"\r\nsub\\deep\\b.png,dog\r\n')
+    assert read(packed(source)) == ([0, 1], ["cat", "dog"])
 
 
 def test_a_table_wins_over_folders_and_stands_in_a_wrapping_folder_too(tmp_path: Path) -> None:
@@ -247,6 +271,7 @@ def test_no_pictures(tmp_path: Path, packed: Callable[[Path], Path], names: list
     ("what", "words"),
     [
         ("mnst-5k", r"'mnst-5k' is neither a data set nor a path: did you mean mnist-5k\?"),
+        ("MNIST", r"did you mean mnist\?"),
         ("fashoin-mnist", r"did you mean fashion-mnist\?"),
         ("zzz", "choose one of: mnist-5k, mnist, "),
         ("no/such/folder", "there is no file or folder no/such/folder"),
@@ -281,6 +306,14 @@ def test_names_that_leave_the_archive_are_refused(tmp_path: Path, name: str) -> 
         archive.writestr(name, b"x")
     with pytest.raises(DataError, match="a path outside the archive"):
         load(tmp_path / "a.zip")
+
+
+def test_names_with_backslashes_are_paths(tmp_path: Path) -> None:
+    tree(tmp_path / "set", "cat/a.png", "dog/b.png")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("cat/a.png", "dog/b.png"):
+            archive.write(tmp_path / "set" / name, name.replace("/", "\\"))
+    assert read(tmp_path / "set.zip") == ([0, 1], ["cat", "dog"])
 
 
 def test_encrypted_archives_are_refused(tmp_path: Path) -> None:

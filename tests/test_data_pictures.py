@@ -339,10 +339,14 @@ def test_more_than_one_percent_unreadable_stops_with_one_line(tmp_path: Path) ->
     assert "\n" not in str(caught.value)
 
 
-def test_the_list_of_unreadable_files_ends_after_ten(tmp_path: Path) -> None:
-    for i in range(25):
-        (tmp_path / f"{i:02}.png").write_text("")
-    with pytest.raises(DataError, match=r"25 of 25 pictures cannot be read: .*09\.png \([^)]*\), and 15 more"):
+def test_every_unreadable_file_is_named_up_to_a_hundred(tmp_path: Path) -> None:
+    for i in range(100):
+        (tmp_path / f"{i:03}.png").write_text("")
+    with pytest.raises(DataError, match=r"100 of 100 pictures cannot be read: .*099\.png \([^)]*\)$") as caught:
+        load(tmp_path)
+    assert all(f"{i:03}.png" in str(caught.value) for i in range(100))
+    (tmp_path / "100.png").write_text("")
+    with pytest.raises(DataError, match=r"099\.png \([^)]*\), and 1 more \(ganvas data inspect names all\)"):
         load(tmp_path)
 
 

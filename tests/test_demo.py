@@ -127,6 +127,12 @@ def test_the_gif_has_every_frame_asked_for_loops_and_rests_on_the_last(tmp_path:
         assert film.info["duration"] == 2500
 
 
+def test_a_demonstration_of_few_steps_has_as_many_frames(tmp_path: Path) -> None:
+    _, gif = demo.demo_1d(tmp_path, steps=2)
+    with Image.open(gif) as film:
+        assert getattr(film, "n_frames", 1) == 3
+
+
 @pytest.mark.parametrize(("steps", "frames"), [(1500, 40), (39, 40), (40, 40), (100, 2), (1, 2), (7, 1), (60, 37)])
 def test_frames_rise_from_the_first_step_to_the_last_without_repeats(steps: int, frames: int) -> None:
     at = demo._frame_steps(steps, frames)

@@ -133,6 +133,7 @@ class TestLabels:
             ("11,3", tuple(f"k{k}" for k in range(12)), [11, 3]),
             ("ba", ("a", "b"), [1, 0]),
             ("balanced", ("balanced", "other"), [0]),
+            ("dog, small", ("cat", "dog, small"), [1]),
         ],
     )
     def test_reading(self, text: str, classes: tuple[str, ...], expected: list[int]) -> None:
@@ -149,7 +150,10 @@ class TestLabels:
         [
             ("12x", DIGITS, "no class 'x'"),
             ("cat,dgo", ("cat", "dog"), "no class 'dgo': did you mean dog?"),
-            ("catdog", ("cat", "dog"), "no class 'c'"),
+            ("catdog", ("cat", "dog"), "no class 'catdog': did you mean dog?"),
+            ("bird", ("cat", "dog"), "no class 'bird': choose one of: cat, dog"),
+            (" dog", ("cat", "dog"), "no class ' dog': did you mean dog?"),
+            ("DOG", ("cat", "dog"), "no class 'DOG': did you mean dog?"),
             ("1,2", ("cat", "dog"), "no class '2'"),
             ("", DIGITS, "empty"),
             ("1,", DIGITS, "no class ''"),

@@ -81,18 +81,20 @@ def demo_1d(
     *,
     seed: int = 0,
     steps: int = 1500,
-    frames: int = 40,
+    frames: int | None = None,
     moments: Sequence[float] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
 ) -> tuple[Path, Path]:
     """Train the one-dimensional GAN and write `out/demo-1d.png` and `out/demo-1d.gif`; return both paths.
 
     The PNG has one panel per entry of `moments`, the rising fractions (0 to 1) of the training at which to look. The
-    GIF has `frames` pictures from the first step to the last, close together early on, where most happens, and repeats
-    for ever. The same arguments give the same numbers on the same machine; the global random state is left as it was.
-    On one core this takes about ten seconds. Existing files of these names are replaced, each in one go.
+    GIF has `frames` pictures (40, or as many as there are steps to show) from the first step to the last, close together
+    early on, where most happens, and repeats for ever. The same arguments give the same numbers on the same machine; the
+    global random state is left as it was. On one core this takes about ten seconds. Existing files of these names are
+    replaced, each in one go.
 
     Raises SettingError for an impossible argument and RunError when the folder cannot be written.
     """
+    frames = min(40, steps + 1) if frames is None else frames
     _check(seed, steps, frames, moments)
     out = Path(out)
     if out.suffix.lower() in PICTURES:

@@ -50,7 +50,7 @@ class Report:
             f"classes     {_listed([f'{name} {count:,}' for name, count in found.classes.items()]) or 'none'}",
             f"duplicates  {found.duplicates:,}",
             f"unreadable  {found.unreadable:,}",
-            *(f"            {name}: {reason}" for name, reason in found.unreadable_files[:LISTED]),
+            *(f"            {name}: {reason}" for name, reason in found.unreadable_files),
             *(f"note        {note}" for note in found.notes),
             f"cost        {self.recipe} on {self.threads} thread{'s' if self.threads > 1 else ''}: "
             f"{self.seconds_per_kimg:.2f} s per 1,000 images, {self.whole_training}, {self.peak_rss_mb:,.0f} MB of memory",
@@ -82,8 +82,10 @@ def inspect(
     if out.suffix.lower() != ".png":
         raise SettingError(f"--out {out}: the sheet is a PNG; give a name that ends in .png")
     asked = gans.find(recipe) if recipe else None
-    native = (asked[2].native.height, asked[2].native.width) if asked else (64, 64)
-    found = data.inspect(what, size=size, native=native, fit=fit, channels=channels, data_dir=data_dir)
+    at_home = (asked or gans.find("mlp/leaky"))[2].native  # cgan/digits has the same
+    found = data.inspect(
+        what, size=size, native=(at_home.height, at_home.width), fit=fit, channels=channels, data_dir=data_dir
+    )
     dataset = found.dataset
     name, file, settings = asked or gans.find("cgan/digits" if dataset.classes else "mlp/leaky")
     spec = ImageSpec.of(dataset)

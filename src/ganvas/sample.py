@@ -172,16 +172,18 @@ def _csv(text: str) -> str:
 def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     """Class indices asked for by a string.
 
-    A string with a comma, or equal to a class's name, is read as names; any other as one class a character. A class is
-    named by its name or its index. Raises SettingError for an unknown class, with the nearest.
+    A string equal to a class's name is that class; one with a comma is read as names; any other as one class a character.
+    A class is named by its name or its index. Raises SettingError for an unknown class, with the nearest.
     """
     indices = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
-    parts = [part.strip() for part in text.split(",")] if "," in text else [text] if text in classes else list(text)
+    parts = [text] if text in classes else [part.strip() for part in text.split(",")] if "," in text else list(text)
     if not parts:
         raise SettingError("--labels is empty: give one class a character, or names with commas")
     for part in parts:
         if part not in indices:
-            raise SettingError(f"no class '{part}': {nearest(part, classes)}")
+            is_word = "," not in text and max(map(len, classes)) > 1  # where classes are words, the whole was meant
+            unknown = text if is_word else part
+            raise SettingError(f"no class '{unknown}': {nearest(unknown, classes)}")
     return [indices[part] for part in parts]
 
 

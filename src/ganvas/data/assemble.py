@@ -38,6 +38,8 @@ Labels = npt.NDArray[np.int64]
 Split = Literal["train", "test"]
 T = TypeVar("T")
 
+MOST_NAMED = 100  # unreadable pictures that one line names
+
 
 class NoHeldOutError(DataError):
     """A held-out part was asked of a data set that has none."""
@@ -160,9 +162,10 @@ def assemble(
 
 
 def unreadable_line(unreadable: Sequence[tuple[str, str]], total: int) -> str:
-    """How many of `total` pictures cannot be read, with the first ten names and reasons."""
-    named = first_few(f"{name} ({reason})" for name, reason in unreadable)
-    return f"{len(unreadable):,} of {count(total, 'picture')} cannot be read: {named}"
+    """How many of `total` pictures cannot be read, with names and reasons: of all, or of the first MOST_NAMED."""
+    named = first_few((f"{name} ({reason})" for name, reason in unreadable), MOST_NAMED)
+    rest = " (ganvas data inspect names all)" if len(unreadable) > MOST_NAMED else ""
+    return f"{len(unreadable):,} of {count(total, 'picture')} cannot be read: {named}{rest}"
 
 
 def _glance(picture: Picture) -> Header | UnreadableError:

@@ -121,7 +121,7 @@ class _Tree:
         for row in self._cells(table, where):
             if len(row) != 2 or not all(row):
                 raise DataError(f"{where} has the row {','.join(row)[:80]!r}, expected file,label")
-            name = base + PurePosixPath(row[0]).as_posix()
+            name = self._named(base, row[0])
             if name in of:
                 raise DataError(f"{where} names {row[0]!r} twice: keep one row")
             of[name] = row[1]
@@ -133,6 +133,11 @@ class _Tree:
             raise DataError(f"{where} {found}: {first_few(without_picture)}")
         return of
 
+    def _named(self, base: str, cell: str) -> str:
+        """The picture that a table's cell names, which a table made on Windows writes with backslashes."""
+        name = base + PurePosixPath(cell).as_posix()
+        return name if name in self.files else base + PurePosixPath(cell.replace("\\", "/")).as_posix()
+
     def _cells(self, table: str, where: str) -> list[list[str]]:
         try:
             with self.files[table].open() as stream:
@@ -141,7 +146,13 @@ class _Tree:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
         has_header = rows and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
-        return rows[1:] if has_header else rows
+        if not has_header:
+            return rows
+        header = [cell.lower() for cell in rows[0]]
+        if not {"file", "label"} <= set(header):
+            return rows[1:]
+        places = header.index("file"), header.index("label")  # in any order, and among other columns
+        return [[row[i] for i in places] if len(row) == len(header) else row for row in rows[1:]]
 
     def _note_others(self, pictures: list[str]) -> None:
         others = set(self.files).difference(pictures, self.tables)

@@ -19,12 +19,25 @@ from ganvas.errors import DataError
 MAX_BYTES = 16 * 2**30
 
 _IMAGES = re.compile(r"images[-.]idx3-ubyte(\.gz)?$")
+_NAMED_IDX = re.compile(r"[-.]idx[0-9]?(-ubyte)?(\.gz)?$")  # of one file that is given by itself
 _HELD_OUT = re.compile("t10k|test")
 
 
 def is_idx(path: Path) -> bool:
-    """Whether the path is, by its name, a file of IDX images, or a folder with one in it."""
-    return bool(_image_files(path)) if path.is_dir() else _IMAGES.search(path.name) is not None
+    """Whether the path is a file of IDX images, by its name or its first bytes, or a folder with one named so in it."""
+    if path.is_dir():
+        return bool(_image_files(path))
+    return _NAMED_IDX.search(path.name) is not None or _begins_as_idx(path)
+
+
+def _begins_as_idx(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+            return stream.read(4) == bytes((0, 0, 8, 3))
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
@@ -85,6 +98,8 @@ def images_and_labels(file: Path) -> tuple[Pixels, Labels | None]:
 def labels_beside(images: Path) -> Path | None:
     """The labels file that goes with a file of images, plain or gzipped."""
     name = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    if name == images.name.removesuffix(".gz"):
+        return None  # a name that does not tell images from labels
     return next((file for file in (images.with_name(name), images.with_name(f"{name}.gz")) if file.is_file()), None)
 
 

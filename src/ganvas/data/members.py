@@ -58,10 +58,11 @@ def members(path: Path) -> Iterator[list[Member]]:
 
     with opened_zip(path) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
-        twice = [name for name, n in Counter(info.filename for info in infos).items() if n > 1]
+        names = [info.filename.replace("\\", "/") for info in infos]  # some archives made on Windows have backslashes
+        twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
             raise DataError(f"{path} holds {first_few(twice)} more than once: pack it again")
-        yield _visible([Member(info.filename, partial(inflate, info)) for info in infos])
+        yield _visible([Member(name, partial(inflate, info)) for name, info in zip(names, infos, strict=True)])
 
 
 def _binary(file: str) -> BinaryIO:
@@ -87,7 +88,7 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[s
     except OSError as error:
         raise DataError(f"{shown(str(folder))} cannot be listed ({error.strerror}): mend its permissions") from None
     for entry in entries:
-        name = prefix + entry.name
+        name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")  # JSON holds no other bytes
         if _is_hidden(entry.name):
             continue
         if entry.is_dir():
