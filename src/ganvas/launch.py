@@ -124,6 +124,7 @@ class _Launch:
         dataset = self._load(recipe.native)
         spec = ImageSpec.of(dataset)
         gan = file.build(recipe.model, spec)  # says now why it cannot
+        file.check(gan, spec)
         if recipe.train.batch == 1 and any(isinstance(m, nn.BatchNorm1d) for m in gan.generator.modules()):
             raise SettingError("train.batch=1: the BatchNorm of this GAN needs batches of 2 or more")
         wanted = self._card(name, file, recipe, spec, dataset)

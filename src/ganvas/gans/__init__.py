@@ -58,6 +58,30 @@ class GanFile:
             network.to(memory_format=torch.channels_last)
         return gan
 
+    def check(self, gan: Gan, spec: ImageSpec) -> None:
+        """Raises SettingError where a user's file does not keep to what ganvas.gan says of the two networks."""
+        if not self.sha256:
+            return
+        if gan.conditional and not spec.classes:
+            raise SettingError(f"{self.name} is a conditional GAN, and these images have no labels to train it with")
+        networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+        for name, network in networks.items():
+            if not any(p.requires_grad for p in network.parameters()):
+                raise SettingError(f"{self.name}: its {name} has no weights to train")
+        labels = torch.zeros(2, dtype=torch.int64) if gan.conditional else None
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            gan.generator.eval()
+            gan.discriminator.eval()
+            images = gan.make(torch.zeros(2, gan.z_dim), labels)
+            shape = (2, spec.channels, spec.height, spec.width)
+            if images.shape != shape:
+                raise SettingError(
+                    f"{self.name}: its generator makes {tuple(images.shape)} of 2 latents, expected {shape}"
+                )
+            logits = gan.judge(images, labels)
+        if logits.shape != (2,):
+            raise SettingError(f"{self.name}: its discriminator makes {tuple(logits.shape)} of 2 images, expected (2,)")
+
     def _sketch(self, config: Any, spec: ImageSpec) -> list[nn.Parameter]:
         """The parameters' shapes, without numbers; none for a file that builds by computing with weights."""
         try:
