@@ -23,7 +23,7 @@ class Adam:
         self.parameters, self.betas, self.eps, self.lr = parameters, betas, eps, 0.0
         self.param_groups = [{"params": parameters}]
         for p in parameters:
-            if not torch.empty_like(p, device="meta").stride() == p.stride():  # a part of a larger tensor
+            if torch.empty_like(p, device="meta").stride() != p.stride():  # a part of a larger tensor
                 p.data = p.data.contiguous()
         # The kernel goes through memory from end to end, so all is shown to it with the axes in the parameter's order there.
         self.orders = [sorted(range(p.ndim), key=lambda axis, p=p: -p.stride(axis)) for p in parameters]  # type: ignore[misc]

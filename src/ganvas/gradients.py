@@ -87,7 +87,7 @@ class Dense(nn.Module):
         return x if self.embedding is None else torch.cat([x, self.embedding(labels)], 1)
 
     def tracer(self) -> Callable[..., Any]:
-        """What makes passes of this network: (x [, labels]) -> Pass, where it is divisible (x [, labels] [, aside]) -> DensePass."""
+        """What makes passes of this network: (x [, labels]) -> Pass; (x [, labels] [, aside]) -> DensePass if divisible."""
         if not self._simple:
             return partial(AutogradPass, self)
         layers: list[_Layer] = []
