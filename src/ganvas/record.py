@@ -103,6 +103,10 @@ class Record:
         if len(self.recent) >= FOLD or self._means(Span({}, sums, 1, self.recent)).shape != sums.shape:
             raise ValueError("logits that are none")
         self.sheets = [(images, name) for images, name in state["sheets"]]
+        self.rewind(images_seen)
+
+    def rewind(self, images_seen: int) -> None:
+        """Forget what was logged later: by a process that was killed after it had last saved, or before it ever had."""
         self.purge = images_seen + 1
         if self.world.rank == 0:
             self.run.rewind_log(images_seen)
