@@ -48,6 +48,17 @@ def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
     assert all(torch.equal(a, b) for a, b in zip(some[1:], before[1:], strict=True))
 
 
+def test_a_part_of_a_larger_tensor_is_trained_alone() -> None:
+    whole = torch.ones(4, 6)
+    part = nn.Parameter(whole[:, :3])
+    adam = Adam([part], (0.9, 0.999), 1e-8)
+    adam.lr = 0.1
+    part.grad = torch.ones_like(part)
+    adam.step()
+    assert torch.allclose(part, torch.full((4, 3), 0.9))
+    assert torch.equal(whole[:, 3:], torch.ones(4, 3))
+
+
 def test_a_saved_state_goes_on_to_the_bit() -> None:
     def train(adam: Adam, steps: range) -> None:
         adam.lr = 0.01

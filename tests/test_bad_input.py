@@ -128,7 +128,9 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--set batch=nan", "batch"),
     ("--set batch=99999999999999999999", "batch"),
     ("--set batch=100000000000", "batch"),
-    ("--set batch=1", "batch"),  # BatchNorm needs two
+    ("--set batch=1", "train.batch=1"),  # BatchNorm needs two
+    ("--set g_batch=1", "train.g_batch=1"),
+    ("dcgan/tiny --size 16 --set batch=1", "train.batch=1"),  # BatchNorm2d, too, where its layer is of one pixel
     ("--set z_dim=100000000000", "z_dim"),
     ("--set g_widths=[100000000,100000000]", "parameters"),
     ("--set lr=nan", "lr"),

@@ -279,3 +279,10 @@ class TestGoingOn:
         with Run.open(tmp_path / "runs" / "0001-a").locked():
             done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--threads", "1")
         assert done.out == "runs/0002-cgan-tiny-mnist-5k\n"
+
+
+def test_a_run_killed_before_its_first_save_begins_again_with_an_empty_log(tmp_path: Path) -> None:
+    whole, killed = (train("cgan/tiny", tmp_path / name, images=64.0).path for name in ("whole", "killed"))
+    (killed / "state.pt").unlink()
+    launch.train(out=killed, quiet=True)
+    assert_same_run(whole, killed)

@@ -7,6 +7,8 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.prune import random_unstructured
 
 from ganvas import draws
 from ganvas.gradients import Aside, Dense, passes
@@ -148,3 +150,46 @@ def test_other_networks_are_left_to_autograd() -> None:
     for parameter, gradient in zip(convolution.parameters(), expected[1:], strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, 2 * gradient)
+
+
+def _frozen() -> list[nn.Module]:
+    return [nn.Linear(6, 5).requires_grad_(False), nn.ReLU(), nn.Linear(5, 4)]
+
+
+def _shared() -> list[nn.Module]:
+    twice = nn.Linear(6, 6)
+    return [twice, nn.ReLU(), twice, nn.Tanh(), nn.Linear(6, 4)]
+
+
+UNUSUAL = {
+    "frozen": _frozen,
+    "shared": _shared,
+    "spectral norm": lambda: [spectral_norm(nn.Linear(6, 5)), nn.ReLU(), spectral_norm(nn.Linear(5, 4))],
+    "pruned": lambda: [random_unstructured(nn.Linear(6, 5), "weight", 0.5), nn.ReLU(), nn.Linear(5, 4)],
+    "negative slope": lambda: [nn.Linear(6, 5), nn.LeakyReLU(-0.2), nn.Linear(5, 4)],
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_layers_with_weights_frozen_shared_or_made_of_others_have_autograds_gradients(kind: str, wrapped: bool) -> None:
+    mine = Dense(UNUSUAL[kind](), (4,)).double()
+    its = Dense(UNUSUAL[kind](), (4,)).double()
+    its.load_state_dict(mine.state_dict())
+    x = torch.randn(7, 6, dtype=torch.float64)
+    trace = passes(nn.Sequential(mine) if wrapped else mine)
+    for step in range(2):  # in the second the weights are others
+        output, _, expected = by_autograd(its, x, None, 1)
+        with torch.no_grad():
+            one = trace(x)
+            one.to_weights(slope(one.output))
+            assert torch.allclose(one.output, output), step
+            found = [p.grad for p in mine.parameters() if p.grad is not None]
+            for a, b in zip(found, expected, strict=True):
+                assert torch.allclose(a, b), step
+            for network in (mine, its):
+                for p in network.parameters():
+                    if p.requires_grad and p.grad is not None:
+                        p -= 0.1 * p.grad
+                        if network is its:
+                            p.grad = None

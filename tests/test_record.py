@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from ganvas import objectives
+from ganvas import curves, objectives
 from ganvas.gan import Logits
 from ganvas.record import statistics
 
@@ -27,6 +28,18 @@ def test_a_paired_objective_also_hears_of_real_images_in_gs_step() -> None:
         Logits(torch.zeros(2), torch.zeros(2), torch.tensor([1.0, 2.0]), torch.tensor([5.0, k])) for k in (0.0, 4.0)
     ]
     assert statistics(paired, 1.0, steps)[:, 1].tolist() == [1.0, 3.0]
+
+
+def test_the_legends_of_the_curves_hide_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    curves.losses([{"epoch": k, "d_loss": 1, "g_loss": k, "d_real": 1, "d_fake": 0} for k in range(5)])
+    for axes in drawn[0].axes:
+        figure = drawn[0]
+        figure.draw_without_rendering()
+        legend = axes.get_legend()
+        assert legend is not None
+        assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
 
 
 def test_no_steps_have_no_figures() -> None:

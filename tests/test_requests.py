@@ -130,6 +130,22 @@ class TestOwnFile:
         assert run.card.model == {"z_dim": 2}
         assert len(run.sample(n=3).images) == 3  # the one who trained it has given the file already
 
+    @pytest.mark.parametrize(
+        ("old", "new", "answer"),
+        [
+            (".squeeze(1)", "", "its discriminator makes (2, 1) of 2 images, expected (2,)"),
+            (".view(-1, *self.shape)", "", "its generator makes (2, 784) of 2 latents, expected (2, 1, 28, 28)"),
+            ("config.z_dim)\n\nREC", "config.z_dim, conditional=True)\n\nREC", "my_gan.py is a conditional GAN"),
+            ("Discriminator(spec),", "Discriminator(spec).requires_grad_(False),", "its discriminator has no weights"),
+        ],
+    )
+    def test_networks_that_are_not_a_gans_are_told_in_one_line(
+        self, own: Path, cli_run: Callable[..., Any], pictures: Path, old: str, new: str, answer: str
+    ) -> None:
+        own.write_text(MY_GAN.replace(old, new))
+        data = ("--data", pictures / "cat") if "conditional" in new else ()
+        assert answer in cli_run("train", own, "--threads", "1", "--out", "run", *data).error
+
     def test_nothing_runs_the_file_unasked(self, own: Path, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         train(str(own), tmp_path / "run")
         own.write_text(MY_GAN + "\nimport pathlib\npathlib.Path('ran').touch()\n")

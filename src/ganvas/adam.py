@@ -22,6 +22,9 @@ class Adam:
     def __init__(self, parameters: list[nn.Parameter], betas: tuple[float, float], eps: float) -> None:
         self.parameters, self.betas, self.eps, self.lr = parameters, betas, eps, 0.0
         self.param_groups = [{"params": parameters}]
+        for p in parameters:
+            if torch.empty_like(p, device="meta").stride() != p.stride():  # a part of a larger tensor
+                p.data = p.data.contiguous()
         # The kernel goes through memory from end to end, so all is shown to it with the axes in the parameter's order there.
         self.orders = [sorted(range(p.ndim), key=lambda axis, p=p: -p.stride(axis)) for p in parameters]  # type: ignore[misc]
         self.weights = [p.detach().permute(order) for p, order in zip(parameters, self.orders, strict=True)]

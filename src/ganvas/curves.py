@@ -38,7 +38,7 @@ def losses(log: list[dict[str, Any]]) -> bytes:
     for axes in (above, below):
         axes.grid(alpha=0.3)
         if log:
-            axes.legend(loc="upper right")
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)  # above: it hides no curve
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

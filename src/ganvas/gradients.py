@@ -42,7 +42,7 @@ class AutogradPass:
 
     def __init__(self, network: nn.Module, *inputs: Tensor) -> None:
         first, *others = inputs
-        self.weights, self.first = list(network.parameters()), first.detach().requires_grad_()
+        self.weights, self.first = [p for p in network.parameters() if p.requires_grad], first.detach().requires_grad_()
         with torch.enable_grad():
             self.graph: Tensor = network(self.first, *others)
         self.output = self.graph.detach()
@@ -86,8 +86,10 @@ class Dense(nn.Module):
         x = x.flatten(1)
         return x if self.embedding is None else torch.cat([x, self.embedding(labels)], 1)
 
-    def tracer(self) -> Callable[..., DensePass]:
-        """What makes passes of this network: (x [, labels] [, aside]) -> DensePass."""
+    def tracer(self) -> Callable[..., Any]:
+        """What makes passes of this network: (x [, labels]) -> Pass; (x [, labels] [, aside]) -> DensePass if divisible."""
+        if not self._simple:
+            return partial(AutogradPass, self)
         layers: list[_Layer] = []
         fresh = False  # whether the layer's input is nobody else's: an activation may work in place
         for layer in self.layers:
@@ -99,7 +101,14 @@ class Dense(nn.Module):
     @property
     def divisible(self) -> bool:
         """Whether passes may have samples set aside: no layer but BatchNorm1d makes samples depend on one another."""
-        return all(_kind(layer) in (_Linear, _Activation, _BatchNorm) for layer in self.layers)
+        return self._simple and all(_kind(layer) in (_Linear, _Activation, _BatchNorm) for layer in self.layers)
+
+    @property
+    def _simple(self) -> bool:
+        """Whether each weight is trained, and in one place: else the layers' own gradients are not the network's."""
+        parts = [*self.layers] if self.embedding is None else [self.embedding, *self.layers]
+        weights = [p for part in parts for p in part.parameters()]
+        return all(p.requires_grad for p in weights) and len(set(weights)) == len(weights)
 
 
 class Aside(NamedTuple):
@@ -269,10 +278,14 @@ class _Other:
 
 
 def _kind(layer: nn.Module) -> Callable[..., _Layer]:
-    """The class that works like a layer."""
+    """The class that works like a layer. Subclasses, such as layers with spectral normalisation, work as they like."""
+    if type(layer) not in (nn.Linear, nn.LeakyReLU, nn.ReLU, nn.Tanh, nn.BatchNorm1d, Dropout):
+        return _Other
     match layer:
-        case nn.Linear(bias=nn.Parameter()):
+        case nn.Linear(weight=nn.Parameter(), bias=nn.Parameter()):
             return _Linear
+        case nn.LeakyReLU(negative_slope=slope) if slope < 0:  # no function of the output
+            return _Other
         case nn.LeakyReLU() | nn.ReLU() | nn.Tanh():
             return _Activation
         case nn.BatchNorm1d(affine=True, track_running_stats=True, momentum=float()):

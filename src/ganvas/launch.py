@@ -17,7 +17,6 @@ from typing import Any, Literal
 import msgspec
 import psutil
 import torch
-from torch import nn
 
 from ganvas import data, dist, files, gans
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
@@ -124,8 +123,10 @@ class _Launch:
         dataset = self._load(recipe.native)
         spec = ImageSpec.of(dataset)
         gan = file.build(recipe.model, spec)  # says now why it cannot
-        if recipe.train.batch == 1 and any(isinstance(m, nn.BatchNorm1d) for m in gan.generator.modules()):
-            raise SettingError("train.batch=1: the BatchNorm of this GAN needs batches of 2 or more")
+        file.check(gan, spec)
+        for setting in ("batch", "g_batch"):
+            if getattr(recipe.train, setting) == 1 and not gans.takes_one(gan, spec):
+                raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
         wanted = self._card(name, file, recipe, spec, dataset)
         if existing:
             if different := _different(existing, wanted):

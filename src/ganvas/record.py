@@ -23,9 +23,8 @@ from ganvas.sheets import grid, png
 
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50
-FOLD = (
-    64  # steps whose figures are computed together: a fixed number, since bits depend on it and must not on the clock
-)
+# Steps whose figures are computed together: a fixed number, since bits depend on it and must not on the clock.
+FOLD = 64
 NEIGHBOURS = 20
 EXACT = "donot_use_mm_for_euclid_dist"  # by way of a matrix product, close neighbours are lost to rounding
 
@@ -104,6 +103,10 @@ class Record:
         if len(self.recent) >= FOLD or self._means(Span({}, sums, 1, self.recent)).shape != sums.shape:
             raise ValueError("logits that are none")
         self.sheets = [(images, name) for images, name in state["sheets"]]
+        self.rewind(images_seen)
+
+    def rewind(self, images_seen: int) -> None:
+        """Forget what was logged later: by a process that was killed after it had last saved, or before it ever had."""
         self.purge = images_seen + 1
         if self.world.rank == 0:
             self.run.rewind_log(images_seen)
@@ -146,7 +149,8 @@ class Record:
         span = Span(line, self.sums, self.count, self.recent)
         if self.world.size > 1:  # all processes are here now, not when the first one flushes
             span = Span(line, self.world.mean(self._means(span)), 1, [])
-        self.pending.append(span)
+        if self.world.rank == 0:  # the others write no log
+            self.pending.append(span)
         self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
 
     def _means(self, span: Span) -> Tensor:
@@ -156,7 +160,7 @@ class Record:
     def flush(self) -> None:
         """Write the finished intervals to log.jsonl and TensorBoard. Raises RunError when a figure is not finite."""
         self.flushed = time.monotonic()
-        if self.world.rank > 0 or not self.pending:
+        if not self.pending:
             return
         rows = torch.stack([self._means(span) for span in self.pending]).tolist()
         lines = [

@@ -236,6 +236,7 @@ def train(
                     f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh"
                 ) from None
         elif world.rank == 0:
+            record.rewind(0)
             record.real_images()
         sheet_every, weights_every = (
             Interval.parse(text).images(config.batch, len(dataset)) if text else None

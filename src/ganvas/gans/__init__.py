@@ -58,6 +58,30 @@ class GanFile:
             network.to(memory_format=torch.channels_last)
         return gan
 
+    def check(self, gan: Gan, spec: ImageSpec) -> None:
+        """Raises SettingError where a user's file does not keep to what ganvas.gan says of the two networks."""
+        if not self.sha256:
+            return
+        if gan.conditional and not spec.classes:
+            raise SettingError(f"{self.name} is a conditional GAN, and these images have no labels to train it with")
+        networks = {"generator": gan.generator, "discriminator": gan.discriminator}
+        for name, network in networks.items():
+            if not any(p.requires_grad for p in network.parameters()):
+                raise SettingError(f"{self.name}: its {name} has no weights to train")
+        labels = torch.zeros(2, dtype=torch.int64) if gan.conditional else None
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            gan.generator.eval()
+            gan.discriminator.eval()
+            images = gan.make(torch.zeros(2, gan.z_dim), labels)
+            shape = (2, spec.channels, spec.height, spec.width)
+            if images.shape != shape:
+                raise SettingError(
+                    f"{self.name}: its generator makes {tuple(images.shape)} of 2 latents, expected {shape}"
+                )
+            logits = gan.judge(images, labels)
+        if logits.shape != (2,):
+            raise SettingError(f"{self.name}: its discriminator makes {tuple(logits.shape)} of 2 images, expected (2,)")
+
     def _sketch(self, config: Any, spec: ImageSpec) -> list[nn.Parameter]:
         """The parameters' shapes, without numbers; none for a file that builds by computing with weights."""
         try:
@@ -81,6 +105,21 @@ class GanFile:
             gan.generator.load_state_dict(tensors)
         gan.generator.requires_grad_(False).to(memory_format=torch.channels_last)
         return gan
+
+
+def takes_one(gan: Gan, spec: ImageSpec) -> bool:
+    """Whether both networks train on batches of one image: BatchNorm has nothing to divide by where it meets one value."""
+    labels = torch.zeros(1, dtype=torch.int64) if gan.conditional else None
+    images = torch.zeros(1, spec.channels, spec.height, spec.width)
+    gan.generator.train()
+    gan.discriminator.train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            gan.make(torch.zeros(1, gan.z_dim), labels)
+            gan.judge(images, labels)
+        except ValueError:
+            return False
+    return True
 
 
 def names() -> list[str]:

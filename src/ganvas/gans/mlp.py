@@ -15,13 +15,13 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from ganvas import objectives
 from ganvas.gan import Gan
-from ganvas.gradients import Dense, DensePass
+from ganvas.gradients import Dense
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 
@@ -68,7 +68,7 @@ class Generator(nn.Module):
         images: Tensor = self.layers(self._noise(z))
         return images
 
-    def tracer(self) -> Callable[..., DensePass]:
+    def tracer(self) -> Callable[..., Any]:
         layers = self.layers.tracer()
         return lambda z, *more: layers(self._noise(z), *more)
 
