@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing
+from torch import nn
 
 from ganvas import launch
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
+from ganvas.dist import GlobalBatchNorm, World, join, leave
 from ganvas.errors import SettingError
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.run import Run
@@ -118,3 +122,25 @@ RECIPES = {
         native=ImageSpec(height=8, width=8, channels=1)),
 }
 """
+
+
+def normalise_part(
+    rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue
+) -> None:
+    """Be one of two processes that share a BatchNorm. (Here, since new processes find test files by no name.)"""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    world = World(rank, 2)
+    join(world, "cpu")
+    torch.manual_seed(0)
+    layer = nn.BatchNorm2d(3).double()
+    nn.init.normal_(layer.weight)
+    shared = GlobalBatchNorm(layer)
+    mine = world.part(x).clone().requires_grad_()
+    y = shared(mine)
+    y.backward(world.part(grad))
+    world.average_gradients(shared.parameters())
+    eval_y = shared.eval()(mine)
+    results.put(
+        (rank, [t.detach().numpy() for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)])
+    )
+    leave()

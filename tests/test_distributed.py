@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,8 +17,8 @@ import torch.distributed
 import torch.multiprocessing
 from torch import nn
 
+from common import normalise_part
 from ganvas import gans
-from ganvas.dist import GlobalBatchNorm, World, join, leave
 
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "ignore"}
 
@@ -56,7 +57,7 @@ def test_two_processes_equal_one(recipe: str, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_two_processes_stop_and_go_on_to_the_same_end(tmp_path: Path) -> None:
-    common = ("train", "cgan/tiny", "--images", "12000", "--threads", "1", "--processes", "2")
+    common = ("train", "cgan/tiny", "--images", "12000", "--threads", "1", "--processes", "2", "--set", "log=70 steps")
     assert ganvas(*common, "--out", "unbroken", cwd=tmp_path).returncode == 0
     command = [sys.executable, "-m", "ganvas", *common, "--out", "stopped"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
@@ -73,6 +74,12 @@ def test_two_processes_stop_and_go_on_to_the_same_end(tmp_path: Path) -> None:
     unbroken, stopped = learner(tmp_path / "unbroken"), learner(tmp_path / "stopped")
     for network in ("generator", "discriminator"):
         assert all(torch.equal(unbroken[network][name], stopped[network][name]) for name in unbroken[network])
+    lines = [
+        [json.loads(line) | {"seconds": 0} for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("unbroken", "stopped")
+    ]
+    assert len(lines[0]) == 11
+    assert lines[0] == lines[1]  # an interval begun before the stop, too, with the figures of both processes
 
 
 @pytest.mark.long
@@ -119,25 +126,6 @@ def test_mixed_precision_trains_and_resumes_exactly(precision: str, tmp_path: Pa
     assert bool(whole["scaler"]) == (precision == "fp16")  # loss scaling is for fp16
 
 
-def _normalise(rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    world = World(rank, 2)
-    join(world, "cpu")
-    torch.manual_seed(0)
-    layer = nn.BatchNorm2d(3).double()
-    nn.init.normal_(layer.weight)
-    shared = GlobalBatchNorm(layer)
-    mine = world.part(x).clone().requires_grad_()
-    y = shared(mine)
-    y.backward(world.part(grad))
-    world.average_gradients(shared.parameters())
-    eval_y = shared.eval()(mine)
-    results.put(
-        (rank, [t.detach().numpy() for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)])
-    )
-    leave()
-
-
 def test_batchnorm_over_two_processes_is_batchnorm_over_both_parts() -> None:
     x, grad = torch.randn(6, 3, 4, 4).double(), torch.randn(6, 3, 4, 4).double()
     torch.manual_seed(0)
@@ -151,7 +139,7 @@ def test_batchnorm_over_two_processes_is_batchnorm_over_both_parts() -> None:
         port = free.getsockname()[1]
     context = torch.multiprocessing.get_context("spawn")
     results = context.Queue()
-    processes = [context.Process(target=_normalise, args=(rank, port, x, grad, results)) for rank in (0, 1)]
+    processes = [context.Process(target=normalise_part, args=(rank, port, x, grad, results)) for rank in (0, 1)]
     for process in processes:
         process.start()
     parts = dict(results.get(timeout=120) for _ in processes)

@@ -124,7 +124,7 @@ class Record:
         self.recent.append(logits)
         self.count += 1
         self.latest, self.lr, self.seconds = logits, lr, seconds
-        if len(self.recent) == FOLD:
+        if len(self.recent) == FOLD or self.world.size > 1:  # all processes are here now, and only now
             self._fold()
         if crossed(self.log_every, before, images_seen):
             self._line(images_seen)
@@ -135,7 +135,8 @@ class Record:
     def _fold(self) -> None:
         """Add the recent steps' figures to the sums. Many steps together cost hardly more than one."""
         if self.recent:
-            self.sums = self.sums + statistics(self.objective, self.config.d_loss_scale, self.recent).sum(0)
+            own = statistics(self.objective, self.config.d_loss_scale, self.recent).sum(0)
+            self.sums = self.sums + self.world.mean(own)
             self.recent = []
 
     def _line(self, images_seen: int) -> None:
@@ -146,11 +147,8 @@ class Record:
             "seconds": round(self.seconds, 3),
             "lr": self.lr,
         }
-        span = Span(line, self.sums, self.count, self.recent)
-        if self.world.size > 1:  # all processes are here now, not when the first one flushes
-            span = Span(line, self.world.mean(self._means(span)), 1, [])
         if self.world.rank == 0:  # the others write no log
-            self.pending.append(span)
+            self.pending.append(Span(line, self.sums, self.count, self.recent))
         self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
 
     def _means(self, span: Span) -> Tensor:
