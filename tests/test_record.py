@@ -44,3 +44,13 @@ def test_the_legends_of_the_curves_hide_none_of_them(monkeypatch: pytest.MonkeyP
 
 def test_no_steps_have_no_figures() -> None:
     assert statistics(objectives.hinge, 1.0, []).shape == (0, 5)
+
+
+@pytest.mark.parametrize(("last", "drawn"), [(4.2, 4), (4.4, 4), (4.6, 5), (5.0, 5)])
+def test_the_curves_leave_out_a_last_interval_of_a_few_steps(
+    last: float, drawn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    curves.losses([{"epoch": at, "d_loss": 1, "g_loss": 2, "d_real": 1, "d_fake": 0} for at in (1, 2, 3, 4, last)])
+    assert [len(line.get_xdata()) for axes in figures[0].axes for line in axes.lines] == [drawn] * 4

@@ -13,7 +13,11 @@ _D_COLOUR, _G_COLOUR = "#0072b2", "#d55e00"  # blue and vermilion, told apart by
 
 
 def losses(log: list[dict[str, Any]]) -> bytes:
-    """A PNG of both losses and D's mean scores over epochs; a running mean over the raw values where these are many."""
+    """A PNG of both losses and D's mean scores over epochs; a running mean over the raw values where these are many.
+
+    A last line of the log that is of less than half an interval is not drawn: the mean of so few steps looks like a leap.
+    """
+    log = log[:-1] if _short_last(log) else log
     figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -42,3 +46,10 @@ def losses(log: list[dict[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _short_last(log: list[dict[str, Any]]) -> bool:
+    if len(log) < 3:
+        return False
+    before, previous, last = (line["epoch"] for line in log[-3:])
+    return bool(last - previous < (previous - before) / 2)
