@@ -48,19 +48,17 @@ class AutogradPass:
         self.output = self.graph.detach()
 
     def to_weights(self, gradient: Tensor, *, add: bool = False) -> None:
-        for p in () if add else self.weights:
-            p.grad = None
-        self._back(gradient, self.weights)
+        self._back(gradient, self.weights, add)
 
     def to_input(self, gradient: Tensor) -> Tensor:
-        return self._back(gradient, [self.first])
+        return self._back(gradient, [self.first], add=True)
 
     def to_both(self, gradient: Tensor, *, add: bool) -> Tensor:
+        return self._back(gradient, [*self.weights, self.first], add)
+
+    def _back(self, gradient: Tensor, inputs: Sequence[Tensor], add: bool) -> Tensor:
         for p in () if add else self.weights:
             p.grad = None
-        return self._back(gradient, [*self.weights, self.first])
-
-    def _back(self, gradient: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         torch.autograd.backward(self.graph, gradient.to(self.graph.dtype), inputs=inputs)
         return self.first.grad if self.first.grad is not None else gradient
 
