@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ganvas.errors import SettingError
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.run import Run
 
+ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]  # until it is stopped
 TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from common import TRAIN
+from common import ENDLESS, TRAIN
 from ganvas import training
 from ganvas.run import Run
 
@@ -161,19 +160,7 @@ class TestOtherRun:
         assert cli_run("train", "--out", path).code == 0
 
     def test_two_processes_in_one_directory(self, environment: dict[str, str], tmp_path: Path) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "ganvas",
-            "train",
-            "cgan/tiny",
-            "--epochs",
-            "1000",
-            "--threads",
-            "1",
-            "--out",
-            "run",
-        ]
+        command = [*ENDLESS, "--out", "run"]
         first = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from common import MY_GAN, assert_same_run, state, train
+from common import ENDLESS, MY_GAN, assert_same_run, state, train
 from ganvas import launch, training
 from ganvas.errors import RunError
 from ganvas.run import Run
@@ -28,18 +27,7 @@ class TestStopping:
         self, number: int, code: int, tmp_path: Path, environment: dict[str, str]
     ) -> None:
         """In a process of its own, as a shell would see it."""
-        command = [
-            sys.executable,
-            "-m",
-            "ganvas",
-            "train",
-            "cgan/tiny",
-            "--epochs",
-            "1000",
-            "--threads",
-            "1",
-            "--verbose",
-        ]
+        command = [*ENDLESS, "--verbose"]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
