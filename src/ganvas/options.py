@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -100,3 +101,20 @@ def positive(name: str, value: float | None) -> None:
     """Raises SettingError for an option that is given and is not a number above 0."""
     if value is not None and not 0 < value < float("inf"):
         raise SettingError(f"{name} {value}: expected more than 0")
+
+
+def print_json(document: Any) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(document)).decode())
+
+
+def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns))
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)

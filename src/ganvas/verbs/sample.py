@@ -1,0 +1,70 @@
+"""Verbs that make images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from ganvas.options import Device, Signed, Whole
+
+
+def sample(
+    source: Path, /, *,
+    n: Annotated[int | None, Whole] = None,
+    labels: Annotated[str | None, Signed] = None,
+    seed: Annotated[int, Whole] = 0,
+    out: Path = Path("result.png"),
+    columns: Annotated[int | None, Whole] = None,
+    scale: Annotated[int | None, Whole] = None,
+    gan: Path | None = None,
+    device: Device = "cpu",
+) -> None:  # fmt: skip
+    """Make images with a trained generator.
+
+    Parameters
+    ----------
+    source
+        A run's directory or a generator.safetensors.
+    n
+        How many images, going through the classes where there are any.
+    labels
+        One class a character (20231223), names with commas (cat,dog), or balanced.
+    seed
+        Of the latents: image k of a seed is always the same.
+    out
+        .png (a row for a sequence, else a sheet), .npz, .zip, or a new folder. Default: result.png.
+    columns
+        Images in a row of the PNG.
+    scale
+        Pixels of the PNG for each pixel of an image. Default: 4.
+    gan
+        The GAN's own file, where it is one of yours.
+    device
+        Default: cpu.
+    """
+    from ganvas.launch import pick_device
+    from ganvas.run import Run
+    from ganvas.sample import draw, kind_of, open_generator
+
+    kind_of(out)  # says now, before images are made, what cannot be written
+    path, where = None if gan is None else str(gan), pick_device(device)
+    sampler = Run.open(source, gan=path).sampler(where) if source.is_dir() else open_generator(source, path, where)[0]
+    print(draw(sampler, n=n, labels=labels, seed=seed).save(out, columns=columns, scale=scale))
+
+
+def demo_1d(*, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: Annotated[int, Whole] = 1500) -> None:
+    """Draw a GAN learning a density in one dimension: demo-1d.png and demo-1d.gif.
+
+    Parameters
+    ----------
+    out
+        The folder for both pictures.
+    seed
+        Of the demonstration's random draws.
+    steps
+        Training steps.
+    """
+    from ganvas import demo
+
+    for path in demo.demo_1d(out, seed=seed, steps=steps):
+        print(path)

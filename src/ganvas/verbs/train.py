@@ -1,0 +1,83 @@
+"""Verbs that make runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ganvas.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole
+
+
+def train(
+    recipe: str | None = None, /, *,
+    data: str | None = None,
+    images: Annotated[float | None, Signed] = None,
+    epochs: Annotated[float | None, Signed] = None,
+    minutes: Annotated[float | None, Signed] = None,
+    seed: Annotated[int | None, Whole] = None,
+    out: Path | None = None,
+    set_: Settings = None,
+    config: Path | None = None,
+    pictures: Pictures = AS_THEY_ARE,
+    device: Device | None = None,
+    precision: Literal["32", "bf16", "fp16"] | None = None,
+    threads: Annotated[int | None, Whole] = None,
+    processes: Annotated[int | None, Whole] = None,
+    fresh: bool = False,
+    verbose: bool = False,
+) -> None:  # fmt: skip
+    """Train a GAN, or go on with a run that is not finished.
+
+    The same command again goes on where it stopped. The run's directory is printed last.
+
+    Parameters
+    ----------
+    recipe
+        A recipe's name (see ganvas recipes) or a GAN file: my_gan.py, my_gan.py:tiny. Default: cgan/digits.
+    data
+        A data set's name, or a path: a folder of pictures, .zip, .npz or IDX files. Default: mnist-5k.
+    images
+        Stop after so many training images.
+    epochs
+        Stop after so many passes over the data.
+    minutes
+        Stop after so much wall time, start-up and saving included.
+    seed
+        Of all random draws. Default: 0.
+    out
+        The run's directory. Default: the next number under runs/.
+    set_
+        Change settings of the recipe: path=value ..., such as train.batch=32 (see ganvas show).
+    config
+        Take all this from a TOML file, or from another run's recipe.json to repeat it.
+    device
+        Default: auto.
+    precision
+        32 (default), or mixed with bf16 or fp16.
+    threads
+        CPU threads. Default: the fastest, measured once and stored with the run.
+    processes
+        Train on so many processes of this machine, one a GPU, sharing each batch.
+    fresh
+        Start anew even where an unfinished run could go on; an earlier run in --out is set aside, and made once more
+        where no recipe is named.
+    verbose
+        Print every line of the log.
+    """
+    from ganvas import launch
+    from ganvas.recipe import parse_assignments
+
+    run = launch.train(
+        recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
+        settings=parse_assignments(set_ or []), config=config, size=pictures.sides, fit=pictures.fit,
+        channels=pictures.channels, data_dir=pictures.data_dir, device=device, precision=precision, threads=threads,
+        processes=processes, fresh=fresh, verbose=verbose, started=_process_start(),
+    )  # fmt: skip
+    print(run.path)
+
+
+def _process_start() -> float:
+    """When this command was started, in seconds since 1970: what --minutes counts from."""
+    import psutil
+
+    return float(psutil.Process().create_time())
