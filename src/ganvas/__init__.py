@@ -1,10 +1,10 @@
 """ganvas: train, judge, sample and serve generative adversarial networks on your own images.
 
 import ganvas
-run = ganvas.train("cgan/digits", minutes=4)
+run = ganvas.train("r3gan/digits", minutes=4)
 run.sample(labels="20231223").save("result.png")
 
-run = ganvas.Run.open("runs/0001-cgan-digits-mnist-5k")
+run = ganvas.Run.open("runs/0001-r3gan-digits-mnist-5k")
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ class Objective:
     score: what to show of a logit: D's probability of "real" where there is one, else the logit itself.
     boundary: the score above which D calls an image real.
     paired: G's loss also needs the logits of real images (relativistic objectives).
+    exchange: (real, fake) -> g_loss's derivative by fake over d_loss's, where it is finite everywhere: by it one pass
+    backward through D serves both networks.
     d_slopes, g_slope: the derivatives, by (real, fake) and by fake, where they are written out; else autograd finds them.
     """
 
@@ -30,6 +32,7 @@ class Objective:
     score: Callable[[Tensor], Tensor]
     boundary: float = 0.5
     paired: bool = False
+    exchange: Callable[[Tensor, Tensor], Tensor] | None = None
     d_slopes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     g_slope: Callable[[Tensor], Tensor] | None = None
 

@@ -30,6 +30,9 @@ class Pass(Protocol):
     def to_input(self, gradient: Tensor) -> Tensor:
         """From the output's gradient, the gradient of the first input."""
 
+    def to_both(self, gradient: Tensor, *, add: bool = False) -> Tensor:
+        """Both at once: the weights' gradients as in `to_weights`, and that of the first input."""
+
 
 def passes(network: nn.Module) -> Callable[..., Any]:
     """What makes passes of a network, from its inputs: its own `tracer()` where it has one, such as Dense, else autograd."""
@@ -53,7 +56,7 @@ class AutogradPass:
     def to_input(self, gradient: Tensor) -> Tensor:
         return self._back(gradient, [self.first], add=True)
 
-    def to_both(self, gradient: Tensor, *, add: bool) -> Tensor:
+    def to_both(self, gradient: Tensor, *, add: bool = False) -> Tensor:
         return self._back(gradient, [*self.weights, self.first], add)
 
     def _back(self, gradient: Tensor, inputs: Sequence[Tensor], add: bool) -> Tensor:
@@ -148,16 +151,26 @@ class DensePass:
         return gradient
 
     def to_weights(self, gradient: Tensor, *, add: bool = False) -> None:
-        gradient = self._back(gradient, "add" if add else "set", whole=self.embedding is not None)
+        self._to_weights(gradient, add, whole=self.embedding is not None)
+
+    def to_both(self, gradient: Tensor, *, add: bool = False) -> Tensor:
+        return self._first(self._to_weights(gradient, add, whole=True))
+
+    def to_input(self, gradient: Tensor) -> Tensor:
+        return self._first(self._back(gradient, "leave", whole=True))
+
+    def _to_weights(self, gradient: Tensor, add: bool, whole: bool) -> Tensor:
+        gradient = self._back(gradient, "add" if add else "set", whole)
         if self.embedding is not None:
             table = self.embedding.weight
             own = aten.embedding_dense_backward.default(
                 gradient[:, -table.shape[1] :], self.labels, len(table), -1, False
             )
             table.grad = own if table.grad is None or not add else table.grad + own
+        return gradient
 
-    def to_input(self, gradient: Tensor) -> Tensor:
-        gradient = self._back(gradient, "leave", whole=True)
+    def _first(self, gradient: Tensor) -> Tensor:
+        """The first input's part of the gradient of what the layers see."""
         return gradient[:, : self.shape[1:].numel()].reshape(self.shape)
 
 

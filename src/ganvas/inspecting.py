@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ganvas import data, gans, measure, sheets
 from ganvas.errors import SettingError
 from ganvas.progress import duration
-from ganvas.recipe import ImageSpec, Interval
+from ganvas.recipe import ImageSpec, Interval, settled
 
 SHEET_COLUMNS, SHEET_ROWS = 16, 8
 LISTED = 20  # names that a person is shown of a long list
@@ -76,19 +76,19 @@ def inspect(
 ) -> Report:
     """Count what is in a data set, time real training steps on it, and write a sheet of its first images to `out`.
 
-    recipe: whose training to time; by default cgan/digits for labelled data and mlp/leaky for other.
+    recipe: whose training to time; by default that of a training on such data.
     Raises DataError, SettingError or RunError.
     """
     if out.suffix.lower() != ".png":
         raise SettingError(f"--out {out}: the sheet is a PNG; give a name that ends in .png")
-    asked = gans.find(recipe) if recipe else None
-    at_home = (asked or gans.find("mlp/leaky"))[2].native  # cgan/digits has the same
+    name, file, asked = gans.find(recipe or gans.default_recipe(what))
+    at_home = asked.native
     found = data.inspect(
         what, size=size, native=(at_home.height, at_home.width), fit=fit, channels=channels, data_dir=data_dir
     )
     dataset = found.dataset
-    name, file, settings = asked or gans.find("cgan/digits" if dataset.classes else "mlp/leaky")
     spec = ImageSpec.of(dataset)
+    settings = settled(asked, spec)[0]
     rehearsal = measure.Rehearsal(file, settings, spec, dataset, "cpu")
     threads, seconds = measure.choose_threads(rehearsal, measure.cores())
     per_image = seconds / rehearsal.batch

@@ -18,7 +18,7 @@ import msgspec
 import psutil
 import torch
 
-from ganvas import data, dist, files, gans
+from ganvas import data, dist, files, gans, learner
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
@@ -26,12 +26,11 @@ from ganvas.errors import RunError, SettingError
 from ganvas.gans import GanFile
 from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, prepare_cpu
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings
+from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
 from ganvas.run import BusyError, Run, refuse_foreign
 from ganvas.training import train as train_run
 
-DEFAULT_RECIPE = "cgan/digits"
 DEFAULT_DATA = "mnist-5k"
 RUNS = Path("runs")
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
@@ -64,7 +63,7 @@ def train(
 ) -> Run:
     """Train a GAN, or go on with a run that is not finished, and return the run.
 
-    recipe: a name ("cgan/digits") or a GAN file ("my_gan.py", "my_gan.py:tiny"). data: a name or a path.
+    recipe: a name ("r3gan/digits") or a GAN file ("my_gan.py", "my_gan.py:tiny"). data: a name or a path.
     images, epochs, minutes: the length (one of them), instead of the recipe's; minutes are wall time since `started`
     (time.time(), by default now). settings: {"train.batch": 32, ...}. config: a TOML file or a run's recipe.json.
     out: the run's directory; without it, the newest unfinished run of the same request, or the next number under runs/.
@@ -114,16 +113,18 @@ class _Launch:
             existing.load_state()  # damage is told before differences
             existing.read_log()
             self.request = completed(self.request, existing.card)
-        name, file, recipe = gans.find(self.request.recipe or DEFAULT_RECIPE)
+        name, file, recipe = gans.find(self.request.recipe or gans.default_recipe(self.request.data))
         if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
             refuse_foreign(self.out)
-        recipe = override(recipe, self.request.settings)
-        if self.request.length and not self.request.plan:
-            recipe = override(recipe, {"train.length": self.request.length})
+        recipe = self._wanted(recipe)
         dataset = self._load(recipe.native)
         spec = ImageSpec.of(dataset)
+        recipe, said = settled(recipe, spec)
+        if said:
+            self.progress.say(said)
         gan = file.build(recipe.model, spec)  # says now why it cannot
         file.check(gan, spec)
+        learner.check(gan, recipe.train)
         for setting in ("batch", "g_batch"):
             if getattr(recipe.train, setting) == 1 and not gans.takes_one(gan, spec):
                 raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
@@ -137,6 +138,21 @@ class _Launch:
         if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request, self.progress.say)):
             return self._resume(unfinished, file, dataset)
         return self._start(wanted, file, recipe, spec, dataset)
+
+    def _wanted(self, recipe: Recipe) -> Recipe:
+        """The recipe with what was asked for: its length, the preset for that, and settings, which come before both."""
+        asked, request = override(recipe, self.request.settings), self.request
+        if request.plan:  # it has its settings from the run that it repeats
+            return asked
+        length = request.length or asked.train.length
+        if (interval := Interval.parse(length)).unit == "minutes":
+            minutes, preset = recipe.preset(interval.amount)
+            asked = override(override(recipe, preset), request.settings)
+            if preset:
+                self.progress.say(
+                    f"settings for about {minutes:g} minutes: {', '.join(f'{k}={v}' for k, v in preset.items())}"
+                )
+        return override(asked, {"train.length": length})
 
     def _repeat(self, path: Path) -> None:
         """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run that stands there."""

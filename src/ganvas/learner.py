@@ -10,14 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganvas import dist, draws
+from ganvas import dist, draws, objectives
 from ganvas.adam import Adam
 from ganvas.card import Plan
 from ganvas.dist import World
 from ganvas.ema import Average
+from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gradients import AutogradPass, Pass, passes
 from ganvas.recipe import Interval, Schedule, TrainConfig
+
+Judged = tuple[Tensor, Tensor | None]  # images and their labels
+
+
+def check(gan: Gan, config: TrainConfig) -> None:
+    """Raises SettingError where a training asks for what these networks cannot do."""
+    if gan.joint:
+        return
+    why = "this GAN's discriminator judges a batch as a whole (BatchNorm)"
+    if config.order == "together":
+        raise SettingError(f"train.order='together': {why}; set train.order='d-first'")
+    if config.penalty != "none":
+        raise SettingError(f"train.penalty='{config.penalty}' needs the slope at each image, and {why}: leave it out")
 
 
 class Learner:
@@ -32,6 +46,7 @@ class Learner:
         precision: str = "32",
         world: World | None = None,
     ) -> None:
+        check(gan, config)
         self.gan, self.config, self.device = gan, config, device
         self.world = world or World()
         for network in (gan.generator, gan.discriminator):
@@ -55,12 +70,15 @@ class Learner:
             passes(network) if self.half is None else partial(AutogradPass, network)  # autocast is of autograd's passes
             for network in (gan.generator, gan.discriminator)
         )
+        # Loss scaling of 16 bits leaves no room for the factors between both networks' gradients.
+        self.together = config.order == "together" and gan.objective.exchange is not None and precision != "fp16"
+        self.gamma = 0.0
         self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
         self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
         self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
 
     def set_rates(self, plan: Plan, images_seen: int) -> float:
-        """Set both learning rates for the coming step; returns G's."""
+        """Set both learning rates, and the penalty's weight, for the coming step; returns G's rate."""
         rates = []
         for optimizer, lr in (
             (self.g_optimizer, self.config.lr),
@@ -71,6 +89,10 @@ class Learner:
                 lr = lr.at(progress, images_seen // plan.batch)
             optimizer.lr = lr
             rates.append(lr)
+        gamma = self.config.gamma
+        if isinstance(gamma, Schedule):
+            gamma = gamma.at(plan.progress(images_seen), images_seen // plan.batch)
+        self.gamma = gamma or 0.0
         return rates[0]
 
     def aim_dropout(self, seed: int, images_seen: int) -> None:
@@ -96,6 +118,24 @@ class Learner:
             fakes = self.gan.make(z, labels)
         self.gan.generator.train()
         return fakes
+
+    def penalise(self, batch_real: Judged, batch_fake: Judged, mix: Tensor) -> None:
+        """Add to D's gradients those of the penalty on its slope, at images with their labels.
+
+        mix: float32 (N,) in [0, 1]: where between real and fake images the gradient penalty is taken.
+        """
+        (real, real_labels), (fake, fake_labels) = batch_real, batch_fake
+        at_real, at_fake = partial(self.gan.judge, labels=real_labels), partial(self.gan.judge, labels=fake_labels)
+        kind, terms = self.config.penalty, []
+        with torch.enable_grad():  # and in 32 bits: half ones are too coarse for the square of a slope
+            if kind in ("r1", "r1+r2"):
+                terms.append(objectives.squared_slopes(at_real, real) / 2)
+            if kind in ("r2", "r1+r2"):
+                terms.append(objectives.squared_slopes(at_fake, fake) / 2)
+            if kind == "gradient":
+                terms.append(objectives.gradient_penalty(at_real, real, fake, mix))
+            loss = torch.stack([term.mean() for term in terms]).sum() * (self.gamma * self.config.penalty_every)
+            torch.autograd.backward(self.scaler.scale(loss), inputs=self.d_parameters)
 
     def scaled(self, gradient: Tensor, factor: float) -> Tensor:
         """A gradient times a factor, and in mixed precision times that of the loss scaling."""

@@ -6,12 +6,15 @@ Each returns one value a sample. D's loss is its real term plus its fake term.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from ganvas.gan import Objective
+
+Name = Literal["minimax", "least_squares", "hinge", "wasserstein", "relativistic"]
 
 
 def _minimax_d(real: Tensor, fake: Tensor) -> Tensor:
@@ -55,8 +58,11 @@ def _relativistic_g(real: Tensor | None, fake: Tensor) -> Tensor:
     return softplus(real - fake)
 
 
+MOST = 80.0  # the logarithm of the largest exchange: its product with D's gradient neither overflows nor vanishes
+
 minimax = Objective(
     d_loss=_minimax_d, g_loss=_minimax_g, score=Tensor.sigmoid,
+    exchange=lambda real, fake: (-fake).clamp(max=MOST).exp().neg(),
     d_slopes=lambda real, fake: (real.sigmoid().sub_(1), fake.sigmoid()), g_slope=lambda fake: fake.sigmoid().sub_(1),
 )  # fmt: skip
 """Binary cross-entropy on logits, with G's loss in its non-saturating form -log D(G(z)) (Goodfellow et al. 2014, section 3).
@@ -73,15 +79,27 @@ least_squares = Objective(
 hinge = Objective(d_loss=_hinge_d, g_loss=_hinge_g, score=lambda logits: logits, boundary=0.0)
 """Hinge loss (Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018): D is pushed no further than to 1 and -1."""
 
-wasserstein = Objective(d_loss=_wasserstein_d, g_loss=_wasserstein_g, score=lambda logits: logits, boundary=0.0)
+wasserstein = Objective(
+    d_loss=_wasserstein_d, g_loss=_wasserstein_g, score=lambda logits: logits, boundary=0.0,
+    exchange=lambda real, fake: -torch.ones_like(fake),
+)  # fmt: skip
 """The difference of D's means (Arjovsky et al. 2017, arXiv 1701.07875): a distance only while D's slope is bounded, by
 `gradient_penalty` or otherwise."""
 
 relativistic = Objective(
-    d_loss=_relativistic_d, g_loss=_relativistic_g, score=lambda logits: logits, boundary=0.0, paired=True
-)
+    d_loss=_relativistic_d, g_loss=_relativistic_g, score=lambda logits: logits, boundary=0.0, paired=True,
+    exchange=lambda real, fake: (real - fake).clamp(max=MOST).exp().neg(),
+)  # fmt: skip
 """Each fake is set against a real image (Jolicoeur-Martineau 2018, arXiv 1807.00734, RpGAN; with R1 and R2 the objective of
 R3GAN, Huang et al. 2024, arXiv 2501.05441, equation 2). D's loss is -log sigmoid(D(x) - D(G(z))), G's the mirror image."""
+
+
+def named(name: Name) -> Objective:
+    """The objective of that name."""
+    return {
+        "minimax": minimax, "least_squares": least_squares, "hinge": hinge, "wasserstein": wasserstein,
+        "relativistic": relativistic,
+    }[name]  # fmt: skip
 
 
 def squared_slopes(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

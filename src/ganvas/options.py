@@ -79,7 +79,7 @@ def recipe_and_data(
     """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own kind."""
     from ganvas import data as sources
     from ganvas import gans
-    from ganvas.recipe import ImageSpec, override, parse_assignments
+    from ganvas.recipe import ImageSpec, override, parse_assignments, settled
 
     full, file, recipe = gans.find(name)
     recipe, native = override(recipe, parse_assignments(set_ or [])), recipe.native
@@ -89,12 +89,13 @@ def recipe_and_data(
                 raise SettingError(f"{option} {value} does nothing without --data: name the data, or leave it out")
         height, width = pictures.sides or (native.height, native.width)
         spec = replace(native, height=height, width=width, channels=pictures.channels or native.channels)
-        return full, file, recipe, spec, None
+        return full, file, settled(recipe, spec)[0], spec, None
     dataset = sources.load(
         data, size=pictures.sides, native=(native.height, native.width), fit=pictures.fit or "crop",
         channels=pictures.channels, data_dir=pictures.data_dir,
     )  # fmt: skip
-    return full, file, recipe, ImageSpec.of(dataset), dataset
+    spec = ImageSpec.of(dataset)
+    return full, file, settled(recipe, spec)[0], spec, dataset
 
 
 def positive(name: str, value: float | None) -> None:

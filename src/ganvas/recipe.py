@@ -138,11 +138,15 @@ class Interval:
 class TrainConfig:
     """How a GAN is trained: one step sees `batch` real images and changes both networks once.
 
-    order: which network's step comes first.
+    order: which network's step comes first; or "together": both from one pass of each (one-stage training: Shen et al. 2021,
+    arXiv 2103.00430), where the objective allows it, else D first. It needs a D that judges each image by itself.
     g_fakes: "fresh", G's step draws its own noise; "same", it uses the noise (and labels) of D's step, one forward of G.
     d_fakes: G's mode when it makes the images that D is trained on; "inference" uses running statistics and leaves them.
     g_batch: images in G's step, where that is not `batch`.
     d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
+    penalty: on D's slope: at real images (r1), at fakes (r2), at both, or between the two (gradient; see ganvas.objectives).
+    gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. By the rule of `settled` unless given.
+    penalty_every: the penalty is part of every so many-th step, with so many times its weight.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
     average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
     length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
@@ -156,11 +160,14 @@ class TrainConfig:
     d_lr: Schedule | NonNegative | None = None
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
-    order: Literal["d-first", "g-first"] = "d-first"
+    order: Literal["d-first", "g-first", "together"] = "d-first"
     g_fakes: Literal["fresh", "same"] = "fresh"
     d_fakes: Literal["training", "inference"] = "training"
     g_batch: Positive | None = None
     d_loss_scale: PositiveFloat = 1.0
+    penalty: Literal["none", "r1", "r2", "r1+r2", "gradient"] = "none"
+    gamma: Schedule | NonNegative | None = None
+    penalty_every: Positive = 1
     average: str | None = None
     log: str = "100 steps"
     sheet: str = "1 epoch"
@@ -179,6 +186,15 @@ class TrainConfig:
             raise SettingError(
                 "train.d_fakes='inference' with train.g_fakes='same': fakes that both steps share are made in training mode"
             )
+        if self.order == "together" and (self.g_fakes != "same" or self.d_loss_scale != 1):
+            raise SettingError(
+                "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1: one pass serves both"
+            )
+        for name, value, idle in (("gamma", self.gamma, None), ("penalty_every", self.penalty_every, 1)):
+            if self.penalty == "none" and value != idle:
+                raise SettingError(
+                    f"train.{name}={value} does nothing without a penalty: set train.penalty, or leave it out"
+                )
         for name in ("length", "log", "sheet", "weights", "average"):
             text = getattr(self, name)
             if text is None:
@@ -201,12 +217,43 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A GAN file's own settings, the settings of its training, and the images it is at home with."""
+    """A GAN file's own settings, the settings of its training, and the images it is at home with.
+
+    presets: minutes -> settings that are better for a training of about that time on two cores.
+    """
 
     model: Any
     train: TrainConfig
     native: ImageSpec
     summary: str = field(default="", compare=False)
+    presets: Mapping[float, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+
+    def preset(self, minutes: float) -> tuple[float, Mapping[str, Any]]:
+        """The preset whose time is nearest to so many minutes, by their ratio; (minutes, {}) where there is none."""
+        if not self.presets:
+            return minutes, {}
+        return min(self.presets.items(), key=lambda preset: abs(math.log(preset[0] / minutes)))
+
+
+GAMMA = 0.3  # of 28x28 images in batches of 64 (docs/log.md)
+
+
+def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
+    """The recipe with what it leaves open settled for such images, and a sentence on it ("" where nothing was).
+
+    gamma, the weight of the penalty on D's slope, is proportional to the pixels of an image, since a slope's square
+    falls as they grow in number, and inversely to the batch: the form of StyleGAN2-ADA's rule (Karras et al. 2020, arXiv
+    2006.06676, appendix C), with a factor of our own. The gradient penalty's is 10, whatever the images.
+    """
+    train, pixels = recipe.train, spec.height * spec.width
+    if train.penalty == "none" or train.gamma is not None:
+        return recipe, ""
+    if train.penalty == "gradient":
+        gamma, rule = 10.0, "the gradient penalty's usual weight"
+    else:
+        gamma = float(f"{GAMMA * pixels / 784 * 64 / train.batch:.3g}")
+        rule = f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch}), by pixels and batch"
+    return dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma)), f"gamma {gamma:g}: {rule}"
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -230,6 +277,7 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         train=convert(tree["train"], TrainConfig, "train"),
         native=recipe.native,
         summary=recipe.summary,
+        presets=recipe.presets,
     )
 
 
@@ -268,8 +316,22 @@ def convert(tree: Any, kind: type, where: str) -> Any:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at ")
-        path = where + at.strip("`").removeprefix("$")
-        raise SettingError(f"{path}: {message[0].lower()}{message[1:]}") from None
+        within = at.strip("`").removeprefix("$")
+        choices = _choices(kind, within) if "enum value" in message else []
+        if choices:
+            message = f"{message.rpartition(' ')[2]} is none of {', '.join(choices)}"
+        raise SettingError(f"{where}{within}: {message[0].lower()}{message[1:]}") from None
+
+
+def _choices(kind: Any, path: str) -> list[str]:
+    """The words that a setting can be, for the path of one inside the dataclass `kind`, such as ".lr.shape"."""
+    for name in path.split(".")[1:]:
+        parts = [part for part in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(part)]
+        if not parts or name not in (hints := typing.get_type_hints(parts[0])):
+            return []
+        kind = hints[name]
+    literals = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal]
+    return [str(word) for literal in literals for word in typing.get_args(literal)]
 
 
 def _check_names(tree: Any, kind: Any, where: str) -> None:

@@ -37,7 +37,10 @@ AGREE_STEPS = 16  # how often several processes agree on going on
 
 @dataclass
 class Batch:
-    """What one step sees: real images float32 (N, C, H, W), their labels (N,), latents (N, z_dim), the fakes' labels."""
+    """What one step sees: real images float32 (N, C, H, W), their labels (N,), latents (N, z_dim), the fakes' labels.
+
+    mix: (N,) in [0, 1], in steps with a penalty on D's slope: where between real and fake images it may be taken.
+    """
 
     real: Tensor
     real_labels: Tensor | None
@@ -45,6 +48,7 @@ class Batch:
     d_labels: Tensor | None
     g_z: Tensor
     g_labels: Tensor | None
+    mix: Tensor | None = None
 
 
 class Batches:
@@ -73,10 +77,14 @@ class Batches:
             assert self.dataset.labels is not None
             real_labels = self.dataset.labels[indices].to(self.device)
         d_z, d_labels = self._latents("d", images_seen, config.batch)
-        if config.g_fakes == "same":
-            return Batch(real, real_labels, d_z, d_labels, d_z, d_labels)
-        g_z, g_labels = self._latents("g", images_seen, config.g_batch or config.batch)
-        return Batch(real, real_labels, d_z, d_labels, g_z, g_labels)
+        g_z, g_labels = d_z, d_labels
+        if config.g_fakes != "same":
+            g_z, g_labels = self._latents("g", images_seen, config.g_batch or config.batch)
+        mix = None
+        if config.penalty != "none" and images_seen // config.batch % config.penalty_every == 0:
+            mix = torch.rand(config.batch, generator=draws.generator(self.seed, "mix", images_seen))
+            mix = self.world.part(mix).to(self.device)
+        return Batch(real, real_labels, d_z, d_labels, g_z, g_labels, mix)
 
     def _latents(self, purpose: str, images_seen: int, count: int) -> tuple[Tensor, Tensor | None]:
         """Latents and labels of one step. They are drawn for BLOCK steps at once, which costs hardly more than for one."""
@@ -95,6 +103,8 @@ class Batches:
 @torch.no_grad()
 def step(learner: Learner, batch: Batch) -> Logits:
     """Change both networks once. Returns what D said on the way."""
+    if learner.together:
+        return joint_step(learner, batch)
     fakes, made = _fakes(learner, batch)
     if learner.config.order == "g-first":
         g_logits = g_step(learner, batch, made)
@@ -122,6 +132,8 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
     for one, gradient in zip(judged, [torch.cat(gradients)] if gan.joint else gradients, strict=True):
         gradient = learner.scaled(gradient, learner.config.d_loss_scale / len(real))
         one.to_weights(gradient, add=one is not judged[0])
+    if batch.mix is not None:
+        learner.penalise((batch.real, batch.real_labels), (fakes, batch.d_labels), batch.mix)
     learner.update(learner.d_optimizer)
     return real, fake
 
@@ -141,6 +153,28 @@ def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, T
     made.to_weights(judged.to_input(learner.scaled(gradient, 1 / len(fake))))
     learner.update(learner.g_optimizer)
     return fake, real
+
+
+def joint_step(learner: Learner, batch: Batch) -> Logits:
+    """Train both networks on one pass of each: G's gradient is D's at the fakes, times what the two losses' derivatives
+    by the logit differ by (Shen et al. 2021, arXiv 2103.00430, section 3)."""
+    objective = learner.gan.objective
+    assert objective.exchange is not None
+    made = learner.make(batch.d_z, batch.d_labels)
+    labels = None
+    if batch.real_labels is not None and batch.d_labels is not None:
+        labels = torch.cat([batch.real_labels, batch.d_labels])
+    draws.join(learner.d_dropouts, 2)
+    judged = learner.judge(torch.cat([batch.real, made.output]), labels)
+    real, fake = judged.output.float().split([len(batch.real), len(made.output)])
+    by_images = judged.to_both(learner.scaled(torch.cat(objective.d_gradient(real, fake)), 1 / len(real)))
+    if batch.mix is not None:
+        learner.penalise((batch.real, batch.real_labels), (made.output, batch.d_labels), batch.mix)
+    learner.update(learner.d_optimizer)
+    exchange = objective.exchange(real, fake).view(-1, *[1] * (made.output.ndim - 1))
+    made.to_weights(by_images[len(real) :] * exchange)
+    learner.update(learner.g_optimizer)
+    return Logits(real, fake, fake, real if objective.paired else None)
 
 
 def _fakes(learner: Learner, batch: Batch) -> tuple[Tensor | None, Pass | None]:

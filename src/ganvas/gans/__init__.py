@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from ganvas import data
 from ganvas.errors import SettingError, nearest
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe
@@ -123,8 +125,8 @@ def takes_one(gan: Gan, spec: ImageSpec) -> bool:
 
 
 def names() -> list[str]:
-    """The built-in GANs' names, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """The built-in GANs' names, sorted: those of their files, with hyphens."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
 def load(name: str) -> GanFile:
@@ -135,7 +137,7 @@ def load(name: str) -> GanFile:
     if not name.endswith(".py"):
         if name not in names():
             raise SettingError(f"unknown GAN {name}: {nearest(name, names())}")
-        return _gan_file(importlib.import_module(f"{__name__}.{name}"), name, "")
+        return _gan_file(importlib.import_module(f"{__name__}.{name.replace('-', '_')}"), name, "")
     path = Path(name)
     if not path.is_file():
         raise SettingError(f"no GAN file {name}: give the path of a .py file with Config, build and RECIPES")
@@ -159,6 +161,14 @@ def _gan_file(module: ModuleType, name: str, sha256: str) -> GanFile:
     if len(inspect.signature(module.build).parameters) != 2:
         raise SettingError(f"GAN file {name}: build must take (config, spec)")
     return GanFile(name, module.Config, module.RECIPES, module.build, sha256)
+
+
+def default_recipe(what: str | None) -> str:
+    """What to train on such data when no recipe is named: for pictures of people's own, the one made for any size."""
+    own = (
+        what is not None and what not in data.NAMES and (os.path.isdir(what) or what.lower().endswith((".zip", ".npz")))
+    )
+    return "r3gan/images" if own else "r3gan/digits"
 
 
 def find(recipe: str) -> tuple[str, GanFile, Recipe]:

@@ -26,6 +26,7 @@ from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, Tr
 class Config:
     """width: channels next to the image; two halvings on, there are four times as many. embedding: a class's size in G."""
 
+    objective: objectives.Name = "hinge"
     z_dim: Positive = 64
     width: Positive = 16
     embedding: Positive = 32
@@ -99,7 +100,9 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     if min(spec.height, spec.width) < 4:
         raise SettingError(f"sngan halves images twice and these are {spec.height}x{spec.width}: use --size 4 or more")
     generator, discriminator = Generator(config, spec), Discriminator(config, spec)
-    return Gan(generator, discriminator, objectives.hinge, config.z_dim, conditional=bool(spec.classes))
+    return Gan(
+        generator, discriminator, objectives.named(config.objective), config.z_dim, conditional=bool(spec.classes)
+    )
 
 
 _DIGITS = tuple("0123456789")

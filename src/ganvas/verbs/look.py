@@ -47,7 +47,7 @@ def recipes(*, json: bool = False) -> None:
 
 
 def show(
-    recipe: str = "cgan/digits", /, *,
+    recipe: str = "r3gan/digits", /, *,
     json: bool = False,
     data: str | None = None,
     set_: Settings = None,
@@ -77,7 +77,7 @@ def show(
 
 
 def bench(
-    recipe: str = "cgan/digits", /, *,
+    recipe: str = "r3gan/digits", /, *,
     json: bool = False,
     data: str | None = None,
     set_: Settings = None,
@@ -145,7 +145,7 @@ def inspect(
     json
         Print one JSON document.
     recipe
-        The recipe whose training to measure. Default: cgan/digits, or mlp/leaky without labels.
+        The recipe whose training to measure. Default: what train would take.
     out
         Where the sheet is written.
     """

@@ -33,7 +33,8 @@ def train(
     Parameters
     ----------
     recipe
-        A recipe's name (see ganvas recipes) or a GAN file: my_gan.py, my_gan.py:tiny. Default: cgan/digits.
+        A recipe's name (see ganvas recipes) or a GAN file: my_gan.py, my_gan.py:tiny. Default: r3gan/digits, or
+        r3gan/images for a folder, .zip or .npz.
     data
         A data set's name, or a path: a folder of pictures, .zip, .npz or IDX files. Default: mnist-5k.
     images
