@@ -126,7 +126,7 @@ class Learner:
         """
         (real, real_labels), (fake, fake_labels) = batch_real, batch_fake
         at_real, at_fake = partial(self.gan.judge, labels=real_labels), partial(self.gan.judge, labels=fake_labels)
-        kind, terms = self.config.penalty, []
+        real, fake, kind, terms = real.float(), fake.float(), self.config.penalty, []
         with torch.enable_grad():  # and in 32 bits: half ones are too coarse for the square of a slope
             if kind in ("r1", "r1+r2"):
                 terms.append(objectives.squared_slopes(at_real, real) / 2)

@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ganvas.data.dataset import Dataset
 from ganvas.gans import GanFile
@@ -86,15 +88,19 @@ class Rehearsal:
             torch.cuda.synchronize()
 
     def seconds_per_step(self, seconds: float, threads: int) -> float:
-        """The median of as many steps as fit into `seconds`, and one at the least, after one to warm up."""
+        """The median of as many steps as fit into `seconds`, and one at the least, after one to warm up.
+
+        Where every so many-th step has a penalty, steps are timed in groups of so many.
+        """
         torch.set_num_threads(threads)
-        self.steps(1)
+        group = self.learner.config.penalty_every
+        self.steps(group)
         times: list[float] = []
         end = time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
             began = time.perf_counter()
-            self.steps(1)
-            times.append(time.perf_counter() - began)
+            self.steps(group)
+            times.append((time.perf_counter() - began) / group)
         return statistics.median(times)
 
 
@@ -132,13 +138,28 @@ class Bench:
     parts: dict[str, float]
 
 
-def macs_per_image(rehearsal: Rehearsal) -> float:
-    """Multiply-adds of one step per real image, counted by torch's FlopCounterMode (which counts two for each)."""
-    from torch.utils.flop_counter import FlopCounterMode
+class _Operations(TorchDispatchMode):
+    """Counts floating-point operations by torch's own formulae: its FlopCounterMode fails where a slope is penalised."""
 
-    with FlopCounterMode(display=False) as counter:
-        rehearsal.steps(1)
-    return float(counter.get_total_flops()) / 2 / rehearsal.batch
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def macs_per_image(rehearsal: Rehearsal) -> float:
+    """Multiply-adds of a step per real image, averaged over the steps between two penalties."""
+    steps = rehearsal.learner.config.penalty_every
+    rehearsal.taken += -rehearsal.taken % steps
+    counter = _Operations()
+    with counter:
+        rehearsal.steps(steps)
+    return counter.total / 2 / rehearsal.batch / steps
 
 
 def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
