@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import hashlib
 import os
 import pickle
@@ -14,33 +13,17 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
+from common import put_idx
 from ganvas.data import NAMES, cache_dir, load
 from ganvas.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (6, 28, 28), np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any use of a socket fails, as it does where there is no network."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(101, "Network is unreachable")
-
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, refuse)
-
-
-def put_idx(folder: Path, part: str, images: npt.NDArray[np.uint8], labels: list[int], suffix: str = "") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in (("images-idx3", images), ("labels-idx1", np.array(labels, np.uint8))):
-        head = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-        body = head + array.tobytes()
-        (folder / f"{part}-{name}-ubyte{suffix}").write_bytes(gzip.compress(body) if suffix else body)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 # mnist-5k
@@ -264,7 +247,7 @@ def test_an_idx_set_without_labels_is_named(tmp_path: Path) -> None:
         load("mnist", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "mnist-5k"])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("-5k") and name != "stacked-mnist"])
 def test_what_cannot_be_fetched_is_one_line_that_names_what_needs_no_network(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:

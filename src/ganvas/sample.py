@@ -172,18 +172,23 @@ def _csv(text: str) -> str:
 def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     """Class indices asked for by a string.
 
-    A string equal to a class's name is that class; one with a comma is read as names; any other as one class a character.
+    A string equal to a class's name is that class; one with a comma is read as names; any other as one class a character,
+    where each class has a name or an index of one character, and else as one class.
     A class is named by its name or its index. Raises SettingError for an unknown class, with the nearest.
     """
     indices = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
-    parts = [text] if text in classes else [part.strip() for part in text.split(",")] if "," in text else list(text)
-    if not parts:
+    if not text:
         raise SettingError("--labels is empty: give one class a character, or names with commas")
+    is_word = "," not in text and max(map(len, classes)) > 1
+    if text in classes or (is_word and len(classes) > 10):
+        parts = [text]
+    else:
+        parts = [part.strip() for part in text.split(",")] if "," in text else list(text)
     for part in parts:
         if part not in indices:
-            is_word = "," not in text and max(map(len, classes)) > 1  # where classes are words, the whole was meant
-            unknown = text if is_word else part
-            raise SettingError(f"no class '{unknown}': {nearest(unknown, classes)}")
+            unknown = text if is_word else part  # where classes are words, the whole was meant
+            several = "; several are written with commas" if is_word and len(classes) > 10 else ""
+            raise SettingError(f"no class '{unknown}': {nearest(unknown, classes)}{several}")
     return [indices[part] for part in parts]
 
 

@@ -4,6 +4,8 @@
 are for training and 100 held out, chosen by a fixed seed (SPLIT_SEED, NumPy's Philox). None of them is a test image of
 MNIST and every one is a training image: an extractor trained on MNIST has seen the held-out part too.
 
+`stacked-mnist` and `stacked-mnist-5k` are made of digits that are there (see ganvas.data.stacked), and need none either.
+
 The others lie where torchvision puts them, below `places.data_root()`. What lies there already is used as it is,
 without the network and, for the MNIST family, without importing torchvision (4 s).
 """
@@ -27,6 +29,7 @@ from filelock import FileLock
 from ganvas.data.assemble import Reading, Split, assemble_array
 from ganvas.data.idx import images_and_labels
 from ganvas.data.pictures import Wish
+from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
 
 EMBEDDED = "mnist-5k"
@@ -65,7 +68,9 @@ _IDX = {
 }
 _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # name -> torchvision's class
 
-NAMES: tuple[str, ...] = (EMBEDDED, *_IDX, *_ARRAYS)
+_STACKED = ("stacked-mnist", "stacked-mnist-5k")
+
+NAMES: tuple[str, ...] = (EMBEDDED, *_IDX, *_ARRAYS, *_STACKED)
 
 
 def read_named(name: str, split: Split, wish: Wish, root: Path, *, digests: bool = False) -> Reading:
@@ -75,7 +80,28 @@ def read_named(name: str, split: Split, wish: Wish, root: Path, *, digests: bool
     if os.access(root / _LOCK, os.W_OK):
         with FileLock(root / _LOCK):
             pass  # another process may be fetching this: do not take its half for the whole
+    if name in _STACKED:
+        return _read_stacked(name, split, wish, root, digests)
     return (_read_idx_set if name in _IDX else _read_array_set)(name, split, wish, root, digests)
+
+
+def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Reading:
+    """Held-out stacks are made of held-out digits alone. Nothing is fetched: without MNIST, mnist-5k does."""
+    both: tuple[Split, ...] = ("train", "test")  # or digits held out of one would be training digits of the other
+    source = "mnist" if all(_IDX["mnist"].images(root, part).is_file() for part in both) else EMBEDDED
+    source = EMBEDDED if name.endswith("-5k") else source
+    digits = read_named(source, split, Wish(), root).dataset
+    assert digits.labels is not None
+    if missing := sorted(set(range(10)) - set(digits.labels.tolist())):
+        raise DataError(f"{name}: {source} in {root} holds no {missing[0]} to stack: restore it, or take {_STACKED[1]}")
+    images, numbers = stacked(digits.images[:, 0].numpy(), digits.labels.numpy(), STACKS[split])
+    part = "training" if split == "train" else "held-out"
+    notes = (
+        f"{len(numbers):,} stacks of {len(digits):,} {part} digits of {source}, each of 1,000 numbers equally often",
+    )
+    if source == EMBEDDED and name == _STACKED[0]:
+        notes += (f"mnist is not in {root}, so its 60,000 digits are not used",)
+    return assemble_array(name, images, numbers, NUMBERS, wish, notes, digests=digests)
 
 
 def _read_embedded(split: Split, wish: Wish, digests: bool) -> Reading:
