@@ -17,13 +17,20 @@ import pytest
 import torch
 
 from common import put_idx
-from ganvas.data import NAMES, cache_dir, load
+from ganvas.data import NAMES, cache_dir, load, named
 from ganvas.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (6, 28, 28), np.uint8)
 
 
 pytestmark = pytest.mark.usefixtures("no_network")
+
+
+@pytest.fixture(autouse=True)
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a package of the operating system would have put Fashion-MNIST; nothing is there yet."""
+    monkeypatch.setitem(named.PACKAGED, "fashion-mnist", tmp_path / "packaged")
+    return tmp_path / "packaged"
 
 
 # mnist-5k
@@ -87,6 +94,39 @@ def test_idx_sets_are_read_where_they_lie(
     assert [data.classes[i] for i in data.labels] == classes
     assert len(data.classes) == 10
     assert len(load(name, split="test", data_dir=tmp_path)) == 1
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_fashion_mnist_is_read_where_a_package_put_it(tmp_path: Path, packaged: Path, suffix: str) -> None:
+    put_idx(packaged, "train", IMAGES[:2], [3, 0], suffix)
+    put_idx(packaged, "t10k", IMAGES[2:3], [9], suffix)
+    root = tmp_path / "data"
+    data, test = (load("fashion-mnist", split=split, data_dir=root) for split in ("train", "test"))  # type: ignore[arg-type]
+    assert np.array_equal(data.images[:, 0].numpy(), IMAGES[:2])
+    assert data.labels is not None
+    assert [data.classes[i] for i in data.labels] == ["Dress", "T-shirt/top"]
+    assert np.array_equal(test.images[:, 0].numpy(), IMAGES[2:3])
+    assert data.notes == test.notes == (f"read from {packaged}",)
+    assert not root.exists()
+    put_idx(root / "FashionMNIST" / "raw", "train", IMAGES[:1], [3])
+    own = load("fashion-mnist", data_dir=root)
+    assert (len(own), own.notes) == (1, ())  # what lies below the data's root comes first
+
+
+def test_a_package_without_its_labels_or_of_another_set_is_not_used(tmp_path: Path, packaged: Path) -> None:
+    put_idx(packaged, "train", IMAGES[:2], [3, 0])
+    (packaged / "train-labels-idx1-ubyte").unlink()
+    for name in ("fashion-mnist", "kmnist"):
+        with pytest.raises(DataError, match=f"{name} is not in"):
+            load(name, data_dir=tmp_path / "data")
+
+
+def test_a_damaged_package_is_named(tmp_path: Path, packaged: Path) -> None:
+    put_idx(packaged, "train", IMAGES[:2], [3, 0])
+    file = packaged / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DataError, match="train-images-idx3-ubyte should hold"):
+        load("fashion-mnist", data_dir=tmp_path / "data")
 
 
 def test_reading_idx_sets_does_not_import_torchvision(tmp_path: Path) -> None:
