@@ -77,7 +77,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and class names)."""
+    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and class names).
+
+    flip: half of the images that a training sees are mirrored, left to right.
+    """
 
     what: str
     name: str
@@ -86,6 +89,7 @@ class DataCard:
     size: tuple[int, int] | None = None
     fit: Literal["crop", "pad", "stretch"] = "crop"
     channels: Literal[1, 3, 4] | None = None
+    flip: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,7 @@ def train(
     size: tuple[int, int] | None = None,
     fit: Literal["crop", "pad", "stretch"] | None = None,
     channels: Literal[1, 3, 4] | None = None,
+    flip: bool | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
@@ -76,8 +77,8 @@ def train(
     prepare_cpu()
     own = Request(
         recipe=recipe, data=None if data is None else os.fspath(data), images=images, epochs=epochs, minutes=minutes,
-        seed=seed, size=size, fit=fit, channels=channels, device=device, precision=precision, threads=threads,
-        processes=processes, settings=settings or {},
+        seed=seed, size=size, fit=fit, channels=channels, flip=flip, device=device, precision=precision,
+        threads=threads, processes=processes, settings=settings or {},
     )  # fmt: skip
     request = own if config is None else merged(read_config(Path(config), recipe), own)
     progress = Progress(verbose=verbose, quiet=quiet)
@@ -161,9 +162,13 @@ class _Launch:
             self.request = dataclasses.replace(merged(stored, self.request), plan=None)
 
     def _load(self, native: ImageSpec) -> Dataset:
-        request = self.request
+        request, what = self.request, self.request.data or DEFAULT_DATA
+        if request.flip and what in data.NAMES and what not in data.MIRRORED:
+            raise SettingError(
+                f"--flip with {what}: characters are not mirrored, for they would be others or none; leave --flip out"
+            )
         dataset = data.load(
-            request.data or DEFAULT_DATA, size=request.size, native=(native.height, native.width),
+            what, size=request.size, native=(native.height, native.width),
             fit=request.fit or "crop", channels=request.channels, data_dir=self.data_dir,
         )  # fmt: skip
         for note in dataset.notes:
@@ -204,7 +209,7 @@ class _Launch:
             data=DataCard(
                 what=os.path.abspath(what) if os.path.exists(what) and what not in data.NAMES else what,
                 name=dataset.name, images=len(dataset), fingerprint=dataset.fingerprint, size=request.size,
-                fit=request.fit or "crop", channels=request.channels,
+                fit=request.fit or "crop", channels=request.channels, flip=bool(request.flip),
             ),
             seed=request.seed or 0, threads=request.threads or 0, processes=processes, device=device,
             precision=request.precision or "32",
@@ -322,7 +327,7 @@ def _identity(card: Card) -> dict[str, Any]:
     """What must be equal for one training to be the continuation of another."""
     return {
         "recipe": card.recipe, "gan": card.gan, "image": card.image,
-        "model": card.model, "train": card.train, "data": card.data.fingerprint[:12],
+        "model": card.model, "train": card.train, "data": card.data.fingerprint[:12], "flip": card.data.flip,
         "seed": card.seed, "precision": card.precision, "device": card.device, "processes": card.processes,
         "file": card.gan_sha256[:12], "threads": card.threads,
     }  # fmt: skip

@@ -244,7 +244,7 @@ class Record:
         self.run.save_progress((caption, name) for name, caption in moments.items())
         self.run.save_losses()
         fakes = self.sampler(range(min(NEIGHBOURS, len(self.dataset))), seed=self.run.card.seed)
-        self.run.save_neighbours(fakes, nearest_images(fakes, self.dataset))
+        self.run.save_neighbours(fakes, nearest_images(fakes, self.dataset, self.run.card.data.flip))
 
     def close(self) -> None:
         """Close TensorBoard's file, however the training ended."""
@@ -252,8 +252,22 @@ class Record:
             self.board.close()
 
 
-def nearest_images(images: Tensor, dataset: Dataset) -> Tensor:
-    """For each image, uint8 (N, H, W, C), the data set's image at the least Euclidean distance in pixels, same shape."""
+def nearest_images(images: Tensor, dataset: Dataset, flip: bool = False) -> Tensor:
+    """For each image, uint8 (N, H, W, C), the data set's image at the least Euclidean distance in pixels, same shape.
+
+    flip: or that image mirrored, where a training saw them so.
+    """
+    found, least = _nearest(images, dataset)
+    nearest = dataset.images[found].permute(0, 2, 3, 1)
+    if flip:
+        found, mirrored = _nearest(images.flip(2), dataset)
+        closer = (mirrored < least).view(-1, 1, 1, 1)
+        nearest = torch.where(closer, dataset.images[found].permute(0, 2, 3, 1).flip(2), nearest)
+    return nearest
+
+
+def _nearest(images: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """The index of each image's nearest one, int64 (N,), and their squared distance less a term of the image alone."""
     # |q - x|^2 less |q|^2, by a matrix product: whole numbers, so exact in doubles, and ten times as fast as cdist.
     queries = images.permute(0, 3, 1, 2).reshape(len(images), -1).double()
     least = torch.full((len(images),), torch.inf, dtype=torch.double)
@@ -263,4 +277,4 @@ def nearest_images(images: Tensor, dataset: Dataset) -> Tensor:
         distance, index = torch.addmm(torch.linalg.vecdot(chunk, chunk), queries, chunk.T, alpha=-2).min(1)
         closer = distance < least
         least[closer], found[closer] = distance[closer], index[closer] + start
-    return dataset.images[found].permute(0, 2, 3, 1)
+    return found, least

@@ -31,6 +31,7 @@ class Request:
     size: tuple[int, int] | None = None
     fit: Literal["crop", "pad", "stretch"] | None = None
     channels: Literal[1, 3, 4] | None = None
+    flip: bool | None = None
     device: str | None = None
     precision: Literal["32", "bf16", "fp16"] | None = None
     threads: int | None = None
@@ -103,7 +104,7 @@ def of_run(card: Card, recipe: str | None, origin: str) -> Request:
         raise SettingError(f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ...")
     return Request(
         recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
-        channels=card.data.channels, device=card.device, precision=card.precision,
+        channels=card.data.channels, flip=card.data.flip, device=card.device, precision=card.precision,
         threads=card.threads, processes=card.processes,
         settings={"model": card.model, "train": card.train}, plan=card.plan,
     )  # fmt: skip
@@ -137,6 +138,7 @@ def completed(request: Request, card: Card) -> Request:
     return dataclasses.replace(
         request, recipe=recipe, data=request.data or card.data.what, size=request.size or card.data.size,
         fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,
+        flip=card.data.flip if request.flip is None else request.flip,
         seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
         processes=request.processes or card.processes, precision=request.precision or card.precision,
         device=request.device or card.device, settings=request.settings if said else stored,

@@ -78,6 +78,7 @@ _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CI
 _STACKED = ("stacked-mnist", "stacked-mnist-5k")
 
 NAMES: tuple[str, ...] = (EMBEDDED, *_IDX, *_ARRAYS, *_STACKED)
+MIRRORED = ("fashion-mnist", "cifar10", "cifar100")  # those whose pictures mirrored are of their kind: no characters
 
 
 def read_named(name: str, split: Split, wish: Wish, root: Path, *, digests: bool = False) -> Reading:

@@ -19,6 +19,7 @@ def train(
     set_: Settings = None,
     config: Path | None = None,
     pictures: Pictures = AS_THEY_ARE,
+    flip: bool | None = None,
     device: Device | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: Annotated[int | None, Whole] = None,
@@ -51,6 +52,8 @@ def train(
         Change settings of the recipe: path=value ..., such as train.batch=32 (see ganvas show).
     config
         Take all this from a TOML file, or from another run's recipe.json to repeat it.
+    flip
+        Mirror half of the training images, left to right. Not for letters and digits.
     device
         Default: auto.
     precision
@@ -71,8 +74,8 @@ def train(
     run = launch.train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
         settings=parse_assignments(set_ or []), config=config, size=pictures.sides, fit=pictures.fit,
-        channels=pictures.channels, data_dir=pictures.data_dir, device=device, precision=precision, threads=threads,
-        processes=processes, fresh=fresh, verbose=verbose, started=_process_start(),
+        channels=pictures.channels, flip=flip, data_dir=pictures.data_dir, device=device, precision=precision,
+        threads=threads, processes=processes, fresh=fresh, verbose=verbose, started=_process_start(),
     )  # fmt: skip
     print(run.path)
 
