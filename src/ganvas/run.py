@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
+import re
 import shlex
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -134,6 +136,19 @@ class Run:
         finally:
             lock.release()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a training is writing to the run now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.locked():
+                return False
+        except BusyError:
+            return True
+        except RunError:  # a disk that cannot be written: nobody trains there
+            return False
+
     def save_card(self, card: Card) -> None:
         self.card = card
         files.write(self.path / "recipe.json", card.to_json())
@@ -194,6 +209,41 @@ class Run:
             return lines
         except (ValueError, TypeError, KeyError, RecursionError):
             raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
+
+    def best_fid(self) -> float | None:
+        """The least FID of metrics.jsonl, None where nothing was judged; a last line cut short is left out."""
+        path = self.path / "metrics.jsonl"
+        try:
+            with files.reading(path):
+                text = path.read_text() if path.exists() else ""
+            found = [json.loads(line).get("fid") for line in text.split("\n")[:-1]]
+            return min((float(fid) for fid in found if fid is not None and math.isfinite(fid)), default=None)
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            raise RunError(f"{path} is damaged: restore it, or take it away") from None
+
+    def sheets(self) -> list[tuple[int, Path]]:
+        """Images seen and path of each sheet in samples/, in the order in which they were made.
+
+        The state knows when a sheet was made, and of one that was made since, its name tells.
+        Raises RunError for a picture of which neither does.
+        """
+        state = self.load_state()
+        try:
+            known = {name: images for images, name in state["record"]["sheets"]} if state else {}
+        except (KeyError, TypeError, ValueError):
+            raise RunError(f"{self.path / 'state.pt'} is damaged: it does not say when sheets were made") from None
+        template = self.card.train.get("sheet_name", "{images:09d}")
+        unit = self.card.plan.epoch if "{epoch" in template and "{images" not in template else 1
+        found = []
+        for path in sorted((self.path / "samples").glob("*.png")):
+            images = known.get(path.name)
+            if images is None:
+                number = re.search(r"(\d+)\D*$", path.stem)
+                if number is None:
+                    raise RunError(f"{path} is no sheet of this run (its name holds no number): move it elsewhere")
+                images = int(number[1]) * unit
+            found.append((images, path))
+        return sorted(found)
 
     def rewind_log(self, images_seen: int) -> None:
         """Forget what was logged after the state that training goes on from."""
