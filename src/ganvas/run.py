@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas import files, sheets
-from ganvas.card import Card, weights_sha256
+from ganvas.card import START, Card, joined, parted, weights_sha256
 from ganvas.errors import RunError
-from ganvas.sample import Sampler, Samples, draw, open_generator
+from ganvas.sample import Sampler, Samples, draw, open_generator, read_weights
 
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
 LOGGED = ("images", "step", "epoch", "seconds", "lr", *STATISTICS)  # what a line of the log holds
@@ -47,6 +47,7 @@ class Run:
     progress.png            sheets from four moments, beside each other
     neighbours.png          generated images, each beside the training image nearest to it
     generator.safetensors   the generator with its card: all that sampling needs
+    start.safetensors       the weights that training was started from, where there are such (--from)
     state.pt                both networks, optimizers and images seen: all that going on needs
     """
 
@@ -187,11 +188,20 @@ class Run:
     def save_generator(self, tensors: dict[str, Tensor], kept_at: int | None = None) -> None:
         """Write the generator with its card; with `kept_at` (images seen) as one more file in weights/."""
         path = self.generator_file if kept_at is None else self.path / "weights" / f"{kept_at:09d}.safetensors"
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        card = dataclasses.replace(self.card, weights_sha256=weights_sha256(contiguous))
-        files.write(
-            path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
-        )  # one entry: several have no order
+        _save_weights(path, tensors, self.card)
+
+    def save_start(self, networks: dict[str, dict[str, Tensor]], card: Card) -> None:
+        """Keep the weights that the training starts from, with the card of what made them, unless they are here."""
+        if not (self.path / START).exists():
+            _save_weights(self.path / START, joined(networks), card)
+
+    def load_start(self) -> dict[str, dict[str, Tensor]]:
+        """The weights that the training starts from, by network. Raises RunError where they are missing or others."""
+        assert self.card.started_from is not None
+        tensors, _ = read_weights(self.path / START)
+        if weights_sha256(tensors) != self.card.started_from.sha256:
+            raise RunError(f"{self.path / START} holds other weights than the run was started from: restore it")
+        return parted(tensors)
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
         with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a") as file:
@@ -290,6 +300,14 @@ class Run:
         from ganvas.curves import losses  # matplotlib takes half a second to import
 
         files.write(self.path / "losses.png", losses(self.read_log()))
+
+
+def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    card = dataclasses.replace(card, weights_sha256=weights_sha256(contiguous))
+    files.write(
+        path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
+    )  # one entry: several have no order
 
 
 def refuse_foreign(path: Path) -> None:

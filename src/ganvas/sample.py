@@ -228,13 +228,8 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
     return Samples(images, np.array(wanted, np.int64) if wanted else None, classes, columns)
 
 
-def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
-    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
-
-    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
-    used as long as the weights fit it, with a note on stderr.
-    Raises RunError when the file is missing, damaged or not ganvas's.
-    """
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
+    """The tensors of a safetensors file that ganvas wrote, and its card. Raises RunError when it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -248,6 +243,17 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
     card = Card.from_json(metadata["ganvas"], str(path))
     if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
         raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
+    return tensors, card
+
+
+def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
+    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
+
+    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
+    used as long as the weights fit it, with a note on stderr.
+    Raises RunError when the file is missing, damaged or not ganvas's.
+    """
+    tensors, card = read_weights(path)
     file_of_gan = card.gan_file(gan)
     changed = gan is not None and file_of_gan.sha256 != card.gan_sha256
     if changed:

@@ -275,9 +275,12 @@ def train(
                 raise RunError(
                     f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh"
                 ) from None
-        elif world.rank == 0:
-            record.rewind(0)
-            record.real_images()
+        else:
+            if card.started_from:
+                learner.start_from(run.load_start())
+            if world.rank == 0:
+                record.rewind(0)
+                record.real_images()
         sheet_every, weights_every = (
             Interval.parse(text).images(config.batch, len(dataset)) if text else None
             for text in (config.sheet, config.weights)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cyclopts import Parameter
+
 from ganvas.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole
 
 
@@ -24,6 +26,7 @@ def train(
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: Annotated[int | None, Whole] = None,
     processes: Annotated[int | None, Whole] = None,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
     fresh: bool = False,
     verbose: bool = False,
 ) -> None:  # fmt: skip
@@ -62,6 +65,8 @@ def train(
         CPU threads. Default: the fastest, measured once and stored with the run.
     processes
         Train on so many processes of this machine, one a GPU, sharing each batch.
+    from_
+        Start a new run from trained weights: of a run, or of a generator.safetensors.
     fresh
         Start anew even where an unfinished run could go on; an earlier run in --out is set aside, and made once more
         where no recipe is named.
@@ -75,7 +80,7 @@ def train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
         settings=parse_assignments(set_ or []), config=config, size=pictures.sides, fit=pictures.fit,
         channels=pictures.channels, flip=flip, data_dir=pictures.data_dir, device=device, precision=precision,
-        threads=threads, processes=processes, fresh=fresh, verbose=verbose, started=_process_start(),
+        threads=threads, processes=processes, from_=from_, fresh=fresh, verbose=verbose, started=_process_start(),
     )  # fmt: skip
     print(run.path)
 
