@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
+from numpy.typing import NDArray
 from torch import nn
 
 from ganvas import launch
@@ -61,6 +64,15 @@ def assert_same_run(one: Path, two: Path) -> None:
         assert names == sorted(str(path.relative_to(two)) for path in two.glob(pattern))
         for name in names:
             assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+def put_idx(folder: Path, part: str, images: NDArray[np.uint8], labels: list[int], suffix: str = "") -> None:
+    """Write PART-images-idx3-ubyte and PART-labels-idx1-ubyte, gzipped where the suffix is ".gz"."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in (("images-idx3", images), ("labels-idx1", np.array(labels, np.uint8))):
+        head = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+        body = head + array.tobytes()
+        (folder / f"{part}-{name}-ubyte{suffix}").write_bytes(gzip.compress(body) if suffix else body)
 
 
 def refusal(call: Any, *arguments: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import hashlib
 import os
 import pickle
@@ -14,33 +13,24 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
-from ganvas.data import NAMES, cache_dir, load
+from common import put_idx
+from ganvas.data import NAMES, cache_dir, load, named
 from ganvas.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (6, 28, 28), np.uint8)
 
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
+
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any use of a socket fails, as it does where there is no network."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(101, "Network is unreachable")
-
-    for name in ("socket", "create_connection", "getaddrinfo"):
-        monkeypatch.setattr(socket, name, refuse)
-
-
-def put_idx(folder: Path, part: str, images: npt.NDArray[np.uint8], labels: list[int], suffix: str = "") -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in (("images-idx3", images), ("labels-idx1", np.array(labels, np.uint8))):
-        head = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
-        body = head + array.tobytes()
-        (folder / f"{part}-{name}-ubyte{suffix}").write_bytes(gzip.compress(body) if suffix else body)
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a package of the operating system would have put Fashion-MNIST; nothing is there yet."""
+    monkeypatch.setitem(named.PACKAGED, "fashion-mnist", tmp_path / "packaged")
+    return tmp_path / "packaged"
 
 
 # mnist-5k
@@ -104,6 +94,39 @@ def test_idx_sets_are_read_where_they_lie(
     assert [data.classes[i] for i in data.labels] == classes
     assert len(data.classes) == 10
     assert len(load(name, split="test", data_dir=tmp_path)) == 1
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_fashion_mnist_is_read_where_a_package_put_it(tmp_path: Path, packaged: Path, suffix: str) -> None:
+    put_idx(packaged, "train", IMAGES[:2], [3, 0], suffix)
+    put_idx(packaged, "t10k", IMAGES[2:3], [9], suffix)
+    root = tmp_path / "data"
+    data, test = (load("fashion-mnist", split=split, data_dir=root) for split in ("train", "test"))  # type: ignore[arg-type]
+    assert np.array_equal(data.images[:, 0].numpy(), IMAGES[:2])
+    assert data.labels is not None
+    assert [data.classes[i] for i in data.labels] == ["Dress", "T-shirt/top"]
+    assert np.array_equal(test.images[:, 0].numpy(), IMAGES[2:3])
+    assert data.notes == test.notes == (f"read from {packaged}",)
+    assert not root.exists()
+    put_idx(root / "FashionMNIST" / "raw", "train", IMAGES[:1], [3])
+    own = load("fashion-mnist", data_dir=root)
+    assert (len(own), own.notes) == (1, ())  # what lies below the data's root comes first
+
+
+def test_a_package_without_its_labels_or_of_another_set_is_not_used(tmp_path: Path, packaged: Path) -> None:
+    put_idx(packaged, "train", IMAGES[:2], [3, 0])
+    (packaged / "train-labels-idx1-ubyte").unlink()
+    for name in ("fashion-mnist", "kmnist"):
+        with pytest.raises(DataError, match=f"{name} is not in"):
+            load(name, data_dir=tmp_path / "data")
+
+
+def test_a_damaged_package_is_named(tmp_path: Path, packaged: Path) -> None:
+    put_idx(packaged, "train", IMAGES[:2], [3, 0])
+    file = packaged / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DataError, match="train-images-idx3-ubyte should hold"):
+        load("fashion-mnist", data_dir=tmp_path / "data")
 
 
 def test_reading_idx_sets_does_not_import_torchvision(tmp_path: Path) -> None:
@@ -264,7 +287,7 @@ def test_an_idx_set_without_labels_is_named(tmp_path: Path) -> None:
         load("mnist", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "mnist-5k"])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("-5k") and name != "stacked-mnist"])
 def test_what_cannot_be_fetched_is_one_line_that_names_what_needs_no_network(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:

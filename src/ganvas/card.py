@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import platform
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,7 +78,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and class names)."""
+    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and class names).
+
+    flip: half of the images that a training sees are mirrored, left to right.
+    """
 
     what: str
     name: str
@@ -86,6 +90,18 @@ class DataCard:
     size: tuple[int, int] | None = None
     fit: Literal["crop", "pad", "stretch"] = "crop"
     channels: Literal[1, 3, 4] | None = None
+    flip: bool = False
+
+
+START = "start.safetensors"  # a run's copy of the weights that it was started from
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedFrom:
+    """The run or file that a training took its first weights from, and the SHA-256 of those (see `weights_sha256`)."""
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +125,7 @@ class Card:
     device: str
     precision: Literal["32", "bf16", "fp16"] = "32"
     plan: Plan
+    started_from: StartedFrom | None = None
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
 
@@ -167,6 +184,20 @@ def weights_sha256(tensors: dict[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def joined(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The weights of several networks in one, as "generator/layers.0.weight"."""
+    return {f"{network}/{name}": tensor for network, own in networks.items() for name, tensor in own.items()}
+
+
+def parted(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What `joined` has joined, by network."""
+    networks: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        network, _, own = name.partition("/")
+        networks.setdefault(network, {})[own] = tensor
+    return networks
 
 
 def versions() -> dict[str, str]:

@@ -44,10 +44,11 @@ class MissingExtraError(GanvasError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that ends an error line: the known name closest to `name`, or all of them when none is close."""
+    """A hint that ends an error line: the known name closest to `name`, or all (the first 100) when none is close."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not close:  # capitals or none: a difference that a person hardly sees
         lower = {each.lower(): each for each in known}
         close = [lower[each] for each in difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)]
-    return f"did you mean {close[0]}?" if close else f"choose one of: {', '.join(known)}"
+    more = f" and {len(known) - 100:,} more" if len(known) > 100 else ""
+    return f"did you mean {close[0]}?" if close else f"choose one of: {', '.join(known[:100])}{more}"

@@ -60,8 +60,9 @@ class Report:
 
 
 def _listed(items: list[str]) -> str:
-    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return ", ".join(items[:LISTED]) + more
+    if len(items) <= LISTED:
+        return ", ".join(items)
+    return f"{len(items):,}: {', '.join(items[:LISTED])} and {len(items) - LISTED:,} more"
 
 
 def inspect(

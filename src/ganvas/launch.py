@@ -29,6 +29,7 @@ from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
 from ganvas.run import BusyError, Run, refuse_foreign
+from ganvas.start import Start, asked_for, check_fit
 from ganvas.training import train as train_run
 
 DEFAULT_DATA = "mnist-5k"
@@ -51,11 +52,13 @@ def train(
     size: tuple[int, int] | None = None,
     fit: Literal["crop", "pad", "stretch"] | None = None,
     channels: Literal[1, 3, 4] | None = None,
+    flip: bool | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: int | None = None,
     processes: int | None = None,
+    from_: str | os.PathLike[str] | None = None,
     fresh: bool = False,
     quiet: bool = False,
     verbose: bool = False,
@@ -66,6 +69,7 @@ def train(
     recipe: a name ("r3gan/digits") or a GAN file ("my_gan.py", "my_gan.py:tiny"). data: a name or a path.
     images, epochs, minutes: the length (one of them), instead of the recipe's; minutes are wall time since `started`
     (time.time(), by default now). settings: {"train.batch": 32, ...}. config: a TOML file or a run's recipe.json.
+    from_: a run's directory or a generator.safetensors whose weights to start from, in a new run.
     out: the run's directory; without it, the newest unfinished run of the same request, or the next number under runs/.
     fresh: never go on with an earlier run; with `out` and no recipe, make the request of the run there once more.
 
@@ -76,8 +80,9 @@ def train(
     prepare_cpu()
     own = Request(
         recipe=recipe, data=None if data is None else os.fspath(data), images=images, epochs=epochs, minutes=minutes,
-        seed=seed, size=size, fit=fit, channels=channels, device=device, precision=precision, threads=threads,
-        processes=processes, settings=settings or {},
+        seed=seed, size=size, fit=fit, channels=channels, flip=flip, device=device, precision=precision,
+        threads=threads, processes=processes, settings=settings or {},
+        from_=None if from_ is None else os.fspath(from_),
     )  # fmt: skip
     request = own if config is None else merged(read_config(Path(config), recipe), own)
     progress = Progress(verbose=verbose, quiet=quiet)
@@ -100,6 +105,7 @@ class _Launch:
         self.data_dir = None if data_dir is None else Path(data_dir)
         path = (request.recipe or "").partition(":")[0]
         self.gan_path = path if path.endswith(".py") else None
+        self.start: Start | None = None
 
     def run(self) -> Run:
         world = dist.torchrun_world()
@@ -113,6 +119,7 @@ class _Launch:
             existing.load_state()  # damage is told before differences
             existing.read_log()
             self.request = completed(self.request, existing.card)
+        self.request, self.start, origin = asked_for(self.request, existing.card.started_from if existing else None)
         name, file, recipe = gans.find(self.request.recipe or gans.default_recipe(self.request.data))
         if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
             refuse_foreign(self.out)
@@ -125,10 +132,12 @@ class _Launch:
         gan = file.build(recipe.model, spec)  # says now why it cannot
         file.check(gan, spec)
         learner.check(gan, recipe.train)
+        if self.start:
+            check_fit(self.start, file.name, recipe, spec, gan)
         for setting in ("batch", "g_batch"):
             if getattr(recipe.train, setting) == 1 and not gans.takes_one(gan, spec):
                 raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
-        wanted = self._card(name, file, recipe, spec, dataset)
+        wanted = dataclasses.replace(self._card(name, file, recipe, spec, dataset), started_from=origin)
         if existing:
             if different := _different(existing, wanted):
                 raise SettingError(
@@ -157,13 +166,17 @@ class _Launch:
     def _repeat(self, path: Path) -> None:
         """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run that stands there."""
         if self.request.recipe is None:
-            stored = of_run(Run.open(path).card, None, str(path))
+            stored = of_run(Run.open(path).card, None, str(path), path)
             self.request = dataclasses.replace(merged(stored, self.request), plan=None)
 
     def _load(self, native: ImageSpec) -> Dataset:
-        request = self.request
+        request, what = self.request, self.request.data or DEFAULT_DATA
+        if request.flip and what in data.NAMES and what not in data.MIRRORED:
+            raise SettingError(
+                f"--flip with {what}: characters are not mirrored, for they would be others or none; leave --flip out"
+            )
         dataset = data.load(
-            request.data or DEFAULT_DATA, size=request.size, native=(native.height, native.width),
+            what, size=request.size, native=(native.height, native.width),
             fit=request.fit or "crop", channels=request.channels, data_dir=self.data_dir,
         )  # fmt: skip
         for note in dataset.notes:
@@ -204,7 +217,7 @@ class _Launch:
             data=DataCard(
                 what=os.path.abspath(what) if os.path.exists(what) and what not in data.NAMES else what,
                 name=dataset.name, images=len(dataset), fingerprint=dataset.fingerprint, size=request.size,
-                fit=request.fit or "crop", channels=request.channels,
+                fit=request.fit or "crop", channels=request.channels, flip=bool(request.flip),
             ),
             seed=request.seed or 0, threads=request.threads or 0, processes=processes, device=device,
             precision=request.precision or "32",
@@ -280,9 +293,14 @@ class _Launch:
             f"{card.device}, {card.threads} thread{'s' if card.threads > 1 else ''}"
             + (f", {card.processes} processes" if card.processes > 1 else "")
         )
+        if self.start:
+            anew = "" if "discriminator" in self.start.networks else "; the discriminator starts anew"
+            self.progress.say(f"from the weights of {self.start.origin.path}{anew}")
 
     def _train(self, run: Run, file: GanFile, dataset: Dataset, deadline: float | None) -> Run:
         torch.set_num_threads(run.card.threads)
+        if self.start:
+            run.save_start(self.start.networks, self.start.card)
         arguments = (str(run.path), self.gan_path, self.data_dir)
         try:
             with dist.together(run.card.processes, run.card.device, follow, arguments) as world:
@@ -322,9 +340,9 @@ def _identity(card: Card) -> dict[str, Any]:
     """What must be equal for one training to be the continuation of another."""
     return {
         "recipe": card.recipe, "gan": card.gan, "image": card.image,
-        "model": card.model, "train": card.train, "data": card.data.fingerprint[:12],
+        "model": card.model, "train": card.train, "data": card.data.fingerprint[:12], "flip": card.data.flip,
         "seed": card.seed, "precision": card.precision, "device": card.device, "processes": card.processes,
-        "file": card.gan_sha256[:12], "threads": card.threads,
+        "file": card.gan_sha256[:12], "threads": card.threads, "from": (began := card.started_from) and began.sha256[:12],
     }  # fmt: skip
 
 

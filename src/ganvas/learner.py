@@ -171,6 +171,14 @@ class Learner:
             "average": self.average.network.state_dict() if self.average else {},
         }
 
+    def start_from(self, networks: dict[str, dict[str, Tensor]]) -> None:
+        """Begin with trained weights: of "generator" and, where they are given, of "discriminator" and "average"."""
+        self.gan.generator.load_state_dict(networks["generator"])
+        if "discriminator" in networks:
+            self.gan.discriminator.load_state_dict(networks["discriminator"])
+        if self.average:
+            self.average.network.load_state_dict(networks.get("average", networks["generator"]))
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.gan.generator.load_state_dict(state["generator"])
         self.gan.discriminator.load_state_dict(state["discriminator"])

@@ -114,8 +114,9 @@ def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*columns, box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # plain strings would be markup
     Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)

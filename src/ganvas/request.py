@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ganvas.card import MOST_THREADS, Card, Plan
+from ganvas.card import MOST_THREADS, START, Card, Plan, StartedFrom
 from ganvas.errors import SettingError, nearest
 from ganvas.recipe import Interval, convert, leaves
 
@@ -20,7 +20,10 @@ MOST_MINUTES = 366 * 24 * 60
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for; None where nothing was said. Also the shape of a --config file."""
+    """What the user asked for; None where nothing was said. Also the shape of a --config file.
+
+    from_: the run or file whose weights to start from ("from" in TOML). started_from: what they must be, in a repeat.
+    """
 
     recipe: str | None = None
     data: str | None = None
@@ -31,11 +34,14 @@ class Request:
     size: tuple[int, int] | None = None
     fit: Literal["crop", "pad", "stretch"] | None = None
     channels: Literal[1, 3, 4] | None = None
+    flip: bool | None = None
     device: str | None = None
     precision: Literal["32", "bf16", "fp16"] | None = None
     threads: int | None = None
     processes: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    from_: str | None = None
+    started_from: StartedFrom | None = None
     plan: Plan | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +58,8 @@ class Request:
                 raise SettingError(f"--{name} {value}: {nearest(value, known)}")
         if self.data is not None and not self.data.strip():
             raise SettingError("--data is empty: give a data set's name or a path")
+        if self.from_ is not None and not self.from_.strip():
+            raise SettingError("--from is empty: give a run's directory or a generator.safetensors")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise SettingError(f"--threads {self.threads}: expected at most {MOST_THREADS}")
         if self.minutes is not None and self.minutes > MOST_MINUTES:
@@ -74,7 +82,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
     """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it was.
 
     recipe: what the user named beside it.
-    TOML: the fields of Request but `settings` and `plan` at the top, and tables [model] and [train].
+    TOML: the fields of Request but `settings`, `started_from` and `plan` at the top, and tables [model] and [train].
     Raises SettingError for what cannot be read or is not known.
     """
     try:
@@ -85,27 +93,37 @@ def read_config(path: Path, recipe: str | None) -> Request:
     except (ValueError, RecursionError) as error:
         raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
     if path.suffix == ".json":
-        return of_run(Card.from_json(text, str(path)), recipe, f"--config {path}")
+        return of_run(Card.from_json(text, str(path)), recipe, f"--config {path}", path.parent)
     changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
-    for name in ("settings", "plan"):
+    for name in ("settings", "plan", "from_", "started_from"):
         if name in plain:
-            raise SettingError(f"--config {path}: unknown setting {name}: use the tables [model] and [train]")
+            use = "write from" if "from" in name else "use the tables [model] and [train]"
+            raise SettingError(f"--config {path}: unknown setting {name}: {use}")
+    if "from" in plain:  # a word of Python's own
+        plain["from_"] = plain.pop("from")
     if "size" in plain:
         plain["size"] = [plain["size"]] * 2 if isinstance(plain["size"], int) else plain["size"]
     request: Request = convert(plain, Request, f"--config {path}")
     return dataclasses.replace(request, settings=changes)
 
 
-def of_run(card: Card, recipe: str | None, origin: str) -> Request:
-    """The request that makes a run once more. recipe: what the user named beside it. origin: what holds the card."""
+def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request:
+    """The request that makes a run once more.
+
+    recipe: what the user named beside it. origin: what holds the card. folder: where it lies, and beside it the run's own
+    copy of the weights that it was started from; without that, they are looked for where they were.
+    """
     if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
         file = shlex.quote(f"PATH/{card.recipe}")
         raise SettingError(f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ...")
+    start = card.started_from
     return Request(
         recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
-        channels=card.data.channels, device=card.device, precision=card.precision,
+        channels=card.data.channels, flip=card.data.flip, device=card.device, precision=card.precision,
         threads=card.threads, processes=card.processes,
         settings={"model": card.model, "train": card.train}, plan=card.plan,
+        from_=(str(folder / START) if (folder / START).is_file() else start.path) if start else None,
+        started_from=start,
     )  # fmt: skip
 
 
@@ -114,6 +132,8 @@ def merged(config: Request, own: Request) -> Request:
     said = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) not in (None, {})}
     if own.data or own.size or own.channels or own.fit:
         said.setdefault("plan", None)  # another data set, another number of images in an epoch
+    if own.from_:
+        said["started_from"] = None
     if own.length:
         said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
     if own.settings:
@@ -137,6 +157,7 @@ def completed(request: Request, card: Card) -> Request:
     return dataclasses.replace(
         request, recipe=recipe, data=request.data or card.data.what, size=request.size or card.data.size,
         fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,
+        flip=card.data.flip if request.flip is None else request.flip,
         seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
         processes=request.processes or card.processes, precision=request.precision or card.precision,
         device=request.device or card.device, settings=request.settings if said else stored,

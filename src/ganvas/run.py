@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
+import re
 import shlex
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -20,9 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas import files, sheets
-from ganvas.card import Card, weights_sha256
+from ganvas.card import START, Card, joined, parted, weights_sha256
 from ganvas.errors import RunError
-from ganvas.sample import Sampler, Samples, draw, open_generator
+from ganvas.sample import Sampler, Samples, draw, open_generator, read_weights
 
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
 LOGGED = ("images", "step", "epoch", "seconds", "lr", *STATISTICS)  # what a line of the log holds
@@ -45,6 +47,7 @@ class Run:
     progress.png            sheets from four moments, beside each other
     neighbours.png          generated images, each beside the training image nearest to it
     generator.safetensors   the generator with its card: all that sampling needs
+    start.safetensors       the weights that training was started from, where there are such (--from)
     state.pt                both networks, optimizers and images seen: all that going on needs
     """
 
@@ -134,6 +137,19 @@ class Run:
         finally:
             lock.release()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a training is writing to the run now."""
+        if not (self.path / ".lock").exists():
+            return False
+        try:
+            with self.locked():
+                return False
+        except BusyError:
+            return True
+        except RunError:  # a disk that cannot be written: nobody trains there
+            return False
+
     def save_card(self, card: Card) -> None:
         self.card = card
         files.write(self.path / "recipe.json", card.to_json())
@@ -172,11 +188,20 @@ class Run:
     def save_generator(self, tensors: dict[str, Tensor], kept_at: int | None = None) -> None:
         """Write the generator with its card; with `kept_at` (images seen) as one more file in weights/."""
         path = self.generator_file if kept_at is None else self.path / "weights" / f"{kept_at:09d}.safetensors"
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        card = dataclasses.replace(self.card, weights_sha256=weights_sha256(contiguous))
-        files.write(
-            path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
-        )  # one entry: several have no order
+        _save_weights(path, tensors, self.card)
+
+    def save_start(self, networks: dict[str, dict[str, Tensor]], card: Card) -> None:
+        """Keep the weights that the training starts from, with the card of what made them, unless they are here."""
+        if not (self.path / START).exists():
+            _save_weights(self.path / START, joined(networks), card)
+
+    def load_start(self) -> dict[str, dict[str, Tensor]]:
+        """The weights that the training starts from, by network. Raises RunError where they are missing or others."""
+        assert self.card.started_from is not None
+        tensors, _ = read_weights(self.path / START)
+        if weights_sha256(tensors) != self.card.started_from.sha256:
+            raise RunError(f"{self.path / START} holds other weights than the run was started from: restore it")
+        return parted(tensors)
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
         with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a") as file:
@@ -194,6 +219,41 @@ class Run:
             return lines
         except (ValueError, TypeError, KeyError, RecursionError):
             raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
+
+    def best_fid(self) -> float | None:
+        """The least FID of metrics.jsonl, None where nothing was judged; a last line cut short is left out."""
+        path = self.path / "metrics.jsonl"
+        try:
+            with files.reading(path):
+                text = path.read_text() if path.exists() else ""
+            found = [json.loads(line).get("fid") for line in text.split("\n")[:-1]]
+            return min((float(fid) for fid in found if fid is not None and math.isfinite(fid)), default=None)
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            raise RunError(f"{path} is damaged: restore it, or take it away") from None
+
+    def sheets(self) -> list[tuple[int, Path]]:
+        """Images seen and path of each sheet in samples/, in the order in which they were made.
+
+        The state knows when a sheet was made, and of one that was made since, its name tells.
+        Raises RunError for a picture of which neither does.
+        """
+        state = self.load_state()
+        try:
+            known = {name: images for images, name in state["record"]["sheets"]} if state else {}
+        except (KeyError, TypeError, ValueError):
+            raise RunError(f"{self.path / 'state.pt'} is damaged: it does not say when sheets were made") from None
+        template = self.card.train.get("sheet_name", "{images:09d}")
+        unit = self.card.plan.epoch if "{epoch" in template and "{images" not in template else 1
+        found = []
+        for path in sorted((self.path / "samples").glob("*.png")):
+            images = known.get(path.name)
+            if images is None:
+                number = re.search(r"(\d+)\D*$", path.stem)
+                if number is None:
+                    raise RunError(f"{path} is no sheet of this run (its name holds no number): move it elsewhere")
+                images = int(number[1]) * unit
+            found.append((images, path))
+        return sorted(found)
 
     def rewind_log(self, images_seen: int) -> None:
         """Forget what was logged after the state that training goes on from."""
@@ -240,6 +300,14 @@ class Run:
         from ganvas.curves import losses  # matplotlib takes half a second to import
 
         files.write(self.path / "losses.png", losses(self.read_log()))
+
+
+def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    card = dataclasses.replace(card, weights_sha256=weights_sha256(contiguous))
+    files.write(
+        path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
+    )  # one entry: several have no order
 
 
 def refuse_foreign(path: Path) -> None:

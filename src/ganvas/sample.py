@@ -172,18 +172,23 @@ def _csv(text: str) -> str:
 def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     """Class indices asked for by a string.
 
-    A string equal to a class's name is that class; one with a comma is read as names; any other as one class a character.
+    A string equal to a class's name is that class; one with a comma is read as names; any other as one class a character,
+    where each class has a name or an index of one character, and else as one class.
     A class is named by its name or its index. Raises SettingError for an unknown class, with the nearest.
     """
     indices = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
-    parts = [text] if text in classes else [part.strip() for part in text.split(",")] if "," in text else list(text)
-    if not parts:
+    if not text:
         raise SettingError("--labels is empty: give one class a character, or names with commas")
+    is_word = "," not in text and max(map(len, classes)) > 1
+    if text in classes or (is_word and len(classes) > 10):
+        parts = [text]
+    else:
+        parts = [part.strip() for part in text.split(",")] if "," in text else list(text)
     for part in parts:
         if part not in indices:
-            is_word = "," not in text and max(map(len, classes)) > 1  # where classes are words, the whole was meant
-            unknown = text if is_word else part
-            raise SettingError(f"no class '{unknown}': {nearest(unknown, classes)}")
+            unknown = text if is_word else part  # where classes are words, the whole was meant
+            several = "; several are written with commas" if is_word and len(classes) > 10 else ""
+            raise SettingError(f"no class '{unknown}': {nearest(unknown, classes)}{several}")
     return [indices[part] for part in parts]
 
 
@@ -223,13 +228,8 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
     return Samples(images, np.array(wanted, np.int64) if wanted else None, classes, columns)
 
 
-def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
-    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
-
-    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
-    used as long as the weights fit it, with a note on stderr.
-    Raises RunError when the file is missing, damaged or not ganvas's.
-    """
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
+    """The tensors of a safetensors file that ganvas wrote, and its card. Raises RunError when it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -243,6 +243,17 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
     card = Card.from_json(metadata["ganvas"], str(path))
     if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
         raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
+    return tensors, card
+
+
+def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
+    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
+
+    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
+    used as long as the weights fit it, with a note on stderr.
+    Raises RunError when the file is missing, damaged or not ganvas's.
+    """
+    tensors, card = read_weights(path)
     file_of_gan = card.gan_file(gan)
     changed = gan is not None and file_of_gan.sha256 != card.gan_sha256
     if changed:

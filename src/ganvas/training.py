@@ -52,12 +52,15 @@ class Batch:
 
 
 class Batches:
-    """The batch at every position of the training, from (seed, images seen) alone."""
+    """The batch at every position of the training, from (seed, images seen) alone.
 
-    def __init__(self, dataset: Dataset, learner: Learner, seed: int) -> None:
+    flip: mirror each real image, left to right, with a probability of one half.
+    """
+
+    def __init__(self, dataset: Dataset, learner: Learner, seed: int, flip: bool = False) -> None:
         self.dataset, self.config, self.gan, self.seed = dataset, learner.config, learner.gan, seed
         self.device, self.world = learner.device, learner.world
-        self.order = draws.Order(seed, len(dataset))
+        self.order, self.flip = draws.Order(seed, len(dataset)), flip
         self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
         self.images = dataset.images.contiguous()
         self.channels_last = any(
@@ -71,6 +74,9 @@ class Batches:
         config = self.config
         indices = self.world.part(self.order.indices(images_seen, config.batch))
         picked = self.images.index_select(0, indices)  # ten times as fast as indexing with []
+        if self.flip:
+            heads = self.world.part(draws.kept(draws.bits(self.seed, "flip", images_seen), (config.batch,), 0.5))
+            picked = torch.where(heads.view(-1, 1, 1, 1), picked.flip(2 if self.channels_last else 3), picked)
         real = to_float((picked.permute(0, 3, 1, 2) if self.channels_last else picked).to(self.device))
         real_labels = None
         if self.gan.conditional:
@@ -248,7 +254,7 @@ def train(
         learner = Learner(
             file.build(recipe.model, card.image, card.seed), config, len(dataset), device, card.precision, world
         )
-        batches = Batches(dataset, learner, card.seed)
+        batches = Batches(dataset, learner, card.seed, card.data.flip)
         sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
         images_seen, seconds, record = (
             0,
@@ -269,9 +275,12 @@ def train(
                 raise RunError(
                     f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh"
                 ) from None
-        elif world.rank == 0:
-            record.rewind(0)
-            record.real_images()
+        else:
+            if card.started_from:
+                learner.start_from(run.load_start())
+            if world.rank == 0:
+                record.rewind(0)
+                record.real_images()
         sheet_every, weights_every = (
             Interval.parse(text).images(config.batch, len(dataset)) if text else None
             for text in (config.sheet, config.weights)

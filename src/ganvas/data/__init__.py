@@ -6,8 +6,8 @@
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.inspection import Inspection, inspect
-from ganvas.data.named import NAMES
+from ganvas.data.named import MIRRORED, NAMES
 from ganvas.data.places import cache_dir
 from ganvas.data.sources import load
 
-__all__ = ["NAMES", "Dataset", "Inspection", "cache_dir", "inspect", "load"]
+__all__ = ["MIRRORED", "NAMES", "Dataset", "Inspection", "cache_dir", "inspect", "load"]

@@ -4,8 +4,11 @@
 are for training and 100 held out, chosen by a fixed seed (SPLIT_SEED, NumPy's Philox). None of them is a test image of
 MNIST and every one is a training image: an extractor trained on MNIST has seen the held-out part too.
 
+`stacked-mnist` and `stacked-mnist-5k` are made of digits that are there (see ganvas.data.stacked), and need none either.
+
 The others lie where torchvision puts them, below `places.data_root()`. What lies there already is used as it is,
-without the network and, for the MNIST family, without importing torchvision (4 s).
+without the network and, for the MNIST family, without importing torchvision (4 s). Fashion-MNIST may also lie where
+Debian's package dataset-fashion-mnist puts it.
 """
 
 from __future__ import annotations
@@ -25,14 +28,17 @@ import numpy as np
 from filelock import FileLock
 
 from ganvas.data.assemble import Reading, Split, assemble_array
-from ganvas.data.idx import images_and_labels
+from ganvas.data.idx import images_and_labels, labels_beside
 from ganvas.data.pictures import Wish
+from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
 
 EMBEDDED = "mnist-5k"
 SPLIT_SEED = 5000
+PACKAGED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}  # by Debian's dataset-fashion-mnist
 
 _LOCK = ".ganvas.lock"
+_PARTS = {"train": "train", "test": "t10k"}  # how MNIST's files are called
 _DIGITS = tuple("0123456789")
 _LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 _CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -49,9 +55,13 @@ class _Idx:
 
     def images(self, root: Path, split: Split) -> Path:
         """The file of images, plain if it is there, else gzipped, whether that is there or not."""
-        part = f"emnist-{self.emnist}-{split}" if self.emnist else {"train": "train", "test": "t10k"}[split]
-        plain = root / self.source / "raw" / f"{part}-images-idx3-ubyte"
-        return plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")
+        part = f"emnist-{self.emnist}-{split}" if self.emnist else _PARTS[split]
+        return _plain_or_gzipped(root / self.source / "raw", part)
+
+
+def _plain_or_gzipped(folder: Path, part: str) -> Path:
+    plain = folder / f"{part}-images-idx3-ubyte"
+    return plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")
 
 
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
@@ -65,7 +75,10 @@ _IDX = {
 }
 _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}  # name -> torchvision's class
 
-NAMES: tuple[str, ...] = (EMBEDDED, *_IDX, *_ARRAYS)
+_STACKED = ("stacked-mnist", "stacked-mnist-5k")
+
+NAMES: tuple[str, ...] = (EMBEDDED, *_IDX, *_ARRAYS, *_STACKED)
+MIRRORED = ("fashion-mnist", "cifar10", "cifar100")  # those whose pictures mirrored are of their kind: no characters
 
 
 def read_named(name: str, split: Split, wish: Wish, root: Path, *, digests: bool = False) -> Reading:
@@ -75,7 +88,28 @@ def read_named(name: str, split: Split, wish: Wish, root: Path, *, digests: bool
     if os.access(root / _LOCK, os.W_OK):
         with FileLock(root / _LOCK):
             pass  # another process may be fetching this: do not take its half for the whole
+    if name in _STACKED:
+        return _read_stacked(name, split, wish, root, digests)
     return (_read_idx_set if name in _IDX else _read_array_set)(name, split, wish, root, digests)
+
+
+def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Reading:
+    """Held-out stacks are made of held-out digits alone. Nothing is fetched: without MNIST, mnist-5k does."""
+    both: tuple[Split, ...] = ("train", "test")  # or digits held out of one would be training digits of the other
+    source = "mnist" if all(_IDX["mnist"].images(root, part).is_file() for part in both) else EMBEDDED
+    source = EMBEDDED if name.endswith("-5k") else source
+    digits = read_named(source, split, Wish(), root).dataset
+    assert digits.labels is not None
+    if missing := sorted(set(range(10)) - set(digits.labels.tolist())):
+        raise DataError(f"{name}: {source} in {root} holds no {missing[0]} to stack: restore it, or take {_STACKED[1]}")
+    images, numbers = stacked(digits.images[:, 0].numpy(), digits.labels.numpy(), STACKS[split])
+    part = "training" if split == "train" else "held-out"
+    notes: tuple[str, ...] = (
+        f"{len(numbers):,} stacks of {len(digits):,} {part} digits of {source}, each of 1,000 numbers equally often",
+    )
+    if source == EMBEDDED and name == _STACKED[0]:
+        notes += (f"mnist is not in {root}, so its 60,000 digits are not used",)
+    return assemble_array(name, images, numbers, NUMBERS, wish, notes, digests=digests)
 
 
 def _read_embedded(split: Split, wish: Wish, digests: bool) -> Reading:
@@ -97,20 +131,30 @@ def _read_embedded(split: Split, wish: Wish, digests: bool) -> Reading:
 
 
 def _read_idx_set(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Reading:
-    known = _IDX[name]
-    if not known.images(root, split).is_file():
+    known, file = _IDX[name], _IDX[name].images(root, split)
+    notes: tuple[str, ...] = ()
+    if not file.is_file() and (packaged := _packaged(name, split)):
+        file, notes = packaged, (f"read from {packaged.parent}",)
+    elif not file.is_file():
         options = {"split": known.emnist} if known.emnist else {}
         with _fetching(name, root):
             _torchvision(known.source)(root, download=True, **options)
-    file = known.images(root, split)
+        file = known.images(root, split)
     images, labels = images_and_labels(file)
     if labels is None:
         raise DataError(f"{file} has no labels file beside it: remove it, to have both fetched again")
-    notes: tuple[str, ...] = ()
     if known.emnist:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
         notes = ("EMNIST's files hold the pictures transposed: turned upright",)
     return assemble_array(name, images, labels - known.first_label, known.classes, wish, notes, digests=digests)
+
+
+def _packaged(name: str, split: Split) -> Path | None:
+    """The file of images that a package of the operating system has brought, with its labels beside it."""
+    if name not in PACKAGED:
+        return None
+    file = _plain_or_gzipped(PACKAGED[name], _PARTS[split])
+    return file if file.is_file() and labels_beside(file) else None
 
 
 def _read_array_set(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Reading:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cyclopts import Parameter
+
 from ganvas.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole
 
 
@@ -19,10 +21,12 @@ def train(
     set_: Settings = None,
     config: Path | None = None,
     pictures: Pictures = AS_THEY_ARE,
+    flip: bool | None = None,
     device: Device | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: Annotated[int | None, Whole] = None,
     processes: Annotated[int | None, Whole] = None,
+    from_: Annotated[Path | None, Parameter(name="--from")] = None,
     fresh: bool = False,
     verbose: bool = False,
 ) -> None:  # fmt: skip
@@ -51,6 +55,8 @@ def train(
         Change settings of the recipe: path=value ..., such as train.batch=32 (see ganvas show).
     config
         Take all this from a TOML file, or from another run's recipe.json to repeat it.
+    flip
+        Mirror half of the training images, left to right. Not for letters and digits.
     device
         Default: auto.
     precision
@@ -59,6 +65,8 @@ def train(
         CPU threads. Default: the fastest, measured once and stored with the run.
     processes
         Train on so many processes of this machine, one a GPU, sharing each batch.
+    from_
+        Start a new run from trained weights: of a run, or of a generator.safetensors.
     fresh
         Start anew even where an unfinished run could go on; an earlier run in --out is set aside, and made once more
         where no recipe is named.
@@ -71,8 +79,8 @@ def train(
     run = launch.train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
         settings=parse_assignments(set_ or []), config=config, size=pictures.sides, fit=pictures.fit,
-        channels=pictures.channels, data_dir=pictures.data_dir, device=device, precision=precision, threads=threads,
-        processes=processes, fresh=fresh, verbose=verbose, started=_process_start(),
+        channels=pictures.channels, flip=flip, data_dir=pictures.data_dir, device=device, precision=precision,
+        threads=threads, processes=processes, from_=from_, fresh=fresh, verbose=verbose, started=_process_start(),
     )  # fmt: skip
     print(run.path)
 

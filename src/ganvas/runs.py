@@ -1,0 +1,79 @@
+"""Many runs at a glance: what each is, how far it came, what it cost and how good it became."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ganvas import files
+from ganvas.errors import RunError
+from ganvas.run import Run
+
+State = Literal["training", "finished", "stopped", "damaged"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run as `ganvas runs` lists it.
+
+    state: training (a process is writing to it), finished, stopped, or damaged, and `error` then says in what way.
+    images_seen: up to the saved state, or for one that is training up to its newest log line. planned: images in all.
+    minutes: of training. best_fid: the least of those measured on the way, None where none was.
+    """
+
+    run: str
+    state: State
+    recipe: str | None = None
+    data: str | None = None
+    images_seen: int | None = None
+    planned: int | None = None
+    minutes: float | None = None
+    best_fid: float | None = None
+    error: str | None = None
+
+    @property
+    def progress(self) -> str:
+        """The state in words: "stopped at 45%"."""
+        if self.state in ("finished", "damaged") or self.images_seen is None or not self.planned:
+            return self.state
+        percent = 100 * self.images_seen // self.planned
+        return f"training now, {percent}%" if self.state == "training" else f"stopped at {percent}%"
+
+
+def list_runs(folder: Path) -> list[Row]:
+    """The runs in a folder (or the one that it is), by their numbers and names. One that is damaged hides no other.
+
+    Raises RunError where there is no such folder, or it cannot be read.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder} is {'a file' if folder.exists() else 'not there'}: give a folder that holds runs")
+    with files.reading(folder):
+        paths = [path for path in folder.iterdir() if (path / "recipe.json").is_file()]
+    if (folder / "recipe.json").is_file():
+        paths = [folder]
+    return [_row(path) for path in sorted(paths, key=_place)]
+
+
+def _place(path: Path) -> tuple[int, str]:
+    number = re.match("[0-9]+(?=-)", path.name)
+    return int(number[0]) if number else 0, path.name
+
+
+def _row(path: Path) -> Row:
+    try:
+        run = Run.open(path)
+    except RunError as error:
+        return Row(str(path), "damaged", error=str(error))
+    card = run.card
+    row = Row(str(path), "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total)
+    try:
+        busy, log, state, best = run.busy, run.read_log(), run.load_state(), run.best_fid()
+    except RunError as error:
+        return replace(row, error=str(error))
+    seen, seconds = (state["images_seen"], state["seconds"]) if state else (0, 0.0)
+    if busy and log:  # newer than what is saved
+        seen, seconds = max(seen, log[-1]["images"]), max(seconds, log[-1]["seconds"])
+    kind: State = "training" if busy else "finished" if seen >= card.plan.total else "stopped"
+    return replace(row, state=kind, images_seen=seen, minutes=round(seconds / 60, 2), best_fid=best)

@@ -1,0 +1,124 @@
+"""Trained weights that another training starts from: of a run, or of a generator's file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ganvas.card import Card, StartedFrom, joined, parted, weights_sha256
+from ganvas.errors import RunError, SettingError
+from ganvas.gan import Gan
+from ganvas.recipe import ImageSpec, Recipe, differences, leaves, settings
+from ganvas.request import Request
+from ganvas.run import Run
+from ganvas.sample import read_weights
+
+NETWORKS = ("generator", "discriminator", "average")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from.
+
+    networks: the weights of each of NETWORKS by their names: of a run both networks as they were last trained and, where
+    it has one, the average; of a file the generator alone.
+    card: of what made them.
+    """
+
+    networks: dict[str, dict[str, Tensor]]
+    card: Card
+    origin: StartedFrom
+
+
+def read_start(path: Path) -> Start:
+    """The weights of a run's directory, a generator.safetensors, or a run's start.safetensors. No code comes from them.
+
+    Raises RunError where they are missing, damaged or not numbers.
+    """
+    if path.is_dir():
+        networks, card = _of_run(path)
+    else:
+        tensors, card = read_weights(path)
+        networks = parted(tensors)
+        if not set(networks) <= set(NETWORKS):
+            networks = {"generator": tensors}
+    weights = joined(networks)
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise RunError(f"--from {path} holds weights that are no numbers: start from another")
+    return Start(networks, card, StartedFrom(path=os.path.abspath(path), sha256=weights_sha256(weights)))
+
+
+def _of_run(path: Path) -> tuple[dict[str, dict[str, Tensor]], Card]:
+    run = Run.open(path)
+    state = run.load_state()
+    if state is None:
+        raise RunError(f"--from {path}: this run has saved no weights yet; train it on, or start from another")
+    try:
+        networks = {network: dict(state["learner"][network]) for network in NETWORKS}
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"--from {path}: its state.pt is damaged: restore it, or start from another") from None
+    return {network: weights for network, weights in networks.items() if weights}, run.card
+
+
+def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Start | None, StartedFrom | None]:
+    """What a request's --from leads to; a request that names no recipe then takes that one, with its networks.
+
+    began: what the run that stands there was started from. That need not be there any more: the run has a copy.
+    Raises RunError for what cannot be read, SettingError where a repeat finds other weights.
+    """
+    if request.from_ is None or (began and began.path == os.path.abspath(request.from_)):
+        return request, None, began
+    start = read_start(Path(request.from_))
+    if request.started_from and request.started_from.sha256 != start.origin.sha256:
+        raise SettingError(
+            f"the run to be repeated was started from {request.from_}, which holds other weights now: "
+            "give those of then with --from, such as the run's own start.safetensors"
+        )
+    if request.recipe is None:
+        request = _with_its_recipe(request, start.card)
+    return request, start, request.started_from or start.origin
+
+
+def _with_its_recipe(request: Request, card: Card) -> Request:
+    if card.gan.endswith(".py"):
+        file = shlex.quote(f"PATH/{card.recipe}")
+        raise SettingError(f"--from {request.from_} is of a GAN in a file of yours: name it, ganvas train {file} ...")
+    changes = {"model": card.model, **dict(leaves(request.settings))}
+    return dataclasses.replace(request, recipe=card.recipe, settings=changes)
+
+
+def check_fit(start: Start, name: str, recipe: Recipe, spec: ImageSpec, gan: Gan) -> None:
+    """Raises SettingError, saying what differs, where the weights do not fit the networks, which then hold them.
+
+    name: of the GAN's file, as in a card.
+    """
+    card, path = start.card, start.origin.path
+    if card.gan != name:
+        raise SettingError(f"--from {path} holds a GAN of {card.gan}, not of {name}: name a recipe of {card.gan}")
+    try:
+        for network, module in (("generator", gan.generator), ("discriminator", gan.discriminator)):
+            if network in start.networks:
+                module.load_state_dict(start.networks[network])
+    except RuntimeError as error:
+        raise SettingError(f"--from {path} {_unlike(card, recipe, spec, gan) or _reason(error)}") from None
+
+
+def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
+    """What keeps weights from fitting, in words; empty where nothing is known of it."""
+    old, new = (f"{str(image).partition(',')[0]}" for image in (card.image, spec))
+    if old != new:
+        return f"is of images of {old}, these are {new}: bring them to that shape with --size and --channels"
+    classes, wanted = len(card.image.classes), len(spec.classes)
+    if gan.conditional and classes != wanted:
+        return f"has {classes} classes, these images have {wanted}: it can only go on with as many"
+    different = differences({"model": card.model}, {"model": settings(recipe)["model"]})
+    return f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them" if different else ""
+
+
+def _reason(error: RuntimeError) -> str:
+    return f"does not fit these networks ({' '.join(str(error).split())[:200]}): start from another"

@@ -1,0 +1,116 @@
+"""`ganvas runs`: every run with its state, whatever state that is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import state
+from ganvas.run import Run
+from ganvas.runs import list_runs
+
+
+@pytest.fixture
+def folder(tiny_run: Run, half_run: Run, tmp_path: Path) -> Path:
+    """Runs under runs/: one finished, one stopped, one damaged, one not yet saved, and what is none."""
+    runs = tmp_path / "runs"
+    for name, run in (
+        ("9999-new", tiny_run),
+        ("0002-half", half_run),
+        ("0010-bad", half_run),
+        ("0003-unsaved", half_run),
+    ):
+        shutil.copytree(run.path, runs / name)
+    (runs / "0010-bad" / "state.pt").write_bytes(b"nonsense")
+    for name in ("state.pt", "generator.safetensors"):
+        (runs / "0003-unsaved" / name).unlink()
+    (runs / "0001-being-made").mkdir()
+    (runs / "notes.txt").write_text("mine")
+    return runs
+
+
+def test_states_progress_and_costs(folder: Path) -> None:
+    rows = list_runs(folder)
+    assert [(Path(row.run).name, row.progress) for row in rows] == [
+        ("0002-half", "stopped at 45%"), ("0003-unsaved", "stopped at 0%"), ("0010-bad", "damaged"), ("9999-new", "finished"),
+    ]  # fmt: skip
+    half, unsaved, bad, new = rows
+    assert (half.recipe, half.data, half.images_seen, half.planned) == ("cgan/tiny", "mnist-5k", 144, 320)
+    assert half.minutes == pytest.approx(state(folder / "0002-half")["seconds"] / 60, abs=0.01)
+    assert (unsaved.images_seen, unsaved.minutes, new.images_seen) == (0, 0, 320)
+    assert bad.error is not None
+    assert "state.pt is damaged" in bad.error
+    assert (bad.recipe, bad.images_seen) == ("cgan/tiny", None)
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "log.jsonl", "metrics.jsonl"])
+def test_one_damaged_run_hides_no_other(folder: Path, cli_run: Callable[..., Any], name: str) -> None:
+    (folder / "0002-half" / name).write_bytes(b"\xff{\n[\n")
+    done = cli_run("runs")
+    assert done.code == 0
+    assert [row.state for row in list_runs(folder)] == ["damaged", "stopped", "damaged", "finished"]
+    lines = [line for line in done.err.splitlines() if line.startswith("damaged: ")]
+    assert len(lines) == 2
+    assert f"0002-half/{name}" in lines[0]
+    assert all(name in done.out for name in ("0002-half", "0003-unsaved", "0010-bad", "9999-new"))
+
+
+def test_one_that_is_training_now_shows_its_newest_line(folder: Path) -> None:
+    run = Run.open(folder / "0002-half")
+    run.append_log([run.read_log()[-1] | {"images": 240, "seconds": 90.0}])
+    assert list_runs(folder)[0].progress == "stopped at 45%"  # up to the saved state
+    with run.locked():
+        row = list_runs(folder)[0]
+    assert (row.progress, row.minutes) == ("training now, 75%", 1.5)
+    assert list_runs(folder)[0].state == "stopped"
+
+
+def test_the_best_fid(folder: Path, cli_run: Callable[..., Any]) -> None:
+    lines = [
+        {"fid": 40.25, "images": 16},
+        {"fid": 12.5},
+        {"images": 3},
+        {"fid": None},
+        {"fid": float("nan")},
+        {"fid": 20},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "9999-new" / "metrics.jsonl").write_text(text + '{"fid": 1')  # the last one cut short
+    rows = list_runs(folder)
+    assert [row.best_fid for row in rows] == [None, None, None, 12.5]
+    table = {line.split()[0]: line.split() for line in cli_run("runs").out.splitlines() if line.strip()}
+    assert table["runs/9999-new"][-1] == "12.50"
+    assert table["runs/0002-half"][-1] == "-"
+
+
+def test_json(folder: Path, cli_run: Callable[..., Any]) -> None:
+    done = cli_run("runs", folder, "--json")
+    rows = json.loads(done.out)
+    assert [Path(row["run"]).name for row in rows] == ["0002-half", "0003-unsaved", "0010-bad", "9999-new"]
+    assert rows[0]["state"] == "stopped"
+    assert rows[0]["best_fid"] is None
+
+
+def test_looking_changes_nothing(folder: Path, tree: Callable[[Path], Any]) -> None:
+    before = tree(folder)
+    list_runs(folder)
+    assert tree(folder) == before
+
+
+def test_a_run_by_itself(folder: Path) -> None:
+    assert [row.run for row in list_runs(folder / "0002-half")] == [str(folder / "0002-half")]
+
+
+def test_no_runs(cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    done = cli_run("runs")
+    assert (done.code, done.out) == (0, "")
+    assert "no runs in runs" in done.err
+    assert json.loads(cli_run("runs", "--json").out) == []
+    (tmp_path / "file").write_text("")
+    assert "elsewhere is not there" in cli_run("runs", "elsewhere").error
+    assert "file is a file" in cli_run("runs", "file").error
