@@ -12,6 +12,7 @@ from torch import Tensor
 
 from common import assert_same_run, noise_images, state
 from ganvas import gans, launch, record
+from ganvas.batches import Batches
 from ganvas.data import MIRRORED, NAMES
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
@@ -19,7 +20,6 @@ from ganvas.errors import SettingError
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec
 from ganvas.run import Run
-from ganvas.training import Batches
 
 SPEC = ImageSpec(height=16, width=16, channels=3, classes=("a", "b"))
 

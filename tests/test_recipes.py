@@ -12,21 +12,15 @@ from torch import Tensor, nn
 
 from common import noise_images, refusal
 from ganvas import draws, gans, objectives
+from ganvas.batches import Batches
 from ganvas.card import Plan
+from ganvas.convert import convert
 from ganvas.gan import Gan
 from ganvas.learner import Learner
-from ganvas.recipe import (
-    ImageSpec,
-    Interval,
-    Schedule,
-    TrainConfig,
-    convert,
-    override,
-    settings,
-)
+from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, override, settings
 from ganvas.record import statistics
 from ganvas.show import count
-from ganvas.training import Batches, take_step
+from ganvas.training import take_step
 
 pytestmark = pytest.mark.usefixtures("steady")
 

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from common import plan_of
 from ganvas import draws, gans
+from ganvas.batches import Batches
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, override
 from ganvas.record import statistics
-from ganvas.training import Batches, step, take_step
+from ganvas.training import step, take_step
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state
 
 pytestmark = pytest.mark.usefixtures("steady")

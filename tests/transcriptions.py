@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
 from ganvas import draws
-from ganvas.training import Batch
+from ganvas.batches import Batch
 
 SEED = 5
 

@@ -20,6 +20,7 @@ FEW = 20_000  # images from which a data set needs no augmentation
 FEWEST = 100  # images below which none are spared to see how much D knows by heart
 MOST = 0.8  # the largest p
 TARGET = 0.6  # how much D may know by heart, as in the paper
+MOST_RAMP = 500_000.0  # images in which p climbs from 0 to 1 at the slowest, as in the paper
 EVERY = 16  # steps between two updates of p: what is held out is judged at little cost
 
 
@@ -206,7 +207,7 @@ def memorised(known: Tensor, held_out: Tensor) -> Tensor:
 
 def ramp_images(total: int) -> float:
     """How many images p takes from 0 to 1 in a training of `total` images: a quarter of them, at most the paper's 500,000."""
-    return min(500_000.0, total / 4)
+    return min(MOST_RAMP, total / 4)
 
 
 class Controller:

@@ -20,8 +20,9 @@ from msgspec import Meta
 from torch import Tensor
 
 from ganvas import gans
+from ganvas.convert import convert
 from ganvas.errors import GanvasError, RunError
-from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig, convert
+from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig
 from ganvas.version import __version__
 
 FORMAT = 1

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
-import re
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import psutil
 import torch
 
@@ -22,18 +19,18 @@ from ganvas import data, dist, files, gans, learner
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
-from ganvas.errors import RunError, SettingError
+from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
+from ganvas.errors import SettingError
 from ganvas.gans import GanFile
 from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, prepare_cpu
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings, settled
+from ganvas.recipe import ImageSpec, Interval, Recipe, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
-from ganvas.run import BusyError, Run, refuse_foreign
+from ganvas.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit
 from ganvas.training import train as train_run
 
 DEFAULT_DATA = "mnist-5k"
-RUNS = Path("runs")
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
 LEAST_SECONDS = 1.0  # of training, below which a budget is refused
 
@@ -139,13 +136,13 @@ class _Launch:
                 raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
         wanted = dataclasses.replace(self._card(name, file, recipe, spec, dataset), started_from=origin)
         if existing:
-            if different := _different(existing, wanted):
+            if unlike := different(existing, wanted):
                 raise SettingError(
-                    f"{existing.path} was made with {'; '.join(different)}: give the same, another --out, or --fresh"
+                    f"{existing.path} was made with {'; '.join(unlike)}: give the same, another --out, or --fresh"
                 )
             return self._resume(existing, file, dataset)
-        if self.out is None and not self.fresh and (unfinished := _unfinished(wanted, self.request, self.progress.say)):
-            return self._resume(unfinished, file, dataset)
+        if self.out is None and not self.fresh and (earlier := unfinished(wanted, self.request, self.progress.say)):
+            return self._resume(earlier, file, dataset)
         return self._start(wanted, file, recipe, spec, dataset)
 
     def _wanted(self, recipe: Recipe) -> Recipe:
@@ -257,7 +254,7 @@ class _Launch:
         if self.out is not None:
             if self.out.exists() and self.fresh and (self.out / "recipe.json").exists():
                 with Run(self.out, card).locked():
-                    kept = _set_aside(self.out)
+                    kept = set_aside(self.out)
                 self.progress.say(f"the earlier run is kept as {kept}")
             return Run.create(self.out, card, self.gan_path)
         label = card.recipe.replace("/", "-").replace(":", "-").replace(".py", "")
@@ -265,7 +262,7 @@ class _Launch:
         with files.writing(RUNS):
             RUNS.mkdir(exist_ok=True)
             while True:
-                newest = next(iter(_numbered()), (0, RUNS))[0]
+                newest = next(iter(numbered()), (0, RUNS))[0]
                 path = RUNS / f"{newest + 1:04d}-{label}"
                 try:
                     path.mkdir()
@@ -334,61 +331,6 @@ def follow(world: World, path: str | None, gan: str | None, data_dir: Path | Non
     train_run(run, card.gan_file(gan), dataset, progress=Progress(quiet=True), world=world)
     dist.leave()
     return run
-
-
-def _identity(card: Card) -> dict[str, Any]:
-    """What must be equal for one training to be the continuation of another."""
-    return {
-        "recipe": card.recipe, "gan": card.gan, "image": card.image,
-        "model": card.model, "train": card.train, "data": card.data.fingerprint[:12], "flip": card.data.flip,
-        "seed": card.seed, "precision": card.precision, "device": card.device, "processes": card.processes,
-        "file": card.gan_sha256[:12], "threads": card.threads, "from": (began := card.started_from) and began.sha256[:12],
-    }  # fmt: skip
-
-
-def _different(run: Run, wanted: Card) -> list[str]:
-    if not wanted.threads:
-        wanted = dataclasses.replace(wanted, threads=run.card.threads)
-    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted))
-    return differences(old, new)
-
-
-def _numbered() -> list[tuple[int, Path]]:
-    """What has a number under runs/, with it, newest first."""
-    found = [(re.match("[0-9]{4,}(?=-)", path.name), path) for path in RUNS.iterdir()] if RUNS.is_dir() else []
-    return sorted(((int(number[0]), path) for number, path in found if number), reverse=True)
-
-
-def _unfinished(wanted: Card, request: Request, say: Callable[[str], None]) -> Run | None:
-    """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
-    for _, path in _numbered():
-        if not (path / "recipe.json").is_file():  # no run, or one that is being made
-            continue
-        try:
-            run = Run.open(path)
-            if _different(run, wanted) or (request.plan and request.plan != run.card.plan):
-                continue
-            with run.locked():
-                if not run.finished:
-                    run.read_log()
-                    return run
-        except BusyError:
-            continue
-        except RunError as error:
-            say(f"not gone on with: {error}")
-    return None
-
-
-def _set_aside(path: Path) -> Path:
-    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise SettingError(f"--fresh cannot set {path} aside while you stand in it: go elsewhere first")
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
-        number += 1
-    kept = path.with_name(f"{path.name}.{number}")
-    with files.writing(kept):
-        path.rename(kept)
-    return kept
 
 
 def pick_device(name: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ganvas import dist, draws, objectives
+from ganvas import augment, dist, draws, objectives
 from ganvas.adam import Adam
+from ganvas.augment import Changes, Controller
 from ganvas.card import Plan
 from ganvas.dist import World
 from ganvas.ema import Average
@@ -20,7 +21,13 @@ from ganvas.gan import Gan
 from ganvas.gradients import AutogradPass, Pass, passes
 from ganvas.recipe import Interval, Schedule, TrainConfig
 
-Judged = tuple[Tensor, Tensor | None]  # images and their labels
+
+class Seen(NamedTuple):
+    """Images (N, C, H, W), their labels (N,), and the changes with which D sees them."""
+
+    images: Tensor
+    labels: Tensor | None
+    changes: Changes
 
 
 def check(gan: Gan, config: TrainConfig) -> None:
@@ -30,6 +37,8 @@ def check(gan: Gan, config: TrainConfig) -> None:
     why = "this GAN's discriminator judges a batch as a whole (BatchNorm)"
     if config.order == "together":
         raise SettingError(f"train.order='together': {why}; set train.order='d-first'")
+    if config.augment == "adaptive":
+        raise SettingError(f"train.augment='adaptive': {why}; give a probability, such as 0.4, or 0")
     if config.penalty != "none":
         raise SettingError(f"train.penalty='{config.penalty}' needs the slope at each image, and {why}: leave it out")
 
@@ -73,6 +82,8 @@ class Learner:
         # Loss scaling of 16 bits leaves no room for the factors between both networks' gradients.
         self.together = config.order == "together" and gan.objective.exchange is not None and precision != "fp16"
         self.gamma = 0.0
+        few = config.augment == "adaptive" and epoch < augment.FEW
+        self.controller = Controller(augment.MOST_RAMP) if few else None
         self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
         self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
         self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
@@ -93,6 +104,8 @@ class Learner:
         if isinstance(gamma, Schedule):
             gamma = gamma.at(plan.progress(images_seen), images_seen // plan.batch)
         self.gamma = gamma or 0.0
+        if self.controller:
+            self.controller.ramp = augment.ramp_images(plan.images)
         return rates[0]
 
     def aim_dropout(self, seed: int, images_seen: int) -> None:
@@ -119,23 +132,51 @@ class Learner:
         self.gan.generator.train()
         return fakes
 
-    def penalise(self, batch_real: Judged, batch_fake: Judged, mix: Tensor) -> None:
-        """Add to D's gradients those of the penalty on its slope, at images with their labels.
+    def penalise(self, real: Seen, fake: Seen, mix: Tensor) -> None:
+        """Add to D's gradients those of the penalty on its slope by images, as they are before they are changed.
 
         mix: float32 (N,) in [0, 1]: where between real and fake images the gradient penalty is taken.
         """
-        (real, real_labels), (fake, fake_labels) = batch_real, batch_fake
-        at_real, at_fake = partial(self.gan.judge, labels=real_labels), partial(self.gan.judge, labels=fake_labels)
-        real, fake, kind, terms = real.float(), fake.float(), self.config.penalty, []
+
+        def at(seen: Seen) -> Callable[[Tensor], Tensor]:
+            return lambda images: self.gan.judge(augment.apply(images, seen.changes), seen.labels)
+
+        kind, terms = self.config.penalty, []
         with torch.enable_grad():  # and in 32 bits: half ones are too coarse for the square of a slope
             if kind in ("r1", "r1+r2"):
-                terms.append(objectives.squared_slopes(at_real, real) / 2)
+                terms.append(objectives.squared_slopes(at(real), real.images.float()) / 2)
             if kind in ("r2", "r1+r2"):
-                terms.append(objectives.squared_slopes(at_fake, fake) / 2)
+                terms.append(objectives.squared_slopes(at(fake), fake.images.float()) / 2)
             if kind == "gradient":
-                terms.append(objectives.gradient_penalty(at_real, real, fake, mix))
+                terms.append(objectives.gradient_penalty(at(real), real.images, fake.images.float(), mix))
             loss = torch.stack([term.mean() for term in terms]).sum() * (self.gamma * self.config.penalty_every)
             torch.autograd.backward(self.scaler.scale(loss), inputs=self.d_parameters)
+
+    @property
+    def augmentation(self) -> float:
+        """The probability with which images are augmented before D sees them."""
+        if self.controller:
+            return self.controller.p
+        return 0.0 if self.config.augment == "adaptive" else self.config.augment
+
+    def held_logits(self, held_out: tuple[Tensor, Tensor | None] | None) -> Tensor | None:
+        """D's logits (M,) of real images that it is not trained on, and their labels; None without any."""
+        if held_out is None:
+            return None
+        self.gan.discriminator.eval()  # no dropout
+        with torch.no_grad(), self.autocast():
+            logits = self.gan.judge(*held_out).float()
+        self.gan.discriminator.train()
+        return logits
+
+    def adapt(self, known: Tensor, held_out: Tensor | None, images: int) -> None:
+        """Let the probability of augmentation follow how far D knows its training images by heart.
+
+        known, held_out: D's logits of a batch and of what is held out. images: seen since the last time.
+        """
+        assert self.controller is not None
+        share = 1.0 if held_out is None else float(self.world.mean(augment.memorised(known, held_out)))
+        self.controller.update(share, images)
 
     def scaled(self, gradient: Tensor, factor: float) -> Tensor:
         """A gradient times a factor, and in mixed precision times that of the loss scaling."""
@@ -169,6 +210,7 @@ class Learner:
             "d_optimizer": self.d_optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.network.state_dict() if self.average else {},
+            "augmentation": self.controller.state_dict() if self.controller else {},
         }
 
     def start_from(self, networks: dict[str, dict[str, Tensor]]) -> None:
@@ -189,3 +231,5 @@ class Learner:
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.network.load_state_dict(state["average"])
+        if self.controller:
+            self.controller.load_state_dict(state["augmentation"])

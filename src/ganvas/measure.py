@@ -15,11 +15,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from ganvas.batches import Batches
 from ganvas.data.dataset import Dataset
 from ganvas.gans import GanFile
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe
-from ganvas.training import Batches, take_step
+from ganvas.training import take_step
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed

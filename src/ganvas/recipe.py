@@ -10,14 +10,14 @@ import dataclasses
 import math
 import re
 import tomllib
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from ganvas.convert import convert, leaves
 from ganvas.errors import SettingError, nearest
 
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -148,6 +148,8 @@ class TrainConfig:
     gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. By the rule of `settled` unless given.
     penalty_every: the penalty is part of every so many-th step, with so many times its weight.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
+    augment: the probability with which D is shown each image, real or fake, augmented; or "adaptive", to let it follow how
+    far D knows its training images by heart where they are few (see ganvas.augment).
     average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
     length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
     given) the generator's weights are kept.
@@ -168,6 +170,7 @@ class TrainConfig:
     penalty: Literal["none", "r1", "r2", "r1+r2", "gradient"] = "none"
     gamma: Schedule | NonNegative | None = None
     penalty_every: Positive = 1
+    augment: Fraction | Literal["adaptive"] = 0.0
     average: str | None = None
     log: str = "100 steps"
     sheet: str = "1 epoch"
@@ -294,68 +297,6 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
             read = {}
         changes[path.strip()] = read["value"] if len(read) == 1 else text
     return changes
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two settings trees, as "train.batch=64, not 32" (old, not new)."""
-    before, after = dict(leaves(old)), dict(leaves(new))
-    return [
-        f"{path}={before.get(path)}, not {after.get(path)}"
-        for path in dict.fromkeys([*before, *after])
-        if before.get(path) != after.get(path)
-    ]
-
-
-def convert(tree: Any, kind: type, where: str) -> Any:
-    """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises SettingError."""
-    _check_names(tree, kind, where)
-    for path, value in leaves({where: tree}):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SettingError(f"{path}={value}: expected a finite number")
-    try:
-        return msgspec.convert(tree, kind)
-    except msgspec.ValidationError as error:
-        message, _, at = str(error).partition(" - at ")
-        within = at.strip("`").removeprefix("$")
-        choices = _choices(kind, within) if "enum value" in message else []
-        if choices:
-            message = f"{message.rpartition(' ')[2]} is none of {', '.join(choices)}"
-        raise SettingError(f"{where}{within}: {message[0].lower()}{message[1:]}") from None
-
-
-def _choices(kind: Any, path: str) -> list[str]:
-    """The words that a setting can be, for the path of one inside the dataclass `kind`, such as ".lr.shape"."""
-    for name in path.split(".")[1:]:
-        parts = [part for part in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(part)]
-        if not parts or name not in (hints := typing.get_type_hints(parts[0])):
-            return []
-        kind = hints[name]
-    literals = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal]
-    return [str(word) for literal in literals for word in typing.get_args(literal)]
-
-
-def _check_names(tree: Any, kind: Any, where: str) -> None:
-    # msgspec passes over unknown names in dataclasses; here nothing is silently ignored.
-    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
-        return
-    hints = typing.get_type_hints(kind)
-    for name, part in tree.items():
-        if name not in hints:
-            prefix = "" if where.startswith("--") else f"{where}."  # a config file's own settings have no path
-            known = [f"{prefix}{hint}" for hint in sorted(hints)]
-            raise SettingError(f"unknown setting {where}.{name}: {nearest(f'{prefix}{name}', known)}")
-        for inner in (hints[name], *typing.get_args(hints[name])):  # a dataclass, or one choice of a union
-            _check_names(part, inner, f"{where}.{name}")
-
-
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The single values of nested settings, each with its dotted path."""
-    for name, value in tree.items():
-        path = f"{prefix}.{name}" if prefix else name
-        if isinstance(value, Mapping):
-            yield from leaves(value, path)
-        else:
-            yield path, list(value) if isinstance(value, tuple) else value
 
 
 def _resolve(path: str, tree: dict[str, Any]) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganvas.card import MOST_THREADS, START, Card, Plan, StartedFrom
+from ganvas.convert import convert, leaves
 from ganvas.errors import SettingError, nearest
-from ganvas.recipe import Interval, convert, leaves
+from ganvas.recipe import Interval
 
 MOST_MINUTES = 366 * 24 * 60
 

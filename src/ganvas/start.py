@@ -11,9 +11,10 @@ from pathlib import Path
 from torch import Tensor
 
 from ganvas.card import Card, StartedFrom, joined, parted, weights_sha256
+from ganvas.convert import differences, leaves
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import ImageSpec, Recipe, differences, leaves, settings
+from ganvas.recipe import ImageSpec, Recipe, settings
 from ganvas.request import Request
 from ganvas.run import Run
 from ganvas.sample import read_weights

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ganvas import draws
+from ganvas import augment, draws
+from ganvas.batches import Batch, Batches
 from ganvas.card import FORMAT, Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
@@ -20,8 +20,7 @@ from ganvas.errors import RunError
 from ganvas.gan import Logits
 from ganvas.gans import GanFile
 from ganvas.gradients import Aside, DensePass, Pass
-from ganvas.learner import Learner
-from ganvas.pixels import to_float
+from ganvas.learner import Learner, Seen
 from ganvas.progress import Progress
 from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
@@ -31,79 +30,7 @@ from ganvas.signals import Stop
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
 CLOCK_SECONDS = 3  # between looks at the clock when there is a deadline
-BLOCK = 16  # steps whose latents are drawn together
 AGREE_STEPS = 16  # how often several processes agree on going on
-
-
-@dataclass
-class Batch:
-    """What one step sees: real images float32 (N, C, H, W), their labels (N,), latents (N, z_dim), the fakes' labels.
-
-    mix: (N,) in [0, 1], in steps with a penalty on D's slope: where between real and fake images it may be taken.
-    """
-
-    real: Tensor
-    real_labels: Tensor | None
-    d_z: Tensor
-    d_labels: Tensor | None
-    g_z: Tensor
-    g_labels: Tensor | None
-    mix: Tensor | None = None
-
-
-class Batches:
-    """The batch at every position of the training, from (seed, images seen) alone.
-
-    flip: mirror each real image, left to right, with a probability of one half.
-    """
-
-    def __init__(self, dataset: Dataset, learner: Learner, seed: int, flip: bool = False) -> None:
-        self.dataset, self.config, self.gan, self.seed = dataset, learner.config, learner.gan, seed
-        self.device, self.world = learner.device, learner.world
-        self.order, self.flip = draws.Order(seed, len(dataset)), flip
-        self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
-        self.images = dataset.images.contiguous()
-        self.channels_last = any(
-            p.ndim == 4 for p in learner.d_parameters
-        )  # for convolutions: same values, faster layout
-        if self.channels_last:
-            self.images = self.images.permute(0, 2, 3, 1).contiguous()
-
-    def at(self, images_seen: int) -> Batch:
-        """This process's part of the batch that comes after `images_seen` real images."""
-        config = self.config
-        indices = self.world.part(self.order.indices(images_seen, config.batch))
-        picked = self.images.index_select(0, indices)  # ten times as fast as indexing with []
-        if self.flip:
-            heads = self.world.part(draws.kept(draws.bits(self.seed, "flip", images_seen), (config.batch,), 0.5))
-            picked = torch.where(heads.view(-1, 1, 1, 1), picked.flip(2 if self.channels_last else 3), picked)
-        real = to_float((picked.permute(0, 3, 1, 2) if self.channels_last else picked).to(self.device))
-        real_labels = None
-        if self.gan.conditional:
-            assert self.dataset.labels is not None
-            real_labels = self.dataset.labels[indices].to(self.device)
-        d_z, d_labels = self._latents("d", images_seen, config.batch)
-        g_z, g_labels = d_z, d_labels
-        if config.g_fakes != "same":
-            g_z, g_labels = self._latents("g", images_seen, config.g_batch or config.batch)
-        mix = None
-        if config.penalty != "none" and images_seen // config.batch % config.penalty_every == 0:
-            mix = torch.rand(config.batch, generator=draws.generator(self.seed, "mix", images_seen))
-            mix = self.world.part(mix).to(self.device)
-        return Batch(real, real_labels, d_z, d_labels, g_z, g_labels, mix)
-
-    def _latents(self, purpose: str, images_seen: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Latents and labels of one step. They are drawn for BLOCK steps at once, which costs hardly more than for one."""
-        block, place = divmod(images_seen // self.config.batch, BLOCK)
-        if self._blocks.get(purpose, (-1,))[0] != block:
-            rng = draws.generator(self.seed, f"{purpose}-latents", block)
-            z, labels = torch.randn((BLOCK, count, self.gan.z_dim), generator=rng), None
-            if self.gan.conditional:
-                labels = torch.randint(len(self.dataset.classes), (BLOCK, count), generator=rng)
-            self._blocks[purpose] = block, z, labels
-        _, z, labels = self._blocks[purpose]
-        mine = None if labels is None else self.world.part(labels[place]).to(self.device)
-        return self.world.part(z[place]).to(self.device), mine
 
 
 @torch.no_grad()
@@ -124,22 +51,22 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
     gan = learner.gan
     if fakes is None:
         fakes = learner.fakes(batch.d_z, batch.d_labels)
+    real_images, seen = augment.apply(batch.real, batch.real_changes), augment.apply(fakes, batch.d_changes)
     draws.join(learner.d_dropouts, 2 if gan.joint else 1)
     if gan.joint:
         labels = None
         if batch.real_labels is not None and batch.d_labels is not None:
             labels = torch.cat([batch.real_labels, batch.d_labels])
-        judged = [learner.judge(torch.cat([batch.real, fakes]), labels)]
+        judged = [learner.judge(torch.cat([real_images, seen]), labels)]
         real, fake = judged[0].output.float().split([len(batch.real), len(fakes)])
     else:
-        judged = [learner.judge(batch.real, batch.real_labels), learner.judge(fakes, batch.d_labels)]
+        judged = [learner.judge(real_images, batch.real_labels), learner.judge(seen, batch.d_labels)]
         real, fake = (one.output.float() for one in judged)
     gradients = gan.objective.d_gradient(real, fake)
     for one, gradient in zip(judged, [torch.cat(gradients)] if gan.joint else gradients, strict=True):
         gradient = learner.scaled(gradient, learner.config.d_loss_scale / len(real))
         one.to_weights(gradient, add=one is not judged[0])
-    if batch.mix is not None:
-        learner.penalise((batch.real, batch.real_labels), (fakes, batch.d_labels), batch.mix)
+    _penalise(learner, batch, fakes)
     learner.update(learner.d_optimizer)
     return real, fake
 
@@ -150,13 +77,13 @@ def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, T
     gan, real = learner.gan, None
     draws.join(learner.d_dropouts, 1)
     made = made or learner.make(batch.g_z, batch.g_labels)
-    judged = learner.judge(made.output, batch.g_labels)
+    judged = learner.judge(augment.apply(made.output, batch.g_changes), batch.g_labels)
     fake = judged.output.float()
     if gan.objective.paired:
         with learner.autocast():
-            real = gan.judge(batch.real, batch.real_labels).float()
+            real = gan.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels).float()
     gradient = gan.objective.g_gradient(real, fake)
-    made.to_weights(judged.to_input(learner.scaled(gradient, 1 / len(fake))))
+    made.to_weights(augment.pull(judged.to_input(learner.scaled(gradient, 1 / len(fake))), batch.g_changes))
     learner.update(learner.g_optimizer)
     return fake, real
 
@@ -171,16 +98,23 @@ def joint_step(learner: Learner, batch: Batch) -> Logits:
     if batch.real_labels is not None and batch.d_labels is not None:
         labels = torch.cat([batch.real_labels, batch.d_labels])
     draws.join(learner.d_dropouts, 2)
-    judged = learner.judge(torch.cat([batch.real, made.output]), labels)
+    images = [augment.apply(batch.real, batch.real_changes), augment.apply(made.output, batch.d_changes)]
+    judged = learner.judge(torch.cat(images), labels)
     real, fake = judged.output.float().split([len(batch.real), len(made.output)])
     by_images = judged.to_both(learner.scaled(torch.cat(objective.d_gradient(real, fake)), 1 / len(real)))
-    if batch.mix is not None:
-        learner.penalise((batch.real, batch.real_labels), (made.output, batch.d_labels), batch.mix)
+    _penalise(learner, batch, made.output)
     learner.update(learner.d_optimizer)
     exchange = objective.exchange(real, fake).view(-1, *[1] * (made.output.ndim - 1))
-    made.to_weights(by_images[len(real) :] * exchange)
+    made.to_weights(augment.pull(by_images[len(real) :] * exchange, batch.d_changes))
     learner.update(learner.g_optimizer)
     return Logits(real, fake, fake, real if objective.paired else None)
+
+
+def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
+    """In steps with a penalty on D's slope, by the images before they are augmented: add its gradients to D's."""
+    if batch.mix is not None:
+        real = Seen(batch.real, batch.real_labels, batch.real_changes)
+        learner.penalise(real, Seen(fakes, batch.d_labels, batch.d_changes), batch.mix)
 
 
 def _fakes(learner: Learner, batch: Batch) -> tuple[Tensor | None, Pass | None]:
@@ -204,9 +138,13 @@ def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
     seed = batches.seed
     torch.default_generator.manual_seed(seed ^ images_seen)  # for a user's random layers that know nothing of draws
     learner.aim_dropout(seed, images_seen)
+    batch, every = learner.config.batch, augment.EVERY
+    asks = learner.controller is not None and images_seen // batch % every == 0
+    held_out = learner.held_logits(batches.held_out(images_seen)) if asks else None  # of D as the step finds it
     logits = step(learner, batches.at(images_seen))
+    if asks:
+        learner.adapt(logits.real, held_out, batch * every)
     if learner.average:
-        batch = learner.config.batch
         learner.average.update(learner.gan.generator, batch, images_seen + batch)
     return logits
 

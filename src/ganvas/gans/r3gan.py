@@ -166,9 +166,9 @@ def build(config: Config, spec: ImageSpec) -> Gan:
 
 _DIGITS = tuple("0123456789")
 _TRAINING = TrainConfig(
-    batch=64, length="5 minutes", lr=Schedule(start=2e-3, shape="cosine", end=1e-4, warmup=0.05), betas=(0.0, 0.99),
-    order="together", g_fakes="same", penalty="r1+r2", penalty_every=8, average="1M images", log="100 steps",
-    sheet="20k images", sheet_rows=10, sheet_columns=10,
+    batch=32, length="5 minutes", lr=Schedule(start=2e-3, shape="cosine", end=1e-4, warmup=0.05, warmup_from=2e-4),
+    betas=(0.0, 0.99), order="together", g_fakes="same", penalty="r1+r2", penalty_every=8, augment="adaptive",
+    average="1M images", log="200 steps", sheet="20k images", sheet_rows=10, sheet_columns=10,
 )  # fmt: skip
 
 RECIPES = {

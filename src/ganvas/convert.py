@@ -1,0 +1,75 @@
+"""From plain trees, of JSON and TOML, to settings that are checked, and how two trees differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from ganvas.errors import SettingError, nearest
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two settings trees, as "train.batch=64, not 32" (old, not new)."""
+    before, after = dict(leaves(old)), dict(leaves(new))
+    return [
+        f"{path}={before.get(path)}, not {after.get(path)}"
+        for path in dict.fromkeys([*before, *after])
+        if before.get(path) != after.get(path)
+    ]
+
+
+def convert(tree: Any, kind: type, where: str) -> Any:
+    """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises SettingError."""
+    _check_names(tree, kind, where)
+    for path, value in leaves({where: tree}):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingError(f"{path}={value}: expected a finite number")
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).partition(" - at ")
+        within = at.strip("`").removeprefix("$")
+        choices = _choices(kind, within) if "enum value" in message else []
+        if choices:
+            message = f"{message.rpartition(' ')[2]} is none of {', '.join(choices)}"
+        raise SettingError(f"{where}{within}: {message[0].lower()}{message[1:]}") from None
+
+
+def _choices(kind: Any, path: str) -> list[str]:
+    """The words that a setting can be, for the path of one inside the dataclass `kind`, such as ".lr.shape"."""
+    for name in path.split(".")[1:]:
+        parts = [part for part in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(part)]
+        if not parts or name not in (hints := typing.get_type_hints(parts[0])):
+            return []
+        kind = hints[name]
+    literals = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal]
+    return [str(word) for literal in literals for word in typing.get_args(literal)]
+
+
+def _check_names(tree: Any, kind: Any, where: str) -> None:
+    # msgspec passes over unknown names in dataclasses; here nothing is silently ignored.
+    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
+        return
+    hints = typing.get_type_hints(kind)
+    for name, part in tree.items():
+        if name not in hints:
+            prefix = "" if where.startswith("--") else f"{where}."  # a config file's own settings have no path
+            known = [f"{prefix}{hint}" for hint in sorted(hints)]
+            raise SettingError(f"unknown setting {where}.{name}: {nearest(f'{prefix}{name}', known)}")
+        for inner in (hints[name], *typing.get_args(hints[name])):  # a dataclass, or one choice of a union
+            _check_names(part, inner, f"{where}.{name}")
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The single values of nested settings, each with its dotted path."""
+    for name, value in tree.items():
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, Mapping):
+            yield from leaves(value, path)
+        else:
+            yield path, list(value) if isinstance(value, tuple) else value
