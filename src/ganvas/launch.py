@@ -28,7 +28,7 @@ from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, 
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, differences, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
-from ganvas.run import BusyError, Run, refuse_foreign
+from ganvas.run import BusyError, Run, refuse_foreign, set_aside
 from ganvas.start import Start, asked_for, check_fit
 from ganvas.training import train as train_run
 
@@ -257,7 +257,7 @@ class _Launch:
         if self.out is not None:
             if self.out.exists() and self.fresh and (self.out / "recipe.json").exists():
                 with Run(self.out, card).locked():
-                    kept = _set_aside(self.out)
+                    kept = set_aside(self.out)
                 self.progress.say(f"the earlier run is kept as {kept}")
             return Run.create(self.out, card, self.gan_path)
         label = card.recipe.replace("/", "-").replace(":", "-").replace(".py", "")
@@ -377,18 +377,6 @@ def _unfinished(wanted: Card, request: Request, say: Callable[[str], None]) -> R
         except RunError as error:
             say(f"not gone on with: {error}")
     return None
-
-
-def _set_aside(path: Path) -> Path:
-    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise SettingError(f"--fresh cannot set {path} aside while you stand in it: go elsewhere first")
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
-        number += 1
-    kept = path.with_name(f"{path.name}.{number}")
-    with files.writing(kept):
-        path.rename(kept)
-    return kept
 
 
 def pick_device(name: str) -> str:

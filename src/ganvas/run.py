@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ganvas import files, sheets
 from ganvas.card import START, Card, joined, parted, weights_sha256
-from ganvas.errors import RunError
+from ganvas.errors import RunError, SettingError
 from ganvas.sample import Sampler, Samples, draw, open_generator, read_weights
 
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
@@ -315,3 +315,16 @@ def refuse_foreign(path: Path) -> None:
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if names and "recipe.json" not in names:
         raise RunError(f"{path} is not empty and not a run: choose another --out")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a run's directory to the first free of PATH.1, PATH.2, ...; returns the new path."""
+    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise SettingError(f"--fresh cannot set {path} aside while you stand in it: go elsewhere first")
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    kept = path.with_name(f"{path.name}.{number}")
+    with files.writing(kept):
+        path.rename(kept)
+    return kept
