@@ -109,6 +109,7 @@ class StartedFrom:
 class Card:
     """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only the hash is kept.
 
+    threads, precision: 0 and "" where they are yet to be measured.
     weights_sha256: of the weights that a generator.safetensors holds beside this card; "" in a run's recipe.json.
     """
 
@@ -124,7 +125,7 @@ class Card:
     threads: Annotated[int, Meta(ge=0, le=MOST_THREADS)]
     processes: Positive = 1
     device: str
-    precision: Literal["32", "bf16", "fp16"] = "32"
+    precision: Literal["", "32", "bf16", "fp16"] = "32"
     plan: Plan
     started_from: StartedFrom | None = None
     versions: dict[str, str] = field(default_factory=dict)

@@ -34,6 +34,8 @@ def _identity(card: Card) -> dict[str, Any]:
 def different(run: Run, wanted: Card) -> list[str]:
     if not wanted.threads:
         wanted = dataclasses.replace(wanted, threads=run.card.threads)
+    if not wanted.precision:
+        wanted = dataclasses.replace(wanted, precision=run.card.precision)
     old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted))
     return differences(old, new)
 

@@ -90,11 +90,11 @@ def inspect(
     dataset = found.dataset
     spec = ImageSpec.of(dataset)
     settings = settled(asked, spec)[0]
-    rehearsal = measure.Rehearsal(file, settings, spec, dataset, "cpu")
-    threads, seconds = measure.choose_threads(rehearsal, measure.cores())
-    per_image = seconds / rehearsal.batch
+    choice = measure.choose(file, settings, spec, dataset, "cpu")
+    batch, threads = settings.train.batch, choice.threads
+    per_image = choice.seconds / batch
     length = Interval.parse(settings.train.length)
-    whole = length.images(rehearsal.batch, len(dataset)) * per_image if length.unit != "minutes" else length.amount * 60
+    whole = length.images(batch, len(dataset)) * per_image if length.unit != "minutes" else length.amount * 60
     some = dataset.images[:: max(1, len(dataset) // (SHEET_COLUMNS * SHEET_ROWS))][: SHEET_COLUMNS * SHEET_ROWS]
     scale = sheets.viewing_scale(spec.height, spec.width)
     sheets.save(out, sheets.grid(some.permute(0, 2, 3, 1).numpy(), SHEET_COLUMNS, gap=2, scale=scale))

@@ -22,7 +22,7 @@ from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
 from ganvas.gans import GanFile
-from ganvas.measure import REHEARSAL_SECONDS, Rehearsal, choose_threads, cores, prepare_cpu
+from ganvas.measure import choose, cores, prepare_cpu
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
@@ -217,7 +217,7 @@ class _Launch:
                 fit=request.fit or "crop", channels=request.channels, flip=bool(request.flip),
             ),
             seed=request.seed or 0, threads=request.threads or 0, processes=processes, device=device,
-            precision=request.precision or "32",
+            precision=request.precision or ("32" if train.precision == "32" else ""),
             plan=request.plan or Plan(images=total, batch=train.batch, epoch=len(dataset), requested=train.length),
             versions=versions(),
         )  # fmt: skip
@@ -226,13 +226,13 @@ class _Launch:
         """A new run: measure what is to be measured, make the directory, train."""
         deadline = None
         budget = Interval.parse(card.train["length"])
-        if not card.threads or not card.plan.images:
-            rehearsal = Rehearsal(file, recipe, spec, dataset, card.device, card.precision)
-            if card.threads:
-                seconds = rehearsal.seconds_per_step(REHEARSAL_SECONDS, card.threads)
-            else:
-                threads, seconds = choose_threads(rehearsal, max(1, cores() // card.processes))
-                card = dataclasses.replace(card, threads=threads)
+        if not card.threads or not card.precision or not card.plan.images:
+            most = max(1, cores() // card.processes)
+            choice = choose(
+                file, recipe, spec, dataset, card.device, threads=card.threads, precision=card.precision, most=most
+            )
+            seconds = choice.seconds
+            card = dataclasses.replace(card, threads=choice.threads, precision=choice.precision)  # type: ignore[arg-type]
             if not card.plan.images:
                 left = self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
                 if left < LEAST_SECONDS:
@@ -288,6 +288,7 @@ class _Launch:
             f"{card.recipe} on {card.data.name}: {card.data.images:,} images of {card.image}; "
             f"{card.plan.total:,} to see ({card.plan.requested}), batches of {card.plan.batch}, seed {card.seed}, "
             f"{card.device}, {card.threads} thread{'s' if card.threads > 1 else ''}"
+            + (f", {card.precision}" if card.precision != "32" else "")
             + (f", {card.processes} processes" if card.processes > 1 else "")
         )
         if self.start:

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -24,6 +24,7 @@ from ganvas.training import take_step
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
+WORTH = 1.1  # how much faster 16 bits must be to be chosen
 
 
 def cores() -> int:
@@ -119,19 +120,51 @@ def choose_threads(rehearsal: Rehearsal, most: int, seconds: float = REHEARSAL_S
     return best, best_seconds
 
 
+class Choice(NamedTuple):
+    """How a recipe trains fastest here: on how many threads, in which precision, and the seconds of a step."""
+
+    rehearsal: Rehearsal
+    threads: int
+    precision: str
+    seconds: float
+
+
+def choose(
+    file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str,
+    *, threads: int = 0, precision: str = "", most: int = 0,
+) -> Choice:  # fmt: skip
+    """Measure what is not given: threads (at most `most`), and whether 16 bits pay where the recipe lets them.
+
+    They do on CPUs with units for products of bf16 matrices (AMX), and cost time on others.
+    """
+    first = Rehearsal(file, recipe, spec, dataset, device, precision or "32")
+    if threads:
+        seconds = first.seconds_per_step(REHEARSAL_SECONDS, threads)
+    else:
+        threads, seconds = choose_threads(first, most or cores())
+    if precision or recipe.train.precision == "32" or device == "mps":
+        return Choice(first, threads, precision or "32", seconds)
+    half = Rehearsal(file, recipe, spec, dataset, device, "bf16")
+    half_seconds = half.seconds_per_step(REHEARSAL_SECONDS, threads)
+    if half_seconds * WORTH < seconds:
+        return Choice(half, threads, "bf16", half_seconds)
+    return Choice(first, threads, "32", seconds)
+
+
 @dataclass(frozen=True)
 class Bench:
     """A recipe's speed on this machine.
 
     images_per_second: real images seen. macs_per_image: multiply-adds of a whole step of both networks, forward and
     backward, per real image, without the optimizer. peak_fraction: its share of what a large single-precision matrix
-    product reaches here on as many threads. parts: milliseconds of a step's parts.
+    product reaches here on as many threads, also where the step itself is made in 16 bits. parts: milliseconds of a step's parts.
     """
 
     recipe: str
     image: str
     batch: int
     threads: int
+    precision: str
     images_per_second: float
     macs_per_image: float
     peak_fraction: float
@@ -175,9 +208,9 @@ def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
     return size**3 / best
 
 
-def bench(name: str, rehearsal: Rehearsal, spec: ImageSpec, threads: int | None, seconds: float = 3.0) -> Bench:
-    """Measure a recipe: the thread count unless given, the step, its parts, its multiply-adds and the machine's peak."""
-    chosen = threads or choose_threads(rehearsal, cores())[0]
+def bench(name: str, choice: Choice, spec: ImageSpec, seconds: float = 3.0) -> Bench:
+    """Measure a recipe, as it trains fastest here: the step, its parts, its multiply-adds and the machine's peak."""
+    rehearsal, chosen = choice.rehearsal, choice.threads
     step = rehearsal.seconds_per_step(seconds, chosen)
     macs = macs_per_image(rehearsal)
     peak = matmul_macs_per_second(chosen)
@@ -186,6 +219,7 @@ def bench(name: str, rehearsal: Rehearsal, spec: ImageSpec, threads: int | None,
         image=str(spec),
         batch=rehearsal.batch,
         threads=chosen,
+        precision=choice.precision,
         images_per_second=rehearsal.batch / step,
         macs_per_image=macs,
         peak_fraction=macs * rehearsal.batch / step / peak,

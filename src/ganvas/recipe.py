@@ -150,6 +150,7 @@ class TrainConfig:
     lr, d_lr: learning rate of both networks, and D's own where it differs.
     augment: the probability with which D is shown each image, real or fake, augmented; or "adaptive", to let it follow how
     far D knows its training images by heart where they are few (see ganvas.augment).
+    precision: "fastest" lets 16 bits (bf16) be chosen where they are faster, unless the user says.
     average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
     length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
     given) the generator's weights are kept.
@@ -170,6 +171,7 @@ class TrainConfig:
     penalty: Literal["none", "r1", "r2", "r1+r2", "gradient"] = "none"
     gamma: Schedule | NonNegative | None = None
     penalty_every: Positive = 1
+    precision: Literal["32", "fastest"] = "32"
     augment: Fraction | Literal["adaptive"] = 0.0
     average: str | None = None
     log: str = "100 steps"

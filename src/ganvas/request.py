@@ -120,7 +120,7 @@ def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request
     start = card.started_from
     return Request(
         recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
-        channels=card.data.channels, flip=card.data.flip, device=card.device, precision=card.precision,
+        channels=card.data.channels, flip=card.data.flip, device=card.device, precision=card.precision or None,
         threads=card.threads, processes=card.processes,
         settings={"model": card.model, "train": card.train}, plan=card.plan,
         from_=(str(folder / START) if (folder / START).is_file() else start.path) if start else None,
@@ -160,7 +160,7 @@ def completed(request: Request, card: Card) -> Request:
         fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,
         flip=card.data.flip if request.flip is None else request.flip,
         seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
-        processes=request.processes or card.processes, precision=request.precision or card.precision,
+        processes=request.processes or card.processes, precision=request.precision or card.precision or None,
         device=request.device or card.device, settings=request.settings if said else stored,
         plan=request.plan or (None if said else card.plan),
     )  # fmt: skip

@@ -193,16 +193,17 @@ def build(config: Config, spec: ImageSpec) -> Gan:
 _DIGITS = tuple("0123456789")
 _TRAINING = TrainConfig(
     batch=32, length="5 minutes", lr=Schedule(start=2e-3, shape="cosine", end=1e-4, warmup=0.05, warmup_from=2e-4),
-    betas=(0.0, 0.99), order="together", g_fakes="same", penalty="r1+r2", penalty_every=8, augment="adaptive",
+    betas=(0.0, 0.99), order="together", g_fakes="same", penalty="r1+r2", penalty_every=8, augment="adaptive", precision="fastest",
     average="1M images", log="200 steps", sheet="20k images", sheet_rows=10, sheet_columns=10,
 )  # fmt: skip
 
 RECIPES = {
     "digits": Recipe(
         summary="the default: a conditional GAN made for speed, legible digits within a minute",
-        model=Config(),
+        model=Config(width=32),
         train=_TRAINING,
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        presets={1: {"model.width": 16}, 5: {}, 60: {"model.width": 48, "train.batch": 64}},
     ),
     "images": Recipe(
         summary="pictures of any size, grey or colour, with labels or without",
@@ -220,7 +221,14 @@ RECIPES = {
         summary="a few channels, to try things out in a second",
         model=Config(z_dim=8, width=4, embedding=4),
         train=replace(
-            _TRAINING, batch=8, length="128 images", penalty_every=2, log="2 steps", sheet="48 images", sheet_rows=2
+            _TRAINING,
+            precision="32",
+            batch=8,
+            length="128 images",
+            penalty_every=2,
+            log="2 steps",
+            sheet="48 images",
+            sheet_rows=2,
         ),
         native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
     ),

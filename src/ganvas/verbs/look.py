@@ -107,10 +107,9 @@ def bench(
     positive("--threads", threads)
     positive("--seconds", seconds)
     name, file, changed, spec, dataset = recipe_and_data(recipe, data, set_, pictures)
-    rehearsal = measure.Rehearsal(
-        file, changed, spec, dataset or measure.random_images(spec, 4 * changed.train.batch), "cpu"
-    )
-    figures = measure.bench(name, rehearsal, spec, threads, seconds)
+    images = dataset or measure.random_images(spec, 4 * changed.train.batch)
+    choice = measure.choose(file, changed, spec, images, "cpu", threads=threads or 0)
+    figures = measure.bench(name, choice, spec, seconds)
     if json:
         print_json(figures)
         return
@@ -119,6 +118,7 @@ def bench(
         [
             ["recipe", f"{name}, {spec}, batches of {figures.batch}"],
             ["threads", str(figures.threads)],
+            ["precision", figures.precision],
             ["real images/s", f"{figures.images_per_second:,.0f}"],
             ["a step", f"{figures.batch / figures.images_per_second * 1e3:.2f} ms: "
              + ", ".join(f"{part} {ms:.2f}" for part, ms in figures.parts.items())],

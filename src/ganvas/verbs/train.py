@@ -60,7 +60,7 @@ def train(
     device
         Default: auto.
     precision
-        32 (default), or mixed with bf16 or fp16.
+        32, or mixed with bf16 or fp16. Default: 32; of recipes made for speed bf16 where that is faster.
     threads
         CPU threads. Default: the fastest, measured once and stored with the run.
     processes
