@@ -30,6 +30,11 @@ def test_a_paired_objective_also_hears_of_real_images_in_gs_step() -> None:
     assert statistics(paired, 1.0, steps)[:, 1].tolist() == [1.0, 3.0]
 
 
+def test_a_paired_objectives_d_is_right_where_the_real_image_has_the_higher_logit() -> None:
+    step = Logits(torch.tensor([5.0, 7.0, 9.0, 1.0]), torch.tensor([4.0, 8.0, 3.0, 0.0]), torch.zeros(4), torch.zeros(4))
+    assert statistics(objectives.relativistic, 1.0, [step])[0, 4].item() == 0.75
+
+
 def test_the_legends_of_the_curves_hide_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))

@@ -57,6 +57,8 @@ def statistics(objective: Objective, d_loss_scale: float, steps: list[Logits]) -
     g_real = torch.stack([logits.g_real for logits in steps if logits.g_real is not None]) if objective.paired else None
     real_score, fake_score = objective.score(real), objective.score(fake)
     right = (real_score > objective.boundary).sum(1) + (fake_score <= objective.boundary).sum(1)
+    if objective.paired:  # single scores mean nothing: D is right where the real image of a pair has the higher one
+        right = (real > fake).sum(1) * 2
     means = (
         objective.d_loss(real, fake).mean(1) * d_loss_scale, objective.g_loss(g_real, g_fake).mean(1),
         real_score.mean(1), fake_score.mean(1), right / (real.shape[1] + fake.shape[1]),
