@@ -187,7 +187,7 @@ class TestReports:
         self, cli_run: Callable[..., Any], pictures: Path
     ) -> None:
         Image.new("L", (9, 9)).save(pictures / "cat" / "larger.png")
-        assert "trained as  28x28 grey" in cli_run("data", "inspect", pictures).out
+        assert "trained as  64x64 grey" in cli_run("data", "inspect", pictures).out
 
     def test_bench(self, cli_run: Callable[..., Any]) -> None:
         figures = document(cli_run("bench", "mlp/tiny", "--json", "--seconds", "0.05", "--threads", "1"))

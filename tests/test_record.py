@@ -31,7 +31,9 @@ def test_a_paired_objective_also_hears_of_real_images_in_gs_step() -> None:
 
 
 def test_a_paired_objectives_d_is_right_where_the_real_image_has_the_higher_logit() -> None:
-    step = Logits(torch.tensor([5.0, 7.0, 9.0, 1.0]), torch.tensor([4.0, 8.0, 3.0, 0.0]), torch.zeros(4), torch.zeros(4))
+    step = Logits(
+        torch.tensor([5.0, 7.0, 9.0, 1.0]), torch.tensor([4.0, 8.0, 3.0, 0.0]), torch.zeros(4), torch.zeros(4)
+    )
     assert statistics(objectives.relativistic, 1.0, [step])[0, 4].item() == 0.75
 
 

@@ -168,6 +168,8 @@ def default_recipe(what: str | None) -> str:
     own = (
         what is not None and what not in data.NAMES and (os.path.isdir(what) or what.lower().endswith((".zip", ".npz")))
     )
+    if what in ("stacked-mnist", "stacked-mnist-5k"):
+        return "r3gan/stacked-mnist"
     return "r3gan/images" if own else "r3gan/digits"
 
 

@@ -33,6 +33,7 @@ LEAST_SIDE = 8  # images are halved while their shorter side is longer than this
 class Config:
     """width: channels for a layer of the image's own size; they double with each halving, up to `widest`.
     blocks: residual blocks of each size, in both networks. embedding: a class's size in G.
+    labels: whether the GAN is conditional where the images have labels.
     """
 
     objective: objectives.Name = "relativistic"
@@ -43,6 +44,7 @@ class Config:
     blocks: int = 0
     embedding: Positive = 32
     slope: NonNegative = 0.2
+    labels: bool = True
 
     def channels(self, level: int, width: int) -> int:
         """Channels of a layer after `level` halvings."""
@@ -184,6 +186,7 @@ def build(config: Config, spec: ImageSpec) -> Gan:
         raise SettingError(
             f"r3gan needs sides of 4 pixels and these are {spec.height}x{spec.width}: use --size 4 or more"
         )
+    spec = spec if config.labels else replace(spec, classes=())
     generator, discriminator = Generator(config, spec), Discriminator(config, spec)
     return Gan(
         generator, discriminator, objectives.named(config.objective), config.z_dim, conditional=bool(spec.classes)
@@ -213,7 +216,7 @@ RECIPES = {
     ),
     "stacked-mnist": Recipe(
         summary="three digits as red, green and blue, without labels: to count the 1,000 modes that are found",
-        model=Config(z_dim=64),
+        model=Config(z_dim=64, width=32, labels=False),
         train=replace(_TRAINING, length="60 minutes"),
         native=ImageSpec(height=28, width=28, channels=3),
     ),
