@@ -9,7 +9,7 @@ READY = .venv/ready
 .PHONY: digits test check bench clean
 
 digits: $(READY)
-	.venv/bin/ganvas train sngan/digits --minutes 4 --out runs/digits
+	.venv/bin/ganvas train r3gan/digits --minutes 2 --out runs/digits
 	.venv/bin/ganvas sample runs/digits --labels $(DIGITS) --out result.png
 
 test: $(READY)

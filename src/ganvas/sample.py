@@ -235,7 +235,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:
-        raise RunError(f"no file {path}: give a run's directory or a generator.safetensors") from None
+        known = ", ".join(shipped())
+        raise RunError(f"no file {path}: give a run's directory, a generator.safetensors, or {known}") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path} is damaged or no safetensors file ({error}): train again or restore it") from None
     if "ganvas" not in metadata:
@@ -244,6 +245,16 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
     if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
         raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
     return tensors, card
+
+
+def shipped() -> dict[str, Path]:
+    """The generators that come with the package, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "generators").glob("*.safetensors"))}
+
+
+def located(source: Path) -> Path:
+    """What a user names: a path, or else a generator that comes with the package."""
+    return source if source.exists() else shipped().get(str(source), source)
 
 
 def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:

@@ -24,7 +24,7 @@ def sample(
     Parameters
     ----------
     source
-        A run's directory or a generator.safetensors.
+        A run's directory, a generator.safetensors, or digits: a generator that comes with the package.
     n
         How many images, going through the classes where there are any.
     labels
@@ -44,8 +44,9 @@ def sample(
     """
     from ganvas.launch import pick_device
     from ganvas.run import Run
-    from ganvas.sample import draw, kind_of, open_generator
+    from ganvas.sample import draw, kind_of, located, open_generator
 
+    source = located(source)
     kind_of(out)  # says now, before images are made, what cannot be written
     path, where = None if gan is None else str(gan), pick_device(device)
     sampler = Run.open(source, gan=path).sampler(where) if source.is_dir() else open_generator(source, path, where)[0]

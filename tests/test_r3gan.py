@@ -1,0 +1,206 @@
+"""r3gan and its presets: networks for any image, settings by the time there is, precision by what is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ganvas import gans, launch, measure, objectives
+from ganvas.errors import SettingError
+from ganvas.gans.r3gan import Config, Stem, build, halvings
+from ganvas.recipe import ImageSpec, Recipe, override
+from ganvas.run import Run
+
+pytestmark = pytest.mark.usefixtures("steady")
+
+SMALL = Config(z_dim=6, width=4, embedding=3)
+
+
+def spec(height: int, width: int, channels: Any, *classes: str) -> ImageSpec:
+    return ImageSpec(height=height, width=width, channels=channels, classes=classes)
+
+
+class TestNetworks:
+    @pytest.mark.parametrize("blocks", [0, 1])
+    @pytest.mark.parametrize(
+        "image",
+        [
+            spec(28, 28, 1, "a", "b"),
+            spec(31, 50, 3),
+            spec(64, 64, 3, "a"),
+            spec(4, 4, 1),
+            spec(17, 90, 4),
+            spec(5, 4, 1),
+        ],
+        ids=str,
+    )
+    def test_images_of_any_size_go_in_and_come_out(self, image: ImageSpec, blocks: int) -> None:
+        gan = build(Config(z_dim=6, width=4, embedding=3, blocks=blocks), image)
+        labels = torch.zeros(3, dtype=torch.int64) if image.classes else None
+        assert gan.conditional == bool(image.classes)
+        images = gan.make(torch.randn(3, 6), labels)
+        assert images.shape == (3, image.channels, image.height, image.width)
+        assert images.abs().max() <= 1
+        images = torch.randn(images.shape, requires_grad=True)
+        logits = gan.judge(images, labels)
+        assert logits.shape == (3,)
+        (slope,) = torch.autograd.grad(logits.sum(), images)
+        assert (slope.abs().amax((0, 1)) > 0).all()  # no pixel is cut off unseen
+
+    def test_labels_can_be_left_out(self) -> None:
+        gan = build(Config(z_dim=6, width=4, labels=False), spec(8, 8, 1, "a", "b"))
+        assert not gan.conditional
+        assert gan.judge(gan.make(torch.randn(2, 6), None), None).shape == (2,)
+
+    @pytest.mark.parametrize(("side", "times"), [(4, 1), (8, 1), (9, 1), (16, 1), (28, 2), (32, 2), (64, 3), (256, 5)])
+    def test_images_are_halved_to_about_eight_pixels(self, side: int, times: int) -> None:
+        assert halvings(spec(side, 2 * side, 3)) == times
+
+    def test_images_below_four_pixels_are_refused(self) -> None:
+        with pytest.raises(SettingError, match="3x8: use --size 4"):
+            build(SMALL, spec(3, 8, 1))
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_the_stem_is_a_convolution_there_back_and_back_again(self, channels: int) -> None:
+        stem = Stem(channels, 5, 12, 8).double()
+        plain = nn.Conv2d(channels, 5, 4, 2, 1).double()
+        plain.load_state_dict(stem.state_dict())
+        results = []
+        for layer in (stem, plain):
+            images = (
+                torch.linspace(-1, 1, 3 * channels * 96, dtype=torch.float64).view(3, channels, 12, 8).requires_grad_()
+            )
+            out = layer(images)
+            assert out.shape == (3, 5, 6, 4)
+            (slope,) = torch.autograd.grad(out.sin().sum(), images, create_graph=True)
+            weights = torch.autograd.grad(slope.square().sum(), list(layer.parameters()))
+            results.append([out, slope, *weights])
+        for ours, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_residual_blocks_begin_as_the_identity(self) -> None:
+        gan = build(Config(z_dim=6, width=4, blocks=1), spec(8, 8, 1))
+        blocks = [m for m in gan.discriminator.modules() if type(m).__name__ == "Block"]
+        assert blocks
+        x = torch.randn(2, 8, 4, 4)
+        assert torch.equal(blocks[0](x), x)
+
+
+class TestObjectives:
+    @pytest.mark.parametrize("name", ["minimax", "least_squares", "hinge", "wasserstein", "relativistic"])
+    @pytest.mark.parametrize("gan", ["r3gan", "sngan"])
+    def test_the_objective_is_a_setting(self, gan: str, name: str) -> None:
+        file = gans.load(gan)
+        recipe = override(file.recipes["tiny"], {"objective": name})
+        assert file.build(recipe.model, recipe.native).objective is getattr(objectives, name)
+
+    def test_an_unknown_one_is_answered_with_those_there_are(self) -> None:
+        with pytest.raises(SettingError, match=r"model\.objective: .hing. is none of minimax, least_squares, hinge"):
+            override(gans.load("r3gan").recipes["tiny"], {"objective": "hing"})
+
+    def test_a_gan_with_one_objective_alone_has_no_such_setting(self) -> None:
+        with pytest.raises(SettingError, match="unknown setting objective"):
+            override(gans.load("wgan-gp").recipes["tiny"], {"objective": "hinge"})
+
+    def test_wgan_gp_penalises_the_slope_between_with_the_papers_weight(self, cli_run: Callable[..., Any]) -> None:
+        done = cli_run("train", "wgan-gp/tiny", "--images", 64, "--out", "run")
+        assert "gamma 10" in done.err
+        train = Run.open("run").card.train
+        assert (train["penalty"], train["gamma"], train["penalty_every"]) == ("gradient", 10.0, 1)
+
+
+class TestPresets:
+    @pytest.mark.parametrize(
+        ("minutes", "width"), [(0.2, 16), (1, 16), (2, 16), (2.5, 32), (5, 32), (17, 32), (18, 48), (600, 48)]
+    )
+    def test_the_nearest_by_ratio_is_taken(self, minutes: float, width: int) -> None:
+        recipe = gans.load("r3gan").recipes["digits"]
+        assert override(recipe, recipe.preset(minutes)[1]).model.width == width
+
+    def test_a_recipe_without_presets_is_what_it_is(self) -> None:
+        assert gans.load("cgan").recipes["digits"].preset(3) == (3, {})
+
+    @pytest.fixture
+    def planned(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recipe]:
+        """The recipe that a training would have."""
+
+        def plan(**request: Any) -> Recipe:
+            wanted: list[Recipe] = []
+            monkeypatch.setattr(
+                launch._Launch, "_card", lambda self, name, file, recipe, *_: wanted.append(recipe) or 1 / 0
+            )
+            with pytest.raises(ZeroDivisionError):
+                launch.train(quiet=True, **request)
+            return wanted[0]
+
+        return plan
+
+    def test_minutes_choose_it_and_settings_come_before_it(self, planned: Callable[..., Recipe]) -> None:
+        assert planned(minutes=1).model.width == 16
+        assert planned(minutes=60).model.width == 48
+        assert planned(minutes=1, settings={"width": 20}).model.width == 20
+        assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
+        assert planned(images=100).model.width == 32
+        assert planned().model.width == 32  # the recipe's own length is five minutes
+
+    def test_a_repeated_run_has_its_own_settings(self, planned: Callable[..., Recipe], tmp_path: Path) -> None:
+        run = launch.train("r3gan/tiny", images=16, quiet=True, threads=1)
+        assert planned(config=run.path / "recipe.json").model == run.card.settings(gans.load("r3gan")).model
+
+
+class TestPrecision:
+    @pytest.fixture
+    def timed(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+        """Seconds of a step, as if measured, by precision."""
+        seconds = {"32": 1.0, "bf16": 1.0}
+
+        def step(self: measure.Rehearsal, _: float, threads: int) -> float:
+            return seconds["32" if self.learner.half is None else "bf16"]
+
+        monkeypatch.setattr(measure.Rehearsal, "seconds_per_step", step)
+        return seconds
+
+    @pytest.mark.parametrize(("bf16", "chosen"), [(0.5, "bf16"), (0.95, "32"), (2.0, "32")])
+    def test_sixteen_bits_are_taken_where_they_are_clearly_faster(
+        self, timed: dict[str, float], bf16: float, chosen: str
+    ) -> None:
+        timed["bf16"] = bf16
+        file = gans.load("r3gan")
+        recipe = override(file.recipes["tiny"], {"precision": "fastest", "gamma": 1})
+        images = measure.random_images(recipe.native, 20)
+        choice = measure.choose(file, recipe, recipe.native, images, "cpu", threads=1)
+        assert (choice.precision, choice.threads) == (chosen, 1)
+        assert choice.seconds == min(1.0, bf16) or chosen == "32"
+        assert measure.choose(file, recipe, recipe.native, images, "cpu", threads=1, precision="32").precision == "32"
+
+    def test_other_recipes_stay_at_32(self, timed: dict[str, float]) -> None:
+        timed["bf16"] = 0.1
+        file = gans.load("cgan")
+        recipe = file.recipes["tiny"]
+        images = measure.random_images(recipe.native, 20)
+        assert measure.choose(file, recipe, recipe.native, images, "cpu", threads=1).precision == "32"
+
+    def test_it_is_measured_once_and_stored(self, timed: dict[str, float], cli_run: Callable[..., Any]) -> None:
+        timed["bf16"] = 0.5
+        command = (
+            "train",
+            "r3gan/tiny",
+            "--set",
+            "train.precision=fastest",
+            "--images",
+            64,
+            "--threads",
+            1,
+            "--out",
+            "run",
+        )
+        cli_run(*command)
+        assert Run.open("run").card.precision == "bf16"
+        timed["bf16"] = 2.0
+        assert "finished" in cli_run(*command).err  # the same request goes on with the same run
+        assert Run.open("run").card.precision == "bf16"
