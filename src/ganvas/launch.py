@@ -15,7 +15,7 @@ from typing import Any, Literal
 import psutil
 import torch
 
-from ganvas import data, dist, files, gans, learner
+from ganvas import augment, data, dist, files, gans, learner
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
@@ -123,12 +123,16 @@ class _Launch:
         recipe = self._wanted(recipe)
         dataset = self._load(recipe.native)
         spec = ImageSpec.of(dataset)
-        recipe, said = settled(recipe, spec)
-        if said:
-            self.progress.say(said)
+        recipe, *said = settled(recipe, spec)
+        if recipe.train.augment == "adaptive":
+            said.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
         gan = file.build(recipe.model, spec)  # says now why it cannot
         file.check(gan, spec)
         learner.check(gan, recipe.train)
+        if recipe.native.classes and not spec.classes and not gan.conditional:
+            said.append(f"{dataset.name} has no labels: {name} is trained without, and cannot be asked for a class")
+        for line in filter(None, said):
+            self.progress.say(line)
         if self.start:
             check_fit(self.start, file.name, recipe, spec, gan)
         for setting in ("batch", "g_batch"):
@@ -156,7 +160,7 @@ class _Launch:
             asked = override(override(recipe, preset), request.settings)
             if preset:
                 self.progress.say(
-                    f"settings for about {minutes:g} minutes: {', '.join(f'{k}={v}' for k, v in preset.items())}"
+                    f"settings for about {Interval(minutes, 'minutes')}: {', '.join(f'{k}={v}' for k, v in preset.items())}"
                 )
         return override(asked, {"train.length": length})
 

@@ -66,7 +66,7 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     if not spec.classes:
         raise SettingError(
             "a conditional GAN needs labels and these images have none: give a folder per class or a labels.csv, "
-            "or use an unconditional recipe such as mlp/leaky or dcgan/64"
+            "or use an unconditional recipe such as r3gan/images or mlp/leaky"
         )
     return Gan(
         generator(config, spec), discriminator(config, spec), objectives.least_squares, config.z_dim, conditional=True
