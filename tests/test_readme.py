@@ -77,7 +77,6 @@ def test_every_ganvas_command_runs(desk: Path, shortened: None, capsys: pytest.C
         cli.run(
             [
                 "train",
-                "dcgan/64",
                 "--data",
                 "photos",
                 "--size",
@@ -85,7 +84,7 @@ def test_every_ganvas_command_runs(desk: Path, shortened: None, capsys: pytest.C
                 "--set",
                 "width=4",
                 "--out",
-                "runs/0001-dcgan-64-photos",
+                "runs/0001-r3gan-images-photos",
             ]
         )
         == 0
