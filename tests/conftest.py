@@ -21,7 +21,7 @@ from PIL import Image
 from ganvas import cli, launch, training
 from ganvas.run import Run
 
-pytest.register_assert_rewrite("common")
+pytest.register_assert_rewrite("common", "judged")
 
 
 @dataclass
@@ -184,6 +184,14 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
         }
 
     return call
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ganvas's cache, shared by the tests of a session as by a user's commands; the test is in its own folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path.parent / "cache" / "ganvas"
 
 
 @pytest.fixture

@@ -24,7 +24,9 @@ def document(done: Any) -> Any:
 
 
 class TestStart:
-    @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["--version"], []])
+    @pytest.mark.parametrize(
+        "arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["evaluate", "--help"], ["--version"], []]
+    )
     def test_help_does_without_torch(self, arguments: list[str], environment: dict[str, str], tmp_path: Path) -> None:
         program = (
             "import sys\nfrom ganvas import cli\n"
@@ -44,7 +46,7 @@ class TestStart:
 
     def test_help_names_every_verb_and_option(self, cli_run: Callable[..., Any]) -> None:
         whole = cli_run("--help").out
-        for verb in ("train", "sample", "recipes", "show", "bench", "data", "demo", "env"):
+        for verb in ("train", "sample", "evaluate", "compare", "recipes", "show", "bench", "data", "demo", "env"):
             assert verb in whole
         options = (
             "--data --images --epochs --minutes --seed --out --set --config --device --threads --fresh --size --fit "
@@ -56,6 +58,13 @@ class TestStart:
         assert [
             o for o in ("--n", "--labels", "--seed", "--out", "--columns", "--scale", "--gan") if o not in shown
         ] == []
+
+        shown = cli_run("evaluate", "--help").out
+        options = (
+            "--data --against --n --extractor --seeds --seed --prdc-n --gan-train --copies --size --fit --channels "
+            "--data-dir --gan --device --out --json"
+        )
+        assert [option for option in options.split() if option not in shown] == []
 
     def test_as_a_module_and_as_a_command(self, ganvas_cli: Callable[..., Any], tmp_path: Path) -> None:
         done = ganvas_cli("train", "mlp/tiny", "--images", 32, "--threads", 1)

@@ -118,7 +118,7 @@ class TestOthers:
         from prdc import compute_prdc
         from torch_fidelity.metric_prc import prc_features_to_metric
 
-        monkeypatch.setattr(metrics, "BLOCK", 64)
+        monkeypatch.setattr(metrics, "BLOCK", 64 * 700)
         real, fake = pair
         mine = metrics.prdc(real, fake, k)
         theirs = compute_prdc(real_features=real.double().numpy(), fake_features=fake.double().numpy(), nearest_k=k)
@@ -188,22 +188,22 @@ class TestMeaning:
 
 
 def test_neighbours_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No matrix of more than BLOCK rows is made, and the blocks do not show in the result."""
+    """No matrix of more than BLOCK distances is made, and the blocks do not show in the result."""
     real, fake = mixture(500, 10, seed=1), mixture(430, 7, seed=2)
     whole = metrics.prdc(real, fake)
-    monkeypatch.setattr(metrics, "BLOCK", 37)
+    monkeypatch.setattr(metrics, "BLOCK", 37 * 430)
     largest = 0
     distances = metrics._distances
 
     def noting(a: Tensor, b: Tensor) -> object:
         nonlocal largest
         for rows in distances(a, b):
-            largest = max(largest, len(rows))
+            largest = max(largest, rows.numel())
             yield rows
 
     monkeypatch.setattr(metrics, "_distances", noting)
     assert metrics.prdc(real, fake) == whole
-    assert largest == 37
+    assert 36 * 430 < largest <= 37 * 430
 
 
 @pytest.mark.parametrize(
@@ -225,3 +225,31 @@ def test_neighbours_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_would_mean_nothing_is_refused(measure: Callable[[], object], said: str) -> None:
     with pytest.raises(MetricError, match=said):
         measure()
+
+
+def test_a_block_of_distances_stays_small_whatever_the_number_of_samples() -> None:
+    """60,000 against 60,000 would be 29 GB at once."""
+    features = normal(60_000, 4)
+    rows = next(metrics._distances(features, features))
+    assert rows.numel() * rows.element_size() <= 64 * 2**20
+    assert len(rows) > 100
+
+
+class TestModes:
+    def test_direct_computation(self) -> None:
+        labels = torch.tensor([0, 0, 0, 1, 1, 4])
+        direct = sum(p * math.log(p * 10) for p in (3 / 6, 2 / 6, 1 / 6))
+        assert metrics.modes(labels, 10) == (3, pytest.approx(direct))
+        assert metrics.modes(torch.arange(2000) % 1000, 1000) == (1000, pytest.approx(0))
+        assert metrics.modes(torch.zeros(50, dtype=torch.int64), 1000) == (1, pytest.approx(math.log(1000)))
+
+    @pytest.mark.parametrize(("samples", "known"), [(26_000, 0.019), (10_000, 0.051)])
+    def test_a_perfect_sampler(self, samples: int, known: float) -> None:
+        hit, reverse_kl = metrics.perfect_modes(samples, 1000)
+        assert reverse_kl == pytest.approx(known, abs=6e-4)
+        assert hit == pytest.approx(1000, abs=0.2)
+        assert metrics.perfect_modes(samples, 1000) == (hit, reverse_kl)
+
+    def test_labels_beyond_the_modes_are_refused(self) -> None:
+        with pytest.raises(MetricError, match="from 0 to 9"):
+            metrics.modes(torch.tensor([10]), 10)

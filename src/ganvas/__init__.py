@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from ganvas.version import __version__
 
 if TYPE_CHECKING:
+    from ganvas.judging import evaluate
     from ganvas.launch import train
     from ganvas.run import Run
 
-__all__ = ["Run", "__version__", "train"]
+__all__ = ["Run", "__version__", "evaluate", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from ganvas.launch import train
 
         return train
+    if name == "evaluate":
+        from ganvas.judging import evaluate
+
+        return evaluate
     if name == "Run":
         from ganvas.run import Run
 

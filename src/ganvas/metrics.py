@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ganvas.errors import MetricError
 
-BLOCK = 2048  # rows of a block of distances: 2048 x 60,000 in float32 are 0.5 GB
+BLOCK = 2**23  # distances that are in memory at once: 64 MB in float64
 
 
 def frechet(real: Tensor, fake: Tensor) -> float:
@@ -49,18 +49,24 @@ class Spread(NamedTuple):
 def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> Spread:
     """Kernel distance (Binkowski et al. 2018, arXiv 1801.01401): the unbiased squared MMD under (x.y / D + 1)^3, as mean
     and spread over random subsets of `size` samples (or as many as there are on the smaller side)."""
-    real, fake = _checked(real, fake)
+    real, fake = (side / side.shape[1] ** 0.5 for side in _checked(real, fake))
     size = min(size, len(real), len(fake))
     rng = torch.Generator().manual_seed(seed)
     values = []
     for _ in range(subsets):
         x = real[torch.randperm(len(real), generator=rng)[:size]]
         y = fake[torch.randperm(len(fake), generator=rng)[:size]]
-        xx, yy, xy = ((a @ b.T / x.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
-        within = (xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (size * (size - 1))
-        values.append(float(within - 2 * xy.mean()))
+        alone = sum(((side.square().sum(1) + 1) ** 3).sum() for side in (x, y))  # each sample with itself
+        within = (_kernel_sum(x, x) + _kernel_sum(y, y) - alone) / (size * (size - 1))
+        values.append(float(within - 2 * _kernel_sum(x, y) / size**2))
     spread = torch.tensor(values, dtype=torch.float64)
     return Spread(float(spread.mean()), float(spread.std(correction=0)))
+
+
+def _kernel_sum(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of (x.y + 1)^3 over all pairs of rows."""
+    kernel = torch.addmm(a.new_ones(()), a, b.T).view(-1)
+    return torch.dot(kernel * kernel, kernel)  # a third faster than a power
 
 
 class Coverage(NamedTuple):
@@ -83,7 +89,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Coverage:
     real_radii, fake_radii = _radii(real, k), _radii(fake, k)
     caught = torch.zeros(len(fake), dtype=torch.int64)  # real balls around each generated sample
     nearest, covered = [], []
-    for rows, radii in zip(_distances(real, fake), real_radii.split(BLOCK), strict=True):
+    for rows, radii in zip(_distances(real, fake), real_radii.split(_block_rows(fake)), strict=True):
         caught += (rows < radii[:, None]).sum(0)
         nearest.append(rows.min(1).values)
         covered.append((rows < fake_radii).any(1))
@@ -117,6 +123,32 @@ def histogram_kl(labels: Tensor, expected: Tensor) -> float:
     return float((torch.xlogy(found, found) - torch.xlogy(found, expected)).sum())
 
 
+class Modes(NamedTuple):
+    """hit: how many modes occur at all. reverse_kl: KL divergence of the samples' histogram from an even one, in nats."""
+
+    hit: int
+    reverse_kl: float
+
+
+def modes(labels: Tensor, count: int) -> Modes:
+    """Of `count` equally frequent modes, how many the samples show, and how evenly (Lin et al. 2018, arXiv 1712.04086).
+
+    labels: int64 (N,), the mode of each sample. A figure for one N: see `perfect_modes`. Raises MetricError.
+    """
+    reverse_kl = histogram_kl(labels, torch.ones(count))
+    return Modes(len(labels.unique()), reverse_kl)
+
+
+def perfect_modes(samples: int, count: int, *, times: int = 32, seed: int = 0) -> tuple[float, float]:
+    """What `modes` gives on average for so many samples that are truly even: the mean of a simulation.
+
+    For 1,000 modes the divergence is 0.019 at 26,000 samples and 0.051 at 10,000 (about (count - 1) / (2 samples)).
+    """
+    rng = torch.Generator().manual_seed(seed)
+    found = [modes(torch.randint(count, (samples,), generator=rng), count) for _ in range(times)]
+    return sum(each.hit for each in found) / times, sum(each.reverse_kl for each in found) / times
+
+
 def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     for name, features in (("real", real), ("generated", fake)):
         if features.ndim != 2 or len(features) < 2:
@@ -134,9 +166,13 @@ def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     centre = b.mean(0)
     a, b = a - centre, b - centre
     b_squares = b.square().sum(1)
-    for rows in a.split(BLOCK):
+    for rows in a.split(_block_rows(b)):
         squares = torch.addmm(b_squares, rows, b.T, alpha=-2).add_(rows.square().sum(1)[:, None])
         yield squares.clamp_(min=0).sqrt_()
+
+
+def _block_rows(others: Tensor) -> int:
+    return max(1, BLOCK // len(others))
 
 
 def _radii(features: Tensor, k: int) -> Tensor:

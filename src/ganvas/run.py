@@ -46,6 +46,8 @@ class Run:
     losses.png              both networks' losses
     progress.png            sheets from four moments, beside each other
     neighbours.png          generated images, each beside the training image nearest to it
+    metrics.jsonl           one line per evaluation: see `ganvas.verdict`
+    copies.png              of an evaluation's generated images, those nearest to training images, beside these
     generator.safetensors   the generator with its card: all that sampling needs
     start.safetensors       the weights that training was started from, where there are such (--from)
     state.pt                both networks, optimizers and images seen: all that going on needs
@@ -108,14 +110,30 @@ class Run:
         state = self.load_state()
         return state is not None and state["images_seen"] >= self.card.plan.total
 
+    @property
+    def closest_file(self) -> Path:
+        return self.path / "copies.png"
+
     def sampler(self, device: str = "cpu") -> Sampler:
         """The run's generator. Raises RunError when there is none yet, or it is damaged."""
+        return self.generator(device)[0]
+
+    def generator_card(self) -> Card:
+        """The card of the generator as it is now. Raises RunError as `sampler` does."""
+        self._refuse_without_generator()
+        return read_weights(self.generator_file)[1]
+
+    def generator(self, device: str = "cpu") -> tuple[Sampler, Card]:
+        """The run's generator with its own card. Raises RunError as `sampler` does."""
+        self._refuse_without_generator()
+        return open_generator(self.generator_file, self.gan, device)
+
+    def _refuse_without_generator(self) -> None:
         if not self.generator_file.exists():
             folder = Path(self.gan).parent if self.gan else Path("PATH")
             file = [str(folder / self.card.recipe)] if self.card.gan.endswith(".py") else []
             again = shlex.join(["ganvas", "train", *file, "--out", str(self.path)])
             raise RunError(f"{self.path} has no generator yet: go on with {again}")
-        return open_generator(self.generator_file, self.gan, device)[0]
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
         """Images from the run's generator, to look at or `.save()`: see `ganvas.sample.draw`."""
@@ -207,6 +225,24 @@ class Run:
         with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
+    def append_metrics(self, line: str) -> None:
+        """Keep an evaluation, one line of JSON."""
+        with files.writing(self.path / "metrics.jsonl"), open(self.path / "metrics.jsonl", "a") as file:
+            file.write(line + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All evaluations, oldest first; a last line cut short by a crash is left out. Raises RunError for a damaged file."""
+        path = self.path / "metrics.jsonl"
+        try:
+            with files.reading(path):
+                text = path.read_text() if path.exists() else ""
+            lines = [json.loads(line) for line in text.split("\n")[:-1]]
+            if not all(isinstance(line, dict) and _is_figure(line.get("fid")) for line in lines):
+                raise ValueError
+            return lines
+        except (ValueError, RecursionError):
+            raise RunError(f"{path} is damaged: restore it, or take it away") from None
+
     def read_log(self) -> list[dict[str, Any]]:
         """The log's lines; a last line cut short by a crash is left out."""
         path = self.path / "log.jsonl"
@@ -222,14 +258,8 @@ class Run:
 
     def best_fid(self) -> float | None:
         """The least FID of metrics.jsonl, None where nothing was judged; a last line cut short is left out."""
-        path = self.path / "metrics.jsonl"
-        try:
-            with files.reading(path):
-                text = path.read_text() if path.exists() else ""
-            found = [json.loads(line).get("fid") for line in text.split("\n")[:-1]]
-            return min((float(fid) for fid in found if fid is not None and math.isfinite(fid)), default=None)
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            raise RunError(f"{path} is damaged: restore it, or take it away") from None
+        found = [line.get("fid") for line in self.read_metrics()]
+        return min((fid for fid in found if fid is not None), default=None)
 
     def sheets(self) -> list[tuple[int, Path]]:
         """Images seen and path of each sheet in samples/, in the order in which they were made.
@@ -277,11 +307,7 @@ class Run:
 
     def save_neighbours(self, fakes: Tensor, nearest: Tensor) -> None:
         """Write neighbours.png: uint8 NHWC images, each generated one left of its nearest training image."""
-        pairs = np.concatenate([fakes.numpy(), nearest.numpy()], 2)
-        scale = sheets.viewing_scale(*fakes.shape[1:3])
-        table = sheets.picture(sheets.grid(pairs, 4, gap=10, scale=scale))
-        title = "left: generated, right: the nearest training image"
-        files.write(self.path / "neighbours.png", sheets.encode(sheets.captioned([("", table)], 1, title)))
+        save_pairs(self.path / "neighbours.png", fakes, nearest, "left: generated, right: the nearest training image")
 
     def save_progress(self, moments: Iterable[tuple[str, str]]) -> None:
         """Write progress.png: a few sheets, given as (caption, file name), under their captions."""
@@ -308,6 +334,18 @@ def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
     files.write(
         path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
     )  # one entry: several have no order
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and math.isfinite(value))
+
+
+def save_pairs(path: Path, left: Tensor, right: Tensor, title: str) -> None:
+    """Write a PNG of pairs of images, uint8 NHWC both, four pairs in a row."""
+    pairs = np.concatenate([left.numpy(), right.numpy()], 2)
+    scale = sheets.viewing_scale(*left.shape[1:3])
+    table = sheets.picture(sheets.grid(pairs, 4, gap=10, scale=scale))
+    files.write(path, sheets.encode(sheets.captioned([("", table)], 1, title)))
 
 
 def refuse_foreign(path: Path) -> None:

@@ -218,14 +218,19 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
         n = n or (columns * 8)
         columns = min(columns, n) if classes else min(n, max(1, round(n**0.5)))
         wanted = [k % len(classes) for k in range(n)] if classes else []
-    needed = 2 * sampler([0], seed=seed, labels=wanted[:1] or None).nbytes  # an image, and its place among all
+    refuse_too_many(sampler, n)
+    images = sampler(range(n), seed=seed, labels=wanted or None).numpy()
+    return Samples(images, np.array(wanted, np.int64) if wanted else None, classes, columns)
+
+
+def refuse_too_many(sampler: Sampler, n: int, more: int = 0) -> None:
+    """Raises SettingError where n images, with `more` bytes for each, do not fit into memory."""
+    needed = 2 * sampler([0]).nbytes + more  # an image, and its place among all
     if n * needed > (free := psutil.virtual_memory().available):
         raise SettingError(
             f"{n:,} images need {n * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
             f"give at most --n {free // needed}, and make the others with another --seed"
         )
-    images = sampler(range(n), seed=seed, labels=wanted or None).numpy()
-    return Samples(images, np.array(wanted, np.int64) if wanted else None, classes, columns)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:

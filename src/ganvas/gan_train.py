@@ -1,0 +1,36 @@
+"""What a classifier learns from generated images (GAN-train; Shmelkov et al. 2018, arXiv 1807.09499)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from ganvas import draws
+from ganvas.classifier import BATCH, accuracy, train_classifier
+from ganvas.data.dataset import Dataset
+from ganvas.data.words import count
+from ganvas.verdict import GanTrain
+
+STEPS = 400  # of each training, in whole epochs: five of 10,000 images
+
+
+def compare(
+    fakes: Dataset, training: Dataset, held_out: Dataset, tell: Callable[[str], None] = lambda text: None
+) -> GanTrain:
+    """Train on generated images and on as many real ones, alike, and test both on held-out images.
+
+    All three have the same class names. Where there are fewer training images than generated ones, as many are used of both.
+    """
+    n = min(len(fakes), len(training))
+    epochs = math.ceil(STEPS * BATCH / n)
+    reached = []
+    for dataset in (fakes, training):
+        assert dataset.labels is not None
+        rows = torch.randperm(len(dataset), generator=draws.generator(0, "gan-train", 0))[:n]
+        tell(f"training a classifier on {count(n, 'image')} of {dataset.name}, {count(epochs, 'epoch')}")
+        part = replace(dataset, images=dataset.images[rows], labels=dataset.labels[rows])
+        reached.append(accuracy(train_classifier(part, epochs=epochs), held_out))
+    return GanTrain(fakes=reached[0], reals=reached[1], images=n)

@@ -1,0 +1,320 @@
+"""`ganvas evaluate`: a generator or images against real images, under a protocol that goes with every figure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from ganvas import copies as copying
+from ganvas import extractors, figures, metrics, sides, stacks
+from ganvas import gan_train as teaching
+from ganvas import verdict as verdicts
+from ganvas.card import versions
+from ganvas.data.dataset import Dataset
+from ganvas.data.pictures import Channels, Fit
+from ganvas.data.words import count, first_few
+from ganvas.errors import MetricError, RunError, SettingError
+from ganvas.extractors import Extractor
+from ganvas.figures import FEW, Side
+from ganvas.progress import Progress
+from ganvas.run import Run, save_pairs
+from ganvas.sample import MOST_IMAGES, refuse_too_many
+from ganvas.sides import Reading, Reality, Source
+from ganvas.verdict import Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
+
+K = 5  # neighbours of precision, recall, density and coverage
+Tell = Callable[[str], None]
+
+
+def evaluate(
+    source: Run | Dataset | str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    against: Dataset | str | os.PathLike[str] | None = None,
+    n: int = 10_000,
+    extractor: Extractor | Callable[[Tensor], Any] | str | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    prdc_n: int = 2000,
+    k: int = K,
+    gan_train: bool = False,
+    copies: bool = False,
+    gan: str | os.PathLike[str] | None = None,
+    size: tuple[int, int] | None = None,
+    fit: Fit | None = None,
+    channels: Channels | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    out: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+) -> Verdict:
+    """Judge a run, an exported generator or a set of images by real images, and say under which protocol.
+
+    source: a `Run` or its directory, a generator.safetensors, or images (a `Dataset`, a folder, .zip, .npz, a set's name).
+    data: the real images' name or path; a run's own by default. Its held-out part is what is judged against.
+    against: judge against these images instead. n: generated images, all where a set has fewer.
+    extractor: a name (see `ganvas.extractors.find`), an `Extractor`, or any object that maps uint8 images (N, C, H, W) to
+    features (N, D). seeds: how many samplings, from `seed` on.
+    prdc_n, k: of precision, recall, density and coverage. gan_train, copies: do these too (see those modules).
+    out: where the sheet of closest pairs is written; without it copies.png, in the run's directory where there is one.
+    size, fit, channels, data_dir: how pictures are read (see `ganvas.data.load`).
+
+    A run's verdict is also added to its metrics.jsonl. Raises a GanvasError for anything that cannot be.
+    """
+    _check(n, seeds, seed, prdc_n, k)
+    tell = Progress(quiet=quiet).say
+    reading = Reading(size, fit, channels, None if data_dir is None else Path(data_dir))
+    opened = sides.open_source(source, reading, gan=None if gan is None else os.fspath(gan), device=device)
+    reality = sides.open_reality(opened, data, against, reading)
+    opened = sides.reconciled(opened, reality)
+    _refuse(opened, reality, n, seeds, gan_train, copies)
+    if extractor is None or isinstance(extractor, str):
+        extractor = _find(extractor, reality.like, reading, tell)
+    elif not isinstance(extractor, Extractor):
+        extractor = Extractor.of(extractor)
+    resize = _resize(opened, reading, extractor)
+    judgement = _Judgement(opened, reality, extractor, n, seeds, seed, prdc_n, k, resize, tell)
+    verdict = judgement.verdict()
+    if gan_train:
+        verdict = replace(verdict, gan_train=judgement.gan_train())
+    if copies:
+        found, notes = judgement.copies(None if out is None else Path(out))
+        verdict = replace(verdict, copies=found, notes=(*verdict.notes, *notes))
+    return verdict if opened.run is None else _saved(opened.run, verdict)
+
+
+def _check(n: int, seeds: int, seed: int, prdc_n: int, k: int) -> None:
+    for option, value, least, most in (
+        ("--n", n, 1, MOST_IMAGES), ("--seeds", seeds, 1, 1000), ("--seed", seed, 0, 2**63), ("k", k, 1, 1000),
+        ("--prdc-n", prdc_n, k + 1, MOST_IMAGES),
+    ):  # fmt: skip
+        if not least <= value <= most:
+            raise SettingError(f"{option} {value}: expected {least} to {most}")
+
+
+def _refuse(source: Source, reality: Reality, n: int, seeds: int, gan_train: bool, copies: bool) -> None:
+    """Say what cannot be asked of these two sides, before any work."""
+    judged = n if source.images is None else min(n, len(source.images))
+    for side, found in (("judged", judged), ("real", len(reality.real))):
+        if found < 2:
+            raise MetricError(f"{found} {side} image: figures are of sets, give 2 or more on each side")
+    if seeds > 1 and source.images is not None:
+        raise SettingError(f"--seeds {seeds}: {source.name} holds images, which no seed changes; leave it out")
+    if copies and reality.training is None:
+        raise SettingError("--copies needs training images: name them by --data")
+    if gan_train:
+        _refuse_gan_train(source, reality)
+
+
+def _refuse_gan_train(source: Source, reality: Reality) -> None:
+    """Raises SettingError where a classifier cannot learn from one side and be tested on the other."""
+    parts = {
+        source.name: source.classes,
+        "the training images": reality.training.classes if reality.training else (),
+        "the held-out images": reality.held_out.classes if reality.held_out else (),
+    }
+    for name, classes in parts.items():
+        if not classes:
+            raise SettingError(f"--gan-train needs labels, and {name} have none: leave it out, or name data by --data")
+    if strangers := set(source.classes) - set(parts["the training images"]):
+        raise SettingError(
+            f"--gan-train: the training images have no class {first_few(sorted(strangers))}; leave it out"
+        )
+
+
+def _find(name: str | None, like: Dataset, reading: Reading, tell: Tell) -> Extractor:
+    """The extractor of this name, or the one for such images: for stacks of digits that of digits, for each channel."""
+    if name in (None, "digits") and stacks.are_stacks(like):
+        digits = extractors.find("digits", stacks.first_channels(like), data_dir=reading.data_dir, tell=tell)
+        return stacks.extractor_of(digits)
+    return extractors.find(name, like, data_dir=reading.data_dir, tell=tell)
+
+
+def _resize(source: Source, reading: Reading, judge: Extractor) -> str:
+    """What is done to the judged images before features are taken."""
+    if source.kind != "images" or reading.size is None:
+        return judge.resize
+    done = "{}x{}".format(*reading.size) + f" ({reading.fit or 'crop'})"
+    return done if judge.resize == "none" else f"{done}, {judge.resize}"
+
+
+@dataclass
+class _Judgement:
+    """One call of `evaluate()`, with everything found and read."""
+
+    source: Source
+    reality: Reality
+    judge: Extractor
+    n: int
+    seeds: int
+    seed: int
+    prdc_n: int
+    k: int
+    resize: str
+    tell: Tell
+
+    def verdict(self) -> Verdict:
+        real = self._side(self.reality.real, cached=True)
+        self._refuse_too_many(real)
+        first: Dataset | None = None
+        each: list[Figures] = []
+        notes: list[str] = []
+        for seed in range(self.seed, self.seed + self.seeds):
+            found, fakes, said = self._of_seed(real, seed)
+            each.append(found)
+            notes += said
+            first = first or fakes
+        assert first is not None
+        self.fakes = first
+        means, spread = mean_and_spread(each)
+        floor, said = self._floor(real, len(first))
+        return Verdict(
+            **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
+            source=self.source.name, kind=self.source.kind, floor=floor, spread=spread, seeds=self.seeds,
+            real_accuracy=None if real.labels is None or real.probabilities is None else _accuracy(real),
+            protocol=self._protocol(len(first)), notes=tuple(dict.fromkeys([*self._notes(), *notes, *said])),
+            weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
+        )  # fmt: skip
+
+    def _side(self, dataset: Dataset, *, cached: bool) -> Side:
+        self.tell(f"{self.judge.name} looks at {count(len(dataset), 'image')} of {dataset.name}")
+        return figures.side(dataset, self.judge, cached=cached)
+
+    def _refuse_too_many(self, real: Side) -> None:
+        """Say before an hour's work that what it makes would not fit into memory."""
+        if self.source.sampler is not None:
+            columns = real.features.shape[1] + len(self.judge.classes)
+            refuse_too_many(self.source.sampler, max(self.n, self._modes_n or 0), more=12 * columns)
+
+    def _of_seed(self, real: Side, seed: int) -> tuple[Figures, Dataset, list[str]]:
+        """Figures, the images judged, and notes."""
+        if self.source.sampler is not None:
+            self.tell(f"sampling {count(max(self.n, self._modes_n or 0), 'image')} with seed {seed}")
+        many = self.source.take(max(self.n, self._modes_n or 0), seed, self._shares())
+        fakes = many if len(many) <= self.n else sides.rows_of(many, torch.arange(self.n))
+        judged = self._side(many, cached=False)
+        fake = judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
+        found, said = figures.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
+        notes = [note for note in (figures.same_images_note("generated", fakes.images),) if note]
+        if self._modes_n:
+            assert judged.probabilities is not None
+            hit, kl = metrics.modes(judged.probabilities.argmax(1), len(self.judge.classes))
+            found = replace(found, modes=hit, reverse_kl=kl)
+        return found, fakes, [*notes, *said]
+
+    def _floor(self, whole: Side, n: int) -> tuple[Figures, list[str]]:
+        """whole: the real side as the generated one is judged against it."""
+        real, stand_in = self.reality.floor(n)
+        if min(len(real), len(stand_in)) < 2:
+            return Figures(), [f"no floor: {count(len(self.reality.real), 'real image')} are too few to be halved"]
+        one = whole if real is self.reality.real else self._side(real, cached=True)
+        other = self._side(stand_in, cached=True)
+        found, said = figures.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
+        notes = [f"floor: {note}" for note in said]
+        if self.reality.split != "test":
+            notes.append(f"floor: {len(stand_in):,} of the real images against {len(real):,} others, by chance")
+        elif len(stand_in) < n:
+            notes.append(f"floor: there are only {count(len(stand_in), 'training image')}, fewer than the {n:,} judged")
+        if self._modes_n:
+            hit, kl = metrics.perfect_modes(self._modes_n, len(self.judge.classes))
+            found = replace(found, modes=hit, reverse_kl=kl)
+            notes.append("floor: modes and reverse_kl are those of a perfect sampler, simulated")
+        return found, notes
+
+    @property
+    def _modes_n(self) -> int | None:
+        """How many images' modes are counted, where there are modes to count."""
+        if self.judge.classes != stacks.NUMBERS or not stacks.are_stacks(self.reality.real):
+            return None
+        return stacks.MODES_N if self.source.images is None else min(stacks.MODES_N, len(self.source.images))
+
+    def _shares(self) -> torch.Tensor | None:
+        """How often a class occurs among the training images: so often a generator is asked for it."""
+        training = self.reality.training
+        if training is None or training.labels is None or training.classes != self.source.classes:
+            return None
+        return torch.bincount(training.labels, minlength=len(training.classes))
+
+    def _protocol(self, n_fake: int) -> Protocol:
+        real = self.reality.real
+        return Protocol(
+            extractor=self.judge.name, extractor_sha256=self.judge.sha256, n_real=len(real), n_fake=n_fake,
+            n_prdc=min(self.prdc_n, len(real), n_fake), k=self.k, n_modes=self._modes_n, split=self.reality.split,
+            resize=self.resize, data=real.name, real_sha256=real.fingerprint, seed=self.seed, versions=versions(),
+        )  # fmt: skip
+
+    def _notes(self) -> list[str]:
+        """What the figures rest on."""
+        real, source, judge = self.reality.real, self.source, self.judge
+        notes = [*self.reality.notes, *real.notes, *judge.notes]
+        notes += [] if source.images is None else source.images.notes
+        if len(real) < FEW:
+            notes.append(f"{count(len(real), 'real image')} only: figures are rough")
+        if note := figures.same_images_note("real", real.images):
+            notes.append(note)
+        if not judge.classes:
+            notes.append(f"{judge.name} knows no classes: no inception_score, class_kl or label_accuracy")
+        elif source.classes and not set(source.classes) <= set(judge.classes):
+            strange = ", ".join(sorted(set(source.classes) - set(judge.classes)))[:100]
+            notes.append(f"no label_accuracy: {judge.name} does not know the images' classes {strange}")
+        return notes
+
+    def gan_train(self) -> GanTrain:
+        training, held_out = self.reality.training, self.reality.held_out
+        assert training is not None
+        assert held_out is not None
+        labels = figures.labels_in(self.fakes, training.classes)
+        fakes = replace(self.fakes, labels=labels, classes=training.classes)
+        return teaching.compare(fakes, training, held_out, self.tell)
+
+    def copies(self, out: Path | None) -> tuple[Copies, list[str]]:
+        """The copy check, with its sheet written."""
+        training, held_out, run = self.reality.training, self.reality.held_out, self.source.run
+        assert training is not None
+        self.tell(f"looking for copies among {count(len(training), 'training image')}")
+        found = copying.check(self.fakes.images, training.images, None if held_out is None else held_out.images)
+        images = (self.fakes.images[found.fakes], training.images[found.training])
+        path = out or (Path("copies.png") if run is None else run.closest_file)
+        generated, near = (part.permute(0, 2, 3, 1) for part in images)
+        save_pairs(path, generated, near, "the closest pairs: left generated, right the nearest training image")
+        return replace(found.copies, sheet=str(path)), list(found.notes)
+
+
+def _accuracy(side: Side) -> float:
+    assert side.probabilities is not None
+    assert side.labels is not None
+    return float((side.probabilities.argmax(1) == side.labels).double().mean())
+
+
+def _saved(run: Run, verdict: Verdict) -> Verdict:
+    """The verdict, added to the run's metrics.jsonl, or with a note where the disk refuses: the work is not lost."""
+    try:
+        run.append_metrics(verdict.to_json())
+    except RunError as error:
+        return replace(verdict, notes=(*verdict.notes, f"not kept with the run: {error}"))
+    return verdict
+
+
+def recall(path: str | os.PathLike[str]) -> Verdict:
+    """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`. Raises RunError."""
+    path = Path(path)
+    if not path.is_dir():
+        return verdicts.read(path)
+    lines = [line for line in Run.open(path).read_metrics() if "protocol" in line]
+    if not lines:
+        raise RunError(f"{path} has not been evaluated: do so with ganvas evaluate {path}")
+    return verdicts.parse(msgspec.json.encode(lines[-1]), str(path))
+
+
+def staleness(path: str | os.PathLike[str], verdict: Verdict) -> str | None:
+    """What to say where a run's generator is not the one that was judged."""
+    if not Path(path).is_dir() or Run.open(Path(path)).generator_card().weights_sha256 == verdict.weights_sha256:
+        return None
+    return f"{path} was trained further since it was evaluated"

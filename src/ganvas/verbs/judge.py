@@ -1,0 +1,188 @@
+"""Verbs that say how good generated images are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from ganvas.options import AS_THEY_ARE, Device, Pictures, Whole, print_json, print_table
+
+if TYPE_CHECKING:
+    from ganvas.verdict import Copies, Verdict
+
+# What is printed of `Figures`, and which way is better.
+ROWS = {
+    "fid": ("FID", "lower"), "kid": ("KID", "lower"), "inception_score": ("inception score", "higher"),
+    "precision": ("precision", "higher"), "recall": ("recall", "higher"), "density": ("density", "1"),
+    "coverage": ("coverage", "higher"), "class_kl": ("class KL", "lower"),
+    "label_accuracy": ("label accuracy", "higher"), "modes": ("modes of 1,000", "higher"),
+    "reverse_kl": ("reverse KL", "lower"),
+}  # fmt: skip
+
+MOST_CLASSES = 20  # that are listed
+
+
+def evaluate(
+    source: str, /, *,
+    data: str | None = None,
+    against: str | None = None,
+    n: Annotated[int, Whole] = 10_000,
+    extractor: str | None = None,
+    seeds: Annotated[int, Whole] = 1,
+    seed: Annotated[int, Whole] = 0,
+    prdc_n: Annotated[int, Whole] = 2000,
+    gan_train: bool = False,
+    copies: bool = False,
+    pictures: Pictures = AS_THEY_ARE,
+    gan: Path | None = None,
+    device: Device = "cpu",
+    out: Path | None = None,
+    json: bool = False,
+) -> None:  # fmt: skip
+    """Judge a run, an exported generator, or anybody's images, by real images.
+
+    A run's result is also kept in its metrics.jsonl.
+
+    Parameters
+    ----------
+    source
+        A run's directory, a generator.safetensors, or images: .npz, .zip, a folder.
+    data
+        The real images: a data set's name or a path. Its held-out part is judged against. Default: a run's own.
+    against
+        Judge against these images instead.
+    n
+        Generated images; all where there are fewer. Default: 10000.
+    extractor
+        What turns images into features: digits, classifier, self, inception. Default: what suits the data.
+    seeds
+        Sample with so many seeds, and give means and spreads.
+    seed
+        The first seed.
+    prdc_n
+        Images of each side for precision, recall, density and coverage. Default: 2000.
+    gan_train
+        Train a classifier on generated images, and one on real images, and test both.
+    copies
+        See whether training images are returned, and write a sheet of the closest pairs.
+    gan
+        The GAN's own file, where it is one of yours.
+    device
+        Of the generator. Default: cpu.
+    out
+        Where the sheet of --copies is written. Default: copies.png, in the run's directory where there is one.
+    json
+        Print one JSON document.
+    """
+    from ganvas import judging
+    from ganvas.errors import SettingError
+    from ganvas.launch import pick_device
+
+    if out is not None and not copies:
+        raise SettingError(f"--out {out} does nothing without --copies: leave it out")
+    verdict = judging.evaluate(
+        source, data=data, against=against, n=n, extractor=extractor, seeds=seeds, seed=seed, prdc_n=prdc_n,
+        gan_train=gan_train, copies=copies, gan=gan, size=pictures.sides, fit=pictures.fit, channels=pictures.channels,
+        data_dir=pictures.data_dir, device=pick_device(device), out=out,
+    )  # fmt: skip
+    if json:
+        print_json(verdict)
+    else:
+        _print(verdict)
+
+
+def compare(*results: Path, json: bool = False) -> None:
+    """Compare evaluations that were made under one protocol.
+
+    Parameters
+    ----------
+    results
+        Runs' directories (their last evaluation), or files that evaluate --json was saved to.
+    json
+        Print one JSON document.
+    """
+    from ganvas import judging
+    from ganvas.errors import SettingError
+    from ganvas.verdict import refuse_unlike, version_notes
+
+    if not results:
+        raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
+    found = [(str(path), judging.recall(path)) for path in results]
+    refuse_unlike(found)
+    notes = [*version_notes(found), *(note for path, one in found if (note := judging.staleness(path, one)))]
+    if json:
+        print_json({"results": dict(found), "notes": notes})
+        return
+    shown = [name for name in ROWS if any(getattr(one, name) is not None for _, one in found)]
+    rows = [[path, *(_cell(one, name) for name in shown)] for path, one in found]
+    rows.append(["floor", *(_number(getattr(found[0][1].floor, name)) for name in shown)])
+    print_table(["", *(ROWS[name][0] for name in shown)], rows)
+    print(_protocol(found[0][1]))
+    for note in notes:
+        print(f"note: {note}")
+
+
+def _print(verdict: Verdict) -> None:
+    shown = [name for name in ROWS if getattr(verdict, name) is not None or getattr(verdict.floor, name) is not None]
+    print_table(
+        [verdict.source, "judged", "floor", "better"],
+        [[ROWS[name][0], _cell(verdict, name), _number(getattr(verdict.floor, name)), ROWS[name][1]] for name in shown],
+    )
+    if verdict.per_class:
+        print(_by_class(verdict.per_class))
+    if verdict.real_accuracy is not None:
+        print(f"label accuracy of the real images: {_number(verdict.real_accuracy)}")
+    if (taught := verdict.gan_train) is not None:
+        print(
+            f"GAN-train: a classifier of {taught.images:,} generated images is right on {taught.fakes:.2%} of the held-out "
+            f"real ones, one of as many real images on {taught.reals:.2%}"
+        )
+    if verdict.copies is not None:
+        print(_copies(verdict.copies))
+    print(_protocol(verdict))
+    for note in verdict.notes:
+        print(f"note: {note}")
+
+
+def _by_class(accuracy: dict[str, float | None]) -> str:
+    """Of all classes or, where they are many, of the worst."""
+    known = [(name, value) for name, value in accuracy.items() if value is not None]
+    title = "label accuracy by class: "
+    if len(known) > MOST_CLASSES:
+        known = sorted(known, key=lambda each: each[1])[:MOST_CLASSES]
+        title = f"label accuracy of the {MOST_CLASSES} worst classes: "
+    return title + ", ".join(f"{name} {_number(value)}" for name, value in known)
+
+
+def _cell(verdict: Verdict, name: str) -> str:
+    """A figure, with its spread over seeds or, of KID, over subsets."""
+    value, spread = getattr(verdict, name), getattr(verdict.spread, name, None)
+    if spread is None:
+        spread = getattr(verdict, f"{name}_std", None)
+    return _number(value) + (f" ± {_number(spread)}" if value is not None and spread is not None else "")
+
+
+def _number(value: float | None) -> str:
+    """Four digits; a dash where there is no figure."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _copies(found: Copies) -> str:
+    kind = f"copy check: {found.verdict}"
+    if found.ratio is not None:
+        kind += f", ratio {found.ratio:.3f} ± {found.spread or 0:.3f}"
+    if found.share is not None:
+        kind += f"; {found.share:.1%} count as copies, of held-out images {found.share_held_out:.1%}"
+    return f"{kind}\ncopy check: distances in {found.space}; the closest pairs are in {found.sheet}"
+
+
+def _protocol(verdict: Verdict) -> str:
+    p = verdict.protocol
+    seeds = f"seed {p.seed}" if verdict.seeds == 1 else f"means over {verdict.seeds} seeds from {p.seed}"
+    modes = f"; modes of {p.n_modes:,}" if p.n_modes else ""
+    kept = ", ".join(f"{name} {version}" for name, version in p.versions.items())
+    return (
+        f"protocol: {p.extractor} {p.extractor_sha256[:8]}; {p.n_fake:,} judged against {p.n_real:,} real ({p.split} of "
+        f"{p.data} {p.real_sha256[:8]}); precision to coverage on {p.n_prdc:,} with k {p.k}{modes}; resize {p.resize}; "
+        f"{seeds}; {kept}"
+    )

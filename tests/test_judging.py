@@ -1,0 +1,293 @@
+"""ganvas evaluate: what it reports of what, and under which protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common import train
+from ganvas import judging, sides
+from ganvas.data.dataset import Dataset
+from ganvas.errors import GanvasError
+from ganvas.extractors import Extractor, Features
+from ganvas.run import Run
+from judged import Pooled, digits, judge, npz
+
+pytestmark = pytest.mark.usefixtures("steady", "cache")
+
+
+KEYS = {"fid", "kid", "precision", "recall", "density", "coverage", "class_kl", "label_accuracy"}
+PROTOCOL = {"extractor", "extractor_sha256", "n_real", "n_fake", "n_prdc", "split", "resize", "seed", "versions"}
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Dataset:
+    return digits("test")
+
+
+@pytest.fixture(scope="module")
+def training() -> Dataset:
+    return digits()
+
+
+@pytest.fixture
+def pooled() -> Pooled:
+    return Pooled()
+
+
+class TestWhatIsReported:
+    def test_one_json_object_with_every_figure_its_floor_and_protocol(
+        self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
+        done = cli_run("evaluate", copy(tiny_run), "--n", 300, "--json")
+        assert done.code == 0, done.err
+        found = json.loads(done.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert found.keys() >= KEYS | {"floor", "protocol", "notes", "kid_std", "inception_score", "per_class"}
+        assert found["floor"].keys() >= KEYS
+        assert found["protocol"].keys() >= PROTOCOL
+        for figures_of in (found, found["floor"]):
+            assert all(isinstance(figures_of[key], (int, float)) for key in KEYS), figures_of
+        protocol = found["protocol"]
+        assert protocol["extractor"] == "digits"
+        assert len(protocol["extractor_sha256"]) == 64
+        assert (protocol["n_real"], protocol["n_fake"], protocol["n_prdc"], protocol["k"]) == (1000, 300, 300, 5)
+        assert (protocol["split"], protocol["resize"], protocol["seed"]) == ("test", "none", 0)
+        assert protocol["versions"]["torch"] == torch.__version__
+        assert list(found["per_class"]) == list("0123456789")
+        assert done.err  # progress
+
+    def test_a_run_that_hardly_trained_is_far_from_the_floor(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+        found = judging.evaluate(copy(tiny_run), n=300, quiet=True)
+        floor = found.floor
+        assert found.fid is not None
+        assert floor.fid is not None
+        assert found.fid > 20 * floor.fid
+        assert floor.coverage == pytest.approx(1, abs=0.1)
+        assert floor.label_accuracy is not None
+        assert floor.label_accuracy > 0.9 > 0.5 > (found.label_accuracy or 0)
+        assert found.real_accuracy is not None
+        assert found.real_accuracy > 0.9
+
+    def test_the_table_has_figures_floor_protocol_and_notes(
+        self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
+        text = cli_run("evaluate", copy(tiny_run), "--n", 300).out
+        for name in ("FID", "KID", "precision", "recall", "density", "coverage", "class KL", "label accuracy", "floor"):
+            assert name in text
+        assert "300 judged against 1,000 real (test of mnist-5k" in text
+        assert "note: " in text
+
+    def test_a_verdict_is_kept_with_the_run_and_the_same_twice(
+        self, tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
+        run = Run.open(copy(tiny_run))
+        for _ in range(2):
+            found = judging.evaluate(run, n=300, quiet=True)
+        first, second = (run.path / "metrics.jsonl").read_text().splitlines()
+        assert first == second == found.to_json()
+        assert run.read_metrics()[1]["fid"] == found.fid
+        assert judging.recall(run.path) == found
+
+    def test_a_run_a_generator_and_their_images_are_judged_alike(
+        self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled, tmp_path: Path
+    ) -> None:
+        options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
+        run = judging.evaluate(copy(tiny_run), n=200, **options)
+        file = judging.evaluate(tiny_run.generator_file, n=200, **options)
+        assert dataclasses.replace(file, source=run.source, kind=run.kind) == run
+        samples = tiny_run.sample(n=200)
+        for name in ("made.npz", "made.zip", "made"):
+            samples.save(tmp_path / name)
+            images = judging.evaluate(tmp_path / name, data="mnist-5k", **options)
+            assert images.protocol.n_fake == 200
+            assert images.fid == run.fid, name
+            assert images.precision == run.precision
+
+    def test_any_object_that_maps_images_to_features_will_do(self, tiny_run: Run) -> None:
+        def means(images: torch.Tensor) -> torch.Tensor:
+            return images.float().mean((2, 3))
+
+        found = judging.evaluate(tiny_run.generator_file, n=50, extractor=means, quiet=True)
+        assert found.protocol.extractor == "means"
+        assert found.fid is not None
+        assert found.label_accuracy is None
+        assert any("means knows no classes" in note for note in found.notes)
+
+    def test_seeds_give_means_and_spreads(self, tiny_run: Run, pooled: Pooled) -> None:
+        options: dict[str, Any] = {"n": 150, "extractor": pooled.extractor(), "quiet": True}
+        each = [judging.evaluate(tiny_run.generator_file, seed=seed, **options) for seed in (5, 6, 7)]
+        found = judging.evaluate(tiny_run.generator_file, seed=5, seeds=3, **options)
+        for name in ("fid", "kid", "coverage"):
+            values = [getattr(one, name) for one in each]
+            assert getattr(found, name) == pytest.approx(np.mean(values))
+            assert getattr(found.spread, name) == pytest.approx(np.std(values, ddof=1))
+        assert len({one.fid for one in each}) == 3
+        assert (found.seeds, found.protocol.seed, each[0].spread) == (3, 5, None)
+
+    def test_a_set_smaller_than_n_is_judged_whole_and_a_larger_one_in_part(
+        self, held_out: Dataset, pooled: Pooled
+    ) -> None:
+        options: dict[str, Any] = {"data": "mnist-5k", "extractor": pooled.extractor(), "quiet": True}
+        some = sides.rows_of(held_out, torch.arange(400))
+        assert judging.evaluate(some, **options).protocol.n_fake == 400
+        part = [judging.evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
+        assert [one.protocol.n_fake for one in part] == [200] * 3
+        assert part[0].fid == part[1].fid != part[2].fid
+
+    def test_unlabelled_images_have_no_label_accuracy_but_the_other_figures(self, training: Dataset) -> None:
+        found = judge(training.images[:300], data="mnist-5k")
+        assert (found.label_accuracy, found.per_class) == (None, None)
+        assert found.class_kl is not None
+        assert found.inception_score is not None
+        assert found.inception_score > 4
+
+    def test_an_unconditional_run(self, unconditional_run: Run) -> None:
+        found = judging.evaluate(unconditional_run.generator_file, n=150, quiet=True)
+        assert found.label_accuracy is None
+        assert found.floor.label_accuracy is not None
+        assert found.class_kl is not None
+
+    def test_what_takes_seconds_to_import_is_not_imported(self, tiny_run: Run, environment: dict[str, str]) -> None:
+        program = (
+            "import sys\nfrom ganvas import judging\nfrom ganvas.extractors import Extractor, Features\n"
+            "e = Extractor('means', '0', (), None, 'none', (), lambda x: Features(x.float().mean((2, 3)), None))\n"
+            "judging.evaluate(sys.argv[1], n=20, extractor=e)\n"
+            "assert not {'torchvision', 'mlxtend', 'matplotlib', 'tensorboard'} & set(sys.modules)"
+        )
+        command = [sys.executable, "-c", program, str(tiny_run.generator_file)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+
+class TestRealSide:
+    def test_where_nothing_is_held_out_this_is_said(self, pictures: Path, pooled: Pooled) -> None:
+        found = judging.evaluate(pictures, data=pictures, extractor=pooled.extractor(), quiet=True)
+        assert (found.protocol.split, found.protocol.n_real) == ("train", 12)
+        assert any("no held-out part" in note for note in found.notes)
+        assert any("floor: 6 of the real images against 6 others" in note for note in found.notes)
+        assert any("12 real images only" in note for note in found.notes)
+        assert found.fid is None
+        assert any("no fid: 12 real images for 16 features" in note for note in found.notes)
+        assert found.precision == 1
+
+    def test_a_held_out_folder(self, tmp_path: Path, pooled: Pooled) -> None:
+        rng = np.random.default_rng(0)
+        for part, number in (("train", 40), ("test", 30)):
+            (tmp_path / "photos" / part).mkdir(parents=True)
+            for k in range(number):
+                pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / part / f"{k}.png")
+        images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
+        found = judging.evaluate(
+            npz(tmp_path / "made.npz", images), data=tmp_path / "photos", extractor=pooled.extractor(), quiet=True
+        )
+        assert (found.protocol.split, found.protocol.n_real, found.protocol.n_fake) == ("test", 30, 50)
+        assert any("there are only 40 training images, fewer than the 50 judged" in note for note in found.notes)
+
+    def test_a_runs_own_data_are_read_as_in_training_and_a_change_is_said(
+        self, pictures: Path, pooled: Pooled, tmp_path: Path
+    ) -> None:
+        run = train("cgan/tiny", tmp_path / "run", data=pictures, size=(6, 6), images=16.0)
+        assert run.card.image.height == 6
+        wide = Extractor("mean", "1", (), None, "none", (), lambda x: Features(x.float().mean((2, 3)) / 255, None))
+        assert not any(
+            "as it was in training" in n for n in judging.evaluate(run, n=20, extractor=wide, quiet=True).notes
+        )
+        (pictures / "cat" / "00.png").unlink()
+        found = judging.evaluate(run, n=20, extractor=wide, quiet=True)
+        assert any("is not as it was in training" in note for note in found.notes)
+        pictures.rename(tmp_path / "elsewhere")
+        with pytest.raises(GanvasError, match="say by --data where they are now"):
+            judging.evaluate(run, n=20, extractor=wide, quiet=True)
+        against = judging.evaluate(run, n=20, extractor=wide, against=tmp_path / "elsewhere", size=(6, 6), quiet=True)
+        assert any("stand in for the training images" in note for note in against.notes)
+
+    def test_grey_images_are_widened_to_rgb_and_it_is_said(self, pooled: Pooled, tmp_path: Path) -> None:
+        grey = npz(tmp_path / "grey.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
+        colour = npz(tmp_path / "colour.npz", torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8))
+        for judged, against in ((grey, colour), (colour, grey)):
+            found = judging.evaluate(judged, against=against, extractor=pooled.extractor(), quiet=True)
+            assert any("20 grey images of grey.npz widened to RGB" in note for note in found.notes)
+        same = judging.evaluate(grey, against=grey, extractor=pooled.extractor(), quiet=True)
+        assert not any("widened" in note for note in same.notes)
+
+    def test_class_numbers_get_the_real_images_names(self, tmp_path: Path) -> None:
+        """Dark images are cats and bright ones dogs, and the extractor, which has the classes in another order, knows it."""
+        labels = torch.arange(12) % 2
+        images = (labels * 200)[:, None, None, None].expand(12, 1, 8, 8).to(torch.uint8)
+        images = images + torch.arange(12, dtype=torch.uint8)[:, None, None, None]
+        npz(tmp_path / "real.npz", images, labels, classes=np.array(["cat", "dog"]))
+        npz(tmp_path / "made.npz", images, labels)
+
+        def take(x: torch.Tensor) -> Features:
+            bright = (x.float().mean((1, 2, 3)) / 255)[:, None]
+            return Features(bright, torch.cat([bright, 1 - bright], 1))
+
+        ideal = Extractor("ideal", "2", ("dog", "cat"), None, "none", (), take)
+        found = judging.evaluate("made.npz", against="real.npz", extractor=ideal, quiet=True)
+        assert found.per_class == {"dog": 1, "cat": 1}
+        assert any("0 is cat, 1 is dog" in note for note in found.notes)
+
+    def test_the_real_sides_features_are_cached_by_content(
+        self, held_out: Dataset, training: Dataset, tmp_path: Path, cache: Path
+    ) -> None:
+        one, two, made = Pooled(), Pooled(), training.images[:100]
+        first = judge(made, extractor=one.extractor("a" * 64))
+        assert one.seen == [1000, 100, 100]  # real, generated, floor
+        renamed = npz(tmp_path / "renamed.npz", held_out.images)
+        judge(made, data=None, against=renamed, extractor=two.extractor("a" * 64))
+        assert two.seen == [100, 500, 100]  # only the halves of its floor are new
+        again = Pooled()
+        assert judge(made, extractor=again.extractor("a" * 64)) == first
+        assert again.seen == [100]
+        other = Pooled()
+        judge(made, extractor=other.extractor("b" * 64))
+        assert other.seen == [1000, 100, 100]
+
+    def test_a_damaged_cache_is_made_anew_and_a_disk_that_refuses_is_no_matter(
+        self, training: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+        made, good = training.images[:100], Pooled()
+        first = judge(made, extractor=good.extractor())
+        for file in (tmp_path / "own" / "ganvas" / "features").iterdir():
+            content = bytearray(file.read_bytes())
+            content[-5] ^= 1
+            file.write_bytes(content)
+        again = Pooled()
+        assert judge(made, extractor=again.extractor()) == first
+        assert again.seen == good.seen
+        for file in (tmp_path / "own" / "ganvas" / "features").iterdir():
+            file.write_bytes(b"no tensors")
+        assert judge(made, extractor=Pooled().extractor()) == first
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert judge(made, extractor=Pooled().extractor()) == first
+
+
+class TestLabels:
+    def test_equal_shares_go_through_the_classes_as_sampling_does(self) -> None:
+        assert sides.spread_labels(23, torch.ones(10)).tolist() == [k % 10 for k in range(23)]
+
+    def test_shares_are_kept_in_every_beginning(self) -> None:
+        labels = sides.spread_labels(1000, torch.tensor([70, 0, 20, 10]))
+        for n in (10, 50, 333, 1000):
+            counts = torch.bincount(labels[:n], minlength=4)
+            assert counts.tolist() == pytest.approx([0.7 * n, 0, 0.2 * n, 0.1 * n], abs=1)
+        assert len(labels) == 1000
+
+    def test_a_generator_is_asked_for_classes_as_often_as_they_occur(self, tiny_run: Run) -> None:
+        source = sides.open_source(tiny_run, sides.Reading())
+        made = source.take(40, 0, torch.tensor([3, 1] + [0] * 8))
+        assert made.labels is not None
+        assert torch.bincount(made.labels).tolist() == [30, 10]
