@@ -63,6 +63,10 @@ class TestBadInput:
             ("images.npz --against images.npz --copies", "--copies needs training images"),
             ("images.npz --data mnist-5k --gan-train", "--gan-train needs labels, and images.npz have none"),
             ("large.npz --data mnist-5k", "large.npz holds images of 32x32, mnist-5k of 28x28"),
+            (
+                "images.npz --against images.npz --data large.npz",
+                "images.npz holds images of 28x28, large.npz of 32x32",
+            ),
             ("colour.npz --data mnist-5k", "colour.npz holds RGB images, mnist-5k grey ones"),
             ("one.npz --data mnist-5k", "1 judged image"),
             ("images.npz --against one.npz", "1 real image"),

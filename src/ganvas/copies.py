@@ -26,7 +26,6 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ganvas import draws
-from ganvas.errors import MetricError
 from ganvas.verdict import Copies
 
 LONGEST = 32  # pixels a side at which distances are taken
@@ -58,8 +57,7 @@ class Found(NamedTuple):
 def check(fakes: Tensor, training: Tensor, held_out: Tensor | None) -> Found:
     """Whether generated images are copies. All uint8 (N, C, H, W) of one shape; at most PROBES of the fakes are asked.
 
-    Without held-out images nothing can be told, but the closest pairs are found. Raises MetricError where two images or
-    fewer are held out.
+    Without held-out images, three at the least, nothing can be told, but the closest pairs are found.
     """
     asked = torch.randperm(len(fakes), generator=draws.generator(0, "asked", 0))[:PROBES]
     fakes = fakes[asked]
@@ -70,15 +68,15 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None) -> Found:
     )
     median = float(to_training.distance.median())
     pairs = asked[order], to_training.which[order]
-    if held_out is None:
+    if held_out is None or len(held_out) < 3:
         copies = Copies(
             verdict="cannot tell", ratio=None, spread=None, share=None, share_held_out=None, nearest_training=median,
-            nearest_held_out=None, n_fake=len(fakes), n_training=len(training), n_held_out=0, space=space,
+            nearest_held_out=None, n_fake=len(fakes), n_training=len(training),
+            n_held_out=0 if held_out is None else len(held_out), space=space,
         )  # fmt: skip
-        note = "copy check: nothing is held out, so nobody can say how near is too near; look at the closest pairs"
+        few = "nothing is" if held_out is None else f"only {len(held_out)} are"
+        note = f"copy check: {few} held out, so nobody can say how near is too near; look at the closest pairs"
         return Found(copies, *pairs, (note,))
-    if len(held_out) < 3:
-        raise MetricError(f"{len(held_out)} held-out images: the copy check needs 3 or more")
     chosen = torch.randperm(len(held_out), generator=draws.generator(0, "copies", 0))[:PROBES]
     probes = held_out[chosen]
     to_held_out = nearest(fakes, held_out)

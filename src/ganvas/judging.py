@@ -81,11 +81,11 @@ def evaluate(
         extractor = Extractor.of(extractor)
     resize = _resize(opened, reading, extractor)
     judgement = _Judgement(opened, reality, extractor, n, seeds, seed, prdc_n, k, resize, tell)
-    verdict = judgement.verdict()
+    verdict, fakes = judgement.verdict()
     if gan_train:
-        verdict = replace(verdict, gan_train=judgement.gan_train())
+        verdict = replace(verdict, gan_train=judgement.gan_train(fakes))
     if copies:
-        found, notes = judgement.copies(None if out is None else Path(out))
+        found, notes = judgement.copies(fakes, None if out is None else Path(out))
         verdict = replace(verdict, copies=found, notes=(*verdict.notes, *notes))
     return verdict if opened.run is None else _saved(opened.run, verdict)
 
@@ -160,7 +160,8 @@ class _Judgement:
     resize: str
     tell: Tell
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> tuple[Verdict, Dataset]:
+        """All but GAN-train and copies, and the images of the first seed."""
         real = self._side(self.reality.real, cached=True)
         self._refuse_too_many(real)
         first: Dataset | None = None
@@ -172,16 +173,16 @@ class _Judgement:
             notes += said
             first = first or fakes
         assert first is not None
-        self.fakes = first
         means, spread = mean_and_spread(each)
         floor, said = self._floor(real, len(first))
-        return Verdict(
+        verdict = Verdict(
             **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
             source=self.source.name, kind=self.source.kind, floor=floor, spread=spread, seeds=self.seeds,
             real_accuracy=None if real.labels is None or real.probabilities is None else _accuracy(real),
             protocol=self._protocol(len(first)), notes=tuple(dict.fromkeys([*self._notes(), *notes, *said])),
             weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
         )  # fmt: skip
+        return verdict, first
 
     def _side(self, dataset: Dataset, *, cached: bool) -> Side:
         self.tell(f"{self.judge.name} looks at {count(len(dataset), 'image')} of {dataset.name}")
@@ -266,24 +267,26 @@ class _Judgement:
             notes.append(f"no label_accuracy: {judge.name} does not know the images' classes {strange}")
         return notes
 
-    def gan_train(self) -> GanTrain:
+    def gan_train(self, fakes: Dataset) -> GanTrain:
         training, held_out = self.reality.training, self.reality.held_out
         assert training is not None
         assert held_out is not None
-        labels = figures.labels_in(self.fakes, training.classes)
-        fakes = replace(self.fakes, labels=labels, classes=training.classes)
-        return teaching.compare(fakes, training, held_out, self.tell)
+        named = replace(fakes, labels=figures.labels_in(fakes, training.classes), classes=training.classes)
+        return teaching.compare(named, training, held_out, self.tell)
 
-    def copies(self, out: Path | None) -> tuple[Copies, list[str]]:
-        """The copy check, with its sheet written."""
+    def copies(self, fakes: Dataset, out: Path | None) -> tuple[Copies, list[str]]:
+        """The copy check and its notes, with its sheet written; where the disk refuses that, the rest is not lost."""
         training, held_out, run = self.reality.training, self.reality.held_out, self.source.run
         assert training is not None
         self.tell(f"looking for copies among {count(len(training), 'training image')}")
-        found = copying.check(self.fakes.images, training.images, None if held_out is None else held_out.images)
-        images = (self.fakes.images[found.fakes], training.images[found.training])
+        found = copying.check(fakes.images, training.images, None if held_out is None else held_out.images)
+        images = (fakes.images[found.fakes], training.images[found.training])
         path = out or (Path("copies.png") if run is None else run.closest_file)
         generated, near = (part.permute(0, 2, 3, 1) for part in images)
-        save_pairs(path, generated, near, "the closest pairs: left generated, right the nearest training image")
+        try:
+            save_pairs(path, generated, near, "the closest pairs: left generated, right the nearest training image")
+        except RunError as error:
+            return found.copies, [*found.notes, f"no sheet of the closest pairs: {error}"]
         return replace(found.copies, sheet=str(path)), list(found.notes)
 
 

@@ -249,10 +249,16 @@ def reconciled(source: Source, reality: Reality) -> Source:
 
     Raises DataError where one cannot become the other without loss.
     """
-    images, real = source.images, reality.real
+    images = source.images
     if images is not None:
-        images = _named(_widened(images, real.channels), reality.like.classes)
+        images = _named(_widened(images, reality.real.channels), reality.like.classes)
         source = replace(source, images=images)
+    for real in (reality.real, reality.like):
+        _refuse_other_shape(source, real)
+    return source
+
+
+def _refuse_other_shape(source: Source, real: Dataset) -> None:
     channels, height, width = source.shape
     if (height, width) != (real.height, real.width):
         raise DataError(
@@ -264,7 +270,6 @@ def reconciled(source: Source, reality: Reality) -> Source:
             f"{source.name} holds {KINDS[channels]} images, {real.name} {KINDS[real.channels]} ones: both sides need "
             "one number of channels; --channels brings pictures to it"
         )
-    return source
 
 
 def _widened(dataset: Dataset, channels: int) -> Dataset:

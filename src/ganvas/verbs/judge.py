@@ -173,7 +173,8 @@ def _copies(found: Copies) -> str:
         kind += f", ratio {found.ratio:.3f} ± {found.spread or 0:.3f}"
     if found.share is not None:
         kind += f"; {found.share:.1%} count as copies, of held-out images {found.share_held_out:.1%}"
-    return f"{kind}\ncopy check: distances in {found.space}; the closest pairs are in {found.sheet}"
+    pairs = f"; the closest pairs are in {found.sheet}" if found.sheet else ""
+    return f"{kind}\ncopy check: distances in {found.space}{pairs}"
 
 
 def _protocol(verdict: Verdict) -> str:
