@@ -21,6 +21,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
+from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.measure import choose, cores, prepare_cpu
 from ganvas.progress import Progress, duration
@@ -126,18 +127,13 @@ class _Launch:
         recipe, *said = settled(recipe, spec)
         if recipe.train.augment == "adaptive":
             said.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
-        gan = file.build(recipe.model, spec)  # says now why it cannot
-        file.check(gan, spec)
-        learner.check(gan, recipe.train)
+        gan = networks(file, recipe, spec)  # says now why it cannot
         if recipe.native.classes and not spec.classes and not gan.conditional:
             said.append(f"{dataset.name} has no labels: {name} is trained without, and cannot be asked for a class")
         for line in filter(None, said):
             self.progress.say(line)
         if self.start:
             check_fit(self.start, file.name, recipe, spec, gan)
-        for setting in ("batch", "g_batch"):
-            if getattr(recipe.train, setting) == 1 and not gans.takes_one(gan, spec):
-                raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
         wanted = dataclasses.replace(self._card(name, file, recipe, spec, dataset), started_from=origin)
         if existing:
             if unlike := different(existing, wanted):
@@ -194,13 +190,6 @@ class _Launch:
         if train.batch % processes or (train.g_batch or train.batch) % processes:
             raise SettingError(
                 f"--processes {processes} does not divide the batch of {train.batch}: set train.batch to a multiple"
-            )
-        needed = max(train.batch, train.g_batch or 1, train.sheet_rows * train.sheet_columns)
-        needed *= spec.height * spec.width * spec.channels * 4
-        if needed > psutil.virtual_memory().total:
-            raise SettingError(
-                f"train.batch={train.batch} or the sheet of {train.sheet_rows}x{train.sheet_columns} would take "
-                f"{needed / 1e9:,.0f} GB of {spec}: make them smaller"
             )
         length = Interval.parse(train.length)
         total = 0 if length.unit == "minutes" else max(1, round(length.images(train.batch, len(dataset))))
@@ -320,6 +309,25 @@ class _Launch:
         look = shlex.join(["ganvas", "sample", str(run.path), *(["--gan", self.gan_path] if self.gan_path else [])])
         self.progress.say(f"done in {took}; look at {run.path}, or: {look}")
         return run
+
+
+def networks(file: GanFile, recipe: Recipe, spec: ImageSpec) -> Gan:
+    """Both networks, once it is clear that they can be trained. Raises SettingError where they, or the batch, cannot."""
+    train = recipe.train
+    gan = file.build(recipe.model, spec)
+    file.check(gan, spec)
+    learner.check(gan, train)
+    for setting in ("batch", "g_batch"):
+        if getattr(train, setting) == 1 and not gans.takes_one(gan, spec):
+            raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
+    needed = max(train.batch, train.g_batch or 1, train.sheet_rows * train.sheet_columns)
+    needed *= spec.height * spec.width * spec.channels * 4
+    if needed > psutil.virtual_memory().total:
+        raise SettingError(
+            f"train.batch={train.batch} or the sheet of {train.sheet_rows}x{train.sheet_columns} would take "
+            f"{needed / 1e9:,.0f} GB of {spec}: make them smaller"
+        )
+    return gan
 
 
 def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:

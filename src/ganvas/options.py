@@ -98,6 +98,13 @@ def recipe_and_data(
     return full, file, settled(recipe, spec)[0], spec, dataset
 
 
+def process_start() -> float:
+    """When this command was started, in seconds since 1970: what --minutes counts from."""
+    import psutil
+
+    return float(psutil.Process().create_time())
+
+
 def positive(name: str, value: float | None) -> None:
     """Raises SettingError for an option that is given and is not a number above 0."""
     if value is not None and not 0 < value < float("inf"):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from ganvas.card import MOST_THREADS, START, Card, Plan, StartedFrom
 from ganvas.convert import convert, leaves
 from ganvas.errors import SettingError, nearest
@@ -106,6 +108,23 @@ def read_config(path: Path, recipe: str | None) -> Request:
         plain["size"] = [plain["size"]] * 2 if isinstance(plain["size"], int) else plain["size"]
     request: Request = convert(plain, Request, f"--config {path}")
     return dataclasses.replace(request, settings=changes)
+
+
+def to_toml(request: Request) -> str:
+    """A request without a plan as TOML, which `read_config` reads back. settings: as {"model": {...}, "train": {...}}."""
+    fields = [
+        field.name for field in dataclasses.fields(request) if field.name not in ("settings", "started_from", "plan")
+    ]
+    lines = [f"{name.rstrip('_')} = {_toml(value)}" for name in fields if (value := getattr(request, name)) is not None]
+    for table, values in request.settings.items():
+        lines += ["", f"[{table}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + " }"
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
 def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ganvas.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole
+from ganvas.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole, process_start
 
 
 def train(
@@ -80,13 +80,6 @@ def train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
         settings=parse_assignments(set_ or []), config=config, size=pictures.sides, fit=pictures.fit,
         channels=pictures.channels, flip=flip, data_dir=pictures.data_dir, device=device, precision=precision,
-        threads=threads, processes=processes, from_=from_, fresh=fresh, verbose=verbose, started=_process_start(),
+        threads=threads, processes=processes, from_=from_, fresh=fresh, verbose=verbose, started=process_start(),
     )  # fmt: skip
     print(run.path)
-
-
-def _process_start() -> float:
-    """When this command was started, in seconds since 1970: what --minutes counts from."""
-    import psutil
-
-    return float(psutil.Process().create_time())
