@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ def cli_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
     monkeypatch.delenv("GANVAS_DATA", raising=False)
+    for verb in ("train", "tune"):  # or --minutes would count from when pytest began
+        monkeypatch.setattr(f"ganvas.verbs.{verb}.process_start", time.time)
 
     def call(*arguments: str | Path) -> Result:
         capfd.readouterr()
