@@ -175,7 +175,8 @@ def train(cell: Cell, length: Length, places: Places) -> Result:
     return Result(
         table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked=str(length),
         seed=cell.seed, images_seen=row["images_seen"], seconds=round(finished.seconds, 2), threads=card["threads"],
-        peak_rss_mb=round(finished.peak_rss_mb, 1), settings_sha256=hashlib.sha256(settled.encode()).hexdigest(),
+        precision=card["precision"], peak_rss_mb=round(finished.peak_rss_mb, 1),
+        settings_sha256=hashlib.sha256(settled.encode()).hexdigest(),
         versions=card["versions"], machine=machine(), load=load, commit=commit, date=date,
     )  # fmt: skip
 

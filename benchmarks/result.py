@@ -54,6 +54,7 @@ class Result:
     images_seen: int
     seconds: float
     threads: int
+    precision: str
     peak_rss_mb: float
     settings_sha256: str
     versions: dict[str, str]

@@ -63,7 +63,7 @@ def _flagship(found: Found) -> str:
             f"{_percent(accuracy)} ({_percent(aim.accuracy, 1)})", _number(_median(r.figure("fid") for r in results)),
             f"{_number(ratio)} ({aim.ratio:g})", f"{_part(recall)} ({aim.recall:.2f})",
             _part(_median(r.floor("recall") for r in results)), _missed(aim, accuracy, ratio, recall),
-            f"{sum(not _misses(aim, *_three(r)) for r in results)} of {len(results)}",
+            f"{sum(not _misses(aim, *_three(r)) for r in results)} of {len(results)}" if results else "-",
         ])  # fmt: skip
     headings = [
         "data", "minutes", "seeds", "images seen", "label accuracy (aim)", "FID", "FID / floor (at most)", "recall (aim)",

@@ -51,7 +51,8 @@ if verb == "train":
     run.mkdir()  # fails where an earlier training left anything
     images = round(amount("--images") + 60000 * amount("--epochs") + 1000 * amount("--minutes"))
     (run / "recipe.json").write_text(json.dumps({
-        "model": {"width": 8}, "train": {"batch": 4}, "threads": 2, "versions": {"torch": "2.9"}, "images": images}))
+        "model": {"width": 8}, "train": {"batch": 4}, "threads": 2, "precision": "32", "images": images,
+        "versions": {"torch": "2.9"}}))
     print(run)
 elif verb == "runs":
     images = json.loads((Path(words[0]) / "recipe.json").read_text())["images"]
@@ -131,8 +132,8 @@ def result_of(cell: Cell, seconds: float = 60.0, images: int = 1000, **evaluatio
     rules |= {"split": "test", "resize": "none", "seed": 0, "data": cell.judged_on, "real_sha256": cell.judged_on}
     return Result(
         table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked="", seed=0,
-        images_seen=images, seconds=seconds, threads=2, peak_rss_mb=100.0, settings_sha256="", versions={}, load=0.1,
-        machine={"processor": "P", "cores": 2, "memory_gb": 8}, commit="c", date="2026-11-24",
+        images_seen=images, seconds=seconds, threads=2, precision="32", peak_rss_mb=100.0, settings_sha256="",
+        versions={}, load=0.1, machine={"processor": "P", "cores": 2, "memory_gb": 8}, commit="c", date="2026-11-24",
         evaluation={**known, "floor": known | {"recall": 0.95}, "protocol": rules, **evaluation},
     )  # fmt: skip
 
