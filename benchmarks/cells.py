@@ -36,7 +36,8 @@ class Share:
 class Cell:
     """A training and its judgement.
 
-    data: what is trained on. judged_on: the set whose held-out images it is judged by, with n samples; None: its own.
+    data: what is trained on. judged_on: the set whose held-out images it is judged by; None: its own. n: samples, of which
+    prdc_n for precision, recall and coverage.
     plain: whether the rate of the system's plain loop is measured, too. pictures: whether copies are looked for, and how
     varied the samples are. minutes: what it takes in all on two cores, roughly.
     """
@@ -52,6 +53,7 @@ class Cell:
     judged_on: str | None = None
     extractor: str | None = None
     n: int = 10_000
+    prdc_n: int = 2000
     plain: bool = False
     pictures: bool = False
 
@@ -149,9 +151,10 @@ def modes() -> Iterator[Cell]:
 
 
 def pictures() -> Iterator[Cell]:
+    # As many samples for recall as there are training pictures, so that it is like that of the floor.
     yield Cell(
         table="pictures", name="r3gan-images", recipe="r3gan/images", data=DRAWN, length=Length(30, "minutes"),
-        minutes=30 + 4 * JUDGING, n=2000, pictures=True,
+        minutes=30 + 4 * JUDGING, n=2000, prdc_n=200, pictures=True,
     )  # fmt: skip
 
 

@@ -186,7 +186,8 @@ def judge(cell: Cell, places: Places) -> dict[str, Any]:
     data = [] if cell.judged_on is None else ["--data", cell.judged_on]
     extractor = [] if cell.extractor is None else ["--extractor", cell.extractor]
     copies = ["--copies"] if cell.pictures else []
-    command = [*GANVAS, "evaluate", str(places.run(cell)), *data, *extractor, "--n", str(cell.n), *copies, "--json"]
+    counts = ["--n", str(cell.n), "--prdc-n", str(cell.prdc_n)]
+    command = [*GANVAS, "evaluate", str(places.run(cell)), *data, *extractor, *counts, *copies, "--json"]
     out = call(command, places.log(cell)).out
     try:
         said: dict[str, Any] = json.loads(out)

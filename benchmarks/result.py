@@ -16,6 +16,7 @@ import psutil
 from cells import TABLES, Cell
 from ganvas import files
 from ganvas.errors import MetricError, RunError
+from ganvas.verdict import DECISIVE
 
 FORMAT = 1
 
@@ -138,17 +139,17 @@ def commit_of(root: Path) -> str:
     return commit.strip() + ("+" if changed.strip() else "")
 
 
-# All that figures depend on but versions, which may change a last digit, and names, for which hashes stand.
-DECISIVE = ("extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes", "split", "resize", "real_sha256", "seed")
-
-
 def protocol(results: list[Result]) -> dict[str, Any]:
     """The one protocol of some results. Raises MetricError, naming two results, where they have several."""
     first, *others = results
     one: dict[str, Any] = first.evaluation["protocol"]
     for other in others:
         two = other.evaluation["protocol"]
-        unlike = [f"{name} {one.get(name)} and {two.get(name)}" for name in DECISIVE if one.get(name) != two.get(name)]
+        unlike = [
+            f"{name} {one.get(name)} and {two.get(name)}"
+            for name in (*DECISIVE, "seed")
+            if one.get(name) != two.get(name)
+        ]
         if unlike:
             raise MetricError(
                 f"{first.table}/{first.cell} and {other.cell} were judged by unlike protocols ({'; '.join(unlike)}): "

@@ -1,8 +1,9 @@
-"""The command that makes the tables: what it trains, that it goes on where it stopped, and what it makes of results."""
+"""The command that makes the tables: what it trains, and that it goes on where it stopped."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -11,92 +12,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from filelock import FileLock
 
 import cells
 import figures
 import pictures
-import tables
 from cells import Cell, Length, Share
 from ganvas import data, gans
-from ganvas.errors import MetricError, RunError
+from ganvas.cli import app
 from ganvas.recipe import Interval
-from result import Plain, Result, file_of, protocol, read_result
-
-ROOT = Path(__file__).parent.parent
-ALL = [cell for make in cells.TABLES.values() for cell in make()]
-
-# A ganvas, and a speed.py, that train nothing. It tells its calls, and does what wishes.json says.
-STUB = """
-import json, sys, time
-from pathlib import Path
-here, (verb, *words) = Path(__file__).parent, sys.argv[1:]
-with open(here / "calls", "a") as file:
-    file.write(json.dumps([verb, *words]) + "\\n")
-wishes = json.loads((here / "wishes.json").read_text())
-def option(name): return words[words.index(name) + 1] if name in words else None
-def amount(name): return float(option(name) or 0)
-if wishes["fail"] and wishes["fail"][0] == verb and any(wishes["fail"][1] in word for word in words):
-    sys.exit("ganvas: the disk is full")
-if wishes["hang"] == verb:
-    (here / "hanging").touch()
-    time.sleep(60)
-if verb == "train":
-    run = Path(option("--out"))
-    run.mkdir()  # fails where an earlier training left anything
-    images = round(amount("--images") + 60000 * amount("--epochs") + 1000 * amount("--minutes"))
-    (run / "recipe.json").write_text(json.dumps({
-        "model": {"width": 8}, "train": {"batch": 4}, "threads": 2, "precision": "32", "images": images,
-        "versions": {"torch": "2.9"}}))
-    print(run)
-elif verb == "runs":
-    images = json.loads((Path(words[0]) / "recipe.json").read_text())["images"]
-    print(json.dumps([{"run": words[0], "state": "finished", "images_seen": images}]))
-elif verb == "evaluate":
-    figures = dict.fromkeys(["fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes", "reverse_kl"], 0.5)
-    print(json.dumps({
-        **figures, "source": words[0], "floor": {**figures, "per_class": dict.fromkeys(map(str, range(1000)), 1.0)},
-        "protocol": {"extractor": "digits", "extractor_sha256": "ab" * 32, "n_real": 100, "n_fake": int(option("--n")),
-                     "n_prdc": 100, "k": 5, "n_modes": 26000, "split": "test", "resize": "none",
-                     "data": option("--data") or "own", "real_sha256": option("--data") or "own", "seed": 0},
-        "copies": {"verdict": "not a copier", "ratio": 0.98, "spread": 0.01, "share": 0.0, "share_held_out": 0.0,
-                   "sheet": "/somewhere/copies.png"} if "--copies" in words else None,
-        **wishes["figures"]}))
-elif verb == "sample":
-    import numpy
-    numpy.savez(option("--out"), images=numpy.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), "uint8"))
-elif verb == "--only":
-    rows = [{"against": "the plain loop", "other": [1000, 900, 5000], "ganvas": [2000.0]}, {"against": "another", "other": [1]}]
-    print(json.dumps({"images": "MNIST", "comparisons": rows}))
-"""
-
-
-class Stage:
-    """A figures.py whose ganvas trains nothing, with results and work of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.results, self.work = folder, folder / "results", folder / "work"
-        (folder / "stub.py").write_text(STUB)
-        self.wish()
-
-    def wish(self, fail: tuple[str, str] | None = None, hang: str | None = None, **figures: Any) -> None:
-        (self.folder / "wishes.json").write_text(json.dumps({"fail": fail, "hang": hang, "figures": figures}))
-
-    def __call__(self, *arguments: str) -> int:
-        return figures.main([*arguments, "--results", str(self.results), "--work", str(self.work)])
-
-    def calls(self, verb: str) -> list[list[str]]:
-        path = self.folder / "calls"
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return [words for words in lines if words[0] == verb]
-
-    def result(self, name: str) -> Result:
-        return read_result(self.results / f"{name}.json")
+from result import Plain, file_of
+from staged import ALL, Stage, result_of, row
 
 
 @pytest.fixture
@@ -120,31 +50,6 @@ def few(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(figures, "TABLES", {"flagship": lambda: iter(made)})
 
     return call
-
-
-def result_of(cell: Cell, seconds: float = 60.0, images: int = 1000, **evaluation: Any) -> Result:
-    """A result in whose floor every figure is 0.5 but recall, 0.95."""
-    known: dict[str, Any] = dict.fromkeys(("fid", "kid", "precision", "recall", "coverage", "label_accuracy"), 0.5)
-    rules = dict.fromkeys(("n_real", "n_fake", "n_prdc"), 10_000) | {
-        "extractor": "digits",
-        "extractor_sha256": "ab" * 32,
-    }
-    rules |= {"split": "test", "resize": "none", "seed": 0, "data": cell.judged_on, "real_sha256": cell.judged_on}
-    return Result(
-        table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked="", seed=0,
-        images_seen=images, seconds=seconds, threads=2, precision="32", peak_rss_mb=100.0, settings_sha256="",
-        versions={}, load=0.1, machine={"processor": "P", "cores": 2, "memory_gb": 8}, commit="c", date="2026-11-24",
-        evaluation={**known, "floor": known | {"recall": 0.95}, "protocol": rules, **evaluation},
-    )  # fmt: skip
-
-
-def row(table: str, *beginning: str) -> list[str]:
-    """The cells of the one row that begins with these."""
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
-    ]
-    (found,) = [cells for cells in rows if cells[: len(beginning)] == list(beginning)]
-    return found
 
 
 # What is trained
@@ -324,8 +229,7 @@ def test_budgets_are_parts_of_the_plain_loops_times(stage: Stage) -> None:
 def test_a_budget_too_short_to_start_in_is_raised_and_told(stage: Stage) -> None:
     for name in ("mlp-relu", "mlp-leaky", "mlp-batchnorm", "cgan-digits", "dcgan-64"):
         cell = next(cell for cell in cells.sources() if cell.name == name)
-        plain = Plain(images="MNIST", rates=(1000.0,), ganvas=(1000.0,))
-        result = dataclasses.replace(result_of(cell, images=1000), plain=plain)
+        result = result_of(cell, images=1000)
         file_of(cell, stage.results).parent.mkdir(parents=True, exist_ok=True)
         file_of(cell, stage.results).write_text(result.to_json())
     assert stage("sources") == 1  # the document is as it was: the stub judges by another protocol than these results'
@@ -344,6 +248,17 @@ def test_the_flagship_waits_for_the_system(stage: Stage, capsys: pytest.CaptureF
         in said
     )
     assert len(list((stage.results / "sources").iterdir())) == 8
+
+
+def test_ganvas_knows_these_commands(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "HELD_OUT", 20)
+    first = {name: partial(itertools.islice, list(make()), 2) for name, make in cells.TABLES.items()}
+    monkeypatch.setattr(figures, "TABLES", first)
+    assert stage() == 0
+    calls = [words for verb in ("train", "runs", "evaluate", "sample") for words in stage.calls(verb)]
+    assert len(calls) == 3 * (2 + 2 + 2 + 1 + 1) + 1
+    for words in calls:
+        app.parse_args(words, exit_on_error=False, print_error=False)  # raises for what is unknown
 
 
 def test_pictures_are_drawn_trained_on_and_judged_for_copies(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,94 +360,6 @@ def test_scaled_cells_are_short() -> None:
     assert all(cell.n <= 200 for cell in small.values())
 
 
-# Tables
-
-
-def test_medians_stand_beside_their_aims() -> None:
-    three = [cell for cell in cells.flagship() if cell.name.startswith("mnist-1min-")]
-    judged = [(0.972, 9.0, 0.81), (0.991, 30.0, 0.85), (0.980, 5.0, 0.70)]
-    found = {
-        cell.name: result_of(cell, images=1000 * k, label_accuracy=accuracy, fid=fid, recall=recall)
-        for k, (cell, (accuracy, fid, recall)) in enumerate(zip(three, judged, strict=True), 1)
-    }
-    table = tables.table("flagship", found)
-    assert row(table, "`mnist`", "1")[2:] == [
-        "3 of 3", "2,000", "98.00% (97.0%)", "9", "18 (20)", "0.810 (0.80)", "0.950", "all", "1 of 3"
-    ]  # fmt: skip
-    assert row(table, "`mnist-5k`", "5")[2:4] == ["0 of 3", "-"]
-    found.pop(three[0].name)
-    assert row(tables.table("flagship", found), "`mnist`", "1")[2::6] == ["2 of 3", "0.950"]
-    assert row(tables.table("flagship", found), "`mnist`", "1")[-2:] == ["not FID / floor, recall", "0 of 2"]
-
-
-def two_systems(seconds: float, **ours: float) -> list[str]:
-    """The row of cgan/digits (FID 20, 96%, 10,000 s of the plain loop) beside a flagship of these figures."""
-    system, flagship = [cell for cell in cells.sources() if cell.name.endswith("cgan-digits")]
-    plain = Plain(images="MNIST", rates=(600.0,), ganvas=(1300.0,))
-    theirs = dataclasses.replace(result_of(system, images=6_000_000, fid=20.0, label_accuracy=0.96), plain=plain)
-    found = {system.name: theirs, flagship.name: result_of(flagship, seconds=seconds, **ours)}
-    return row(tables.table("sources", found), "`cgan/digits`")
-
-
-def test_the_flagship_beats_a_system_in_fid_accuracy_and_time() -> None:
-    assert two_systems(500.0, fid=12.0, label_accuracy=0.97)[2:] == [
-        "600", "166.7 min", "20", "96.00%", "8.3 min", "12", "97.00%", "20.0 (20)", "yes"
-    ]  # fmt: skip
-    assert two_systems(500.0, fid=21.0, label_accuracy=0.97)[-1] == "no"
-    assert two_systems(500.0, fid=12.0, label_accuracy=0.95)[-1] == "no"
-    assert two_systems(501.0, fid=12.0, label_accuracy=0.97)[-1] == "no"
-
-
-def test_recipes_are_ranked_by_fid_with_the_floor_last() -> None:
-    some = [cell for cell in cells.recipes() if cell.data == "fashion-mnist"][:3]
-    fids = (30.0, None, 7.0)
-    found = {cell.name: result_of(cell, fid=fid) for cell, fid in zip(some, fids, strict=True)}
-    table = tables.table("recipes", found)
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    assert [re.findall(r"^\| `?([^`|(]*[^`|( ])", line)[0] for line in lines[2:]] == [
-        some[2].recipe, some[0].recipe, some[1].recipe, "real training images"
-    ]  # fmt: skip
-    assert row(table, f"`{some[2].recipe}`")[1:3] == ["7", "14"]
-    assert "**mnist**: not measured yet." in table
-
-
-def test_unlike_protocols_are_no_table() -> None:
-    one, two = (result_of(cell) for cell in list(cells.flagship())[:2])
-    assert protocol([one, two])["extractor"] == "digits"
-    two.evaluation["protocol"] = two.evaluation["protocol"] | {"n_fake": 5000}
-    with pytest.raises(MetricError, match=r"unlike protocols \(n_fake 10000 and 5000\): judge anew"):
-        tables.table("flagship", {one.cell: one, two.cell: two})
-
-
-def test_a_document_without_a_place_for_a_table_is_refused(tmp_path: Path) -> None:
-    document = (ROOT / "docs/figures.md").read_text()
-    with pytest.raises(RunError, match="lacks a line <!-- modes -->"):
-        tables.render(document.replace("<!-- modes -->", ""), tmp_path)
-
-
-def test_the_document_is_what_the_results_say() -> None:
-    document = (ROOT / "docs/figures.md").read_text()
-    assert tables.render(document, figures.Places().results) == document
-
-
-def test_kept_results_are_of_these_cells() -> None:
-    folder = figures.Places().results
-    cell_of = {file_of(cell, folder): cell for cell in ALL}
-    for path in folder.glob("*/*.json"):
-        cell, result = cell_of[path], read_result(path)
-        assert not re.search(r'"/\w', path.read_text()), f"{path} names a path of the machine that it was made on"
-        assert (result.table, result.cell, result.recipe, result.data) == (
-            cell.table,
-            cell.name,
-            cell.recipe,
-            cell.data,
-        )
-        assert (result.settings, result.seed) == (cell.settings, cell.seed)
-        if isinstance(cell.length, Length):
-            assert result.asked == str(cell.length)
-        assert result.evaluation["protocol"]["n_fake"] == cell.n
-
-
 # With the real thing
 
 
@@ -548,12 +375,3 @@ def test_the_real_command_is_understood(tmp_path: Path) -> None:
     assert (card["seed"], card["model"]["width"]) == (3, 5)
     assert (result.images_seen, result.threads, result.versions) == (64, card["threads"], card["versions"])
     assert 100 < result.peak_rss_mb < 5000
-
-
-def test_drawn_pictures_are_always_the_same_and_no_two_alike() -> None:
-    drawn = np.stack([pictures.draw(number) for number in range(400)])
-    assert (drawn.shape, drawn.dtype) == ((400, 64, 64, 3), np.uint8)
-    assert np.array_equal(pictures.draw(7), drawn[7])
-    assert pictures.diversity(drawn[:200], drawn[200:]) == pytest.approx(1, abs=0.1)
-    assert pictures.diversity(np.repeat(drawn[:1], 20, 0), drawn[:20]) == pytest.approx(0, abs=1e-6)
-    assert len(np.unique(drawn.reshape(400, -1), axis=0)) == 400
