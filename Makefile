@@ -1,12 +1,13 @@
 # make digits   train a conditional GAN on real digits and write result.png   (make digits DIGITS=2023)
 # make test     run the tests          make check   lint, types, import rules          make bench   the speed table
+# make figures  the tables of docs/figures.md, hours of training; goes on where it stopped   (make figures TABLES=recipes)
 # Each makes .venv when it is absent, or older than pyproject.toml. Another Python: make PYTHON=python3.12 ...
 
 PYTHON ?= python3
 DIGITS ?= 20231223
 READY = .venv/ready
 
-.PHONY: digits test check bench clean
+.PHONY: digits test check bench figures clean
 
 digits: $(READY)
 	.venv/bin/ganvas train r3gan/digits --minutes 2 --out runs/digits
@@ -23,6 +24,9 @@ check: $(READY)
 
 bench: $(READY)
 	.venv/bin/python benchmarks/speed.py
+
+figures: $(READY)
+	.venv/bin/python benchmarks/figures.py $(TABLES)
 
 clean:
 	rm -rf .venv dist

@@ -1,0 +1,117 @@
+"""What tests of the tables share: a figures.py whose ganvas trains nothing, and results that nobody measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cells
+import figures
+from cells import Cell
+from ganvas.verdict import Copies, Figures, Protocol, Verdict
+from result import Plain, Result, read_result
+
+ALL = [cell for make in cells.TABLES.values() for cell in make()]
+
+# A ganvas, and a speed.py, that train nothing. It tells its calls, and does what wishes.json says.
+STUB = """
+import json, sys, time
+from pathlib import Path
+here, (verb, *words) = Path(__file__).parent, sys.argv[1:]
+with open(here / "calls", "a") as file:
+    file.write(json.dumps([verb, *words]) + "\\n")
+wishes = json.loads((here / "wishes.json").read_text())
+def option(name): return words[words.index(name) + 1] if name in words else None
+def amount(name): return float(option(name) or 0)
+if wishes["fail"] and wishes["fail"][0] == verb and any(wishes["fail"][1] in word for word in words):
+    sys.exit("ganvas: the disk is full")
+if wishes["hang"] == verb:
+    (here / "hanging").touch()
+    time.sleep(60)
+if verb == "train":
+    run = Path(option("--out"))
+    run.mkdir()  # fails where an earlier training left anything
+    images = round(amount("--images") + 60000 * amount("--epochs") + 1000 * amount("--minutes"))
+    (run / "recipe.json").write_text(json.dumps({
+        "model": {"width": 8}, "train": {"batch": 4}, "threads": 2, "precision": "32", "images": images,
+        "versions": {"torch": "2.9"}}))
+    print(run)
+elif verb == "runs":
+    images = json.loads((Path(words[0]) / "recipe.json").read_text())["images"]
+    print(json.dumps([{"run": words[0], "state": "finished", "images_seen": images}]))
+elif verb == "evaluate":
+    figures = dict.fromkeys(["fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes", "reverse_kl"], 0.5)
+    print(json.dumps({
+        **figures, "source": words[0], "floor": {**figures, "per_class": dict.fromkeys(map(str, range(1000)), 1.0)},
+        "protocol": {"extractor": "digits", "extractor_sha256": "ab" * 32, "n_real": 100, "n_fake": int(option("--n")),
+                     "n_prdc": 100, "k": 5, "n_modes": 26000, "split": "test", "resize": "none",
+                     "data": option("--data") or "own", "real_sha256": option("--data") or "own", "seed": 0},
+        "copies": {"verdict": "not a copier", "ratio": 0.98, "spread": 0.01, "share": 0.0, "share_held_out": 0.0,
+                   "sheet": "/somewhere/copies.png"} if "--copies" in words else None,
+        **wishes["figures"]}))
+elif verb == "sample":
+    import numpy
+    numpy.savez(option("--out"), images=numpy.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), "uint8"))
+elif verb == "--only":
+    rows = [{"against": "the plain loop", "other": [1000, 900, 5000], "ganvas": [2000.0]}, {"against": "another", "other": [1]}]
+    print(json.dumps({"images": "MNIST", "comparisons": rows}))
+"""
+
+
+class Stage:
+    """A figures.py whose ganvas trains nothing, with results and work of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.results, self.work = folder, folder / "results", folder / "work"
+        (folder / "stub.py").write_text(STUB)
+        self.wish()
+
+    def wish(self, fail: tuple[str, str] | None = None, hang: str | None = None, **figures: Any) -> None:
+        (self.folder / "wishes.json").write_text(json.dumps({"fail": fail, "hang": hang, "figures": figures}))
+
+    def __call__(self, *arguments: str) -> int:
+        return figures.main([*arguments, "--results", str(self.results), "--work", str(self.work)])
+
+    def calls(self, verb: str) -> list[list[str]]:
+        path = self.folder / "calls"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [words for words in lines if words[0] == verb]
+
+    def result(self, name: str) -> Result:
+        return read_result(self.results / f"{name}.json")
+
+
+def result_of(cell: Cell, seconds: float = 60.0, images: int = 1000, **figures: float | None) -> Result:
+    """A result in whose floor every figure is 0.5 but recall, 0.95."""
+    names = ("fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes", "reverse_kl")
+    known: dict[str, Any] = dict.fromkeys(names, 0.5)
+    one = "ab" * 32
+    rules = Protocol(
+        extractor="digits", extractor_sha256=one, n_real=10_000, n_fake=cell.n, n_prdc=cell.prdc_n, k=5, split="test",
+        resize="none", data=cell.judged_on or "own", real_sha256=cell.judged_on or "own", seed=0, n_modes=26_000,
+    )  # fmt: skip
+    copies = Copies(
+        verdict="copier", ratio=0.5, spread=0.01, share=0.3, share_held_out=0.0, nearest_training=1.0, nearest_held_out=2.0,
+        n_fake=500, n_training=200, n_held_out=500, space="pixels",
+    )  # fmt: skip
+    verdict = Verdict(
+        source="run", kind="run", floor=Figures(**known | {"recall": 0.95}), protocol=rules, copies=copies,
+        **known | figures,
+    )  # fmt: skip
+    return Result(
+        table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked="", seed=0,
+        images_seen=images, seconds=seconds, threads=2, precision="32", peak_rss_mb=100.0, settings_sha256="",
+        versions={}, load=0.1, machine={"processor": "P", "cores": 2, "memory_gb": 8}, commit="c", date="2026-11-24",
+        plain=Plain(images="MNIST", rates=(600.0,), ganvas=(1300.0,)) if cell.plain else None,
+        diversity=0.9 if cell.pictures else None, evaluation=json.loads(verdict.to_json()),
+    )  # fmt: skip
+
+
+def row(table: str, *beginning: str) -> list[str]:
+    """The cells of the one row that begins with these."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
+    (found,) = [cells for cells in rows if cells[: len(beginning)] == list(beginning)]
+    return found
