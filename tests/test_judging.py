@@ -115,9 +115,13 @@ class TestWhatIsReported:
 
     def test_any_object_that_maps_images_to_features_will_do(self, tiny_run: Run) -> None:
         def means(images: torch.Tensor) -> torch.Tensor:
-            return images.float().mean((2, 3))
+            return images.float().mean((2, 3)) * factor
 
+        factor = 1
         found = judging.evaluate(tiny_run.generator_file, n=50, extractor=means, quiet=True)
+        factor = 2  # nothing of the first call is kept, whatever the object's hash takes in
+        twice = judging.evaluate(tiny_run.generator_file, n=50, extractor=means, quiet=True)
+        assert twice.fid == pytest.approx(4 * (found.fid or 0))
         assert found.protocol.extractor == "means"
         assert found.fid is not None
         assert found.label_accuracy is None

@@ -33,9 +33,9 @@ def training() -> Dataset:
 
 @pytest.fixture(scope="module")
 def stacked() -> Dataset:
-    """2,000 stacks of held-out digits, two of each number."""
+    """1,000 stacks of held-out digits, one of each number."""
     source, rng = digits("test"), torch.Generator().manual_seed(0)
-    numbers = torch.arange(2000) % 1000
+    numbers = torch.arange(1000)
     of = [(source.labels == d).nonzero().flatten() for d in range(10)]
     planes = []
     for power in (100, 10, 1):
@@ -131,15 +131,15 @@ class TestGanTrain:
 
 class TestModes:
     def test_modes_and_reverse_kl_beside_a_perfect_sampler(self, stacked: Dataset) -> None:
-        half = (stacked.labels < 500).nonzero().flatten()[:800]
+        half = (stacked.labels < 500).nonzero().flatten()
         made = sides.rows_of(stacked, half)
         found = judging.evaluate(made, against=stacked, prdc_n=200, quiet=True)
         assert found.modes is not None
         assert found.reverse_kl is not None
-        assert 350 < found.modes < 650  # 500, but for errors of the extractor
-        assert found.reverse_kl == pytest.approx(np.log(2), abs=0.35)
-        assert found.floor.modes == pytest.approx(1000 * (1 - np.exp(-0.8)), rel=0.02)
-        assert found.protocol.n_modes == 800
+        assert 400 < found.modes < 600  # 500, but for errors of the extractor
+        assert found.reverse_kl == pytest.approx(np.log(2), abs=0.25)
+        assert found.floor.modes == pytest.approx(1000 * (1 - np.exp(-0.5)), rel=0.02)
+        assert found.protocol.n_modes == 500
         assert found.label_accuracy is not None
         assert found.label_accuracy > 0.6
         assert found.protocol.extractor == "digits x 3"
@@ -149,8 +149,7 @@ class TestModes:
     ) -> None:
         assert stacks.MODES_N == 26_000
         monkeypatch.setattr(stacks, "MODES_N", 120)
-        some = sides.rows_of(stacked, torch.arange(1000))
-        file = npz(tmp_path / "stacks.npz", some.images, some.labels, classes=np.array(stacks.NUMBERS))
+        file = npz(tmp_path / "stacks.npz", stacked.images, stacked.labels, classes=np.array(stacks.NUMBERS))
         found = judging.evaluate(train("mlp/tiny", tmp_path / "run", data=file, images=32.0), n=20, quiet=True)
         assert (found.protocol.n_modes, found.protocol.n_fake) == (120, 20)
         assert found.modes is not None

@@ -77,10 +77,10 @@ def evaluate(
     _refuse(opened, reality, n, seeds, gan_train, copies)
     if extractor is None or isinstance(extractor, str):
         extractor = _find(extractor, reality.like, reading, tell)
-    elif not isinstance(extractor, Extractor):
-        extractor = Extractor.of(extractor)
-    resize = _resize(opened, reading, extractor)
-    judgement = _Judgement(opened, reality, extractor, n, seeds, seed, prdc_n, k, resize, tell)
+    known = isinstance(extractor, Extractor)  # what another object's features depend on, no hash can be sure of
+    judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
+    resize = _resize(opened, reading, judge)
+    judgement = _Judgement(opened, reality, judge, known, n, seeds, seed, prdc_n, k, resize, tell)
     verdict, fakes = judgement.verdict()
     if gan_train:
         verdict = replace(verdict, gan_train=judgement.gan_train(fakes))
@@ -147,11 +147,12 @@ def _resize(source: Source, reading: Reading, judge: Extractor) -> str:
 
 @dataclass
 class _Judgement:
-    """One call of `evaluate()`, with everything found and read."""
+    """One call of `evaluate()`, with everything found and read. cached: whether the real side's features are kept."""
 
     source: Source
     reality: Reality
     judge: Extractor
+    cached: bool
     n: int
     seeds: int
     seed: int
@@ -162,7 +163,7 @@ class _Judgement:
 
     def verdict(self) -> tuple[Verdict, Dataset]:
         """All but GAN-train and copies, and the images of the first seed."""
-        real = self._side(self.reality.real, cached=True)
+        real = self._side(self.reality.real, self.cached)
         self._refuse_too_many(real)
         first: Dataset | None = None
         each: list[Figures] = []
@@ -184,7 +185,7 @@ class _Judgement:
         )  # fmt: skip
         return verdict, first
 
-    def _side(self, dataset: Dataset, *, cached: bool) -> Side:
+    def _side(self, dataset: Dataset, cached: bool = False) -> Side:
         self.tell(f"{self.judge.name} looks at {count(len(dataset), 'image')} of {dataset.name}")
         return figures.side(dataset, self.judge, cached=cached)
 
@@ -200,7 +201,7 @@ class _Judgement:
             self.tell(f"sampling {count(max(self.n, self._modes_n or 0), 'image')} with seed {seed}")
         many = self.source.take(max(self.n, self._modes_n or 0), seed, self._shares())
         fakes = many if len(many) <= self.n else sides.rows_of(many, torch.arange(self.n))
-        judged = self._side(many, cached=False)
+        judged = self._side(many)
         fake = judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
         found, said = figures.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [note for note in (figures.same_images_note("generated", fakes.images),) if note]
@@ -215,8 +216,8 @@ class _Judgement:
         real, stand_in = self.reality.floor(n)
         if min(len(real), len(stand_in)) < 2:
             return Figures(), [f"no floor: {count(len(self.reality.real), 'real image')} are too few to be halved"]
-        one = whole if real is self.reality.real else self._side(real, cached=True)
-        other = self._side(stand_in, cached=True)
+        one = whole if real is self.reality.real else self._side(real, self.cached)
+        other = self._side(stand_in, self.cached)
         found, said = figures.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [f"floor: {note}" for note in said]
         if self.reality.split != "test":

@@ -237,7 +237,7 @@ class Run:
             with files.reading(path):
                 text = path.read_text() if path.exists() else ""
             lines = [json.loads(line) for line in text.split("\n")[:-1]]
-            if not all(isinstance(line, dict) and _is_figure(line.get("fid")) for line in lines):
+            if not all(isinstance(line, dict) and isinstance(line.get("fid"), float | int | None) for line in lines):
                 raise ValueError
             return lines
         except (ValueError, RecursionError):
@@ -259,7 +259,7 @@ class Run:
     def best_fid(self) -> float | None:
         """The least FID of metrics.jsonl, None where nothing was judged; a last line cut short is left out."""
         found = [line.get("fid") for line in self.read_metrics()]
-        return min((fid for fid in found if fid is not None), default=None)
+        return min((fid for fid in found if fid is not None and math.isfinite(fid)), default=None)
 
     def sheets(self) -> list[tuple[int, Path]]:
         """Images seen and path of each sheet in samples/, in the order in which they were made.
@@ -334,10 +334,6 @@ def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
     files.write(
         path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
     )  # one entry: several have no order
-
-
-def _is_figure(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
 def save_pairs(path: Path, left: Tensor, right: Tensor, title: str) -> None:
