@@ -46,7 +46,19 @@ class TestStart:
 
     def test_help_names_every_verb_and_option(self, cli_run: Callable[..., Any]) -> None:
         whole = cli_run("--help").out
-        for verb in ("train", "sample", "evaluate", "compare", "recipes", "show", "bench", "data", "demo", "env"):
+        for verb in (
+            "train",
+            "sample",
+            "evaluate",
+            "compare",
+            "extractor",
+            "recipes",
+            "show",
+            "bench",
+            "data",
+            "demo",
+            "env",
+        ):
             assert verb in whole
         options = (
             "--data --images --epochs --minutes --seed --out --set --config --device --threads --fresh --size --fit "

@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 
 from ganvas.errors import GanvasError
 from ganvas.files import REASONS
-from ganvas.verbs import judge, look, runs, sample, train, tune
+from ganvas.verbs import extract, judge, look, runs, sample, train, tune
 from ganvas.version import __version__
 
 app = App(
@@ -26,8 +26,8 @@ demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
 app.command(data_app)
 app.command(demo_app)
 for verb in (
-    train.train, tune.tune, sample.sample, judge.evaluate, judge.compare, runs.runs, runs.timelapse, look.recipes,
-    look.show, look.bench, look.env,
+    train.train, tune.tune, sample.sample, judge.evaluate, judge.compare, extract.extractor, runs.runs,
+    runs.timelapse, look.recipes, look.show, look.bench, look.env,
 ):  # fmt: skip
     app.command(verb)
 data_app.command(look.inspect)

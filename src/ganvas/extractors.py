@@ -1,26 +1,47 @@
-"""What turns images into features that they are judged by. A stand-in, to be replaced."""
+"""What turns images into features that they are judged by: by name, or any object that maps images to numbers.
+
+    digits              a classifier that comes with the package, trained on MNIST: for 28x28 grey digits
+    classifier:DATASET  a classifier of a labelled data set, trained on first use
+    self:DATASET        an encoder of pictures without labels, trained on first use
+    inception[:PATH]    the Inception network of published FIDs (the extra `inception`)
+    FILE.safetensors    a classifier that `ganvas extractor` trained
+
+No figure compares across extractors, nor across other weights of the same one: `sha256` says which these are.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ganvas import data
-from ganvas.classifier import Classifier, train_classifier
+from ganvas import inception, trained
+from ganvas.card import weights_sha256
+from ganvas.classifier import Classifier, inner_size
+from ganvas.data import NAMES
+from ganvas.data import load as load_data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, SettingError, nearest
 from ganvas.recipe import ImageSpec
 
+DIGITS = Path(__file__).parent / "weights" / "digits.safetensors"
+DIGIT_NAMES = tuple("0123456789")
+CHUNK = 500  # images that an object of the user's gets at a time
+FEW = 1000  # images: with less, a network's training is told of as a caveat
+POOR = 0.8  # accuracy: below it, what a classifier says of classes is told of as a caveat
+
 
 class Features(NamedTuple):
-    """features: float32 (N, D). probabilities: float32 (N, K), rows that sum to 1; None where nothing is classified."""
+    """features: float32 (N, D). probabilities: float32 (N, K) over the classes, rows sum to 1; None: it does not classify."""
 
     features: Tensor
     probabilities: Tensor | None
@@ -28,7 +49,12 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class Extractor:
-    """A function from uint8 images (N, C, H, W) to `Features`, with its name and the hash of its weights."""
+    """A function from images to features, and what must be known of it to compare figures.
+
+    sha256: of its weights, and of what else its features depend on. classes: the names of those it knows, () for none.
+    spec: the images that it takes; None: any. resize: what it does to their size, for the protocol. notes: caveats to print
+    beside figures. take: uint8 (N, C, H, W) -> Features, without gradients, always the same.
+    """
 
     name: str
     sha256: str
@@ -38,15 +64,44 @@ class Extractor:
     notes: tuple[str, ...]
     take: Callable[[Tensor], Features]
 
-    @classmethod
-    def of(cls, judge: Callable[[Tensor], Any]) -> Extractor:
-        take = lambda images: Features(torch.as_tensor(judge(images)), None)  # noqa: E731
-        return cls(getattr(judge, "__name__", type(judge).__name__), "0" * 64, (), None, "its own", (), take)
-
     def __call__(self, images: Tensor) -> Features:
-        if self.spec and tuple(images.shape[1:]) != (self.spec.channels, self.spec.height, self.spec.width):
-            raise DataError(f"{self.name} takes {self.spec}, these images are {tuple(images.shape[1:])}")
+        """uint8 (N, C, H, W) -> Features of N rows. Raises DataError for images that it does not take."""
+        if images.dtype != torch.uint8 or images.ndim != 4 or len(images) == 0:
+            found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            raise DataError(f"{self.name} takes images as uint8 (N, C, H, W), got {found}")
+        if self.spec is not None:
+            fits(self.name, self.spec, *images.shape[1:])
         return self.take(images)
+
+    @classmethod
+    def of(
+        cls,
+        judge: Callable[[Tensor], Any],
+        *,
+        name: str | None = None,
+        classes: tuple[str, ...] = (),
+        spec: ImageSpec | None = None,
+        sha256: str | None = None,
+    ) -> Extractor:
+        """Any object that maps uint8 images (N, C, H, W) to features (N, D): a function, or a module, which is put
+        into evaluation mode.
+
+        judge: returns a tensor or array (N, D), or `Features`; it is called with CHUNK images at a time.
+        sha256: by default of a module's weights, of a function's source and of what it holds; give your own where features
+        depend on more, such as a file.
+        """
+        title = str(name or getattr(judge, "__name__", type(judge).__name__))
+        if isinstance(judge, nn.Module):
+            judge.eval()
+
+        @torch.inference_mode()
+        def take(images: Tensor) -> Features:
+            parts = [_checked(judge(part), len(part), len(classes), title) for part in images.split(CHUNK)]
+            features, probabilities = zip(*parts, strict=True)
+            return Features(torch.cat(features), torch.cat(probabilities) if classes else None)
+
+        digest = sha256 or hashlib.sha256(_identity(judge).encode()).hexdigest()
+        return cls(title, digest, classes, spec, "its own", (), take)
 
 
 def find(
@@ -54,44 +109,178 @@ def find(
     dataset: Dataset,
     *,
     data_dir: Path | None = None,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> Extractor:
-    digits = tuple("0123456789")
-    shape = (dataset.channels, dataset.height, dataset.width)
-    if name is None:
-        name = (
-            "digits"
-            if shape == (1, 28, 28) and dataset.classes == digits
-            else "classifier"
-            if dataset.classes
-            else "self"
-        )
-    kind = name.partition(":")[0]
-    if kind == "digits":
-        if shape != (1, 28, 28):
-            raise DataError(f"digits takes 28x28 grey images, {dataset.name} holds {shape}")
-        return _of("digits", _digits(), digits, dataset)
-    if kind == "classifier":
-        tell(f"training a classifier on {dataset.name}")
-        return _of(f"classifier:{dataset.name}", train_classifier(dataset, epochs=2), dataset.classes, dataset)
+    """The extractor of this name, for images like those of `dataset`: the real ones trained on, with labels where they have them.
+
+    None: `digits` for 28x28 grey images of the ten digits, `classifier` for other labelled data, else `self`. `classifier` and
+    `self` alone are those of `dataset`; another data set's take part with `:` and its name or path. They are trained on
+    first use, which is told of in a line, and kept by the content of the data.
+    Raises SettingError for an unknown name, DataError where the images do not suit, RunError for a damaged file.
+    """
+    kind, _, of = (_default(dataset) if name is None else name).partition(":")
+    if kind == "digits" and not of:
+        return _shipped(dataset)
+    if kind == "inception":
+        return _inception(Path(of) if of else None, dataset)
+    if kind.endswith(".safetensors") and not of:
+        return _from_file(Path(kind), dataset)
+    if kind not in ("classifier", "self"):
+        known = ("digits", "classifier:DATASET", "self:DATASET", "inception")
+        raise SettingError(f"no extractor is called {name!r}: {nearest(str(name), known)}")
+    source = dataset if of in ("", dataset.name) else _other(of, dataset, data_dir, tell)
+    title = f"{kind}:{of or dataset.name}"
+    fits(title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width)
     if kind == "self":
-        return _of(f"self:{dataset.name}", Classifier(dataset.channels, 2, 8), (), dataset)
-    raise SettingError(
-        f"no extractor is called {name!r}: {nearest(name, ('digits', 'classifier', 'self', 'inception'))}"
+        return _of_network(title, *trained.from_cache("self", source, tell))
+    if source.labels is None or len(source.classes) < 2:
+        raise DataError(
+            f"{source.name} has no classes to tell apart: judge with self:{of or dataset.name}, or give it labels"
+        )
+    return _of_network(title, *trained.from_cache("classifier", source, tell))
+
+
+def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> None:
+    """Raises DataError where an extractor of this name takes images of another kind."""
+    if (spec.channels, spec.height, spec.width) == (channels, height, width):
+        return
+    kinds = {1: "grey", 3: "RGB", 4: "RGBA"}
+    takes = f"{spec.height}x{spec.width} {kinds[spec.channels]}"
+    found = f"{height}x{width} {kinds.get(channels, f'with {channels} channels')}"
+    raise DataError(
+        f"{name} takes images of {takes}, these are {found}: choose an extractor trained on such images, or bring them to "
+        "its size and channels"
     )
 
 
-@lru_cache(1)
-def _digits() -> Classifier:
-    return train_classifier(data.load("mnist-5k"), epochs=3)
+def _default(dataset: Dataset) -> str:
+    of_digits = (dataset.channels, dataset.height, dataset.width, dataset.classes) == (1, 28, 28, DIGIT_NAMES)
+    return "digits" if of_digits else "classifier" if len(dataset.classes) > 1 else "self"
 
 
-def _of(name: str, model: Classifier, classes: tuple[str, ...], dataset: Dataset) -> Extractor:
-    spec = ImageSpec(height=dataset.height, width=dataset.width, channels=dataset.channels, classes=classes)  # type: ignore[arg-type]
-    sha = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
-    return Extractor(name, sha, classes, spec, "none", (), partial(_take, model, bool(classes)))
+def _shipped(dataset: Dataset) -> Extractor:
+    network, origin = trained.load(DIGITS)
+    fits("digits", origin.image, dataset.channels, dataset.height, dataset.width)
+    notes = ("digits learned from MNIST's 60,000 training images, of which all images of mnist-5k are part",)
+    return _of_network("digits", network, origin, notes)
 
 
-def _take(model: Classifier, classifies: bool, images: Tensor) -> Features:
-    features, probabilities = model.judge(images)
-    return Features(features, probabilities if classifies else None)
+def _from_file(path: Path, dataset: Dataset) -> Extractor:
+    network, origin = trained.load(path)
+    name = f"{origin.kind}:{origin.data}"
+    fits(name, origin.image, dataset.channels, dataset.height, dataset.width)
+    return _of_network(name, network, origin)
+
+
+def _other(of: str, like: Dataset, data_dir: Path | None, tell: Callable[[str], None]) -> Dataset:
+    """The data set that an extractor is named after; pictures of a path are read as large as those to be judged."""
+    if of in NAMES:
+        return load_data(of, data_dir=data_dir)
+    channels: Any = like.channels
+    dataset = load_data(of, size=(like.height, like.width), channels=channels, data_dir=data_dir)
+    for note in dataset.notes:
+        tell(f"{of}: {note}")
+    return dataset
+
+
+def _of_network(
+    name: str, network: trained.Network, origin: trained.Origin, notes: tuple[str, ...] | None = None
+) -> Extractor:
+    image = origin.image
+
+    def take(images: Tensor) -> Features:
+        return (
+            Features(*network.judge(images))
+            if isinstance(network, Classifier)
+            else Features(network.judge(images), None)
+        )
+
+    inner = inner_size(image.height, image.width)
+    own = inner == (image.height, image.width)
+    return Extractor(
+        name=name, sha256=origin.weights_sha256, classes=image.classes if origin.kind == "classifier" else (), spec=image,
+        resize="none" if own else f"area average to {inner[0]}x{inner[1]}",
+        notes=_caveats(name, origin) if notes is None else notes, take=take,
+    )  # fmt: skip
+
+
+def _caveats(name: str, origin: trained.Origin) -> tuple[str, ...]:
+    """What to bear in mind beside figures taken with a network that was trained on the user's own data."""
+    notes = [f"{name} learned from {origin.images:,} images of {origin.data}"]
+    if origin.kind == "classifier":
+        named = (
+            f"names {origin.accuracy:.1%} of {origin.held_out:,} others rightly" if origin.accuracy is not None else ""
+        )
+        notes[0] += f" and {named}" if named else " and could be tried on no others: no class has ten"
+        if origin.accuracy is not None and origin.accuracy < POOR:
+            notes.append(f"{name} is often wrong: what figures say of classes means little")
+    if origin.images < FEW:
+        notes.append(f"{origin.images:,} images teach an extractor little: trust large differences only")
+    return tuple(notes)
+
+
+def _inception(path: Path | None, dataset: Dataset) -> Extractor:
+    if dataset.channels == 4:
+        raise DataError("inception takes grey or RGB images, these are RGBA: choose another extractor, or 3 channels")
+    network, weights = inception.load(path)
+
+    def take(images: Tensor) -> Features:
+        return Features(*inception.judge(network, images))
+
+    classes = tuple(f"output {k}" for k in range(inception.CLASSES))
+    return Extractor("inception", weights_sha256(weights), classes, None, inception.RESIZE, (), take)
+
+
+def _checked(given: Any, count: int, classes: int, name: str) -> tuple[Tensor, Tensor]:
+    """What an object of the user's gave for `count` images, as float32 features and probabilities, (count, 0) for none."""
+    features, probabilities = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    if (probabilities is None) != (classes == 0):
+        raise DataError(
+            f"{name} has {classes} classes, but gives {'no' if classes else 'their'} probabilities: both or none"
+        )
+    rows = [
+        torch.as_tensor(each) for each in (features, torch.empty(count, 0) if probabilities is None else probabilities)
+    ]
+    for each, columns in zip(rows, (None, classes), strict=True):
+        if each.ndim != 2 or len(each) != count or each.shape[1] != (columns if columns is not None else each.shape[1]):
+            expected = f"({count}, {'D' if columns is None else columns})"
+            raise DataError(
+                f"{name} gave an array of the shape {tuple(each.shape)} for {count} images: expected {expected}"
+            )
+    return rows[0].to("cpu", torch.float32), rows[1].to("cpu", torch.float32)
+
+
+def _identity(of: Any, within: tuple[int, ...] = ()) -> str:
+    """What an object's features depend on, as far as can be seen: weights, source, and what a function or object holds.
+
+    within: the ids of what holds it, so that what holds itself comes to an end.
+    """
+    inner = functools.partial(_identity, within=(*within, id(of)))
+    if isinstance(of, nn.Module):
+        weights = weights_sha256({name: tensor.detach().cpu() for name, tensor in of.state_dict().items()})
+        return f"{_source(type(of))} {of} {weights}"
+    if isinstance(of, (Tensor, np.ndarray)):
+        return weights_sha256({"": torch.as_tensor(of).detach().cpu()})
+    if of is None or isinstance(of, (str, int, float, bool)):
+        return repr(of)
+    if id(of) in within:
+        return "itself"
+    if isinstance(of, (tuple, list)):
+        return f"({', '.join(map(inner, of))})"
+    if isinstance(of, dict):
+        return inner(list(of.items()))
+    if isinstance(of, functools.partial):
+        return f"partial {inner([of.func, of.args, of.keywords])}"
+    if inspect.ismethod(of):
+        return f"method {inner([of.__func__, of.__self__])}"
+    if inspect.isfunction(of):
+        held = [cell.cell_contents for cell in of.__closure__ or ()]
+        return f"{_source(of)} {inner([held, of.__defaults__, of.__kwdefaults__])}"
+    return f"{_source(type(of))} {inner(getattr(of, '__dict__', None))}"
+
+
+def _source(of: Any) -> str:
+    try:
+        return inspect.getsource(of)
+    except (OSError, TypeError):  # made where there is no file, or not in Python
+        return f"{getattr(of, '__module__', '')}.{getattr(of, '__qualname__', type(of).__qualname__)}"

@@ -1,0 +1,94 @@
+"""Verbs that make what images are judged by."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+from ganvas.errors import SettingError
+from ganvas.files import writing
+from ganvas.options import AS_THEY_ARE, Pictures, Signed, Whole, positive, print_json
+
+if TYPE_CHECKING:
+    from ganvas.data.dataset import Dataset
+
+
+def extractor(
+    data: str, /, *,
+    out: Path,
+    epochs: Annotated[float | None, Signed] = None,
+    seed: Annotated[int, Whole] = 0,
+    threads: Annotated[int, Whole] = 2,
+    pictures: Pictures = AS_THEY_ARE,
+    json: bool = False,
+) -> None:  # fmt: skip
+    """Train a classifier to judge images by, and try it on the data's held-out part.
+
+    The same command makes the same file again on the same machine.
+
+    Parameters
+    ----------
+    data
+        A labelled data set's name, or a path. Without a held-out part, a tenth of each class is held back.
+    out
+        The file to write: NAME.safetensors, to be given as --extractor NAME.safetensors.
+    epochs
+        Passes over the data. Default: as many as are good, a few minutes at most.
+    seed
+        Of all random draws.
+    threads
+        CPU threads. Weights depend on them in their last digits.
+    json
+        Print one JSON document.
+    """
+    from ganvas import trained
+
+    positive("--epochs", epochs)
+    positive("--threads", threads)
+    if out.suffix != ".safetensors":
+        raise SettingError(f"--out {out}: expected a name that ends in .safetensors")
+    with writing(out):  # before the training, so that nobody waits for a file that cannot be kept
+        out.parent.mkdir(parents=True, exist_ok=True)
+    training, held_out = _parts(data, pictures)
+    network, origin = trained.learn_classes(
+        training, held_out, epochs=epochs, seed=seed, threads=threads, command=_command(data, out, epochs, seed, threads, pictures),
+        tell=lambda epoch, loss: print(f"epoch {epoch}: mean loss {loss:.4f}", file=sys.stderr),
+    )  # fmt: skip
+    trained.save(out, network, origin)
+    if json:
+        print_json({"file": str(out), "sha256": origin.weights_sha256} | {
+            name: getattr(origin, name) for name in ("accuracy", "held_out", "images", "epochs", "fingerprint")
+        })  # fmt: skip
+        return
+    if origin.accuracy is not None:
+        print(f"{origin.accuracy:.2%} of {origin.held_out:,} held-out images named rightly", file=sys.stderr)
+    print(out)
+
+
+def _parts(data: str, pictures: Pictures) -> tuple[Dataset, Dataset | None]:
+    """The part to train on and the one held out, None where the data have none."""
+    from ganvas import data as sources
+    from ganvas.data.assemble import NoHeldOutError
+    from ganvas.data.pictures import Channels
+
+    fit = pictures.fit or "crop"
+    training = sources.load(data, size=pictures.sides, fit=fit, channels=pictures.channels, data_dir=pictures.data_dir)
+    for note in training.notes:
+        print(f"{training.name}: {note}", file=sys.stderr)
+    size, channels = (training.height, training.width), cast(Channels, training.channels)
+    try:
+        held_out = sources.load(data, split="test", size=size, fit=fit, channels=channels, data_dir=pictures.data_dir)
+    except NoHeldOutError:
+        return training, None
+    return training, held_out if held_out.labels is not None else None
+
+
+def _command(data: str, out: Path, epochs: float | None, seed: int, threads: int, pictures: Pictures) -> str:
+    """What makes the network again, wherever the data lie."""
+    import shlex
+
+    options = [("--epochs", epochs and f"{epochs:g}"), ("--seed", seed), ("--threads", threads), ("--size", pictures.size),
+               ("--fit", pictures.fit), ("--channels", pictures.channels), ("--out", out.name)]  # fmt: skip
+    given = [str(word) for pair in options if pair[1] is not None for word in pair]
+    return shlex.join(["ganvas", "extractor", Path(data).name if "/" in data else data, *given])

@@ -1,0 +1,441 @@
+"""What images are judged by: the shipped classifier, those trained on first use, and objects of the user's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganvas import data, extractors, trained
+from ganvas.data.dataset import Dataset
+from ganvas.data.places import cache_dir, data_root
+from ganvas.errors import DataError, GanvasError, RunError, SettingError
+from ganvas.extractors import Extractor, Features
+from ganvas.recipe import ImageSpec
+
+REAL = data_root() / "MNIST"  # where the user keeps it; the fixture below hides the variable
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("GANVAS_DATA", raising=False)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of a few steps: what comes of them does not matter."""
+    monkeypatch.setattr(trained, "STEPS", 3)
+    monkeypatch.setattr(trained, "EPOCHS", 1)
+    monkeypatch.setattr(trained, "LEAST_STEPS", 3)
+
+
+def noise(count: int, channels: int = 1, side: int = 12, classes: int = 0, seed: int = 0) -> Dataset:
+    images = torch.randint(256, (count, channels, side, side), generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(count) % classes if classes else None
+    return Dataset("noise", images.to(torch.uint8), labels, tuple(f"class {k}" for k in range(classes)))
+
+
+def never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("trained once more")
+
+
+def tell_nobody(line: str) -> None:
+    pass
+
+
+class TestDigits:
+    def test_it_names_real_digits_rightly(self) -> None:
+        held_out = data.load("mnist-5k", split="test")
+        judge = extractors.find("digits", held_out)
+        features, probabilities = judge(held_out.images)
+        assert features.shape == (1000, 128)
+        assert probabilities is not None
+        assert torch.allclose(probabilities.sum(1), torch.ones(1000))
+        assert (probabilities.argmax(1) == held_out.labels).double().mean() >= 0.994
+        assert judge.classes == tuple("0123456789")
+        assert "mnist-5k" in " ".join(judge.notes)  # its digits are among those learned from
+
+    @pytest.mark.skipif(not REAL.is_dir(), reason="needs real MNIST in GANVAS_DATA")
+    def test_it_names_mnists_test_images_rightly_as_its_card_says(self) -> None:
+        test = data.load("mnist", split="test", data_dir=REAL.parent)
+        network, origin = trained.load(extractors.DIGITS)
+        found = trained.accuracy(network, test)
+        assert found >= 0.994
+        assert found == pytest.approx(origin.accuracy, abs=2e-4)
+        assert origin.fingerprint == data.load("mnist", data_dir=REAL.parent).fingerprint
+
+    def test_its_file_is_small_and_says_where_it_comes_from(self) -> None:
+        assert extractors.DIGITS.stat().st_size < 1_000_000
+        _, origin = trained.load(extractors.DIGITS)
+        assert (origin.data, origin.images, origin.held_out, origin.epochs) == ("mnist", 60_000, 10_000, 10)
+        assert origin.accuracy is not None
+        assert origin.accuracy >= 0.994
+        assert origin.command == "ganvas extractor mnist --epochs 10 --seed 0 --threads 1 --out digits.safetensors"
+        assert origin.versions.keys() >= {"ganvas", "torch", "python"}
+
+    def test_its_weights_are_the_ones_that_figures_were_published_with(self) -> None:
+        judge = extractors.find("digits", data.load("mnist-5k"))
+        assert judge.sha256 == "7deb6b89204855a6648f0a5fec2750c869ec1523794b1c360e39b3a811d403e7"
+
+    @pytest.mark.parametrize("change", [{"side": 32}, {"side": 28, "channels": 3}])
+    def test_other_images_are_refused(self, change: dict[str, int]) -> None:
+        with pytest.raises(DataError, match=r"digits takes images of 28x28 grey, these are \d+x\d+ (grey|RGB): choose"):
+            extractors.find("digits", noise(4, **change))
+        with pytest.raises(DataError, match="digits takes"):
+            extractors.find("digits", data.load("mnist-5k"))(noise(4, **change).images)
+
+
+class TestNames:
+    @pytest.mark.usefixtures("quick")
+    def test_the_default_goes_by_the_images_and_their_classes(self) -> None:
+        digits = data.load("mnist-5k")
+        few = replace(
+            digits, images=digits.images[:40], labels=(digits.labels[:40] if digits.labels is not None else None)
+        )
+        find = partial(extractors.find, None, tell=tell_nobody)
+        assert find(few).name == "digits"
+        assert find(replace(few, classes=tuple("abcdefghij"))).name == "classifier:mnist-5k"
+        assert find(replace(few, images=few.images[:, :, 2:, 2:])).name == "classifier:mnist-5k"
+        assert find(replace(few, labels=None, classes=())).name == "self:mnist-5k"
+        assert find(Dataset("one", few.images, torch.zeros(40, dtype=torch.int64), ("all",))).name == "self:one"
+
+    @pytest.mark.parametrize("name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "photos"])
+    def test_unknown_ones_are_one_line(self, name: str) -> None:
+        with pytest.raises(SettingError, match="no extractor is called") as caught:
+            extractors.find(name, noise(4))
+        assert "\n" not in str(caught.value)
+        assert "digits" in str(caught.value) or "classifier" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("classifier", "noise has no classes to tell apart: judge with self:noise"),
+            ("classifier:nowhere", "'nowhere' is neither a data set nor a path"),
+            ("self:./nowhere", "there is no file or folder ./nowhere"),
+            ("self:mnist-5k", "self:mnist-5k takes images of 28x28 grey, these are 12x12 grey"),
+            ("nowhere.safetensors", "there is no file nowhere.safetensors"),
+        ],
+    )
+    def test_what_cannot_be_is_one_line(self, name: str, said: str) -> None:
+        with pytest.raises(GanvasError) as caught:
+            extractors.find(name, noise(4), tell=tell_nobody)
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.usefixtures("quick")
+    def test_another_data_sets_extractor_judges_these_images(self, pictures: Path) -> None:
+        """It is trained on the data set that it is named after, read as large as the images to be judged."""
+        told: list[str] = []
+        judge = extractors.find(f"classifier:{pictures}", noise(4, side=10), tell=told.append)
+        assert judge.classes == ("cat", "dog")
+        assert judge.name == f"classifier:{pictures}"
+        assert any("10x10" in line for line in told)
+        assert judge(noise(4, side=10).images).features.shape == (4, 128)
+
+
+@pytest.mark.usefixtures("quick")
+class TestKept:
+    @pytest.mark.parametrize("kind", ["classifier", "self"])
+    def test_it_is_trained_once_and_found_by_the_datas_content(
+        self, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dataset, told = noise(60, classes=2), list[str]()
+        torch.set_num_threads(1)
+        first = extractors.find(kind, dataset, tell=told.append)
+        assert len(told) == 1
+        assert "60 images" in told[0]
+        again = extractors.find(kind, replace(noise(60, classes=2, seed=1), name="others"), tell=told.append)
+        assert len(told) == 2
+        assert again.sha256 != first.sha256
+        monkeypatch.setattr(trained, "train_classifier", never)
+        monkeypatch.setattr(trained, "train_encoder", never)
+        cached = extractors.find(kind, replace(dataset, name="renamed"), tell=told.append)
+        assert len(told) == 2
+        assert cached.name == f"{kind}:renamed"
+        assert cached.sha256 == first.sha256
+        for mine, other in zip(cached(dataset.images), first(dataset.images), strict=True):
+            assert mine is other is None or torch.equal(mine, other)
+
+    @pytest.mark.parametrize("kind", ["classifier", "self"])
+    def test_the_same_data_give_the_same_file_whatever_the_threads(self, kind: str, tmp_path: Path) -> None:
+        contents = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            torch.rand(threads)
+            extractors.find(kind, noise(60, classes=2), tell=tell_nobody)
+            assert torch.get_num_threads() == threads
+            (file,) = (cache_dir() / "extractors").glob("*.safetensors")
+            contents.append(file.read_bytes())
+            file.unlink()
+        assert contents[0] == contents[1]
+
+    @pytest.mark.parametrize("damage", ["cut", "bit", "card", "text", "other"])
+    def test_a_damaged_file_is_told_of_and_made_anew(self, damage: str) -> None:
+        dataset, told = noise(40, classes=2), list[str]()
+        first = extractors.find("self", dataset, tell=tell_nobody)
+        (file,) = (cache_dir() / "extractors").glob("*.safetensors")
+        good = file.read_bytes()
+        bad = {
+            "cut": good[:-100], "bit": good[:-9] + bytes([good[-9] ^ 1]) + good[-8:], "text": b"not a network",
+            "card": good.replace(b"fingerprint", b"fingerprind"), "other": good,
+        }[damage]  # fmt: skip
+        if damage == "other":
+            extractors.find("self", noise(40, seed=1), tell=tell_nobody)
+            bad = next(f for f in file.parent.glob("*.safetensors") if f != file).read_bytes()
+        file.write_bytes(bad)
+        again = extractors.find("self", dataset, tell=told.append)
+        assert str(file) in told[0]
+        assert "made anew" in told[0]
+        assert again.sha256 == first.sha256
+        assert file.read_bytes() == good
+
+    def test_where_nothing_can_be_kept_it_serves_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").touch()
+        dataset, told = noise(40), list[str]()
+        kept = extractors.find("self", dataset, tell=tell_nobody)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert extractors.find("self", dataset, tell=told.append).sha256 == kept.sha256
+        assert "cannot write" in told[-1]
+        assert "trained again the next time" in told[-1]
+
+    def test_of_two_processes_one_trains(self, environment: dict[str, str], tmp_path: Path) -> None:
+        program = (
+            "import torch\nfrom ganvas import extractors, trained\nfrom ganvas.data.dataset import Dataset\n"
+            "trained.STEPS = 40\n"
+            "images = torch.arange(60 * 144).view(60, 1, 12, 12).to(torch.uint8)\n"
+            "print(extractors.find(None, Dataset('d', images)).sha256)"
+        )
+        start = partial(
+            subprocess.Popen, [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
+        )  # fmt: skip
+        said = [process.communicate(timeout=100) for process in [start(), start()]]
+        assert said[0][0] == said[1][0] != ""
+        assert sum("training self:d" in err for _, err in said) == 1, said
+        assert len(list((tmp_path / "ganvas" / "extractors").glob("*.safetensors"))) == 1
+
+
+class TestTraining:
+    def test_a_tenth_of_each_class_is_held_back(self) -> None:
+        dataset = noise(300, classes=3)
+        kept, back = trained.hold_back(dataset, seed=0)
+        assert back is not None
+        assert torch.bincount(back.labels).tolist() == [10, 10, 10]  # type: ignore[arg-type]
+        assert torch.bincount(kept.labels).tolist() == [90, 90, 90]  # type: ignore[arg-type]
+        both = torch.cat([kept.images, back.images]).flatten(1)
+        assert torch.equal(both.unique(dim=0), dataset.images.flatten(1).unique(dim=0))
+        assert trained.hold_back(noise(18, classes=2), seed=0)[1] is None
+
+    def test_its_length_is_bounded_for_any_data(self) -> None:
+        """20 passes where that is little work, more for tiny sets, less for many or large images."""
+        assert trained.usual_epochs(3600, 28, 28) == 20
+        assert trained.usual_epochs(100, 28, 28) * 100 == 150 * 128
+        assert trained.usual_epochs(60_000, 28, 28) * 60_000 * 784 == pytest.approx(1e8)
+        assert trained.usual_epochs(60_000, 32, 32) == pytest.approx(trained.usual_epochs(60_000, 64, 64))
+        for side in (1, 40, 41, 64, 1024):
+            assert trained.usual_epochs(10**6, side, side) * 10**6 <= 1e8
+
+    def test_few_images_of_many_classes_give_a_classifier_with_caveats(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(trained, "LEAST_STEPS", 40)
+        judge = extractors.find(None, noise(100, classes=10, side=8), tell=tell_nobody)
+        assert judge.classes == tuple(f"class {k}" for k in range(10))
+        said = "; ".join(judge.notes)
+        assert "learned from 90 images of noise and names" in said
+        assert "of 10 others rightly" in said
+        assert "is often wrong" in said  # of noise nothing can be learned
+        assert "teach an extractor little" in said
+
+    @pytest.mark.usefixtures("quick")
+    def test_too_few_images_to_try_it_on_any_are_told_of(self) -> None:
+        judge = extractors.find("classifier", noise(12, classes=2), tell=tell_nobody)
+        assert "could be tried on no others" in judge.notes[0]
+
+    @pytest.mark.usefixtures("quick")
+    def test_one_picture_is_too_few(self) -> None:
+        with pytest.raises(DataError, match="noise holds one picture"):
+            extractors.find("self", noise(1), tell=tell_nobody)
+        assert extractors.find("self", noise(2), tell=tell_nobody)(noise(5).images).features.isfinite().all()
+
+    @pytest.mark.usefixtures("quick")
+    @pytest.mark.parametrize("kind", ["classifier", "self"])
+    @pytest.mark.parametrize(
+        ("shape", "resize"),
+        [
+            ((3, 96, 200), "area average to 44x92"), ((4, 64, 64), "none"), ((1, 1, 1), "none"), ((3, 5, 3), "none"),
+            ((1, 65, 65), "area average to 64x64"),
+        ],
+    )  # fmt: skip
+    def test_any_size_and_channels(self, kind: str, shape: tuple[int, int, int], resize: str) -> None:
+        rng = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (20, *shape), generator=rng).to(torch.uint8)
+        judge = extractors.find(kind, Dataset("any", images, torch.arange(20) % 2, ("a", "b")), tell=tell_nobody)
+        assert judge.resize == resize
+        assert judge.spec == ImageSpec(height=shape[1], width=shape[2], channels=shape[0], classes=("a", "b"))  # type: ignore[arg-type]
+        features, probabilities = judge(images)
+        assert features.shape == (20, 128 if kind == "classifier" else 64)
+        assert features.isfinite().all()
+        assert (probabilities is None) == (judge.classes == ()) == (kind == "self")
+
+    def test_large_pictures_are_seen_as_means_of_areas(self) -> None:
+        from ganvas.classifier import shrunk
+
+        images = noise(3, side=128).images
+        means = images.view(3, 1, 64, 2, 64, 2).double().mean((3, 5))
+        assert torch.equal(shrunk(images), means.round().to(torch.uint8))
+        assert shrunk(images[:, :, :64, :64]).data_ptr() == images.data_ptr()
+
+
+class TestObjects:
+    @staticmethod
+    def means(images: Tensor) -> Tensor:
+        return images.double().mean((2, 3))
+
+    def test_a_function(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(extractors, "CHUNK", 7)
+        images = noise(20, channels=3).images
+        judge = Extractor.of(self.means)
+        features, probabilities = judge(images)
+        assert features.dtype == torch.float32
+        assert torch.allclose(features, images.float().mean((2, 3)))
+        assert probabilities is None
+        assert (judge.name, judge.spec, judge.classes) == ("means", None, ())
+        with pytest.raises(DataError, match="takes images as uint8"):
+            judge(images.float())
+        with pytest.raises(DataError, match="takes images as uint8"):
+            judge(images[:0])
+
+    def test_a_module_is_known_by_its_weights(self) -> None:
+        def network(seed: int) -> nn.Module:
+            torch.manual_seed(seed)
+            return nn.Sequential(ToFloat(), nn.Flatten(), nn.Linear(144, 5), nn.Dropout(0.5))
+
+        one, same, other = (Extractor.of(network(seed), name="mine") for seed in (0, 0, 1))
+        assert one.sha256 == same.sha256 != other.sha256
+        images = noise(9).images
+        assert torch.equal(one(images).features, one(images).features)  # no dropout
+        assert not one(images).features.requires_grad
+
+    def test_others_are_known_by_their_source_and_what_they_hold(self) -> None:
+        def scaled(by: float) -> Callable[[Tensor], Tensor]:
+            return lambda images: images.float().flatten(1) * by
+
+        class Held:
+            def __init__(self, by: Any) -> None:
+                self.by = by
+
+            def __call__(self, images: Tensor) -> Tensor:
+                return images.float().flatten(1) * self.by
+
+        judges = [
+            scaled(1), scaled(2), self.means, Held(1), Held(2), Held(np.ones(144)), Held(torch.zeros(144)), Held(1).__call__,
+            partial(scaled(1)), partial(scaled(2)), Held({"a": 1}), Held([2, 1]),
+        ]  # fmt: skip
+        hashes = [Extractor.of(judge).sha256 for judge in judges]
+        assert len(set(hashes)) == len(hashes)
+        assert Extractor.of(scaled(1)).sha256 == hashes[0]
+        circular = Held(1)
+        circular.by = circular
+        assert Extractor.of(circular).sha256 not in hashes
+        assert Extractor.of(Held(np.ones(144))).sha256 == hashes[5]
+        assert Extractor.of(Held(1), sha256="mine").sha256 == "mine"
+
+    def test_one_with_classes(self) -> None:
+        def judge(images: Tensor) -> Features:
+            return Features(self.means(images), torch.full((len(images), 2), 0.5))
+
+        given = Extractor.of(judge, classes=("a", "b"))(noise(6).images)
+        assert given.probabilities is not None
+        assert given.probabilities.shape == (6, 2)
+        with pytest.raises(DataError, match="has 0 classes, but gives their probabilities"):
+            Extractor.of(judge)(noise(6).images)
+        with pytest.raises(DataError, match=r"shape \(6, 2\) for 6 images: expected \(6, 3\)"):
+            Extractor.of(judge, classes=("a", "b", "c"))(noise(6).images)
+        with pytest.raises(DataError, match="has 1 classes, but gives no probabilities"):
+            Extractor.of(self.means, classes=("a",))(noise(6).images)
+
+    def test_numpy_arrays_will_do_and_wrong_shapes_are_named(self) -> None:
+        assert Extractor.of(lambda x: np.asarray(x.flatten(1)))(noise(6).images).features.shape == (6, 144)
+        for wrong, shape in ((lambda x: x.float(), (6, 1, 12, 12)), (lambda x: x[:3].flatten(1), (3, 144))):
+            with pytest.raises(DataError) as caught:
+                Extractor.of(wrong)(noise(6).images)
+            assert f"shape {shape} for 6 images: expected (6, D)" in str(caught.value)
+
+    def test_features_that_are_not_finite_are_left_to_the_figures(self) -> None:
+        from ganvas import metrics
+        from ganvas.errors import MetricError
+
+        judge = Extractor.of(lambda x: x.float().flatten(1)[:, :3] / 0)
+        with pytest.raises(MetricError, match="features of the real images are not finite"):
+            metrics.frechet(judge(noise(9).images).features, judge(noise(9).images).features)
+
+    def test_a_spec_is_held(self) -> None:
+        judge = Extractor.of(self.means, spec=ImageSpec(height=12, width=12, channels=3))
+        with pytest.raises(DataError, match="means takes images of 12x12 RGB, these are 12x12 grey"):
+            judge(noise(4).images)
+
+
+class ToFloat(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float()
+
+
+class TestCommand:
+    def test_it_makes_a_classifier_that_can_be_named(self, cli_run: Callable[..., Any], pictures: Path) -> None:
+        words = ("extractor", "pictures", "--epochs", 30, "--threads", 1, "--out")
+        done = cli_run(*words, "judge.safetensors")
+        assert (done.code, done.out) == (0, "judge.safetensors\n")
+        written = Path("judge.safetensors").read_bytes()
+        document = json.loads(cli_run(*words, "judge.safetensors", "--json").out)
+        assert Path("judge.safetensors").read_bytes() == written
+        _, origin = trained.load(Path("judge.safetensors"))
+        assert origin.command == ("ganvas extractor pictures --epochs 30 --seed 0 --threads 1 --out judge.safetensors")
+        dataset = data.load("pictures")
+        judge = extractors.find("judge.safetensors", dataset)
+        assert (judge.name, judge.classes, judge.sha256) == ("classifier:pictures", ("cat", "dog"), document["sha256"])
+        assert judge(dataset.images).features.shape == (12, 128)
+        with pytest.raises(DataError, match="takes images of 8x8 grey"):
+            extractors.find("judge.safetensors", noise(4))
+
+    def test_accuracy_is_that_on_the_held_out_part(self, cli_run: Callable[..., Any]) -> None:
+        document = json.loads(cli_run("extractor", "mnist-5k", "--epochs", 0.1, "--out", "j.safetensors", "--json").out)
+        assert (document["images"], document["held_out"]) == (4000, 1000)
+        held_out = data.load("mnist-5k", split="test")
+        judge = extractors.find("j.safetensors", held_out)
+        probabilities = judge(held_out.images).probabilities
+        assert probabilities is not None
+        assert document["accuracy"] == float((probabilities.argmax(1) == held_out.labels).double().mean())
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ("mnist-5k --out judge.pt", "--out judge.pt: expected a name that ends in .safetensors"),
+            ("mnist-5k --out a.safetensors --epochs 0", "--epochs 0.0: expected more than 0"),
+            ("mnist-5k --out a.safetensors --threads 0", "--threads 0: expected more than 0"),
+            ("pictures/cat --out a.safetensors", "cat has no classes to tell apart"),
+            ("nothing --out a.safetensors", "'nothing' is neither a data set nor a path"),
+            (
+                "pictures --out pictures/cat/00.png/a.safetensors --epochs 1",
+                "00.png/a.safetensors: a file stands there: choose another",
+            ),
+        ],
+    )
+    def test_bad_input(self, cli_run: Callable[..., Any], pictures: Path, words: str, said: str) -> None:
+        assert said in cli_run("extractor", *words.split()).error
+
+    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02c"])
+    def test_a_file_of_another_kind_is_one_line(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "x.safetensors").write_bytes(content)
+        with pytest.raises(RunError, match=r"x\.safetensors is damaged or no safetensors file"):
+            extractors.find(os.fspath(tmp_path / "x.safetensors"), noise(4))
