@@ -62,7 +62,7 @@ class TestStart:
             assert verb in whole
         options = (
             "--data --images --epochs --minutes --seed --out --set --config --device --threads --fresh --size --fit "
-            "--channels --data-dir --precision --processes --verbose"
+            "--channels --data-dir --precision --processes --evaluate-every --verbose"
         )
         shown = cli_run("train", "--help").out
         assert [option for option in options.split() if option not in shown] == []

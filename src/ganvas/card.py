@@ -109,6 +109,7 @@ class StartedFrom:
 class Card:
     """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only the hash is kept.
 
+    evaluate_every: how often it is evaluated in training, "auto" or an interval; weights do not depend on it.
     threads, precision: 0 and "" where they are yet to be measured.
     weights_sha256: of the weights that a generator.safetensors holds beside this card; "" in a run's recipe.json.
     """
@@ -127,6 +128,7 @@ class Card:
     device: str
     precision: Literal["", "32", "bf16", "fp16"] = "32"
     plan: Plan
+    evaluate_every: str | None = None
     started_from: StartedFrom | None = None
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""

@@ -16,7 +16,7 @@ from ganvas import copies as copying
 from ganvas import extractors, figures, metrics, sides, stacks
 from ganvas import gan_train as teaching
 from ganvas import verdict as verdicts
-from ganvas.card import versions
+from ganvas.card import Card, versions, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
 from ganvas.data.words import count, first_few
@@ -25,7 +25,7 @@ from ganvas.extractors import Extractor
 from ganvas.figures import FEW, Side
 from ganvas.progress import Progress
 from ganvas.run import Run, save_pairs
-from ganvas.sample import MOST_IMAGES, refuse_too_many
+from ganvas.sample import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.sides import Reading, Reality, Source
 from ganvas.verdict import Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
@@ -88,6 +88,33 @@ def evaluate(
         found, notes = judgement.copies(fakes, None if out is None else Path(out))
         verdict = replace(verdict, copies=found, notes=(*verdict.notes, *notes))
     return verdict if opened.run is None else _saved(opened.run, verdict)
+
+
+def while_training(
+    card: Card, dataset: Dataset, *, n: int, data_dir: Path | None, tell: Tell
+) -> Callable[[Sampler], Verdict]:
+    """A function that judges the generator of a training by the held-out part of its data, with n generated images.
+
+    card: of the run. dataset: what it is trained on. The extractor, the real side and the floor are made now, once.
+    Raises a GanvasError where such images cannot be judged.
+    """
+    reading = Reading(card.data.size, card.data.fit, card.data.channels, data_dir)
+    reality = sides.reality_of(dataset, sides.held_out(card.data.what, dataset, reading))
+    extractor = _find(None, reality.like, reading, tell)
+    source = Source(card.recipe, "run", card=card)
+    judgement = _Judgement(source, reality, extractor, True, n, 1, 0, n, K, extractor.resize, tell, most_modes=n)
+    for note in (*reality.notes, *extractor.notes):
+        tell(note)
+    real = judgement.side(reality.real, cached=True)
+    floor = judgement.floor(real, n)
+    judgement.tell = lambda text: None
+
+    def judge(sampler: Sampler) -> Verdict:
+        weights = {name: t.detach().cpu().contiguous() for name, t in sampler.gan.generator.state_dict().items()}
+        own = replace(card, weights_sha256=weights_sha256(weights))
+        return replace(judgement, source=replace(source, sampler=sampler, card=own)).verdict(real, floor)[0]
+
+    return judge
 
 
 def _check(n: int, seeds: int, seed: int, prdc_n: int, k: int) -> None:
@@ -160,10 +187,13 @@ class _Judgement:
     k: int
     resize: str
     tell: Tell
+    most_modes: int = stacks.MODES_N
 
-    def verdict(self) -> tuple[Verdict, Dataset]:
-        """All but GAN-train and copies, and the images of the first seed."""
-        real = self._side(self.reality.real, self.cached)
+    def verdict(
+        self, real: Side | None = None, floor: tuple[Figures, list[str]] | None = None
+    ) -> tuple[Verdict, Dataset]:
+        """All but GAN-train and copies, and the images of the first seed. real, floor: where they are there already."""
+        real = real or self.side(self.reality.real, self.cached)
         self._refuse_too_many(real)
         first: Dataset | None = None
         each: list[Figures] = []
@@ -175,17 +205,17 @@ class _Judgement:
             first = first or fakes
         assert first is not None
         means, spread = mean_and_spread(each)
-        floor, said = self._floor(real, len(first))
+        least, said = floor or self.floor(real, len(first))
         verdict = Verdict(
             **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
-            source=self.source.name, kind=self.source.kind, floor=floor, spread=spread, seeds=self.seeds,
+            source=self.source.name, kind=self.source.kind, floor=least, spread=spread, seeds=self.seeds,
             real_accuracy=None if real.labels is None or real.probabilities is None else _accuracy(real),
             protocol=self._protocol(len(first)), notes=tuple(dict.fromkeys([*self._notes(), *notes, *said])),
             weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
         )  # fmt: skip
         return verdict, first
 
-    def _side(self, dataset: Dataset, cached: bool = False) -> Side:
+    def side(self, dataset: Dataset, cached: bool = False) -> Side:
         self.tell(f"{self.judge.name} looks at {count(len(dataset), 'image')} of {dataset.name}")
         return figures.side(dataset, self.judge, cached=cached)
 
@@ -201,7 +231,7 @@ class _Judgement:
             self.tell(f"sampling {count(max(self.n, self._modes_n or 0), 'image')} with seed {seed}")
         many = self.source.take(max(self.n, self._modes_n or 0), seed, self._shares())
         fakes = many if len(many) <= self.n else sides.rows_of(many, torch.arange(self.n))
-        judged = self._side(many)
+        judged = self.side(many)
         fake = judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
         found, said = figures.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [note for note in (figures.same_images_note("generated", fakes.images),) if note]
@@ -211,13 +241,13 @@ class _Judgement:
             found = replace(found, modes=hit, reverse_kl=kl)
         return found, fakes, [*notes, *said]
 
-    def _floor(self, whole: Side, n: int) -> tuple[Figures, list[str]]:
+    def floor(self, whole: Side, n: int) -> tuple[Figures, list[str]]:
         """whole: the real side as the generated one is judged against it."""
         real, stand_in = self.reality.floor(n)
         if min(len(real), len(stand_in)) < 2:
             return Figures(), [f"no floor: {count(len(self.reality.real), 'real image')} are too few to be halved"]
-        one = whole if real is self.reality.real else self._side(real, self.cached)
-        other = self._side(stand_in, self.cached)
+        one = whole if real is self.reality.real else self.side(real, self.cached)
+        other = self.side(stand_in, self.cached)
         found, said = figures.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [f"floor: {note}" for note in said]
         if self.reality.split != "test":
@@ -235,7 +265,7 @@ class _Judgement:
         """How many images' modes are counted, where there are modes to count."""
         if self.judge.classes != stacks.NUMBERS or not stacks.are_stacks(self.reality.real):
             return None
-        return stacks.MODES_N if self.source.images is None else min(stacks.MODES_N, len(self.source.images))
+        return self.most_modes if self.source.images is None else min(self.most_modes, len(self.source.images))
 
     def _shares(self) -> torch.Tensor | None:
         """How often a class occurs among the training images: so often a generator is asked for it."""

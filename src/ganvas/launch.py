@@ -15,7 +15,7 @@ from typing import Any, Literal
 import psutil
 import torch
 
-from ganvas import augment, data, dist, files, gans, learner
+from ganvas import augment, data, dist, files, gans, learner, periodic
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
@@ -24,6 +24,7 @@ from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.measure import choose, cores, prepare_cpu
+from ganvas.periodic import Periodic
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
@@ -56,6 +57,7 @@ def train(
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: int | None = None,
     processes: int | None = None,
+    evaluate_every: str | None = None,
     from_: str | os.PathLike[str] | None = None,
     fresh: bool = False,
     quiet: bool = False,
@@ -67,6 +69,8 @@ def train(
     recipe: a name ("r3gan/digits") or a GAN file ("my_gan.py", "my_gan.py:tiny"). data: a name or a path.
     images, epochs, minutes: the length (one of them), instead of the recipe's; minutes are wall time since `started`
     (time.time(), by default now). settings: {"train.batch": 32, ...}. config: a TOML file or a run's recipe.json.
+    evaluate_every: judge the generator on the way: "20k images", "1 epoch", "500 steps", "auto" (for less than 10% of
+    training time) or "never"; what is left unsaid is as it was for a run that is gone on with, else never.
     from_: a run's directory or a generator.safetensors whose weights to start from, in a new run.
     out: the run's directory; without it, the newest unfinished run of the same request, or the next number under runs/.
     fresh: never go on with an earlier run; with `out` and no recipe, make the request of the run there once more.
@@ -79,7 +83,7 @@ def train(
     own = Request(
         recipe=recipe, data=None if data is None else os.fspath(data), images=images, epochs=epochs, minutes=minutes,
         seed=seed, size=size, fit=fit, channels=channels, flip=flip, device=device, precision=precision,
-        threads=threads, processes=processes, settings=settings or {},
+        threads=threads, processes=processes, evaluate_every=evaluate_every, settings=settings or {},
         from_=None if from_ is None else os.fspath(from_),
     )  # fmt: skip
     request = own if config is None else merged(read_config(Path(config), recipe), own)
@@ -104,6 +108,7 @@ class _Launch:
         path = (request.recipe or "").partition(":")[0]
         self.gan_path = path if path.endswith(".py") else None
         self.start: Start | None = None
+        self.evaluation: Periodic | None = None
 
     def run(self) -> Run:
         world = dist.torchrun_world()
@@ -140,10 +145,10 @@ class _Launch:
                 raise SettingError(
                     f"{existing.path} was made with {'; '.join(unlike)}: give the same, another --out, or --fresh"
                 )
-            return self._resume(existing, file, dataset)
+            return self._resume(existing, file, dataset, gan)
         if self.out is None and not self.fresh and (earlier := unfinished(wanted, self.request, self.progress.say)):
-            return self._resume(earlier, file, dataset)
-        return self._start(wanted, file, recipe, spec, dataset)
+            return self._resume(earlier, file, dataset, gan)
+        return self._start(wanted, file, recipe, spec, dataset, gan)
 
     def _wanted(self, recipe: Recipe) -> Recipe:
         """The recipe with what was asked for: its length, the preset for that, and settings, which come before both."""
@@ -212,13 +217,15 @@ class _Launch:
             seed=request.seed or 0, threads=request.threads or 0, processes=processes, device=device,
             precision=request.precision or ("32" if train.precision == "32" else ""),
             plan=request.plan or Plan(images=total, batch=train.batch, epoch=len(dataset), requested=train.length),
+            evaluate_every=None if request.evaluate_every == "never" else request.evaluate_every,
             versions=versions(),
         )  # fmt: skip
 
-    def _start(self, card: Card, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset) -> Run:
+    def _start(self, card: Card, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, gan: Gan) -> Run:
         """A new run: measure what is to be measured, make the directory, train."""
         deadline = None
         budget = Interval.parse(card.train["length"])
+        self.evaluation = periodic.prepare(card, dataset, gan, self.data_dir, self.progress.say)
         if not card.threads or not card.precision or not card.plan.images:
             most = max(1, cores() // card.processes)
             choice = choose(
@@ -236,6 +243,9 @@ class _Launch:
                         f"give at least {enough:g}"
                     )
                 deadline = time.monotonic() + left
+                self.evaluation = periodic.within(left, self.evaluation)
+                if self.evaluation:
+                    left -= self.evaluation.reserve(left, card.plan.batch / seconds)
                 images = max(1, round(left / seconds)) * card.plan.batch
                 card = dataclasses.replace(card, plan=dataclasses.replace(card.plan, images=images))
         run = self._directory(card)
@@ -263,7 +273,7 @@ class _Launch:
                     continue
                 return Run.create(path, card, self.gan_path, made=True)
 
-    def _resume(self, run: Run, file: GanFile, dataset: Dataset) -> Run:
+    def _resume(self, run: Run, file: GanFile, dataset: Dataset, gan: Gan) -> Run:
         run.gan = self.gan_path
         with run.locked():
             if run.finished:
@@ -271,7 +281,10 @@ class _Launch:
                 return run
             state = run.load_state()
             seen = state["images_seen"] if state else 0
+            if (asked := self.request.evaluate_every) is not None:
+                run.save_card(dataclasses.replace(run.card, evaluate_every=None if asked == "never" else asked))
             self._announce(run, f"going on with {run.path} after {seen:,} of {run.card.plan.total:,} images")
+            self.evaluation = periodic.prepare(run.card, dataset, gan, self.data_dir, self.progress.say)
             return self._train(run, file, dataset, None)
 
     def _announce(self, run: Run, first: str) -> None:
@@ -296,7 +309,10 @@ class _Launch:
         try:
             with dist.together(run.card.processes, run.card.device, follow, arguments) as world:
                 world.agree([str(run.path)])
-                stopped = train_run(run, file, dataset, progress=self.progress, world=world, deadline=deadline)
+                stopped = train_run(
+                    run, file, dataset, progress=self.progress, world=world, deadline=deadline,
+                    evaluation=self.evaluation,
+                )  # fmt: skip
         finally:
             self.progress.end()
         if stopped:
@@ -305,6 +321,9 @@ class _Launch:
             again = shlex.join(["ganvas", "train", *named, "--out", str(run.path), *options])
             self.progress.say(f"stopped and saved; to go on: {again}")
             raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
+        if self.evaluation and self.evaluation.best:
+            fid, images = self.evaluation.best
+            self.progress.say(f"best: FID {fid:.3g} at {images:,} images, {run.best_file}")
         took = duration(time.time() - self.started)
         look = shlex.join(["ganvas", "sample", str(run.path), *(["--gan", self.gan_path] if self.gan_path else [])])
         self.progress.say(f"done in {took}; look at {run.path}, or: {look}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -196,6 +197,11 @@ class Record:
         if self.board is None:
             self.board = Board(self.run.path / "tensorboard", self.purge)
         return self.board
+
+    def figures(self, values: Mapping[str, float], images_seen: int) -> None:
+        """Show an evaluation's figures in TensorBoard."""
+        self._tensorboard().scalars({f"evaluation/{name}": value for name, value in values.items()}, images_seen)
+        self._tensorboard().flush()
 
     def real_images(self) -> None:
         """Show what the training sees, laid out like the sheets."""

@@ -42,6 +42,7 @@ class Request:
     precision: Literal["32", "bf16", "fp16"] | None = None
     threads: int | None = None
     processes: int | None = None
+    evaluate_every: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     from_: str | None = None
     started_from: StartedFrom | None = None
@@ -69,6 +70,8 @@ class Request:
             raise SettingError(f"--minutes {self.minutes:g}: expected at most {MOST_MINUTES:,}, a year")
         if self.size is not None and min(self.size) < 1:
             raise SettingError(f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more")
+        if self.evaluate_every not in (None, "auto", "never"):
+            _check_interval(self.evaluate_every)
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise SettingError(f"--seed {self.seed}: expected a whole number from 0 to 2**63 - 1")
 
@@ -79,6 +82,18 @@ class Request:
             if amount is not None:
                 return str(Interval(amount, unit))
         return None
+
+
+def _check_interval(text: str) -> None:
+    expected = (
+        f"--evaluate-every '{text}': expected an interval, such as '20k images', '1 epoch' or '500 steps', or auto"
+    )
+    try:
+        interval = Interval.parse(text)
+    except SettingError:
+        raise SettingError(expected) from None
+    if interval.unit == "minutes":
+        raise SettingError(expected)
 
 
 def read_config(path: Path, recipe: str | None) -> Request:
@@ -140,7 +155,7 @@ def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request
     return Request(
         recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
         channels=card.data.channels, flip=card.data.flip, device=card.device, precision=card.precision or None,
-        threads=card.threads, processes=card.processes,
+        threads=card.threads, processes=card.processes, evaluate_every=card.evaluate_every,
         settings={"model": card.model, "train": card.train}, plan=card.plan,
         from_=(str(folder / START) if (folder / START).is_file() else start.path) if start else None,
         started_from=start,

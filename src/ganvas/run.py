@@ -49,6 +49,7 @@ class Run:
     metrics.jsonl           one line per evaluation: see `ganvas.verdict`
     copies.png              of an evaluation's generated images, those nearest to training images, beside these
     generator.safetensors   the generator with its card: all that sampling needs
+    best.safetensors        the same of the generator with the least FID of those evaluated on the way
     start.safetensors       the weights that training was started from, where there are such (--from)
     state.pt                both networks, optimizers and images seen: all that going on needs
     """
@@ -109,6 +110,10 @@ class Run:
         """Whether the planned images have all been seen."""
         state = self.load_state()
         return state is not None and state["images_seen"] >= self.card.plan.total
+
+    @property
+    def best_file(self) -> Path:
+        return self.path / "best.safetensors"
 
     @property
     def closest_file(self) -> Path:
@@ -208,6 +213,9 @@ class Run:
         path = self.generator_file if kept_at is None else self.path / "weights" / f"{kept_at:09d}.safetensors"
         _save_weights(path, tensors, self.card)
 
+    def save_best(self, tensors: dict[str, Tensor]) -> None:
+        _save_weights(self.best_file, tensors, self.card)
+
     def save_start(self, networks: dict[str, dict[str, Tensor]], card: Card) -> None:
         """Keep the weights that the training starts from, with the card of what made them, unless they are here."""
         if not (self.path / START).exists():
@@ -286,7 +294,11 @@ class Run:
         return sorted(found)
 
     def rewind_log(self, images_seen: int) -> None:
-        """Forget what was logged after the state that training goes on from."""
+        """Forget what was logged, and evaluated in training, after the state that training goes on from."""
+        metrics = self.read_metrics()
+        if any(line.get("images", 0) > images_seen for line in metrics):
+            kept = [json.dumps(line) + "\n" for line in metrics if line.get("images", 0) <= images_seen]
+            files.write(self.path / "metrics.jsonl", "".join(kept))
         lines = [line for line in self.read_log() if line["images"] <= images_seen]
         if (self.path / "log.jsonl").exists():
             files.write(self.path / "log.jsonl", "".join(json.dumps(line) + "\n" for line in lines))

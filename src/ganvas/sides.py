@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -201,13 +202,27 @@ def open_reality(
         return Reality(_widened(other, source.shape[0]), "against", training, held_out, tuple(notes))
     if training is None:
         raise SettingError(f"{source.name} holds images: say by --data or --against which real ones to judge them by")
+    return reality_of(training, held_out, notes)
+
+
+def reality_of(training: Dataset, held_out: Dataset | None, notes: Sequence[str] = ()) -> Reality:
+    """The real side from the parts of a data set: what is held out, or all where nothing is. notes: more to say of it."""
     if held_out is not None:
         return Reality(held_out, "test", training, held_out, tuple(notes))
-    notes.append(
+    note = (
         f"{training.name} has no held-out part: judged by the training images themselves, where a copy looks perfect; "
         "put some into test/ and the rest into train/"
     )
-    return Reality(training, "train", training, None, tuple(notes))
+    return Reality(training, "train", training, None, (*notes, note))
+
+
+def held_out(what: str | os.PathLike[str], training: Dataset, reading: Reading) -> Dataset | None:
+    """The held-out part of what `training` was read from, in its size and channels; None where nothing is held out."""
+    parts = replace(reading, size=(training.height, training.width), channels=training.images.shape[1])  # type: ignore[arg-type]
+    try:
+        return parts.load(what, split="test")
+    except NoHeldOutError:
+        return None
 
 
 def _parts(
@@ -237,11 +252,7 @@ def _parts(
         ) from None
     if data is None and source.card is not None and training.fingerprint != source.card.data.fingerprint:
         notes.append(f"{what} is not as it was in training: other images, labels or classes")
-    parts = replace(reading, size=(training.height, training.width), channels=training.images.shape[1])  # type: ignore[arg-type]
-    try:
-        return training, parts.load(what, split="test"), notes
-    except NoHeldOutError:
-        return training, None, notes
+    return training, held_out(what, training, reading), notes
 
 
 def reconciled(source: Source, reality: Reality) -> Source:

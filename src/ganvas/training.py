@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from ganvas.gan import Logits
 from ganvas.gans import GanFile
 from ganvas.gradients import Aside, DensePass, Pass
 from ganvas.learner import Learner, Seen
+from ganvas.periodic import Periodic, figures_of
 from ganvas.progress import Progress
 from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
@@ -150,18 +152,33 @@ def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
 
 
 class Clock:
-    """Keeps a training to its deadline: revises the plan when the rate turns out other than planned."""
+    """Keeps a training to its deadline: revises the plan when the rate turns out other than planned.
 
-    def __init__(self, deadline: float | None, images_seen: int) -> None:
-        self.deadline, self.mark, self.seen = deadline, time.monotonic(), images_seen
+    reserve: (seconds left, images a second) -> those of these seconds in which there will be no training.
+    """
+
+    def __init__(
+        self,
+        deadline: float | None,
+        images_seen: int,
+        reserve: Callable[[float, float], float] = lambda left, rate: 0.0,
+    ) -> None:
+        self.deadline, self.mark, self.seen, self.reserve = deadline, time.monotonic(), images_seen, reserve
+
+    def pause(self, seconds: float) -> None:
+        """So many seconds, just over, were none of training."""
+        self.mark += seconds
 
     def revised(self, plan: Plan, images_seen: int) -> int | None:
         """A new total when the plan, at the rate of the last seconds, would miss the deadline; None to leave it."""
         now = time.monotonic()
-        if self.deadline is None or (now - self.mark < CLOCK_SECONDS and now < self.deadline):
+        if self.deadline is None:
             return None
-        rate = (images_seen - self.seen) / (now - self.mark)
+        rate = (images_seen - self.seen) / max(now - self.mark, 1e-9)
         left = max(0.0, self.deadline - now)
+        left -= self.reserve(left, rate)
+        if now - self.mark < CLOCK_SECONDS and left > 0:
+            return None
         self.mark, self.seen = now, images_seen
         late = (plan.total - images_seen) / rate - left if rate > 0 else 0.0
         if abs(late) <= max(0.03 * left, 0.5):
@@ -177,10 +194,12 @@ def train(
     progress: Progress,
     world: World | None = None,
     deadline: float | None = None,
+    evaluation: Periodic | None = None,
 ) -> int:
     """Train a run to the end of its plan, from its saved state where it has one.
 
     deadline: time.monotonic() by which to be through; the plan is then revised on the way, and each revision stored.
+    evaluation: judges the generator on the way and at the end, in the first process; no bit of the training depends on it.
     Returns 0 when the plan is done, or the number of the signal that stopped it, with the state saved.
     Raises RunError when a loss is not finite or the disk refuses; what was saved before stays.
     """
@@ -224,7 +243,8 @@ def train(
             for text in (config.sheet, config.weights)
         )
         began = saved = time.monotonic()
-        clock, plan = Clock(deadline, images_seen), card.plan
+        plan = card.plan
+        clock = Clock(deadline, images_seen, evaluation.reserve) if evaluation else Clock(deadline, images_seen)
         progress.begin(plan.total, images_seen)
 
         def save() -> None:
@@ -247,8 +267,19 @@ def train(
                     }
                 )
 
+        def evaluate() -> None:
+            assert evaluation is not None
+            now = time.monotonic()
+            if verdict := evaluation.evaluate(run, sampler, images_seen, seconds + now - began):
+                record.figures(figures_of(verdict), images_seen)
+            clock.pause(time.monotonic() - now)
+
         try:
             with Stop() as stop:
+                if evaluation:
+                    evaluation.resume(run)
+                    if evaluation.due(images_seen - config.batch, images_seen, seconds):  # it was stopped in it
+                        evaluate()
                 while images_seen < plan.total:
                     lr = learner.set_rates(plan, images_seen)
                     logits = take_step(learner, batches, images_seen)
@@ -258,9 +289,12 @@ def train(
                         record.sheet(images_seen)
                     if crossed(weights_every, before, images_seen) and world.rank == 0:
                         run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
-                    if time.monotonic() - saved > SAVE_SECONDS:
+                    due = evaluation and evaluation.due(before, images_seen, seconds + time.monotonic() - began)
+                    if due or time.monotonic() - saved > SAVE_SECONDS:
                         save()
                         saved = time.monotonic()
+                    if due:  # what is saved already: so a generator that is kept is never of a later moment
+                        evaluate()
                     if world.size > 1 and images_seen // config.batch % AGREE_STEPS:
                         continue
                     signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
@@ -273,6 +307,8 @@ def train(
                             run.save_card(dataclasses.replace(run.card, plan=plan))
                         progress.total(plan.total)
                 record.finish(images_seen, plan)
+                if evaluation and evaluation.last < images_seen and learner.finite:
+                    evaluate()
                 save()
         finally:
             record.close()

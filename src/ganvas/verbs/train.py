@@ -26,6 +26,7 @@ def train(
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: Annotated[int | None, Whole] = None,
     processes: Annotated[int | None, Whole] = None,
+    evaluate_every: str | None = None,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
     fresh: bool = False,
     verbose: bool = False,
@@ -65,6 +66,9 @@ def train(
         CPU threads. Default: the fastest, measured once and stored with the run.
     processes
         Train on so many processes of this machine, one a GPU, sharing each batch.
+    evaluate_every
+        Judge the generator on the way, and keep the best: 20k images, 1 epoch, 500 steps; auto, as often as takes less
+        than 10% of training time; or never. Default: never, or as before for a run that is gone on with.
     from_
         Start a new run from trained weights: of a run, or of a generator.safetensors.
     fresh
@@ -80,6 +84,7 @@ def train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
         settings=parse_assignments(set_ or []), config=config, size=pictures.sides, fit=pictures.fit,
         channels=pictures.channels, flip=flip, data_dir=pictures.data_dir, device=device, precision=precision,
-        threads=threads, processes=processes, from_=from_, fresh=fresh, verbose=verbose, started=process_start(),
+        threads=threads, processes=processes, evaluate_every=evaluate_every, from_=from_,
+        fresh=fresh, verbose=verbose, started=process_start(),
     )  # fmt: skip
     print(run.path)
