@@ -45,10 +45,11 @@ from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.data.places import data_root
 from ganvas.dist import World
-from ganvas.measure import Rehearsal, cores
+from ganvas.measure import Rehearsal
 from ganvas.progress import Progress
 from ganvas.record import Record
 from ganvas.run import Run
+from ganvas.threads import cores
 from ganvas.training import take_step
 
 

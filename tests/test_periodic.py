@@ -60,7 +60,10 @@ def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> Verdict:
 
 
 class TestWhatIsKept:
-    def test_a_line_each_with_its_protocol_and_at_the_end(self, tmp_path: Path, judge: Pooled) -> None:
+    def test_a_line_each_with_its_protocol_and_at_the_end(
+        self, tmp_path: Path, judge: Pooled, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
         found = run.read_metrics()
         assert [line["images"] for line in found] == AT

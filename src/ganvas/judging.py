@@ -27,6 +27,7 @@ from ganvas.progress import Progress
 from ganvas.run import Run, save_pairs
 from ganvas.sample import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.sides import Reading, Reality, Source
+from ganvas.threads import cores, threads
 from ganvas.verdict import Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
 K = 5  # neighbours of precision, recall, density and coverage
@@ -81,7 +82,8 @@ def evaluate(
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
     resize = _resize(opened, reading, judge)
     judgement = _Judgement(opened, reality, judge, known, n, seeds, seed, prdc_n, k, resize, tell)
-    verdict, fakes = judgement.verdict()
+    with threads(cores()):  # as during training, or the last digits differ
+        verdict, fakes = judgement.verdict()
     if gan_train:
         verdict = replace(verdict, gan_train=judgement.gan_train(fakes))
     if copies:
@@ -105,14 +107,16 @@ def while_training(
     judgement = _Judgement(source, reality, extractor, True, n, 1, 0, n, K, extractor.resize, tell, most_modes=n)
     for note in (*reality.notes, *extractor.notes):
         tell(note)
-    real = judgement.side(reality.real, cached=True)
-    floor = judgement.floor(real, n)
+    with threads(cores()):
+        real = judgement.side(reality.real, cached=True)
+        floor = judgement.floor(real, n)
     judgement.tell = lambda text: None
 
     def judge(sampler: Sampler) -> Verdict:
         weights = {name: t.detach().cpu().contiguous() for name, t in sampler.gan.generator.state_dict().items()}
         own = replace(card, weights_sha256=weights_sha256(weights))
-        return replace(judgement, source=replace(source, sampler=sampler, card=own)).verdict(real, floor)[0]
+        with threads(cores()):
+            return replace(judgement, source=replace(source, sampler=sampler, card=own)).verdict(real, floor)[0]
 
     return judge
 

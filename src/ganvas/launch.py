@@ -23,13 +23,14 @@ from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
-from ganvas.measure import choose, cores, prepare_cpu
+from ganvas.measure import choose, prepare_cpu
 from ganvas.periodic import Periodic
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
 from ganvas.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit
+from ganvas.threads import cores
 from ganvas.training import train as train_run
 
 DEFAULT_DATA = "mnist-5k"

@@ -20,16 +20,12 @@ from ganvas.data.dataset import Dataset
 from ganvas.gans import GanFile
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe
+from ganvas.threads import cores
 from ganvas.training import take_step
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
 WORTH = 1.1  # how much faster 16 bits must be to be chosen
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_rss_mb() -> float:

@@ -157,7 +157,8 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
             raise MetricError(f"features of the {name} images are not finite: look at the images they were taken from")
     if real.shape[1] != fake.shape[1]:
         raise MetricError(f"{real.shape[1]} real and {fake.shape[1]} generated features: both sides need one extractor")
-    return real.double(), fake.double()
+    # In one memory layout, since sums may differ in their last bits by it: of features that were kept, and of fresh ones.
+    return real.double().contiguous(), fake.double().contiguous()
 
 
 def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:

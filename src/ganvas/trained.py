@@ -32,6 +32,7 @@ from ganvas.encoder import STEPS, Encoder, train_encoder
 from ganvas.errors import RunError
 from ganvas.files import write
 from ganvas.recipe import ImageSpec
+from ganvas.threads import threads as on_threads
 
 FORMAT = 1
 TRAINING = 1  # raised when training changes: networks trained otherwise are not taken from the cache
@@ -89,7 +90,7 @@ def learn_classes(
     """
     training, rest = (dataset, held_out) if held_out else hold_back(dataset, seed)
     epochs = epochs or usual_epochs(len(training), dataset.height, dataset.width)
-    with _threads(threads):
+    with on_threads(threads):
         model = train_classifier(training, epochs=epochs, seed=seed, tell=tell)
         right = accuracy(model, rest) if rest else None
     return model, Origin(
@@ -101,7 +102,7 @@ def learn_classes(
 
 def learn_pictures(dataset: Dataset) -> tuple[Encoder, Origin]:
     """Train an encoder on a data set's pictures. Raises DataError for less than two."""
-    with _threads(THREADS):
+    with on_threads(THREADS):
         model = train_encoder(dataset, steps=STEPS, seed=SEED)
     epochs = STEPS * min(PICTURES, len(dataset)) / len(dataset)
     return model, Origin(
@@ -208,16 +209,6 @@ def _restored(origin: Origin, tensors: dict[str, Tensor], name: str) -> tuple[Ne
     except RuntimeError as error:
         raise RunError(f"{name} does not fit its own card ({' '.join(str(error).split())[:200]})") from None
     return network.to(memory_format=torch.channels_last).eval(), origin
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
