@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import pytest
 import torch
@@ -42,8 +43,12 @@ class Case:
     perfect: Tensor
     labels: Tensor  # of the perfect ones
 
+    @cached_property
+    def seen(self) -> Tensor:
+        return self.judge(self.real).features
+
     def figures(self, images: Tensor) -> dict[str, float]:
-        real, fake = self.judge(self.real).features, self.judge(images).features
+        real, fake = self.seen, self.judge(images).features
         return {"fid": metrics.frechet(real, fake), **metrics.prdc(real, fake)._asdict()}
 
 

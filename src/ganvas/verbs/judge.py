@@ -54,7 +54,8 @@ def evaluate(
     n
         Generated images; all where there are fewer. Default: 10000.
     extractor
-        What turns images into features: digits, classifier, self, inception. Default: what suits the data.
+        What turns images into features: digits, classifier[:DATASET], self[:DATASET], inception[:PATH], or a file that
+        ganvas extractor wrote. Default: what suits the data.
     seeds
         Sample with so many seeds, and give means and spreads.
     seed
