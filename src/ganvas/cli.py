@@ -25,7 +25,9 @@ data_app = App(name="data", help="Look at data sets before training on them.")
 demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
 app.command(data_app)
 app.command(demo_app)
-for verb in (train.train, sample.sample, runs.runs, runs.timelapse, look.recipes, look.show, look.bench, look.env):
+for verb in (
+    train.train, sample.sample, runs.runs, runs.doctor, runs.timelapse, look.recipes, look.show, look.bench, look.env,
+):  # fmt: skip
     app.command(verb)
 data_app.command(look.inspect)
 demo_app.command(sample.demo_1d, name="1d")
