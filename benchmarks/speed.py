@@ -114,7 +114,9 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     learner, batches = rehearsal.learner, rehearsal.batches
     progress = Progress(quiet=True)
     progress.begin(plan.images, 0)
-    record = Record(run, learner.gan.objective, recipe.train, dataset, run.sampler(), progress, World())
+    record = Record(
+        run, learner.gan.objective, recipe.train, dataset, run.sampler(), progress, World(), learner.gradient_norms
+    )
     images_seen, began = 0, time.monotonic()
     try:
         while True:

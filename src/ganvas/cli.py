@@ -26,7 +26,7 @@ demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
 app.command(data_app)
 app.command(demo_app)
 for verb in (
-    train.train, tune.tune, sample.sample, judge.evaluate, judge.compare, extract.extractor, runs.runs,
+    train.train, tune.tune, sample.sample, judge.evaluate, judge.compare, extract.extractor, runs.runs, runs.doctor,
     runs.timelapse, look.recipes, look.show, look.bench, look.env,
 ):  # fmt: skip
     app.command(verb)

@@ -36,6 +36,14 @@ class Objective:
     d_slopes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     g_slope: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def chance(self) -> float:
+        """D's loss where it cannot tell, both logits at the boundary; 0 for losses without such a scale (Wasserstein)."""
+        logit = torch.zeros(())
+        if float(self.score(logit)) != self.boundary:
+            logit = torch.tensor(self.boundary)
+        return float(self.d_loss(logit, logit))
+
     def d_gradient(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the sum of d_loss by real and fake logits."""
         if self.d_slopes is not None:

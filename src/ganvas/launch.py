@@ -20,7 +20,7 @@ from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
-from ganvas.errors import SettingError
+from ganvas.errors import DataError, SettingError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.measure import choose, prepare_cpu
@@ -313,6 +313,7 @@ class _Launch:
                 stopped = train_run(
                     run, file, dataset, progress=self.progress, world=world, deadline=deadline,
                     evaluation=self.evaluation,
+                    held_out=held_out_part(run.card, self.data_dir), data_dir=self.data_dir,
                 )  # fmt: skip
         finally:
             self.progress.end()
@@ -348,6 +349,26 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec) -> Gan:
             f"{needed / 1e9:,.0f} GB of {spec}: make them smaller"
         )
     return gan
+
+
+def held_out_part(card: Card, data_dir: Path | None) -> Dataset | None:
+    """The part of a run's data that is held out, as its images are, of its classes; None where there is none here."""
+    what, classes = card.data, card.image.classes
+    try:
+        part = data.load(
+            what.what, split="test", size=(card.image.height, card.image.width), fit=what.fit,
+            channels=card.image.channels, data_dir=data_dir, fetch=False,
+        )  # fmt: skip
+    except DataError:
+        return None
+    if part.classes == classes:
+        return part
+    if not classes or part.labels is None:
+        return None if classes else Dataset(part.name, part.images)
+    place = {name: k for k, name in enumerate(classes)}
+    labels = torch.tensor([place.get(name, -1) for name in part.classes])[part.labels]
+    known = labels >= 0
+    return Dataset(part.name, part.images[known], labels[known], classes) if bool(known.any()) else None
 
 
 def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:

@@ -189,6 +189,15 @@ class Learner:
         self.scaler.step(optimizer)  # type: ignore[arg-type] # it needs no more of an optimizer than ours has
         self.scaler.update()
 
+    def gradient_norms(self) -> Tensor:
+        """L2 norms of the last step's gradients, float (3,): of D's, of G's, and the least of those of G's weight matrices."""
+        d, g = (
+            torch.stack(torch._foreach_norm([p.grad for p in parameters if p.grad is not None]))
+            for parameters in (self.d_parameters, self.g_parameters)
+        )
+        matrices = [p.ndim > 1 for p in self.g_parameters if p.grad is not None]
+        return torch.stack([d.norm(), g.norm(), g[matrices].min() if any(matrices) else g.min()])
+
     @property
     def sampled(self) -> nn.Module:
         """The generator that images are made with: the average where there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,11 +14,12 @@ from ganvas.board import Board
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
+from ganvas.doctor import Watch
 from ganvas.errors import RunError
 from ganvas.gan import Logits, Objective
 from ganvas.progress import Progress
 from ganvas.recipe import Interval, TrainConfig
-from ganvas.run import STATISTICS, Run
+from ganvas.run import GRADIENTS, PLACE, STATISTICS, Run
 from ganvas.sample import Sampler
 from ganvas.sheets import grid, png
 
@@ -27,6 +28,7 @@ MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epoc
 # Steps whose figures are computed together: a fixed number, since bits depend on it and must not on the clock.
 FOLD = 64
 NEIGHBOURS = 20
+CHECKUPS = 50  # of a training, at sheets or more rarely: they take a second of its time or so
 
 
 def crossed(interval: float | None, before: int, after: int) -> bool:
@@ -48,6 +50,8 @@ class Span(NamedTuple):
     sums: Tensor
     steps: int
     recent: list[Logits]
+    gradients: Tensor | None
+    checkup: dict[str, float]
 
 
 def statistics(objective: Objective, d_loss_scale: float, steps: list[Logits]) -> Tensor:
@@ -82,11 +86,18 @@ class Record:
         sampler: Sampler,
         progress: Progress,
         world: World,
+        gradients: Callable[[], Tensor] | None = None,
+        checkup: Callable[[], dict[str, float]] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.objective = objective
         self.run, self.config, self.dataset, self.progress, self.world = run, config, dataset, progress, world
         self.sampler = sampler
-        self.log_every = Interval.parse(config.log).images(config.batch, len(dataset))
+        self.log_every, sheet_every = (
+            Interval.parse(text).images(config.batch, len(dataset)) for text in (config.log, config.sheet)
+        )
+        self.gradients, self.checkup, self.watch = gradients, checkup, watch
+        self.check_every = max(sheet_every, run.card.plan.images / CHECKUPS)
         self.sums = torch.zeros(len(STATISTICS), device=self.sampler.device)
         self.count = 0  # steps in the sums and in `recent`
         self.recent: list[Logits] = []
@@ -109,7 +120,7 @@ class Record:
             if not all(bool(t.isfinite().all()) for t in tensors if t is not None):
                 raise ValueError("logits that are no numbers")
             self.recent.append(Logits(*tensors))
-        if len(self.recent) >= FOLD or self._means(Span({}, sums, 1, self.recent)).shape != sums.shape:
+        if len(self.recent) >= FOLD or self._means(Span({}, sums, 1, self.recent, None, {})).shape != sums.shape:
             raise ValueError("logits that are none")
         self.sheets = [(images, name) for images, name in state["sheets"]]
         self.rewind(images_seen)
@@ -119,6 +130,8 @@ class Record:
         self.purge = images_seen + 1
         if self.world.rank == 0:
             self.run.rewind_log(images_seen)
+            if self.watch:
+                self.watch.resume(self.run.read_log())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -149,16 +162,24 @@ class Record:
             self.recent = []
 
     def _line(self, images_seen: int) -> None:
-        line = {
+        if self.world.rank == 0:  # the others write no log
+            before, checkup = images_seen - self.count * self.config.batch, {}
+            gradients = self.gradients() if self.gradients else None
+            if self.checkup and crossed(self.check_every, before, images_seen):
+                checkup = self.checkup()
+            place = self._place(images_seen)
+            self.pending.append(Span(place, self.sums, self.count, self.recent, gradients, checkup))
+        self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
+
+    def _place(self, images_seen: int) -> dict[str, Any]:
+        """Where in the training a line of the log is."""
+        return {
             "images": images_seen,
             "step": images_seen // self.config.batch,
             "epoch": images_seen / len(self.dataset),
             "seconds": round(self.seconds, 3),
             "lr": self.lr,
         }
-        if self.world.rank == 0:  # the others write no log
-            self.pending.append(Span(line, self.sums, self.count, self.recent))
-        self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
 
     def _means(self, span: Span) -> Tensor:
         """A line's mean figures, float (5,)."""
@@ -169,24 +190,38 @@ class Record:
         self.flushed = time.monotonic()
         if not self.pending:
             return
-        rows = torch.stack([self._means(span) for span in self.pending]).tolist()
-        lines = [
-            span.line | dict(zip(STATISTICS, row, strict=True)) for span, row in zip(self.pending, rows, strict=True)
-        ]
+        lines = [self._figures(span) for span in self.pending]
         self.pending = []
+        broken = [k for k, line in enumerate(lines) if not all(math.isfinite(line[name]) for name in STATISTICS)]
+        lines = lines[: broken[0] + 1] if broken else lines
+        self.run.append_log(lines)  # one that is not finite, too: by it `ganvas doctor` knows
+        if broken:
+            line = lines[-1]
+            raise RunError(
+                f"{self.run.path}: the losses are no longer finite at {line['images']} images "
+                f"(D {line['d_loss']}, G {line['g_loss']}): "
+                f"the last saved state is kept; train anew with a smaller step, such as --set lr={line['lr'] / 4:.1g}"
+            )
         for line in lines:
-            if not all(math.isfinite(line[name]) for name in STATISTICS):
-                raise RunError(
-                    f"{self.run.path}: the losses are no longer finite at {line['images']} images "
-                    f"(D {line['d_loss']}, G {line['g_loss']}): "
-                    f"the last saved state is kept; train anew with a smaller step, such as --set lr={line['lr'] / 4:.1g}"
-                )
-        self.run.append_log(lines)
-        for line in lines:
-            self._tensorboard().scalars({name.capitalize(): line[name] for name in STATISTICS}, line["images"])
+            shown = {name.capitalize(): value for name, value in line.items() if name not in PLACE}
+            self._tensorboard().scalars(shown, line["images"])
         self._tensorboard().flush()
         for line in lines:
             self.progress.line(line)
+            for finding in self.watch.see(line) if self.watch else []:
+                self.progress.say(f"doctor: {finding.state}: {finding.evidence}; next: {finding.command}")
+
+    def _figures(self, span: Span) -> dict[str, Any]:
+        """A whole line of the log."""
+        norms: list[float] = [] if span.gradients is None else span.gradients.tolist()
+        gradients = {name: norm for name, norm in zip(GRADIENTS, norms, strict=False) if math.isfinite(norm)}
+        means = dict(zip(STATISTICS, self._means(span).tolist(), strict=True))
+        return span.line | means | gradients | span.checkup
+
+    def spoilt(self, images_seen: int) -> None:
+        """Note that the weights are no longer numbers, where no loss has shown it yet."""
+        if self.world.rank == 0:
+            self.run.append_log([self._place(images_seen) | dict.fromkeys(STATISTICS, math.nan)])
 
     def _show(self, images_seen: int) -> None:
         assert self.latest is not None

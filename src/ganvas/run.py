@@ -27,7 +27,9 @@ from ganvas.errors import RunError
 from ganvas.sample import Sampler, Samples, draw, open_generator, read_weights
 
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
-LOGGED = ("images", "step", "epoch", "seconds", "lr", *STATISTICS)  # what a line of the log holds
+PLACE = ("images", "step", "epoch", "seconds", "lr")
+LOGGED = (*PLACE, *STATISTICS)  # what a line of the log holds
+GRADIENTS = ("d_gradient", "g_gradient", "g_least_gradient")  # and, in newer logs: norms in its last step (see Learner)
 
 
 class BusyError(RunError):
@@ -231,7 +233,7 @@ class Run:
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
         with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+            file.writelines(_row(line) for line in lines)
 
     def append_metrics(self, line: str) -> None:
         """Keep an evaluation, one line of JSON."""
@@ -252,12 +254,14 @@ class Run:
             raise RunError(f"{path} is damaged: restore it, or take it away") from None
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's lines; a last line cut short by a crash is left out."""
+        """The log's lines; a last line cut short by a crash is left out. A figure that was no number, as null, is NaN."""
         path = self.path / "log.jsonl"
         try:
             with files.reading(path):
                 text = path.read_text() if path.exists() else ""
             lines = [json.loads(line) for line in text.split("\n")[:-1]]
+            for line in lines:
+                line.update({name: math.nan for name in (*STATISTICS, *GRADIENTS) if line.get(name, 0) is None})
             if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
                 raise ValueError
             return lines
@@ -301,7 +305,7 @@ class Run:
             files.write(self.path / "metrics.jsonl", "".join(kept))
         lines = [line for line in self.read_log() if line["images"] <= images_seen]
         if (self.path / "log.jsonl").exists():
-            files.write(self.path / "log.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+            files.write(self.path / "log.jsonl", "".join(map(_row, lines)))
 
     def save_sheet(self, name: str, images: Tensor, columns: int) -> Path:
         """Write samples/NAME.png of uint8 NHWC images."""
@@ -338,6 +342,12 @@ class Run:
         from ganvas.curves import losses  # matplotlib takes half a second to import
 
         files.write(self.path / "losses.png", losses(self.read_log()))
+
+
+def _row(line: dict[str, Any]) -> str:
+    """A line of the log as JSON, which knows no NaN and no infinity: null stands for both."""
+    plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in line.items()}
+    return json.dumps(plain) + "\n"
 
 
 def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from torch import Tensor
 from ganvas import augment, draws
 from ganvas.batches import Batch, Batches
 from ganvas.card import FORMAT, Plan
+from ganvas.checkup import Checkup
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
+from ganvas.doctor import Watch
 from ganvas.errors import RunError
 from ganvas.gan import Logits
 from ganvas.gans import GanFile
@@ -26,6 +29,7 @@ from ganvas.periodic import Periodic, figures_of
 from ganvas.progress import Progress
 from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
+from ganvas.remedies import Patient
 from ganvas.run import Run
 from ganvas.sample import Sampler
 from ganvas.signals import Stop
@@ -195,9 +199,12 @@ def train(
     world: World | None = None,
     deadline: float | None = None,
     evaluation: Periodic | None = None,
+    held_out: Dataset | None = None,
+    data_dir: Path | None = None,
 ) -> int:
     """Train a run to the end of its plan, from its saved state where it has one.
 
+    held_out: images like those of `dataset` that it is not trained on, for checkups. data_dir: where named data sets lie.
     deadline: time.monotonic() by which to be through; the plan is then revised on the way, and each revision stored.
     evaluation: judges the generator on the way and at the end, in the first process; no bit of the training depends on it.
     Returns 0 when the plan is done, or the number of the signal that stopped it, with the state saved.
@@ -213,11 +220,13 @@ def train(
         )
         batches = Batches(dataset, learner, card.seed, card.data.flip)
         sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
-        images_seen, seconds, record = (
-            0,
-            0.0,
-            Record(run, learner.gan.objective, config, dataset, sampler, progress, world),
-        )
+        checkup = Checkup(learner, batches, sampler, held_out) if world.rank == 0 else None
+        watch = Watch(Patient.of(run.path, card, file, learner.gan, run.gan, data_dir, "training"))
+        record = Record(
+            run, learner.gan.objective, config, dataset, sampler, progress, world,
+            learner.gradient_norms, checkup, watch,
+        )  # fmt: skip
+        images_seen, seconds = 0, 0.0
         if (state := run.load_state()) is not None:
             images_seen, seconds = state["images_seen"], state["seconds"]
             try:
@@ -250,6 +259,7 @@ def train(
         def save() -> None:
             record.flush()
             if not learner.finite:
+                record.spoilt(images_seen)
                 raise RunError(
                     f"{run.path}: weights are no longer finite at {images_seen} images: the last saved state is kept; "
                     f"train anew with a smaller step than lr={learner.g_optimizer.lr:g}"

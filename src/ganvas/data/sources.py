@@ -28,6 +28,7 @@ def load(
     fit: Fit = "crop",
     channels: Channels | None = None,
     data_dir: Path | None = None,
+    fetch: bool = True,
 ) -> Dataset:
     """Read a data set into memory.
 
@@ -40,11 +41,12 @@ def load(
     fit: crop (to the middle), pad (with white, transparent where there are 4 channels) or stretch, where shapes differ.
     channels: 1, 3 or 4. None: 4 if any picture is transparent somewhere, else 3 if any has colour, else 1.
     data_dir: where the named sets lie; else $GANVAS_DATA, else the cache.
+    fetch: whether a named set that is not there may be fetched.
 
     The result's notes say what was done. Raises DataError for what cannot be read, also where more than 1% of the
     pictures cannot, and SettingError for a size, fit, split or number of channels that cannot be.
     """
-    reading = read(what, split, Wish(size, native, fit, channels), data_dir)
+    reading = read(what, split, Wish(size, native, fit, channels), data_dir, fetch=fetch)
     total = len(reading.dataset) + len(reading.unreadable)
     if len(reading.unreadable) > TOLERATED * total:
         raise DataError(f"{what}: {unreadable_line(reading.unreadable, total)}; remove them, or mend them")
@@ -52,13 +54,19 @@ def load(
 
 
 def read(
-    what: str | os.PathLike[str], split: Split, wish: Wish, data_dir: Path | None = None, *, digests: bool = False
+    what: str | os.PathLike[str],
+    split: Split,
+    wish: Wish,
+    data_dir: Path | None = None,
+    *,
+    digests: bool = False,
+    fetch: bool = True,
 ) -> Reading:
     """`load`, however many pictures cannot be read, with what was seen on the way."""
     if split not in ("train", "test"):
         raise SettingError(f"no split is called {split!r}: {nearest(str(split), ('train', 'test'))}")
     if isinstance(what, str) and what in NAMES:
-        return read_named(what, split, wish, data_root(data_dir), digests=digests)
+        return read_named(what, split, wish, data_root(data_dir), digests=digests, fetch=fetch)
     if not os.fspath(what).strip():
         raise DataError("no data is named: give a data set's name or a path, as --data or after inspect")
     if not _is_utf8(os.fspath(what)):

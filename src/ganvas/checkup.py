@@ -1,0 +1,198 @@
+"""A checkup: what samples, and what D says of images that it is trained on and of others, tell of a training's health.
+
+Taken about fifty times a training, at lines of the log, and by `ganvas doctor`. It changes nothing: both networks are asked
+in inference mode, without gradients, and nothing is drawn at random that a step would draw.
+
+Distances are Euclidean, between pixels in [0, 1] of images averaged down to at most SIDE a side.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ganvas import draws
+from ganvas.augment import memorised as share_told
+from ganvas.batches import Batches
+from ganvas.data.dataset import Dataset
+from ganvas.learner import Learner
+from ganvas.pixels import to_float
+from ganvas.sample import Sampler
+
+SAMPLES = 64  # of the run's fixed latents
+CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
+LEAST = 20  # held-out images: with fewer, chance says too much
+ASKED = 128  # real images of each kind that D is asked about
+MOST = 2048  # training and held-out images, each, that samples are compared with
+SIDE = 32  # pixels
+CHUNK = 64  # images that are averaged down at a time
+
+
+class Reals(NamedTuple):
+    """Real images: pixels float32 (N, D) and, where there are classes, labels (N,); a few of them as uint8 (M, C, H, W)."""
+
+    pixels: Tensor
+    labels: Tensor | None
+    images: Tensor
+
+    @classmethod
+    def of(cls, dataset: Dataset, among: Tensor | None, seed: int) -> Reals:
+        """At most MOST of a data set's images, or of those with the indices `among`, chosen by the seed."""
+        rng = draws.generator(seed, "checkup", len(dataset))
+        chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[:MOST]
+        chosen = chosen if among is None else among[chosen]
+        parts = [pixels(dataset.images[some]) for some in chosen.split(CHUNK)]
+        labels = None if dataset.labels is None else dataset.labels[chosen]
+        return cls(torch.cat(parts), labels, dataset.images[chosen[:ASKED]])
+
+
+class Layout(NamedTuple):
+    """labels: of the samples, where there are classes to ask for. groups: indices of the samples and of the real images that
+    are compared with one another."""
+
+    labels: Tensor | None
+    groups: list[tuple[Tensor, Tensor]]
+
+
+class Checkup:
+    """Checkups of one training.
+
+    held_out: a part of the data that is held out, where there is one; else those images are taken that augmentation spares.
+    """
+
+    def __init__(self, learner: Learner, batches: Batches, sampler: Sampler, held_out: Dataset | None) -> None:
+        self.learner, self.batches, self.sampler, self.held_out = learner, batches, sampler, held_out
+        self.seed = batches.seed
+
+    @cached_property
+    def known(self) -> Reals:
+        """Images that D is trained on."""
+        return Reals.of(self.batches.dataset, self.batches.known, self.seed)
+
+    @cached_property
+    def held(self) -> Reals | None:
+        """Images that it is not; None where there are too few."""
+        spared = self.batches.held
+        if self.held_out is not None:
+            return Reals.of(self.held_out, None, self.seed) if len(self.held_out) >= LEAST else None
+        return None if spared is None or len(spared) < LEAST else Reals.of(self.batches.dataset, spared, self.seed)
+
+    def __call__(self) -> dict[str, float]:
+        """Figures by name, each where it can be had and is finite.
+
+        diversity: the mean distance of two samples (of one class, where there are classes to ask for) over that of two real
+        images. nearest: the mean distance of a sample to the nearest training image over that of a held-out image. copying:
+        how much nearer samples are to training images than to held-out ones, as a ratio of distances, over the same of
+        held-out images: 1 for what knows no more of one than of the other, 0 for copies. class_kl: divergence of the
+        histogram of classes, each sample's that of the nearest training image, from the training images' own, in nats.
+        d_known, d_held: D's mean scores of training and held-out images. memorised: how well D tells these two apart, told:
+        how well training images and samples: the mean sign of the difference, over pairs.
+        """
+        labels = None if self.layout.labels is None else self.layout.labels.tolist()
+        fakes = self.sampler(range(SAMPLES), seed=self.seed, labels=labels).permute(0, 3, 1, 2)
+        figures = self._of_samples(fakes) | self._of_d(fakes)
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    @cached_property
+    def layout(self) -> Layout:
+        everything = [(torch.arange(SAMPLES), torch.arange(min(len(self.known.pixels), 4 * SAMPLES)))]
+        if not (classes := len(self.sampler.classes)):
+            return Layout(None, everything)
+        some = min(classes, CLASSES)
+        shown = [k * (classes - 1) // max(1, some - 1) for k in range(some)]
+        labels = torch.tensor([shown[k % some] for k in range(SAMPLES)])
+        assert self.known.labels is not None
+        groups = [((labels == k).nonzero().flatten(), (self.known.labels == k).nonzero().flatten()) for k in shown]
+        groups = [(mine, real[: 2 * SAMPLES // some]) for mine, real in groups if len(real) > 1]
+        return Layout(labels, groups or everything)
+
+    @cached_property
+    def usual(self) -> dict[str, float]:
+        """What of real images the figures of samples are set against."""
+        known = self.known.pixels
+        spread = [_spread(known[real]) for _, real in self.layout.groups]
+        usual = {"spread": sum(spread) / len(spread)}
+        some = known[:ASKED]
+        if self.held is None:
+            usual["nearest"] = float(_apart(some, known).min(1).values.mean()) if len(known) > 1 else math.nan
+            return usual
+        held = self.held.pixels
+        to_known = distances(held[:ASKED], known).min(1).values
+        usual["nearest"] = float(to_known.mean())
+        usual["ratio"] = _log_ratio(to_known, _apart(held[:ASKED], held).min(1).values)
+        return usual
+
+    def _of_samples(self, fakes: Tensor) -> dict[str, float]:
+        mine, figures = pixels(fakes), {}
+        spread = [_spread(mine[samples]) for samples, _ in self.layout.groups]
+        figures["diversity"] = _over(sum(spread) / len(spread), self.usual["spread"])
+        to_known, which = distances(mine, self.known.pixels).min(1)
+        figures["nearest"] = _over(float(to_known.mean()), self.usual["nearest"])
+        if self.held is not None:
+            ratio = _log_ratio(to_known, distances(mine, self.held.pixels).min(1).values)
+            figures["copying"] = math.exp(ratio - self.usual["ratio"])
+        labels = self.known.labels
+        if labels is not None and not self.sampler.classes:
+            figures["class_kl"] = _divergence(labels[which], labels)
+        return figures
+
+    def _of_d(self, fakes: Tensor) -> dict[str, float]:
+        score, logits = self.learner.gan.objective.score, self._logits
+        known = logits(self.known.images, self.known.labels)
+        samples = logits(fakes, self.layout.labels)
+        figures = {"d_known": float(score(known).mean()), "told": float(share_told(known, samples))}
+        if self.held is not None:
+            held = logits(self.held.images, self.held.labels)
+            figures |= {"d_held": float(score(held).mean()), "memorised": float(share_told(known, held))}
+        return figures
+
+    def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        device = self.learner.device
+        shown = to_float(images[:ASKED].to(device))
+        mine = None if labels is None or not self.learner.gan.conditional else labels[:ASKED].to(device)
+        logits = self.learner.held_logits((shown, mine))
+        assert logits is not None
+        return logits
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 (N, C, H, W) as float32 (N, D) in [0, 1], averaged over squares so that no side is longer than SIDE."""
+    square = -(-max(images.shape[2:]) // SIDE)
+    values = images.float() / 255
+    return (avg_pool2d(values, square, ceil_mode=True) if square > 1 else values).flatten(1)
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Of rows of a (N, D) to rows of b (M, D): (N, M). Through a product of matrices: fast, and exact to 0.01 or so."""
+    squares = torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1)[:, None])
+    return squares.clamp_(min=1e-4).sqrt_()
+
+
+def _apart(some: Tensor, others: Tensor) -> Tensor:
+    """Distances of the first of `others` to all of them but themselves."""
+    return distances(some, others).fill_diagonal_(math.inf)
+
+
+def _spread(rows: Tensor) -> float:
+    """The mean distance of two rows; 0 for one alone."""
+    return float(distances(rows, rows).fill_diagonal_(0).sum() / max(1, len(rows) * (len(rows) - 1)))
+
+
+def _log_ratio(near: Tensor, far: Tensor) -> float:
+    return float((near.log() - far.log()).mean())
+
+
+def _over(value: float, usual: float) -> float:
+    return value / usual if usual > 0 else math.nan
+
+
+def _divergence(found: Tensor, expected: Tensor) -> float:
+    """KL divergence of one histogram of labels from another."""
+    classes = int(expected.max()) + 1
+    p, q = (torch.bincount(labels, minlength=classes).double() / len(labels) for labels in (found, expected))
+    return float((torch.xlogy(p, p) - torch.xlogy(p, q)).sum())
