@@ -265,7 +265,7 @@ class Run:
             if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
                 raise ValueError
             return lines
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
 
     def best_fid(self) -> float | None:
