@@ -176,6 +176,8 @@ class TestGoingOn:
         by_hand = {"fid": 9.5}  # of ganvas evaluate
         for line in (by_hand, {"fid": 0.0, "images": 200, "cost_seconds": 1.0}):
             run.append_metrics(json.dumps(line))
+        with open(run.path / "metrics.jsonl", "a") as file:
+            file.write('{"fid": 1.0, "ima')  # cut short
         run = train("cgan/tiny", run.path, **EVERY)
         first, *rest = lines(whole.path)
         assert lines(run.path) == [first, by_hand, *rest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,9 +46,10 @@ class Periodic:
     def resume(self, run: Run) -> None:
         """Go on with the evaluations that a run has already had."""
         lines = [line for line in run.read_metrics() if "images" in line]
-        self.spent = sum(line["cost_seconds"] for line in lines)
+        self.spent = sum(line.get("cost_seconds", 0.0) for line in lines)
         self.last = max((line["images"] for line in lines), default=0)
-        self.best = min(((line["fid"], line["images"]) for line in lines if line["fid"] is not None), default=None)
+        fids = [(line["fid"], line["images"]) for line in lines if line.get("fid") is not None]
+        self.best = min((best for best in fids if math.isfinite(best[0])), default=None)
 
     def due(self, before: int, images_seen: int, seconds: float) -> bool:
         """Whether to evaluate after the step from `before` images. seconds: of training so far, with all evaluations."""

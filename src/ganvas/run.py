@@ -247,8 +247,13 @@ class Run:
             with files.reading(path):
                 text = path.read_text() if path.exists() else ""
             lines = [json.loads(line) for line in text.split("\n")[:-1]]
-            if not all(isinstance(line, dict) and isinstance(line.get("fid"), float | int | None) for line in lines):
-                raise ValueError
+            for line in lines:
+                if not isinstance(line, dict) or not isinstance(line.get("fid"), float | int | None):
+                    raise ValueError
+                if not isinstance(line.get("images", 0), int) or not isinstance(
+                    line.get("cost_seconds", 0), float | int
+                ):
+                    raise ValueError
             return lines
         except (ValueError, RecursionError):
             raise RunError(f"{path} is damaged: restore it, or take it away") from None
@@ -299,10 +304,9 @@ class Run:
 
     def rewind_log(self, images_seen: int) -> None:
         """Forget what was logged, and evaluated in training, after the state that training goes on from."""
-        metrics = self.read_metrics()
-        if any(line.get("images", 0) > images_seen for line in metrics):
-            kept = [json.dumps(line) + "\n" for line in metrics if line.get("images", 0) <= images_seen]
-            files.write(self.path / "metrics.jsonl", "".join(kept))
+        metrics = [line for line in self.read_metrics() if line.get("images", 0) <= images_seen]
+        if (self.path / "metrics.jsonl").exists():
+            files.write(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
         lines = [line for line in self.read_log() if line["images"] <= images_seen]
         if (self.path / "log.jsonl").exists():
             files.write(self.path / "log.jsonl", "".join(map(_row, lines)))
