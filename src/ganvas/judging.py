@@ -81,7 +81,9 @@ def evaluate(
     known = isinstance(extractor, Extractor)  # what another object's features depend on, no hash can be sure of
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
     resize = _resize(opened, reading, judge)
-    judgement = _Judgement(opened, reality, judge, known, n, seeds, seed, prdc_n, k, resize, tell)
+    judgement = _Judgement(
+        opened, reality, judge, known, n, seeds, seed, prdc_n, k, resize, tell, most_modes=stacks.MODES_N
+    )
     with threads(cores()):  # as during training, or the last digits differ
         verdict, fakes = judgement.verdict()
     if gan_train:
@@ -191,7 +193,7 @@ class _Judgement:
     k: int
     resize: str
     tell: Tell
-    most_modes: int = stacks.MODES_N
+    most_modes: int
 
     def verdict(
         self, real: Side | None = None, floor: tuple[Figures, list[str]] | None = None
