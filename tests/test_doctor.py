@@ -213,7 +213,7 @@ class TestRemedies:
             ("NaN", "mlp/batchnorm", {}, ["--set", "lr.start=5e-05"]),
             ("exploding gradients", "sngan/digits", {"d_lr": 0.5}, ["--set", "d_lr.start=0.001", "d_lr.end=0.0001",
              "d_lr.shape=linear"]),
-            ("exploding gradients", "r3gan/digits", {"gamma": 0}, ["--set", "gamma=0.6"]),
+            ("exploding gradients", "r3gan/digits", {"gamma": 0}, ["--set", "gamma=0.1"]),
             ("exploding gradients", "wgan-gp/digits", {"gamma": 0}, ["--set", "gamma=10.0"]),
             ("mode collapse", "mlp/leaky", {}, ["--set", "penalty=r1"]),
             ("mode collapse", "dcgan/64", {}, ["--set", "lr.start=0.0005", "lr.end=5e-06"]),
@@ -227,7 +227,7 @@ class TestRemedies:
             ("memorising", "dcgan/64", {"augment": 0.4}, ["--set", "augment=0.8"]),
             ("memorising", "dcgan/64", {"augment": 0.8}, ["--images", str(20_032 // 2)]),
             ("D overfits the training set", "mlp/leaky", {}, ["--set", "augment=adaptive"]),
-            ("D overfits the training set", "r3gan/digits", {}, ["--set", "gamma=2.4"]),
+            ("D overfits the training set", "r3gan/digits", {}, ["--set", "gamma=0.4"]),
             ("vanishing gradients", "mlp/leaky", {}, ["--set", "eps=1e-12"]),
         ],
     )  # fmt: skip
