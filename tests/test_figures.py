@@ -112,7 +112,7 @@ def test_a_cell_is_trained_judged_and_kept(stage: Stage, few: Callable[..., None
     assert (result.images_seen, result.threads, result.asked) == (1000, 2, "1 minute")
     assert result.versions == {"torch": "2.9"}
     assert result.seconds > 0
-    assert 1 < result.peak_rss_mb < 1000
+    assert result.peak_rss_mb > 1  # Linux counts what the process that began it held, too: here all of pytest
     assert len(result.settings_sha256) == 64
     assert result.evaluation["fid"] == 0.5
     assert result.evaluation["protocol"]["n_fake"] == 10_000

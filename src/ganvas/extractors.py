@@ -118,7 +118,7 @@ def find(
     first use, which is told of in a line, and kept by the content of the data.
     Raises SettingError for an unknown name, DataError where the images do not suit, RunError for a damaged file.
     """
-    kind, _, of = (_default(dataset) if name is None else name).partition(":")
+    kind, _, of = (default(dataset) if name is None else name).partition(":")
     if kind == "digits" and not of:
         return _shipped(dataset)
     if kind == "inception":
@@ -153,7 +153,8 @@ def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> 
     )
 
 
-def _default(dataset: Dataset) -> str:
+def default(dataset: Dataset) -> str:
+    """The kind of extractor that suits a data set's images."""
     of_digits = (dataset.channels, dataset.height, dataset.width, dataset.classes) == (1, 28, 28, DIGIT_NAMES)
     return "digits" if of_digits else "classifier" if len(dataset.classes) > 1 else "self"
 
