@@ -20,9 +20,11 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, train
-from ganvas import files, report
+from ganvas import files, judging, report
+from ganvas.diagnosis import examine
 from ganvas.run import Run
 from ganvas.verdict import Copies, Figures, GanTrain, Protocol, Verdict
+from judged import Pooled
 
 SECTIONS = ["samples", "curves", "report-card", "copy-check", "doctor", "recipe", "data", "environment", "repeat"]
 VOID = {"meta", "img", "br"}
@@ -132,7 +134,7 @@ class TestPage:
         assert "one" not in found.sections["samples"]
         assert "160 images, epoch 0.04" in found.sections["samples"]
         assert re.findall(r'<svg.*?aria-label="Chart over images seen: (.*?) from', found.html) == [
-            "D loss", "real images", "D accuracy"]  # fmt: skip
+            "D loss", "real images", "D accuracy", "samples"]  # fmt: skip
         assert "has not been evaluated" in found.sections["report-card"]
         assert ["ganvas", "evaluate", str(path), "--copies"] in found.commands
         assert tiny_run.card.data.fingerprint in found.sections["data"]
@@ -245,8 +247,8 @@ class TestJudged:
         run.best_file.write_bytes(b"")
         found = page(report.save(run))
         labels = [svg["aria-label"] or "" for svg in found.all("svg")]
-        assert "generated from 30 to 25, between 20 and 30; floor from 0.753 to 0.753" in labels[3]
-        assert "precision from 0.612" in labels[4]
+        assert "generated from 30 to 25, between 20 and 30; floor from 0.753 to 0.753" in labels[4]
+        assert "precision from 0.612" in labels[5]
         assert "1 under other protocols are not drawn" in found.sections["curves"]
         assert "FID 20 after 240 images, in best.safetensors" in found.sections["header"]
         for words in ("made during training", "trained further since", "99"):
@@ -307,6 +309,27 @@ class TestJudged:
         assert f"{line['fid']:.4g}" in found.sections["report-card"]
         assert line["copies"]["verdict"] in found.sections["copy-check"]
         assert "n_fake60" in found.sections["report-card"].replace("\n", "")
+
+
+class TestDoctor:
+    def test_its_findings_with_evidence_and_command(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+        run = Run.open(copy(tiny_run))
+        lines = run.read_log()
+        (run.path / "log.jsonl").write_text("".join(json.dumps(line | {"d_loss": 1e9}) + "\n" for line in lines))
+        found, diagnosis = page(report.save(run)), examine(run)
+        assert diagnosis.findings[0].state == "exploding gradients"
+        for finding in diagnosis.findings:
+            assert finding.state in found.sections["doctor"]
+            assert finding.evidence in found.sections["doctor"]
+            assert shlex.split(finding.command) in found.commands
+
+    def test_a_training_that_diverged(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+        run = Run.open(copy(tiny_run))
+        last = run.read_log()[-1]
+        run.append_log([last | {"images": 352, "step": 22, "d_loss": float("nan"), "g_loss": float("inf")}])
+        found = page(report.save(run))
+        assert "NaN" in found.sections["doctor"]
+        assert not re.search(r'd="[^"]*(nan|inf)', found.html)
 
 
 class TestStates:

@@ -78,8 +78,9 @@ def save(run: Run, out: Path | None = None, *, evaluate: bool = False, data_dir:
     """Write the run's report to `out`, by default report.html in the run's directory, and return where it is.
 
     evaluate: judge the generator first, with the copy check. data_dir: where named data sets lie. run.gan: the user's own GAN
-    file, without which neither that nor images of now can be made of such a run, and the doctor sees its log alone. Raises SettingError for another ending, RunError where something else stands
-    there, a file of the run is damaged, or the disk refuses.
+    file, without which neither that nor images of now can be made of such a run, and the doctor sees its log alone.
+    Raises SettingError for another ending, RunError where something else stands there, a file of the run is damaged, or the
+    disk refuses.
     """
     out = run.report_file if out is None else out
     _refuse_foreign(out)
@@ -220,6 +221,9 @@ def _losses(run: Run) -> list[tuple[str, str]]:
         "D's mean scores": curves(real_images="d_real", generated_images="d_fake"),
         "How often D is right": curves(D_accuracy="d_accuracy"),
     }
+    seen = [line for line in log if "diversity" in line]  # the lines with a checkup
+    diversity = Curve("samples", [line["images"] for line in seen], [line["diversity"] for line in seen])
+    charts["How much two samples differ (1: as two real images)"] = [diversity]
     drawn = [(title, chart(each, "images seen")) for title, each in charts.items()]
     return [(title, Markup(svg)) for title, svg in drawn if svg]
 
