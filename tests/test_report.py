@@ -226,7 +226,7 @@ class TestJudged:
         put(run, judgement(run, gan_train=GanTrain(fakes=0.812, reals=0.934, images=500)))
         found = page(report.save(run))
         card = found.sections["report-card"]
-        for words in ("1.234", "0.7531", "0.25 ± 0.125", "0.6123", "a" * 64, "b" * 64, "rough: few images", "3 50.0%, 7 97.5%",
+        for words in ("1.234", "0.7531", "0.25 ± 0.125", "0.6123", "a" * 64, "b" * 64, "rough: few images", "3: 50.0%, 7: 97.5%",
                       "0.812", "0.934"):  # fmt: skip
             assert words in card
         assert "FID" in found.sections["header"]

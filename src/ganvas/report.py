@@ -300,7 +300,7 @@ def _classes(found: Verdict) -> str:
     known = [(name, value) for name, value in (found.per_class or {}).items() if value is not None]
     worst = sorted(known, key=lambda each: each[1])[:MOST_ROWS]
     more = f", and {len(known) - len(worst):,} more classes" if len(known) > len(worst) else ""
-    return ", ".join(f"{shown(name)} {value:.1%}" for name, value in worst) + more
+    return ", ".join(f"{shown(name)}: {value:.1%}" for name, value in worst) + more
 
 
 def _protocol(found: Verdict) -> dict[str, str]:
