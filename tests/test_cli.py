@@ -25,7 +25,16 @@ def document(done: Any) -> Any:
 
 class TestStart:
     @pytest.mark.parametrize(
-        "arguments", [["--help"], ["train", "--help"], ["sample", "--help"], ["evaluate", "--help"], ["--version"], []]
+        "arguments",
+        [
+            ["--help"],
+            ["train", "--help"],
+            ["sample", "--help"],
+            ["evaluate", "--help"],
+            ["report", "--help"],
+            ["--version"],
+            [],
+        ],
     )
     def test_help_does_without_torch(self, arguments: list[str], environment: dict[str, str], tmp_path: Path) -> None:
         program = (
@@ -51,6 +60,7 @@ class TestStart:
             "sample",
             "evaluate",
             "compare",
+            "report",
             "extractor",
             "recipes",
             "show",

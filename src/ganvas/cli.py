@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 
 from ganvas.errors import GanvasError
 from ganvas.files import REASONS
-from ganvas.verbs import extract, judge, look, runs, sample, train, tune
+from ganvas.verbs import extract, judge, look, report, runs, sample, train, tune
 from ganvas.version import __version__
 
 app = App(
@@ -27,7 +27,7 @@ app.command(data_app)
 app.command(demo_app)
 for verb in (
     train.train, tune.tune, sample.sample, judge.evaluate, judge.compare, extract.extractor, runs.runs, runs.doctor,
-    runs.timelapse, look.recipes, look.show, look.bench, look.env,
+    report.report, runs.timelapse, look.recipes, look.show, look.bench, look.env,
 ):  # fmt: skip
     app.command(verb)
 data_app.command(look.inspect)

@@ -347,10 +347,21 @@ def recall(path: str | os.PathLike[str]) -> Verdict:
     path = Path(path)
     if not path.is_dir():
         return verdicts.read(path)
-    lines = [line for line in Run.open(path).read_metrics() if "protocol" in line]
-    if not lines:
+    found = evaluations(Run.open(path))
+    if not found:
         raise RunError(f"{path} has not been evaluated: do so with ganvas evaluate {path}")
-    return verdicts.parse(msgspec.json.encode(lines[-1]), str(path))
+    return found[-1][1]
+
+
+def evaluations(run: Run) -> list[tuple[int | None, Verdict]]:
+    """All of a run, oldest first, each with the images seen until then, None where it was made after training.
+
+    Raises RunError for a damaged metrics.jsonl.
+    """
+    lines = [line for line in run.read_metrics() if "protocol" in line]
+    if any(not isinstance(line.get("images"), int | None) for line in lines):
+        raise RunError(f"the evaluations of {run.path} are damaged: one was made after no number of images")
+    return [(line.get("images"), verdicts.parse(msgspec.json.encode(line), str(run.path))) for line in lines]
 
 
 def staleness(path: str | os.PathLike[str], verdict: Verdict) -> str | None:

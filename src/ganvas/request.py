@@ -130,15 +130,15 @@ def to_toml(request: Request) -> str:
     fields = [
         field.name for field in dataclasses.fields(request) if field.name not in ("settings", "started_from", "plan")
     ]
-    lines = [f"{name.rstrip('_')} = {_toml(value)}" for name in fields if (value := getattr(request, name)) is not None]
+    lines = [f"{name.rstrip('_')} = {toml(value)}" for name in fields if (value := getattr(request, name)) is not None]
     for table, values in request.settings.items():
-        lines += ["", f"[{table}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
+        lines += ["", f"[{table}]", *(f"{name} = {toml(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + " }"
+        return "{ " + ", ".join(f"{name} = {toml(part)}" for name, part in value.items() if part is not None) + " }"
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 

@@ -50,6 +50,7 @@ class Run:
     neighbours.png          generated images, each beside the training image nearest to it
     metrics.jsonl           one line per evaluation: see `ganvas.verdict`
     copies.png              of an evaluation's generated images, those nearest to training images, beside these
+    report.html             all this on one page
     generator.safetensors   the generator with its card: all that sampling needs
     best.safetensors        the same of the generator with the least FID of those evaluated on the way
     start.safetensors       the weights that training was started from, where there are such (--from)
@@ -120,6 +121,16 @@ class Run:
     @property
     def closest_file(self) -> Path:
         return self.path / "copies.png"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """The pictures beside the sheets that are there: real_images, neighbours, copies."""
+        paths = {name: self.path / f"{name}.png" for name in ("real_images", "neighbours", "copies")}
+        return {name: path for name, path in paths.items() if path.is_file()}
 
     def sampler(self, device: str = "cpu") -> Sampler:
         """The run's generator. Raises RunError when there is none yet, or it is damaged."""

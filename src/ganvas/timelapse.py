@@ -40,7 +40,7 @@ def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
     _check_sizes(sheets)
     count, side = min(len(sheets), max(2, int(seconds * (1 - LAST) * PER_SECOND) + 1)), MOST_SIDE
     while True:
-        film = _film(_spread(sheets, count), run.card.plan.total, side, seconds)
+        film = _film(spread(sheets, count), run.card.plan.total, side, seconds)
         if len(film) <= MOST_BYTES:
             files.write(out, film)
             return out
@@ -52,7 +52,7 @@ def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
 
 
 def _check_sizes(sheets: list[tuple[int, Path]]) -> None:
-    sizes = [_opened(path).size for _, path in sheets]
+    sizes = [opened(path).size for _, path in sheets]
     for (_, path), size in zip(sheets, sizes, strict=True):
         if size != sizes[-1]:
             raise RunError(
@@ -61,7 +61,7 @@ def _check_sizes(sheets: list[tuple[int, Path]]) -> None:
             )
 
 
-def _opened(path: Path, *, load: bool = False) -> Image.Image:
+def opened(path: Path, *, load: bool = False) -> Image.Image:
     """A sheet, its header read or, with `load`, all of it."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
@@ -74,7 +74,7 @@ def _opened(path: Path, *, load: bool = False) -> Image.Image:
         ) from None
 
 
-def _spread(sheets: list[tuple[int, Path]], count: int) -> list[tuple[int, Path]]:
+def spread(sheets: list[tuple[int, Path]], count: int) -> list[tuple[int, Path]]:
     """`count` of the sheets, evenly, with the first and the last; of one, the last."""
     if count == 1:
         return sheets[-1:]
@@ -83,7 +83,7 @@ def _spread(sheets: list[tuple[int, Path]], count: int) -> list[tuple[int, Path]
 
 def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float) -> bytes:
     """The GIF's bytes."""
-    frames = [_frame(_opened(path, load=True), images, total, side) for images, path in sheets]
+    frames = [_frame(opened(path, load=True), images, total, side) for images, path in sheets]
     if any(frame.mode == "RGB" for frame in frames):
         palette = _palette(frames)
         frames = [frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -103,12 +103,17 @@ def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float)
     return buffer.getvalue()
 
 
-def _frame(sheet: Image.Image, images: int, total: int, side: int) -> Image.Image:
-    """A sheet, grey or RGB and at most `side` pixels long, under its caption and a bar of the training that is done."""
+def opaque(sheet: Image.Image) -> Image.Image:
+    """The same, grey or RGB, on white where it is transparent."""
     if sheet.mode == "RGBA":
         white = Image.new("RGBA", sheet.size, (255, 255, 255, 255))
         sheet = Image.alpha_composite(white, sheet)
-    sheet = sheet.convert("L" if sheet.mode in ("L", "1") else "RGB")
+    return sheet.convert("L" if sheet.mode in ("L", "1") else "RGB")
+
+
+def _frame(sheet: Image.Image, images: int, total: int, side: int) -> Image.Image:
+    """A sheet, grey or RGB and at most `side` pixels long, under its caption and a bar of the training that is done."""
+    sheet = opaque(sheet)
     sheet.thumbnail((side, side), Image.Resampling.LANCZOS)
     font, text = ImageFont.load_default(16), f"{images:,} images"
     width = max(sheet.width, round(font.getlength(f"{total:,} images")) + 2 * _BAR)  # as wide in each frame

@@ -48,6 +48,15 @@ class Figures:
 
 NAMES = tuple(f.name for f in fields(Figures) if f.name != "per_class")
 
+# What is shown of them, under which title, and which way is better.
+ROWS = {
+    "fid": ("FID", "lower"), "kid": ("KID", "lower"), "inception_score": ("inception score", "higher"),
+    "precision": ("precision", "higher"), "recall": ("recall", "higher"), "density": ("density", "1"),
+    "coverage": ("coverage", "higher"), "class_kl": ("class KL", "lower"),
+    "label_accuracy": ("label accuracy", "higher"), "modes": ("modes of 1,000", "higher"),
+    "reverse_kl": ("reverse KL", "lower"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -139,6 +148,24 @@ class Verdict(Figures):
         return msgspec.json.encode(self).decode()
 
 
+def shown(verdict: Verdict) -> list[str]:
+    """The ROWS that a verdict or its floor has a figure for."""
+    return [name for name in ROWS if getattr(verdict, name) is not None or getattr(verdict.floor, name) is not None]
+
+
+def cell(verdict: Verdict, name: str) -> str:
+    """A figure, with its spread over seeds or, of KID, over subsets."""
+    value, spread = getattr(verdict, name), getattr(verdict.spread, name, None)
+    if spread is None:
+        spread = getattr(verdict, f"{name}_std", None)
+    return number(value) + (f" ± {number(spread)}" if value is not None and spread is not None else "")
+
+
+def number(value: float | None) -> str:
+    """Four digits; a dash where there is no figure."""
+    return "-" if value is None else f"{value:.4g}"
+
+
 def mean_and_spread(each: Sequence[Figures]) -> tuple[Figures, Figures | None]:
     """Figures of several seeds as one, with their sample standard deviation (None for a single seed)."""
     if len(each) == 1:
@@ -179,6 +206,11 @@ def refuse_unlike(results: Sequence[tuple[str, Verdict]]) -> None:
                 f"{first} and {name} cannot be compared, their protocols differ: {'; '.join(different)}; "
                 "evaluate both alike"
             )
+
+
+def alike(a: Verdict, b: Verdict) -> bool:
+    """Whether two results stem from one protocol."""
+    return not _differences(a.protocol, b.protocol)
 
 
 def _differences(a: Protocol, b: Protocol) -> list[str]:

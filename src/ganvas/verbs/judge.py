@@ -10,15 +10,6 @@ from ganvas.options import AS_THEY_ARE, Device, Pictures, Whole, print_json, pri
 if TYPE_CHECKING:
     from ganvas.verdict import Copies, Verdict
 
-# What is printed of `Figures`, and which way is better.
-ROWS = {
-    "fid": ("FID", "lower"), "kid": ("KID", "lower"), "inception_score": ("inception score", "higher"),
-    "precision": ("precision", "higher"), "recall": ("recall", "higher"), "density": ("density", "1"),
-    "coverage": ("coverage", "higher"), "class_kl": ("class KL", "lower"),
-    "label_accuracy": ("label accuracy", "higher"), "modes": ("modes of 1,000", "higher"),
-    "reverse_kl": ("reverse KL", "lower"),
-}  # fmt: skip
-
 MOST_CLASSES = 20  # that are listed
 
 
@@ -104,7 +95,7 @@ def compare(*results: Path, json: bool = False) -> None:
     """
     from ganvas import judging
     from ganvas.errors import SettingError
-    from ganvas.verdict import refuse_unlike, version_notes
+    from ganvas.verdict import ROWS, cell, number, refuse_unlike, version_notes
 
     if not results:
         raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
@@ -115,8 +106,8 @@ def compare(*results: Path, json: bool = False) -> None:
         print_json({"results": dict(found), "notes": notes})
         return
     shown = [name for name in ROWS if any(getattr(one, name) is not None for _, one in found)]
-    rows = [[path, *(_cell(one, name) for name in shown)] for path, one in found]
-    rows.append(["floor", *(_number(getattr(found[0][1].floor, name)) for name in shown)])
+    rows = [[path, *(cell(one, name) for name in shown)] for path, one in found]
+    rows.append(["floor", *(number(getattr(found[0][1].floor, name)) for name in shown)])
     print_table(["", *(ROWS[name][0] for name in shown)], rows)
     print(_protocol(found[0][1]))
     for note in notes:
@@ -124,15 +115,17 @@ def compare(*results: Path, json: bool = False) -> None:
 
 
 def _print(verdict: Verdict) -> None:
-    shown = [name for name in ROWS if getattr(verdict, name) is not None or getattr(verdict.floor, name) is not None]
+    from ganvas.verdict import ROWS, cell, number, shown
+
     print_table(
         [verdict.source, "judged", "floor", "better"],
-        [[ROWS[name][0], _cell(verdict, name), _number(getattr(verdict.floor, name)), ROWS[name][1]] for name in shown],
-    )
+        [[ROWS[name][0], cell(verdict, name), number(getattr(verdict.floor, name)), ROWS[name][1]]
+         for name in shown(verdict)],
+    )  # fmt: skip
     if verdict.per_class:
         print(_by_class(verdict.per_class))
     if verdict.real_accuracy is not None:
-        print(f"label accuracy of the real images: {_number(verdict.real_accuracy)}")
+        print(f"label accuracy of the real images: {number(verdict.real_accuracy)}")
     if (taught := verdict.gan_train) is not None:
         print(
             f"GAN-train: a classifier of {taught.images:,} generated images is right on {taught.fakes:.2%} of the held-out "
@@ -147,25 +140,14 @@ def _print(verdict: Verdict) -> None:
 
 def _by_class(accuracy: dict[str, float | None]) -> str:
     """Of all classes or, where they are many, of the worst."""
+    from ganvas.verdict import number
+
     known = [(name, value) for name, value in accuracy.items() if value is not None]
     title = "label accuracy by class: "
     if len(known) > MOST_CLASSES:
         known = sorted(known, key=lambda each: each[1])[:MOST_CLASSES]
         title = f"label accuracy of the {MOST_CLASSES} worst classes: "
-    return title + ", ".join(f"{name} {_number(value)}" for name, value in known)
-
-
-def _cell(verdict: Verdict, name: str) -> str:
-    """A figure, with its spread over seeds or, of KID, over subsets."""
-    value, spread = getattr(verdict, name), getattr(verdict.spread, name, None)
-    if spread is None:
-        spread = getattr(verdict, f"{name}_std", None)
-    return _number(value) + (f" ± {_number(spread)}" if value is not None and spread is not None else "")
-
-
-def _number(value: float | None) -> str:
-    """Four digits; a dash where there is no figure."""
-    return "-" if value is None else f"{value:.4g}"
+    return title + ", ".join(f"{name} {number(value)}" for name, value in known)
 
 
 def _copies(found: Copies) -> str:
