@@ -97,7 +97,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "a G that returns training images": ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint": ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
     "20 images": ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),
-    "20 images, augmented": ("starving on tiny data", "r3gan/tiny", 1600, {}, "gamma=1.6"),
+    "20 images, augmented": ("starving on tiny data", "r3gan/tiny", 1600, {}, "gamma=9.6"),
 }  # fmt: skip
 
 

@@ -235,7 +235,7 @@ RECIPES = {
             _TRAINING,
             precision="32",
             batch=8,
-            gamma=0.2,
+            gamma=2.4,
             length="128 images",
             penalty_every=2,
             log="2 steps",
