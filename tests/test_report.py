@@ -387,7 +387,7 @@ class TestBadInput:
             ("log.jsonl", b"{}\n", "log.jsonl is damaged"),
             ("metrics.jsonl", b"3\n", "metrics.jsonl is damaged"),
             ("metrics.jsonl", b'{"fid": 1.0, "protocol": 3}\n', "is no result of ganvas evaluate"),
-            ("metrics.jsonl", b'{"fid": 1.0, "protocol": {}, "images": "x"}\n', "made after no number of images"),
+            ("metrics.jsonl", b'{"fid": 1.0, "protocol": {}, "images": "x"}\n', "metrics.jsonl is damaged"),
             ("state.pt", b"text", "state.pt is damaged"),
             ("generator.safetensors", b"text", "generator.safetensors is damaged"),
             ("recipe.json", b"{", "recipe.json is damaged"),
