@@ -69,7 +69,7 @@ def lr(recipe: Recipe) -> float:
 
 class TestSearch:
     def test_a_bad_learning_rate_is_found_out(self, squares: Path, tmp_path: Path) -> None:
-        bad = {"lr": 2e-4}
+        bad = {"lr": 2e-4, "gamma": 0.033}
         found = search(squares, "r3gan/tiny", trials=8, images=800, out=tmp_path / "t.toml", settings=bad)
         own, best = found.trials[0], found.trials[found.best]
         assert own.settings["lr"] == 2e-4
