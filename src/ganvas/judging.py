@@ -359,8 +359,6 @@ def evaluations(run: Run) -> list[tuple[int | None, Verdict]]:
     Raises RunError for a damaged metrics.jsonl.
     """
     lines = [line for line in run.read_metrics() if "protocol" in line]
-    if any(not isinstance(line.get("images"), int | None) for line in lines):
-        raise RunError(f"the evaluations of {run.path} are damaged: one was made after no number of images")
     return [(line.get("images"), verdicts.parse(msgspec.json.encode(line), str(run.path))) for line in lines]
 
 
