@@ -162,7 +162,8 @@ def _restrained(patient: Patient) -> list[str] | None:
     if train.gamma == 0:
         own = usual.gamma or None if usual and usual.penalty == train.penalty else None
         ruled = settled(Recipe(model=None, train=dataclasses.replace(train, gamma=own), native=card.image), card.image)
-        assert (gamma := ruled[0].train.gamma) is not None
+        gamma = ruled[0].train.gamma
+        assert gamma is not None
         return _set(*_assigned("gamma", train.gamma, gamma))
     return None
 
