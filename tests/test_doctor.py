@@ -21,7 +21,7 @@ from ganvas.checkup import Checkup
 from ganvas.diagnosis import examine
 from ganvas.doctor import MARKS, RULES, History, Watch, diagnose
 from ganvas.gan import Gan
-from ganvas.recipe import override, parse_assignments, settings, settled
+from ganvas.recipe import GAMMA, override, parse_assignments, settings, settled
 from ganvas.remedies import REMEDIES, Patient, command
 from ganvas.run import Run
 
@@ -99,7 +99,7 @@ class TestRules:
              {"d_loss": 0.01, "nearest": lambda at: 2.4 - at}),
             ("D overpowers G", "wgan-gp/tiny", {"told": 1.0, "nearest": lambda at: 2.4 - at / 5},
              {"told": 0.9, "nearest": lambda at: 2.4 - at / 5}),
-            ("D overpowers G", "r3gan/tiny", {"d_loss": 0.08}, {"d_loss": 0.2}),
+            ("D overpowers G", "r3gan/tiny", {"d_loss": 0.08, "g_loss": 5.5}, {"d_loss": 0.11, "g_loss": 3.5}),
         ],
     )  # fmt: skip
     def test_a_state_is_named_and_what_comes_near_it_is_not(
@@ -213,8 +213,9 @@ class TestRemedies:
             ("NaN", "mlp/batchnorm", {}, ["--set", "lr.start=5e-05"]),
             ("exploding gradients", "sngan/digits", {"d_lr": 0.5}, ["--set", "d_lr.start=0.001", "d_lr.end=0.0001",
              "d_lr.shape=linear"]),
-            ("exploding gradients", "r3gan/digits", {"gamma": 0}, ["--set", "gamma=0.1"]),
-            ("exploding gradients", "wgan-gp/digits", {"gamma": 0}, ["--set", "gamma=10.0"]),
+            ("exploding gradients", "r3gan/digits", {"gamma": 0}, ["--set", f"gamma={GAMMA * 2:g}"]),
+            ("exploding gradients", "wgan-gp/digits", {"gamma": 0}, ["--set", "gamma=10"]),
+            ("D overpowers G", "r3gan/tiny", {"gamma": 0}, ["--set", "gamma=2.4"]),
             ("mode collapse", "mlp/leaky", {}, ["--set", "penalty=r1"]),
             ("mode collapse", "dcgan/64", {}, ["--set", "lr.start=0.0005", "lr.end=5e-06"]),
             ("D overpowers G", "dcgan/64", {}, ["--set", "d_lr.start=0.0005", "d_lr.end=5e-06",
@@ -227,7 +228,7 @@ class TestRemedies:
             ("memorising", "dcgan/64", {"augment": 0.4}, ["--set", "augment=0.8"]),
             ("memorising", "dcgan/64", {"augment": 0.8}, ["--images", str(20_032 // 2)]),
             ("D overfits the training set", "mlp/leaky", {}, ["--set", "augment=adaptive"]),
-            ("D overfits the training set", "r3gan/digits", {}, ["--set", "gamma=0.4"]),
+            ("D overfits the training set", "r3gan/digits", {}, ["--set", f"gamma={GAMMA * 8:g}"]),
             ("vanishing gradients", "mlp/leaky", {}, ["--set", "eps=1e-12"]),
         ],
     )  # fmt: skip

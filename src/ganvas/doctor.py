@@ -47,9 +47,11 @@ STILL_MOVED = 1e-4  # the sum of the learning rates: no weight can have moved mu
 STILL_STEPS = 100  # below, nothing can be expected to have moved
 FAR = 1.8  # times as far from the nearest training image as held-out images are: no picture of the kind yet
 IDLE = 0.05  # D's loss, of that where it cannot tell: it has nothing more to learn. Healthy ones, later: from 0.07
-IDLE_PAIRED = 0.15  # the same of relativistic losses, whose D is held back: healthy ones stay above 0.25
+IDLE_PAIRED = 0.2  # the same of a relativistic loss, together with
+BEATEN_PAIRED = 7.0  # G's loss, of that where D cannot tell. Healthy ones, once begun: 0.16 or more, and 6 or less
 TOLD = 0.98  # how well D tells samples from real images, where its loss has no such scale
 OPENING = 200  # steps, in which any D is ahead
+OPENING_PAIRED = 400  # the same of a relativistic loss
 BETTER = 0.9  # of what distances were in the first half: by so much samples must have come nearer to be on their way
 OVERFIT = 0.4  # how well D tells training from held-out images: chance alone reaches 0.15
 OVERFIT_ADAPTIVE = 0.75  # the same where augmentation adapts itself, whose aim is 0.6
@@ -245,8 +247,9 @@ def _overpowered(course: Course) -> str | None:
     assert loss is not None
     idle = loss <= IDLE * chance if chance > 0 else told is not None and told >= TOLD
     lost = nearest is not None and before is not None and nearest >= max(FAR, BETTER * before)
-    loose = course.patient.paired and loss <= IDLE_PAIRED * chance
-    if not (((idle and lost) or loose) and course.last["step"] >= OPENING):
+    step, paired = course.last["step"], course.patient.paired
+    beaten = paired and loss <= IDLE_PAIRED * chance and (course.now("g_loss") or 0.0) >= BEATEN_PAIRED * chance
+    if not ((idle and lost and step >= OPENING) or (beaten and step >= OPENING_PAIRED)):
         return None
     return (
         f"D's loss is {_n(loss)}"

@@ -154,13 +154,17 @@ def _calmer(patient: Patient) -> list[str]:
 
 
 def _restrained(patient: Patient) -> list[str] | None:
-    """The penalty on D's slope by the rule, where it was set to nothing, or R1 where a D without BatchNorm has none."""
-    train, card = patient.train, patient.card
+    """The recipe's own penalty on D's slope, or that of the rule, where it was set to nothing; R1 where a D without
+    BatchNorm has none."""
+    train, card, usual = patient.train, patient.card, patient.usual
     if train.penalty == "none":
         return _set("penalty=r1") if patient.joint else None
     if train.gamma == 0:
-        free = Recipe(model=None, train=dataclasses.replace(train, gamma=None), native=card.image)
-        return _set(f"gamma={settled(free, card.image)[0].train.gamma}")
+        own = usual.gamma or None if usual and usual.penalty == train.penalty else None
+        ruled = settled(Recipe(model=None, train=dataclasses.replace(train, gamma=own), native=card.image), card.image)
+        gamma = ruled[0].train.gamma
+        assert gamma is not None
+        return _set(*_assigned("gamma", train.gamma, gamma))
     return None
 
 
