@@ -1,4 +1,4 @@
-"""What images are judged by: the shipped classifier, those trained on first use, and objects of the user's."""
+"""What images are judged by: the shipped classifier, and those trained on first use and by command."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from ganvas import data, extractors, trained
 from ganvas.data.dataset import Dataset
 from ganvas.data.places import cache_dir, data_root
 from ganvas.errors import DataError, GanvasError, RunError, SettingError
-from ganvas.extractors import Extractor, Features
 from ganvas.recipe import ImageSpec
 
 REAL = data_root() / "MNIST"  # where the user keeps it; the fixture below hides the variable
@@ -213,7 +210,7 @@ class TestKept:
     def test_of_two_processes_one_trains(self, environment: dict[str, str], tmp_path: Path) -> None:
         program = (
             "import torch\nfrom ganvas import extractors, trained\nfrom ganvas.data.dataset import Dataset\n"
-            "trained.STEPS = 40\n"
+            "trained.STEPS, trained.THREADS = 40, 1\n"
             "images = torch.arange(60 * 144).view(60, 1, 12, 12).to(torch.uint8)\n"
             "print(extractors.find(None, Dataset('d', images)).sha256)"
         )
@@ -221,7 +218,7 @@ class TestKept:
             subprocess.Popen, [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
         )  # fmt: skip
-        said = [process.communicate(timeout=100) for process in [start(), start()]]
+        said = [process.communicate(timeout=400) for process in [start(), start()]]
         assert said[0][0] == said[1][0] != ""
         assert sum("training self:d" in err for _, err in said) == 1, said
         assert len(list((tmp_path / "ganvas" / "extractors").glob("*.safetensors"))) == 1
@@ -295,100 +292,6 @@ class TestTraining:
         means = images.view(3, 1, 64, 2, 64, 2).double().mean((3, 5))
         assert torch.equal(shrunk(images), means.round().to(torch.uint8))
         assert shrunk(images[:, :, :64, :64]).data_ptr() == images.data_ptr()
-
-
-class TestObjects:
-    @staticmethod
-    def means(images: Tensor) -> Tensor:
-        return images.double().mean((2, 3))
-
-    def test_a_function(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(extractors, "CHUNK", 7)
-        images = noise(20, channels=3).images
-        judge = Extractor.of(self.means)
-        features, probabilities = judge(images)
-        assert features.dtype == torch.float32
-        assert torch.allclose(features, images.float().mean((2, 3)))
-        assert probabilities is None
-        assert (judge.name, judge.spec, judge.classes) == ("means", None, ())
-        with pytest.raises(DataError, match="takes images as uint8"):
-            judge(images.float())
-        with pytest.raises(DataError, match="takes images as uint8"):
-            judge(images[:0])
-
-    def test_a_module_is_known_by_its_weights(self) -> None:
-        def network(seed: int) -> nn.Module:
-            torch.manual_seed(seed)
-            return nn.Sequential(ToFloat(), nn.Flatten(), nn.Linear(144, 5), nn.Dropout(0.5))
-
-        one, same, other = (Extractor.of(network(seed), name="mine") for seed in (0, 0, 1))
-        assert one.sha256 == same.sha256 != other.sha256
-        images = noise(9).images
-        assert torch.equal(one(images).features, one(images).features)  # no dropout
-        assert not one(images).features.requires_grad
-
-    def test_others_are_known_by_their_source_and_what_they_hold(self) -> None:
-        def scaled(by: float) -> Callable[[Tensor], Tensor]:
-            return lambda images: images.float().flatten(1) * by
-
-        class Held:
-            def __init__(self, by: Any) -> None:
-                self.by = by
-
-            def __call__(self, images: Tensor) -> Tensor:
-                return images.float().flatten(1) * self.by
-
-        judges = [
-            scaled(1), scaled(2), self.means, Held(1), Held(2), Held(np.ones(144)), Held(torch.zeros(144)), Held(1).__call__,
-            partial(scaled(1)), partial(scaled(2)), Held({"a": 1}), Held([2, 1]),
-        ]  # fmt: skip
-        hashes = [Extractor.of(judge).sha256 for judge in judges]
-        assert len(set(hashes)) == len(hashes)
-        assert Extractor.of(scaled(1)).sha256 == hashes[0]
-        circular = Held(1)
-        circular.by = circular
-        assert Extractor.of(circular).sha256 not in hashes
-        assert Extractor.of(Held(np.ones(144))).sha256 == hashes[5]
-        assert Extractor.of(Held(1), sha256="mine").sha256 == "mine"
-
-    def test_one_with_classes(self) -> None:
-        def judge(images: Tensor) -> Features:
-            return Features(self.means(images), torch.full((len(images), 2), 0.5))
-
-        given = Extractor.of(judge, classes=("a", "b"))(noise(6).images)
-        assert given.probabilities is not None
-        assert given.probabilities.shape == (6, 2)
-        with pytest.raises(DataError, match="has 0 classes, but gives their probabilities"):
-            Extractor.of(judge)(noise(6).images)
-        with pytest.raises(DataError, match=r"shape \(6, 2\) for 6 images: expected \(6, 3\)"):
-            Extractor.of(judge, classes=("a", "b", "c"))(noise(6).images)
-        with pytest.raises(DataError, match="has 1 classes, but gives no probabilities"):
-            Extractor.of(self.means, classes=("a",))(noise(6).images)
-
-    def test_numpy_arrays_will_do_and_wrong_shapes_are_named(self) -> None:
-        assert Extractor.of(lambda x: np.asarray(x.flatten(1)))(noise(6).images).features.shape == (6, 144)
-        for wrong, shape in ((lambda x: x.float(), (6, 1, 12, 12)), (lambda x: x[:3].flatten(1), (3, 144))):
-            with pytest.raises(DataError) as caught:
-                Extractor.of(wrong)(noise(6).images)
-            assert f"shape {shape} for 6 images: expected (6, D)" in str(caught.value)
-
-    def test_features_that_are_not_finite_are_left_to_the_figures(self) -> None:
-        from ganvas import metrics
-        from ganvas.errors import MetricError
-
-        judge = Extractor.of(lambda x: x.float().flatten(1)[:, :3] / 0)
-        with pytest.raises(MetricError, match="features of the real images are not finite"):
-            metrics.frechet(judge(noise(9).images).features, judge(noise(9).images).features)
-
-    def test_a_spec_is_held(self) -> None:
-        judge = Extractor.of(self.means, spec=ImageSpec(height=12, width=12, channels=3))
-        with pytest.raises(DataError, match="means takes images of 12x12 RGB, these are 12x12 grey"):
-            judge(noise(4).images)
-
-
-class ToFloat(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images.float()
 
 
 class TestCommand:

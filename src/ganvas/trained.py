@@ -7,7 +7,6 @@ finds its own network again, whatever it is called, and no other.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,13 +31,14 @@ from ganvas.encoder import STEPS, Encoder, train_encoder
 from ganvas.errors import RunError
 from ganvas.files import write
 from ganvas.recipe import ImageSpec
+from ganvas.threads import cores
 from ganvas.threads import threads as on_threads
 
 FORMAT = 1
 TRAINING = 1  # raised when training changes: networks trained otherwise are not taken from the cache
 SEED = 0
 # Of every training for the cache, whatever the process is set to, so that the weights do not depend on that.
-THREADS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+THREADS = min(2, cores())
 EPOCHS = 20
 LEAST_STEPS = 150  # of a classifier, where EPOCHS of a small data set come to less
 MOST_PIXELS_SEEN = 1e8  # in a classifier's training, beyond the first stride: about two minutes on two slow cores

@@ -1,0 +1,118 @@
+"""Objects of the user's that images are judged by: functions, modules and whatever else can be called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from common import noise_images
+from ganvas import extractors, metrics
+from ganvas.errors import DataError, MetricError
+from ganvas.extractors import Extractor, Features
+from ganvas.recipe import ImageSpec
+
+
+def noise(count: int, channels: Any = 1) -> Tensor:
+    return noise_images(ImageSpec(height=12, width=12, channels=channels), count).images
+
+
+class ToFloat(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float()
+
+
+def means(images: Tensor) -> Tensor:
+    return images.double().mean((2, 3))
+
+
+def test_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractors, "CHUNK", 7)
+    images = noise(20, channels=3)
+    judge = Extractor.of(means)
+    features, probabilities = judge(images)
+    assert features.dtype == torch.float32
+    assert torch.allclose(features, images.float().mean((2, 3)))
+    assert probabilities is None
+    assert (judge.name, judge.spec, judge.classes) == ("means", None, ())
+    with pytest.raises(DataError, match="takes images as uint8"):
+        judge(images.float())
+    with pytest.raises(DataError, match="takes images as uint8"):
+        judge(images[:0])
+
+
+def test_a_module_is_known_by_its_weights() -> None:
+    def network(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(ToFloat(), nn.Flatten(), nn.Linear(144, 5), nn.Dropout(0.5))
+
+    one, same, other = (Extractor.of(network(seed), name="mine") for seed in (0, 0, 1))
+    assert one.sha256 == same.sha256 != other.sha256
+    images = noise(9)
+    assert torch.equal(one(images).features, one(images).features)  # no dropout
+    assert not one(images).features.requires_grad
+
+
+def test_others_are_known_by_their_source_and_what_they_hold() -> None:
+    def scaled(by: float) -> Callable[[Tensor], Tensor]:
+        return lambda images: images.float().flatten(1) * by
+
+    class Held:
+        def __init__(self, by: Any) -> None:
+            self.by = by
+
+        def __call__(self, images: Tensor) -> Tensor:
+            return images.float().flatten(1) * self.by
+
+    judges = [
+        scaled(1), scaled(2), means, Held(1), Held(2), Held(np.ones(144)), Held(torch.zeros(144)), Held(1).__call__,
+        partial(scaled(1)), partial(scaled(2)), Held({"a": 1}), Held([2, 1]),
+    ]  # fmt: skip
+    hashes = [Extractor.of(judge).sha256 for judge in judges]
+    assert len(set(hashes)) == len(hashes)
+    assert Extractor.of(scaled(1)).sha256 == hashes[0]
+    circular = Held(1)
+    circular.by = circular
+    assert Extractor.of(circular).sha256 not in hashes
+    assert Extractor.of(Held(np.ones(144))).sha256 == hashes[5]
+    assert Extractor.of(Held(1), sha256="mine").sha256 == "mine"
+
+
+def test_one_with_classes() -> None:
+    def judge(images: Tensor) -> Features:
+        return Features(means(images), torch.full((len(images), 2), 0.5))
+
+    given = Extractor.of(judge, classes=("a", "b"))(noise(6))
+    assert given.probabilities is not None
+    assert given.probabilities.shape == (6, 2)
+    with pytest.raises(DataError, match="has 0 classes, but gives their probabilities"):
+        Extractor.of(judge)(noise(6))
+    with pytest.raises(DataError, match=r"shape \(6, 2\) for 6 images: expected \(6, 3\)"):
+        Extractor.of(judge, classes=("a", "b", "c"))(noise(6))
+    with pytest.raises(DataError, match="has 1 classes, but gives no probabilities"):
+        Extractor.of(means, classes=("a",))(noise(6))
+
+
+def test_numpy_arrays_will_do_and_wrong_shapes_are_named() -> None:
+    assert Extractor.of(lambda x: np.asarray(x.flatten(1)))(noise(6)).features.shape == (6, 144)
+    for wrong, shape in ((lambda x: x.float(), (6, 1, 12, 12)), (lambda x: x[:3].flatten(1), (3, 144))):
+        with pytest.raises(DataError) as caught:
+            Extractor.of(wrong)(noise(6))
+        assert f"shape {shape} for 6 images: expected (6, D)" in str(caught.value)
+
+
+def test_features_that_are_not_finite_are_left_to_the_figures() -> None:
+    judge = Extractor.of(lambda x: x.float().flatten(1)[:, :3] / 0)
+    with pytest.raises(MetricError, match="features of the real images are not finite"):
+        metrics.frechet(judge(noise(9)).features, judge(noise(9)).features)
+
+
+def test_a_spec_is_held() -> None:
+    judge = Extractor.of(means, spec=ImageSpec(height=12, width=12, channels=3))
+    with pytest.raises(DataError, match="means takes images of 12x12 RGB, these are 12x12 grey"):
+        judge(noise(4))
