@@ -216,6 +216,7 @@ def test_shape_dtype_and_memory_layout_stay(channels: int, layout: torch.memory_
 def test_with_p_0_nothing_changes(channels: int) -> None:
     images = pictures(channels=channels)
     assert apply(images, drawn(8, 0.0)) is images
+    assert pull(images, drawn(8, 0.0)) is images
     unlucky = drawn(8, 1e-9)  # drawn, but none is chosen
     assert unlucky.colour is not None
     assert torch.equal(apply(images, unlucky), images)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
+from common import train
 from ganvas import curves, objectives
 from ganvas.gan import Logits
 from ganvas.record import statistics
@@ -61,3 +63,14 @@ def test_the_curves_leave_out_a_last_interval_of_a_few_steps(
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
     curves.losses([{"epoch": at, "d_loss": 1, "g_loss": 2, "d_real": 1, "d_fake": 0} for at in (1, 2, 3, 4, last)])
     assert [len(line.get_xdata()) for axes in figures[0].axes for line in axes.lines] == [drawn] * 4
+
+
+@pytest.mark.parametrize(("log", "lines"), [("1 step", [16, 32, 40]), ("4 steps", [4 * k for k in range(1, 11)])])
+def test_where_every_step_has_a_line_few_of_them_have_gradient_norms(
+    log: str, lines: list[int], tmp_path: Path
+) -> None:
+    settings = {"log": log, "sheet": "1000 epochs"}
+    run = train("cgan/tiny", tmp_path / "run", images=40 * 16.0, settings={**settings, "batch": 16})
+    found = run.read_log()
+    assert [line["step"] for line in found if "g_gradient" in line] == lines
+    assert len(found) == 40 / int(log[0])

@@ -36,9 +36,16 @@ class Changes(NamedTuple):
     colour: Tensor | None = None
     cutout: Tensor | None = None
 
+    @property
+    def none(self) -> bool:
+        return self.shift is None and self.colour is None and self.cutout is None
+
     def each(self, change: Callable[[Tensor], Tensor]) -> Changes:
         """The same with `change` done to every tensor, such as `world.part` or a move to another device."""
         return Changes(*(None if t is None else change(t) for t in self))
+
+
+PLAIN = Changes()  # nothing is done to any image
 
 
 def draw(rng: torch.Generator, count: int, kinds: tuple[Kind, ...], size: tuple[int, int], p: float) -> Changes:
@@ -50,7 +57,7 @@ def draw(rng: torch.Generator, count: int, kinds: tuple[Kind, ...], size: tuple[
     that were changed are changed in the same way, and others besides.
     """
     if p == 0:
-        return Changes()
+        return PLAIN
     u = torch.rand((count, 10), generator=rng)
     sides = torch.tensor(size)
     moved, coloured, covered = (u[:, :3] < p).unsqueeze(2).unbind(1)
@@ -76,6 +83,8 @@ def apply(images: Tensor, changes: Changes) -> Tensor:
     An image that is left alone keeps its values exactly. Values may leave [-1, 1], as in the paper: cut off there, they
     would have no gradient. The result is an affine function of the images, and differentiable as often as one likes.
     """
+    if changes.none:
+        return images
     augmented = images
     if changes.colour is not None:
         augmented = _coloured(augmented, changes.colour)
@@ -91,6 +100,8 @@ def pull(gradient: Tensor, changes: Changes) -> Tensor:
 
     It needs neither of them, since the one is an affine function of the other.
     """
+    if changes.none:
+        return gradient
     with torch.enable_grad():
         images = torch.zeros_like(gradient, requires_grad=True)
         (pulled,) = torch.autograd.grad(apply(images, changes), images, gradient)

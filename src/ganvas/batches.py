@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ganvas import augment, draws
-from ganvas.augment import Changes
+from ganvas.augment import PLAIN, Changes
 from ganvas.data.dataset import Dataset
 from ganvas.learner import Learner
 from ganvas.pixels import to_float
 
 BLOCK = 16  # steps whose latents are drawn together
-PLAIN = Changes()
 
 
 @dataclass

@@ -28,6 +28,9 @@ MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epoc
 # Steps whose figures are computed together: a fixed number, since bits depend on it and must not on the clock.
 FOLD = 64
 NEIGHBOURS = 20
+NORMS_EVERY = (
+    16  # steps, from one line with gradient norms to the next, where every step has a line: a tenth of such a step
+)
 CHECKUPS = 50  # of a training, at sheets or more rarely: they take a second of its time or so
 
 
@@ -164,9 +167,11 @@ class Record:
     def _line(self, images_seen: int) -> None:
         if self.world.rank == 0:  # the others write no log
             before, checkup = images_seen - self.count * self.config.batch, {}
-            gradients = self.gradients() if self.gradients else None
             if self.checkup and crossed(self.check_every, before, images_seen):
                 checkup = self.checkup()
+            due = self.count > 1 or checkup or crossed(NORMS_EVERY * self.config.batch, before, images_seen)
+            due = due or images_seen >= self.run.card.plan.total
+            gradients = self.gradients() if self.gradients and due else None
             place = self._place(images_seen)
             self.pending.append(Span(place, self.sums, self.count, self.recent, gradients, checkup))
         self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
