@@ -170,7 +170,7 @@ class Record:
             if self.checkup and crossed(self.check_every, before, images_seen):
                 checkup = self.checkup()
             due = self.count > 1 or checkup or crossed(NORMS_EVERY * self.config.batch, before, images_seen)
-            due = due or images_seen >= self.run.card.plan.total
+            due = due or images_seen == self.run.card.plan.total
             gradients = self.gradients() if self.gradients and due else None
             place = self._place(images_seen)
             self.pending.append(Span(place, self.sums, self.count, self.recent, gradients, checkup))
