@@ -380,7 +380,7 @@ class TestCheckup:
             with monkeypatch.context() as patch:
                 other = dataclasses.replace(part, classes=classes)
                 patch.setattr(data, "load", lambda *_, other=other, **__: other)
-                found = launch.held_out_part(card, None)
+                found = card.held_out()
             assert (None if found is None else len(found)) == number
             if found is not None:
                 assert found.labels is not None
@@ -393,7 +393,7 @@ class TestCheckup:
         assert digits.labels is not None
         put_idx(tmp_path / "MNIST" / "raw", "train", digits.images[:200, 0].numpy(), digits.labels[:200].tolist())
         run = train("mlp/tiny", tmp_path / "run", images=320.0, data="mnist", data_dir=tmp_path)
-        assert launch.held_out_part(run.card, tmp_path) is None
+        assert run.card.held_out(tmp_path) is None
         assert "nearest" in run.read_log()[-1]
         assert "memorised" not in run.read_log()[-1]
 

@@ -142,7 +142,7 @@ class TestWhatIsReported:
         self, held_out: Dataset, pooled: Pooled
     ) -> None:
         options: dict[str, Any] = {"data": "mnist-5k", "extractor": pooled.extractor(), "quiet": True}
-        some = sides.rows_of(held_out, torch.arange(400))
+        some = held_out.rows(torch.arange(400))
         assert judging.evaluate(some, **options).protocol.n_fake == 400
         part = [judging.evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
         assert [one.protocol.n_fake for one in part] == [200] * 3

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from common import train
-from ganvas import gan_train, judging, sides, stacks
+from ganvas import gan_train, judging, stacks
 from ganvas.data.dataset import Dataset
 from ganvas.run import Run
 from judged import digits, judge, npz
@@ -132,7 +132,7 @@ class TestGanTrain:
 class TestModes:
     def test_modes_and_reverse_kl_beside_a_perfect_sampler(self, stacked: Dataset) -> None:
         half = (stacked.labels < 500).nonzero().flatten()
-        made = sides.rows_of(stacked, half)
+        made = stacked.rows(half)
         found = judging.evaluate(made, against=stacked, prdc_n=200, quiet=True)
         assert found.modes is not None
         assert found.reverse_kl is not None

@@ -301,7 +301,8 @@ class TestWhatCannotBeJudged:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
         one = noise_images(ImageSpec(height=8, width=8, channels=1), 1)
-        monkeypatch.setattr(launch.data, "load", lambda *_, **__: one)
+        for read in ("load", "load_held_out"):
+            monkeypatch.setattr(launch.data, read, lambda *_, **__: one)
         run = launch.train(
             "mlp/tiny", out=tmp_path / "run", threads=1, images=32, settings={"batch": 2}, evaluate_every="1 epoch"
         )
@@ -374,7 +375,8 @@ def test_stacks_of_digits_are_judged_by_the_modes_of_few(
     monkeypatch.setattr(extractors, "find", lambda *_, **__: digits)
     numbers = tuple(f"{number:03d}" for number in range(1000))
     stacks = noise_images(ImageSpec(height=8, width=8, channels=3, classes=numbers), 1000)
-    monkeypatch.setattr(launch.data, "load", lambda *_, **__: stacks)
+    for read in ("load", "load_held_out"):
+        monkeypatch.setattr(launch.data, read, lambda *_, **__: stacks)
     (line,) = train("mlp/tiny", tmp_path / "run", images=32.0, evaluate_every="1 epoch").read_metrics()
     assert line["protocol"]["n_modes"] == 200
     assert 1 < line["modes"] <= 200

@@ -19,9 +19,10 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from ganvas import gans
+from ganvas import data, gans
 from ganvas.convert import convert
-from ganvas.errors import GanvasError, RunError
+from ganvas.data.dataset import Dataset
+from ganvas.errors import DataError, GanvasError, RunError
 from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig
 from ganvas.version import __version__
 
@@ -168,6 +169,32 @@ class Card:
         if Path(path).name != self.gan:
             raise RunError(f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its own file")
         return gans.load(path)
+
+    def dataset(self, data_dir: Path | None = None, *, fetch: bool = True) -> Dataset:
+        """The images that the run is trained on, read as it reads them. Raises DataError where they cannot be."""
+        return data.load(
+            self.data.what, size=self.data.size, native=(self.image.height, self.image.width), fit=self.data.fit,
+            channels=self.data.channels, data_dir=data_dir, fetch=fetch,
+        )  # fmt: skip
+
+    def held_out(self, data_dir: Path | None = None) -> Dataset | None:
+        """The part of the run's data that is held out, as its images are, of its classes; None where there is none here."""
+        classes = self.image.classes
+        try:
+            part = data.load(
+                self.data.what, split="test", size=(self.image.height, self.image.width), fit=self.data.fit,
+                channels=self.image.channels, data_dir=data_dir, fetch=False,
+            )  # fmt: skip
+        except DataError:
+            return None
+        if part.classes == classes:
+            return part
+        if not classes or part.labels is None:
+            return None if classes else Dataset(part.name, part.images)
+        place = {name: k for k, name in enumerate(classes)}
+        labels = torch.tensor([place.get(name, -1) for name in part.classes])[part.labels]
+        known = labels >= 0
+        return Dataset(part.name, part.images[known], labels[known], classes) if bool(known.any()) else None
 
     def settings(self, file: gans.GanFile) -> Recipe:
         """The resolved recipe. Raises RunError when its settings do not fit the GAN's file."""

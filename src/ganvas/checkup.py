@@ -3,7 +3,7 @@
 Taken about fifty times a training, at lines of the log, and by `ganvas doctor`. It changes nothing: both networks are asked
 in inference mode, without gradients, and nothing is drawn at random that a step would draw.
 
-Distances are Euclidean, between pixels in [0, 1] of images averaged down to at most SIDE a side.
+Distances are Euclidean, between pixels in [0, 1] of images averaged down to at most 32 a side (`copies.reduced`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from ganvas import draws
 from ganvas.augment import memorised as share_told
 from ganvas.batches import Batches
+from ganvas.copies import reduced
 from ganvas.data.dataset import Dataset
 from ganvas.learner import Learner
+from ganvas.metrics import histogram_kl
 from ganvas.pixels import to_float
+from ganvas.record import sheet_classes
 from ganvas.sample import Sampler
 
 SAMPLES = 64  # of the run's fixed latents
@@ -29,7 +31,6 @@ CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each t
 LEAST = 20  # held-out images: with fewer, chance says too much
 ASKED = 128  # real images of each kind that D is asked about
 MOST = 2048  # training and held-out images, each, that samples are compared with
-SIDE = 32  # pixels
 CHUNK = 64  # images that are averaged down at a time
 
 
@@ -46,7 +47,7 @@ class Reals(NamedTuple):
         rng = draws.generator(seed, "checkup", len(dataset))
         chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[:MOST]
         chosen = chosen if among is None else among[chosen]
-        parts = [pixels(dataset.images[some]) for some in chosen.split(CHUNK)]
+        parts = [reduced(dataset.images[some]).flatten(1) for some in chosen.split(CHUNK)]
         labels = None if dataset.labels is None else dataset.labels[chosen]
         return cls(torch.cat(parts), labels, dataset.images[chosen[:ASKED]])
 
@@ -104,7 +105,7 @@ class Checkup:
         if not (classes := len(self.sampler.classes)):
             return Layout(None, everything)
         some = min(classes, CLASSES)
-        shown = [k * (classes - 1) // max(1, some - 1) for k in range(some)]
+        shown = sheet_classes(some, classes)
         labels = torch.tensor([shown[k % some] for k in range(SAMPLES)])
         assert self.known.labels is not None
         groups = [((labels == k).nonzero().flatten(), (self.known.labels == k).nonzero().flatten()) for k in shown]
@@ -128,7 +129,7 @@ class Checkup:
         return usual
 
     def _of_samples(self, fakes: Tensor) -> dict[str, float]:
-        mine, figures = pixels(fakes), {}
+        mine, figures = reduced(fakes).flatten(1), {}
         spread = [_spread(mine[samples]) for samples, _ in self.layout.groups]
         figures["diversity"] = _over(sum(spread) / len(spread), self.usual["spread"])
         to_known, which = distances(mine, self.known.pixels).min(1)
@@ -138,7 +139,7 @@ class Checkup:
             figures["copying"] = math.exp(ratio - self.usual["ratio"])
         labels = self.known.labels
         if labels is not None and not self.sampler.classes:
-            figures["class_kl"] = _divergence(labels[which], labels)
+            figures["class_kl"] = histogram_kl(labels[which], torch.bincount(labels))
         return figures
 
     def _of_d(self, fakes: Tensor) -> dict[str, float]:
@@ -158,13 +159,6 @@ class Checkup:
         logits = self.learner.held_logits((shown, mine))
         assert logits is not None
         return logits
-
-
-def pixels(images: Tensor) -> Tensor:
-    """uint8 (N, C, H, W) as float32 (N, D) in [0, 1], averaged over squares so that no side is longer than SIDE."""
-    square = -(-max(images.shape[2:]) // SIDE)
-    values = images.float() / 255
-    return (avg_pool2d(values, square, ceil_mode=True) if square > 1 else values).flatten(1)
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
@@ -189,10 +183,3 @@ def _log_ratio(near: Tensor, far: Tensor) -> float:
 
 def _over(value: float, usual: float) -> float:
     return value / usual if usual > 0 else math.nan
-
-
-def _divergence(found: Tensor, expected: Tensor) -> float:
-    """KL divergence of one histogram of labels from another."""
-    classes = int(expected.max()) + 1
-    p, q = (torch.bincount(labels, minlength=classes).double() / len(labels) for labels in (found, expected))
-    return float((torch.xlogy(p, p) - torch.xlogy(p, q)).sum())

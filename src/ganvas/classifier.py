@@ -120,7 +120,7 @@ def train_classifier(
     losses, epoch = [], 0
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * _rate((step + 0.5) / steps)
+            group["lr"] = PEAK_RATE * rate((step + 0.5) / steps, 0.2)
         indices = order.indices(step * BATCH, BATCH)
         images = _distorted(to_float(seen[indices]), seed, step)
         loss = cross_entropy(model(images), dataset.labels[indices], label_smoothing=SMOOTHING)
@@ -135,9 +135,10 @@ def train_classifier(
     return model.eval()
 
 
-def _rate(progress: float) -> float:
-    """The part of the peak rate: up over the first fifth, then down to nothing (Smith and Topin 2017, arXiv 1708.07120)."""
-    return progress / 0.2 if progress < 0.2 else (1 + math.cos(math.pi * (progress - 0.2) / 0.8)) / 2
+def rate(progress: float, climb: float) -> float:
+    """The part of the peak rate: up over the first part of a training, `climb`, then down to nothing (Smith and Topin 2017,
+    arXiv 1708.07120)."""
+    return progress / climb if progress < climb else (1 + math.cos(math.pi * (progress - climb) / (1 - climb))) / 2
 
 
 def _distorted(images: Tensor, seed: int, step: int) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from ganvas import data
 from ganvas.batches import Batches
 from ganvas.checkup import Checkup
 from ganvas.data.dataset import Dataset
@@ -17,7 +16,6 @@ from ganvas.doctor import Finding, History, diagnose
 from ganvas.errors import DataError, RunError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
-from ganvas.launch import held_out_part
 from ganvas.learner import Learner
 from ganvas.remedies import Patient, Stage
 from ganvas.run import Run
@@ -85,10 +83,7 @@ def _own_networks(run: Run, notes: list[str]) -> tuple[GanFile, Gan] | None:
 def _dataset(run: Run, data_dir: Path | None) -> Dataset:
     """The training images. Raises DataError where they are not there, or others."""
     card = run.card
-    dataset = data.load(
-        card.data.what, size=card.data.size, native=(card.image.height, card.image.width), fit=card.data.fit,
-        channels=card.data.channels, data_dir=data_dir, fetch=False,
-    )  # fmt: skip
+    dataset = card.dataset(data_dir, fetch=False)
     if dataset.fingerprint != card.data.fingerprint:
         raise DataError(f"{card.data.what} holds other images than the run was trained on")
     return dataset
@@ -110,6 +105,6 @@ def _checkup(
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise RunError(f"{run.path} has a state.pt that does not fit ({' '.join(str(error).split())[:100]})") from None
     gan.generator = learner.sampled
-    held_out = held_out_part(run.card, data_dir)
+    held_out = run.card.held_out(data_dir)
     batches = Batches(dataset, learner, run.card.seed, run.card.data.flip)
     return Checkup(learner, batches, Sampler(gan, dataset.classes), held_out)()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from ganvas import draws
-from ganvas.classifier import CHUNK, convolutions, shrunk, stride_for
+from ganvas.classifier import CHUNK, convolutions, rate, shrunk, stride_for
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError
 from ganvas.pixels import to_float
@@ -81,7 +81,7 @@ def train_encoder(
     model.train()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * _rate((step + 0.5) / steps)
+            group["lr"] = PEAK_RATE * rate((step + 0.5) / steps, 0.1)
         rng = draws.generator(seed, "windows", step)
         chosen = to_float(pictures[torch.randperm(len(pictures), generator=rng)[:BATCH]])
         windows = torch.cat([_windows(chosen, rng), _windows(chosen, rng)])
@@ -92,11 +92,6 @@ def train_encoder(
         tell(step + 1, float(loss.detach()))
     _whiten(model, pictures)
     return model.eval()
-
-
-def _rate(progress: float) -> float:
-    """The part of the peak rate: up over the first tenth, then down to nothing."""
-    return progress / 0.1 if progress < 0.1 else (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) / 2
 
 
 def _windows(images: Tensor, rng: torch.Generator) -> Tensor:

@@ -31,7 +31,7 @@ from ganvas.data import NAMES
 from ganvas.data import load as load_data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, SettingError, nearest
-from ganvas.recipe import ImageSpec
+from ganvas.recipe import KINDS, ImageSpec
 
 DIGITS = Path(__file__).parent / "weights" / "digits.safetensors"
 DIGIT_NAMES = tuple("0123456789")
@@ -144,9 +144,8 @@ def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> 
     """Raises DataError where an extractor of this name takes images of another kind."""
     if (spec.channels, spec.height, spec.width) == (channels, height, width):
         return
-    kinds = {1: "grey", 3: "RGB", 4: "RGBA"}
-    takes = f"{spec.height}x{spec.width} {kinds[spec.channels]}"
-    found = f"{height}x{width} {kinds.get(channels, f'with {channels} channels')}"
+    takes = f"{spec.height}x{spec.width} {KINDS[spec.channels]}"
+    found = f"{height}x{width} {KINDS.get(channels, f'with {channels} channels')}"
     raise DataError(
         f"{name} takes images of {takes}, these are {found}: choose an extractor trained on such images, or bring them to "
         "its size and channels"

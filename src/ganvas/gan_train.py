@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
@@ -28,9 +27,7 @@ def compare(
     epochs = math.ceil(STEPS * BATCH / n)
     reached = []
     for dataset in (fakes, training):
-        assert dataset.labels is not None
         rows = torch.randperm(len(dataset), generator=draws.generator(0, "gan-train", 0))[:n]
         tell(f"training a classifier on {count(n, 'image')} of {dataset.name}, {count(epochs, 'epoch')}")
-        part = replace(dataset, images=dataset.images[rows], labels=dataset.labels[rows])
-        reached.append(accuracy(train_classifier(part, epochs=epochs), held_out))
+        reached.append(accuracy(train_classifier(dataset.rows(rows), epochs=epochs), held_out))
     return GanTrain(fakes=reached[0], reals=reached[1], images=n)

@@ -103,7 +103,7 @@ def while_training(
     Raises a GanvasError where such images cannot be judged.
     """
     reading = Reading(card.data.size, card.data.fit, card.data.channels, data_dir)
-    reality = sides.reality_of(dataset, sides.held_out(card.data.what, dataset, reading))
+    reality = sides.reality_of(dataset, reading.held_out(card.data.what, dataset))
     extractor = _find(None, reality.like, reading, tell)
     source = Source(card.recipe, "run", card=card)
     judgement = _Judgement(source, reality, extractor, True, n, 1, 0, n, K, extractor.resize, tell, most_modes=n)
@@ -236,7 +236,7 @@ class _Judgement:
         if self.source.sampler is not None:
             self.tell(f"sampling {count(max(self.n, self._modes_n or 0), 'image')} with seed {seed}")
         many = self.source.take(max(self.n, self._modes_n or 0), seed, self._shares())
-        fakes = many if len(many) <= self.n else sides.rows_of(many, torch.arange(self.n))
+        fakes = many if len(many) <= self.n else many.rows(torch.arange(self.n))
         judged = self.side(many)
         fake = judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
         found, said = figures.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)

@@ -20,13 +20,13 @@ from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
-from ganvas.errors import DataError, SettingError
+from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.measure import choose, prepare_cpu
 from ganvas.periodic import Periodic
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Interval, Recipe, override, settings, settled
+from ganvas.recipe import ImageSpec, Interval, Recipe, for_length, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
 from ganvas.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit
@@ -153,18 +153,12 @@ class _Launch:
 
     def _wanted(self, recipe: Recipe) -> Recipe:
         """The recipe with what was asked for: its length, the preset for that, and settings, which come before both."""
-        asked, request = override(recipe, self.request.settings), self.request
-        if request.plan:  # it has its settings from the run that it repeats
-            return asked
-        length = request.length or asked.train.length
-        if (interval := Interval.parse(length)).unit == "minutes":
-            minutes, preset = recipe.preset(interval.amount)
-            asked = override(override(recipe, preset), request.settings)
-            if preset:
-                self.progress.say(
-                    f"settings for about {Interval(minutes, 'minutes')}: {', '.join(f'{k}={v}' for k, v in preset.items())}"
-                )
-        return override(asked, {"train.length": length})
+        if self.request.plan:  # it has its settings from the run that it repeats
+            return override(recipe, self.request.settings)
+        recipe, said = for_length(recipe, self.request.settings, self.request.length)
+        if said:
+            self.progress.say(said)
+        return recipe
 
     def _repeat(self, path: Path) -> None:
         """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run that stands there."""
@@ -313,7 +307,7 @@ class _Launch:
                 stopped = train_run(
                     run, file, dataset, progress=self.progress, world=world, deadline=deadline,
                     evaluation=self.evaluation,
-                    held_out=held_out_part(run.card, self.data_dir), data_dir=self.data_dir,
+                    held_out=run.card.held_out(self.data_dir), data_dir=self.data_dir,
                 )  # fmt: skip
         finally:
             self.progress.end()
@@ -351,26 +345,6 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec) -> Gan:
     return gan
 
 
-def held_out_part(card: Card, data_dir: Path | None) -> Dataset | None:
-    """The part of a run's data that is held out, as its images are, of its classes; None where there is none here."""
-    what, classes = card.data, card.image.classes
-    try:
-        part = data.load(
-            what.what, split="test", size=(card.image.height, card.image.width), fit=what.fit,
-            channels=card.image.channels, data_dir=data_dir, fetch=False,
-        )  # fmt: skip
-    except DataError:
-        return None
-    if part.classes == classes:
-        return part
-    if not classes or part.labels is None:
-        return None if classes else Dataset(part.name, part.images)
-    place = {name: k for k, name in enumerate(classes)}
-    labels = torch.tensor([place.get(name, -1) for name in part.classes])[part.labels]
-    known = labels >= 0
-    return Dataset(part.name, part.images[known], labels[known], classes) if bool(known.any()) else None
-
-
 def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:
     """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk."""
     prepare_cpu()
@@ -378,11 +352,7 @@ def follow(world: World, path: str | None, gan: str | None, data_dir: Path | Non
     path = world.agree([path])[0]
     run = Run.open(path, gan=gan)
     card = run.card
-    dataset = data.load(
-        card.data.what, size=card.data.size, native=(card.image.height, card.image.width), fit=card.data.fit,
-        channels=card.data.channels, data_dir=data_dir,
-    )  # fmt: skip
-    train_run(run, card.gan_file(gan), dataset, progress=Progress(quiet=True), world=world)
+    train_run(run, card.gan_file(gan), card.dataset(data_dir), progress=Progress(quiet=True), world=world)
     dist.leave()
     return run
 

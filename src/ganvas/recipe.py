@@ -28,6 +28,9 @@ PositiveFloat = Annotated[float, Meta(ge=1e-30)]  # gt=0 lets 0 pass where a CPU
 Beta = Annotated[float, Meta(ge=0, lt=1)]
 
 
+KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}  # of images, by their channels
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
     """What one image is: its sides in pixels, 1, 3 or 4 channels, and the names of its classes, () for none."""
@@ -45,7 +48,7 @@ class ImageSpec:
         return spec
 
     def __str__(self) -> str:
-        kind = {1: "grey", 3: "RGB", 4: "RGBA"}[self.channels]
+        kind = KINDS[self.channels]
         classes = f", {len(self.classes)} classes" if self.classes else ""
         return f"{self.height}x{self.width} {kind}{classes}"
 
@@ -284,6 +287,20 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         summary=recipe.summary,
         presets=recipe.presets,
     )
+
+
+def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = None) -> tuple[Recipe, str]:
+    """The recipe with changes for a training of some length, its own unless given; of minutes with the preset for so many,
+    which changes come before, and a sentence on that ("" where there is none)."""
+    asked, said = override(recipe, changes), ""
+    length = length or asked.train.length
+    if (interval := Interval.parse(length)).unit == "minutes":
+        minutes, preset = recipe.preset(interval.amount)
+        asked = override(override(recipe, preset), changes)
+        if preset:
+            values = ", ".join(f"{name}={value}" for name, value in preset.items())
+            said = f"settings for about {Interval(minutes, 'minutes')}: {values}"
+    return override(asked, {"train.length": length}), said
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

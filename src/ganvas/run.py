@@ -255,9 +255,7 @@ class Run:
         """All evaluations, oldest first; a last line cut short by a crash is left out. Raises RunError for a damaged file."""
         path = self.path / "metrics.jsonl"
         try:
-            with files.reading(path):
-                text = path.read_text() if path.exists() else ""
-            lines = [json.loads(line) for line in text.split("\n")[:-1]]
+            lines = _json_lines(path)
             for line in lines:
                 if not isinstance(line, dict) or not isinstance(line.get("fid"), float | int | None):
                     raise ValueError
@@ -273,9 +271,7 @@ class Run:
         """The log's lines; a last line cut short by a crash is left out. A figure that was no number, as null, is NaN."""
         path = self.path / "log.jsonl"
         try:
-            with files.reading(path):
-                text = path.read_text() if path.exists() else ""
-            lines = [json.loads(line) for line in text.split("\n")[:-1]]
+            lines = _json_lines(path)
             for line in lines:
                 line.update({name: math.nan for name in (*STATISTICS, *GRADIENTS) if line.get(name, 0) is None})
             if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
@@ -357,6 +353,13 @@ class Run:
         from ganvas.curves import losses  # matplotlib takes half a second to import
 
         files.write(self.path / "losses.png", losses(self.read_log()))
+
+
+def _json_lines(path: Path) -> list[Any]:
+    """What a file of JSON lines holds, nothing where there is none; a last line cut short by a crash is left out."""
+    with files.reading(path):
+        text = path.read_text() if path.exists() else ""
+    return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def _row(line: dict[str, Any]) -> str:

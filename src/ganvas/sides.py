@@ -14,15 +14,13 @@ from torch import Tensor
 from ganvas import data as sources
 from ganvas import draws
 from ganvas.card import Card
-from ganvas.data.assemble import NoHeldOutError
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
 from ganvas.data.words import count, first_few
 from ganvas.errors import DataError, RunError, SettingError
+from ganvas.recipe import KINDS
 from ganvas.run import Run
 from ganvas.sample import Sampler, open_generator
-
-KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,15 @@ class Reading:
         self,
         what: str | os.PathLike[str],
         native: tuple[int, int] | None = None,
-        split: Literal["train", "test"] = "train",
     ) -> Dataset:
         return sources.load(
-            what, split=split, size=self.size, native=native, fit=self.fit or "crop", channels=self.channels,
+            what, size=self.size, native=native, fit=self.fit or "crop", channels=self.channels,
             data_dir=self.data_dir,
         )  # fmt: skip
+
+    def held_out(self, what: str | os.PathLike[str], training: Dataset) -> Dataset | None:
+        """The held-out part of what `training` was read from, in its size and channels; None where nothing is."""
+        return sources.load_held_out(what, training, fit=self.fit or "crop", data_dir=self.data_dir)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Source:
             if n >= len(self.images):
                 return self.images
             rows = torch.randperm(len(self.images), generator=draws.generator(seed, "judged", 0))[:n]
-            return rows_of(self.images, rows)
+            return self.images.rows(rows)
         assert self.sampler is not None
         classes = self.sampler.classes
         wanted = spread_labels(n, torch.ones(len(classes)) if shares is None else shares) if classes else None
@@ -166,16 +167,10 @@ class Reality:
         if self.split == "test":
             assert self.training is not None
             rows = torch.randperm(len(self.training), generator=draws.generator(0, "floor", 0))[:n]
-            return self.real, rows_of(self.training, rows)
+            return self.real, self.training.rows(rows)
         rows = torch.randperm(len(self.real), generator=draws.generator(0, "floor", 0))
         half = len(rows) // 2
-        return rows_of(self.real, rows[half:]), rows_of(self.real, rows[:half][:n])
-
-
-def rows_of(dataset: Dataset, rows: Tensor) -> Dataset:
-    """Some of a data set's images, by their indices."""
-    labels = dataset.labels
-    return replace(dataset, images=dataset.images[rows], labels=None if labels is None else labels[rows])
+        return self.real.rows(rows[half:]), self.real.rows(rows[:half][:n])
 
 
 def open_reality(
@@ -216,15 +211,6 @@ def reality_of(training: Dataset, held_out: Dataset | None, notes: Sequence[str]
     return Reality(training, "train", training, None, (*notes, note))
 
 
-def held_out(what: str | os.PathLike[str], training: Dataset, reading: Reading) -> Dataset | None:
-    """The held-out part of what `training` was read from, in its size and channels; None where nothing is held out."""
-    parts = replace(reading, size=(training.height, training.width), channels=training.images.shape[1])  # type: ignore[arg-type]
-    try:
-        return parts.load(what, split="test")
-    except NoHeldOutError:
-        return None
-
-
 def _parts(
     source: Source, data: str | os.PathLike[str] | None, reading: Reading
 ) -> tuple[Dataset, Dataset | None, list[str]]:
@@ -252,7 +238,7 @@ def _parts(
         ) from None
     if data is None and source.card is not None and training.fingerprint != source.card.data.fingerprint:
         notes.append(f"{what} is not as it was in training: other images, labels or classes")
-    return training, held_out(what, training, reading), notes
+    return training, reading.held_out(what, training), notes
 
 
 def reconciled(source: Source, reality: Reality) -> Source:

@@ -16,7 +16,6 @@ from torch.nn.functional import adaptive_avg_pool2d, leaky_relu
 from ganvas import augment, data, draws, extractors, metrics
 from ganvas.batches import Batches
 from ganvas.card import Plan
-from ganvas.data.assemble import NoHeldOutError
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError
 from ganvas.gan import Gan
@@ -123,18 +122,11 @@ def held_apart(training: Dataset, what: str, request: Request, data_dir: Path | 
 
     Raises DataError where these are too few to score by.
     """
-    channels: Any = training.channels
     seed = request.seed or 0
-    try:
-        held = data.load(
-            what, split="test", size=(training.height, training.width), fit=request.fit or "crop", channels=channels,
-            data_dir=data_dir,
-        )  # fmt: skip
-        if len(held) >= LEAST_HELD:
-            held = _some(held, draws.generator(seed, "scored by", 0), MOST_HELD)
-            return training, held, f"scored by {len(held):,} images of the held-out part"
-    except NoHeldOutError:
-        pass
+    held = data.load_held_out(what, training, fit=request.fit or "crop", data_dir=data_dir)
+    if held is not None and len(held) >= LEAST_HELD:
+        held = _some(held, draws.generator(seed, "scored by", 0), MOST_HELD)
+        return training, held, f"scored by {len(held):,} images of the held-out part"
     count = min(MOST_HELD, len(training) // SHARE_HELD)
     if count < LEAST_HELD:
         raise DataError(
@@ -144,16 +136,11 @@ def held_apart(training: Dataset, what: str, request: Request, data_dir: Path | 
         )
     order = torch.randperm(len(training), generator=draws.generator(seed, "scored by", 0))
     said = f"no part is held out: scored by {count:,} of the {len(training):,} images, which trials are not trained on"
-    return _rows(training, order[count:]), _rows(training, order[:count]), said
+    return training.rows(order[count:]), training.rows(order[:count]), said
 
 
 def _some(dataset: Dataset, rng: torch.Generator, most: int) -> Dataset:
-    return dataset if len(dataset) <= most else _rows(dataset, torch.randperm(len(dataset), generator=rng)[:most])
-
-
-def _rows(dataset: Dataset, rows: Tensor) -> Dataset:
-    labels = None if dataset.labels is None else dataset.labels[rows]
-    return dataclasses.replace(dataset, images=dataset.images[rows], labels=labels)
+    return dataset if len(dataset) <= most else dataset.rows(torch.randperm(len(dataset), generator=rng)[:most])
 
 
 def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:

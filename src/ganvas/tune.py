@@ -27,7 +27,7 @@ from ganvas.errors import MissingExtraError, SettingError
 from ganvas.launch import DEFAULT_DATA, networks, pick_device
 from ganvas.measure import choose, prepare_cpu
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Interval, Recipe, override, settled
+from ganvas.recipe import ImageSpec, Recipe, for_length, settled
 from ganvas.recipe import settings as settings_of
 from ganvas.request import MOST_MINUTES, Request
 from ganvas.signals import Stop
@@ -157,7 +157,7 @@ def _prepare(request: Request, data_dir: Path | None, by_clock: bool, say: Calla
     """Read the data, hold images back, look at the networks; choose what the machine decides, and by the clock measure."""
     what, device = request.data or DEFAULT_DATA, request.device or "cpu"
     name, file, asked = gans.find(request.recipe or gans.default_recipe(what))
-    recipe = _usual(asked, request.settings)
+    recipe = for_length(asked, request.settings)[0]  # as it is trained for its own length
     dataset = sources.load(
         what, size=request.size, native=(asked.native.height, asked.native.width), fit=request.fit or "crop",
         channels=request.channels, data_dir=data_dir,
@@ -186,14 +186,6 @@ def _prepare(request: Request, data_dir: Path | None, by_clock: bool, say: Calla
     space = searched(recipe, gan, len(training))
     seconds = time.perf_counter() - began
     return Prepared(request, data_dir, asked, ground, len(held_out), space, choice.seconds if choice else 0.0, seconds)
-
-
-def _usual(asked: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe with changes, as it is trained for its own length: with the preset for that, where it is in minutes."""
-    recipe = override(asked, changes)
-    if (length := Interval.parse(recipe.train.length)).unit == "minutes":
-        recipe = override(override(asked, asked.preset(length.amount)[1]), changes)
-    return recipe
 
 
 def _whole(given: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -49,6 +49,11 @@ class Dataset:
                     f"{self.name}: labels run from {int(labels.min())} to {int(labels.max())}, "
                     f"expected 0 to {len(self.classes) - 1}"
                 )
+
+    def rows(self, indices: Tensor) -> Dataset:
+        """Some of the images, by their indices int64 (N,), with their labels."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, images=self.images[indices], labels=labels)
 
     def __len__(self) -> int:
         return len(self.images)

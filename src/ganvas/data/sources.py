@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from ganvas.data.assemble import Reading, Split, unreadable_line
+from ganvas.data.assemble import NoHeldOutError, Reading, Split, unreadable_line
 from ganvas.data.dataset import Dataset
 from ganvas.data.folder import read_folder
 from ganvas.data.idx import is_idx, read_idx
@@ -51,6 +52,19 @@ def load(
     if len(reading.unreadable) > TOLERATED * total:
         raise DataError(f"{what}: {unreadable_line(reading.unreadable, total)}; remove them, or mend them")
     return reading.dataset
+
+
+def load_held_out(
+    what: str | os.PathLike[str], training: Dataset, *, fit: Fit = "crop", data_dir: Path | None = None
+) -> Dataset | None:
+    """The held-out part of what `training` was read from, in its size and channels; None where nothing is held out."""
+    channels: Any = training.channels
+    try:
+        return load(
+            what, split="test", size=(training.height, training.width), fit=fit, channels=channels, data_dir=data_dir
+        )
+    except NoHeldOutError:
+        return None
 
 
 def read(

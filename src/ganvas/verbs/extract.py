@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 from ganvas.errors import SettingError
 from ganvas.files import writing
@@ -69,19 +69,13 @@ def extractor(
 def _parts(data: str, pictures: Pictures) -> tuple[Dataset, Dataset | None]:
     """The part to train on and the one held out, None where the data have none."""
     from ganvas import data as sources
-    from ganvas.data.assemble import NoHeldOutError
-    from ganvas.data.pictures import Channels
 
     fit = pictures.fit or "crop"
     training = sources.load(data, size=pictures.sides, fit=fit, channels=pictures.channels, data_dir=pictures.data_dir)
     for note in training.notes:
         print(f"{training.name}: {note}", file=sys.stderr)
-    size, channels = (training.height, training.width), cast(Channels, training.channels)
-    try:
-        held_out = sources.load(data, split="test", size=size, fit=fit, channels=channels, data_dir=pictures.data_dir)
-    except NoHeldOutError:
-        return training, None
-    return training, held_out if held_out.labels is not None else None
+    held_out = sources.load_held_out(data, training, fit=fit, data_dir=pictures.data_dir)
+    return training, held_out if held_out is not None and held_out.labels is not None else None
 
 
 def _command(data: str, out: Path, epochs: float | None, seed: int, threads: int, pictures: Pictures) -> str:
