@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,11 @@ import torch
 from PIL import Image
 
 from ganvas import cli, launch, training
+from ganvas.data.dataset import Dataset
 from ganvas.run import Run
+
+if TYPE_CHECKING:
+    from judged import Pooled
 
 pytest.register_assert_rewrite("common", "judged")
 
@@ -212,3 +216,26 @@ def steady() -> None:
     """One thread, and the global random state at a known place."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(name="training", scope="session")
+def training_digits() -> Dataset:
+    """The training part of mnist-5k."""
+    from judged import digits  # once its assertions are to be rewritten
+
+    return digits()
+
+
+@pytest.fixture(name="held_out", scope="session")
+def held_out_digits() -> Dataset:
+    """The part of mnist-5k that is held out."""
+    from judged import digits
+
+    return digits("test")
+
+
+@pytest.fixture
+def pooled() -> Pooled:
+    from judged import Pooled
+
+    return Pooled()

@@ -21,28 +21,13 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
 from ganvas.extractors import Extractor, Features
 from ganvas.run import Run
-from judged import Pooled, digits, judge, npz
+from judged import Pooled, judge, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
 
 KEYS = {"fid", "kid", "precision", "recall", "density", "coverage", "class_kl", "label_accuracy"}
 PROTOCOL = {"extractor", "extractor_sha256", "n_real", "n_fake", "n_prdc", "split", "resize", "seed", "versions"}
-
-
-@pytest.fixture(scope="module")
-def held_out() -> Dataset:
-    return digits("test")
-
-
-@pytest.fixture(scope="module")
-def training() -> Dataset:
-    return digits()
-
-
-@pytest.fixture
-def pooled() -> Pooled:
-    return Pooled()
 
 
 class TestWhatIsReported:

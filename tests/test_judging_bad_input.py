@@ -17,27 +17,12 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, MetricError
 from ganvas.extractors import Extractor, Features
 from ganvas.run import Run
-from judged import Pooled, digits, judge, npz
+from judged import Pooled, judge, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
 
 NAN = Extractor("nan", "3", (), None, "none", (), lambda x: Features(x.float().mean((2, 3)) / 0, None))
-
-
-@pytest.fixture(scope="module")
-def held_out() -> Dataset:
-    return digits("test")
-
-
-@pytest.fixture(scope="module")
-def training() -> Dataset:
-    return digits()
-
-
-@pytest.fixture
-def pooled() -> Pooled:
-    return Pooled()
 
 
 class TestBadInput:

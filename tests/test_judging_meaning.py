@@ -22,16 +22,6 @@ pytestmark = pytest.mark.usefixtures("steady", "cache")
 
 
 @pytest.fixture(scope="module")
-def held_out() -> Dataset:
-    return digits("test")
-
-
-@pytest.fixture(scope="module")
-def training() -> Dataset:
-    return digits()
-
-
-@pytest.fixture(scope="module")
 def stacked() -> Dataset:
     """1,000 stacks of held-out digits, one of each number."""
     source, rng = digits("test"), torch.Generator().manual_seed(0)

@@ -57,16 +57,15 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
     gan = learner.gan
     if fakes is None:
         fakes = learner.fakes(batch.d_z, batch.d_labels)
-    real_images, seen = augment.apply(batch.real, batch.real_changes), augment.apply(fakes, batch.d_changes)
-    draws.join(learner.d_dropouts, 2 if gan.joint else 1)
     if gan.joint:
-        labels = None
-        if batch.real_labels is not None and batch.d_labels is not None:
-            labels = torch.cat([batch.real_labels, batch.d_labels])
-        judged = [learner.judge(torch.cat([real_images, seen]), labels)]
+        judged = [_judge_both(learner, batch, fakes)]
         real, fake = judged[0].output.float().split([len(batch.real), len(fakes)])
     else:
-        judged = [learner.judge(real_images, batch.real_labels), learner.judge(seen, batch.d_labels)]
+        draws.join(learner.d_dropouts, 1)
+        judged = [
+            learner.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels),
+            learner.judge(augment.apply(fakes, batch.d_changes), batch.d_labels),
+        ]
         real, fake = (one.output.float() for one in judged)
     gradients = gan.objective.d_gradient(real, fake)
     for one, gradient in zip(judged, [torch.cat(gradients)] if gan.joint else gradients, strict=True):
@@ -100,12 +99,7 @@ def joint_step(learner: Learner, batch: Batch) -> Logits:
     objective = learner.gan.objective
     assert objective.exchange is not None
     made = learner.make(batch.d_z, batch.d_labels)
-    labels = None
-    if batch.real_labels is not None and batch.d_labels is not None:
-        labels = torch.cat([batch.real_labels, batch.d_labels])
-    draws.join(learner.d_dropouts, 2)
-    images = [augment.apply(batch.real, batch.real_changes), augment.apply(made.output, batch.d_changes)]
-    judged = learner.judge(torch.cat(images), labels)
+    judged = _judge_both(learner, batch, made.output)
     real, fake = judged.output.float().split([len(batch.real), len(made.output)])
     by_images = judged.to_both(learner.scaled(torch.cat(objective.d_gradient(real, fake)), 1 / len(real)))
     _penalise(learner, batch, made.output)
@@ -114,6 +108,16 @@ def joint_step(learner: Learner, batch: Batch) -> Logits:
     made.to_weights(augment.pull(by_images[len(real) :] * exchange, batch.d_changes))
     learner.update(learner.g_optimizer)
     return Logits(real, fake, fake, real if objective.paired else None)
+
+
+def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
+    """One pass of D over real images and fakes, in this order, as D is shown them."""
+    labels = None
+    if batch.real_labels is not None and batch.d_labels is not None:
+        labels = torch.cat([batch.real_labels, batch.d_labels])
+    draws.join(learner.d_dropouts, 2)
+    images = [augment.apply(batch.real, batch.real_changes), augment.apply(fakes, batch.d_changes)]
+    return learner.judge(torch.cat(images), labels)
 
 
 def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
@@ -190,6 +194,53 @@ class Clock:
         return images_seen + int(rate * left)
 
 
+def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:
+    """Images seen and seconds of training so far: take over the saved state, or, where there is none, begin.
+
+    Raises RunError for a state that does not fit.
+    """
+    if (state := run.load_state()) is None:
+        if run.card.started_from:
+            learner.start_from(run.load_start())
+        if learner.world.rank == 0:
+            record.rewind(0)
+            record.real_images()
+        return 0, 0.0
+    images_seen, seconds = state["images_seen"], state["seconds"]
+    try:
+        batch, total = learner.config.batch, run.card.plan.total
+        if images_seen % batch or not 0 <= images_seen <= total or not 0 <= seconds < 1e12:
+            raise ValueError(f"{images_seen} images seen in {seconds} seconds")
+        learner.load_state_dict(state["learner"])
+        if not learner.finite:
+            raise ValueError("weights that are no numbers")
+        record.resume(images_seen, state["record"])
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise RunError(f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh") from None
+    return images_seen, float(seconds)
+
+
+def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds: float) -> None:
+    """Write the state and the generator. Raises RunError where a weight is no number: what was saved before stays."""
+    record.flush()
+    if not learner.finite:
+        record.spoilt(images_seen)
+        raise RunError(
+            f"{run.path}: weights are no longer finite at {images_seen} images: the last saved state is kept; "
+            f"train anew with a smaller step than lr={learner.g_optimizer.lr:g}"
+        )
+    if learner.world.rank == 0:
+        # The generator first: a finished state promises a finished generator.
+        run.save_generator(learner.sampled.state_dict())
+        run.save_state(
+            {
+                "format": FORMAT, "learner": learner.state_dict(), "record": record.state_dict(),
+                "images_seen": images_seen, "seconds": seconds,
+            }
+        )  # fmt: skip
+
+
 def train(
     run: Run,
     file: GanFile,
@@ -226,27 +277,7 @@ def train(
             run, learner.gan.objective, config, dataset, sampler, progress, world,
             learner.gradient_norms, checkup, watch,
         )  # fmt: skip
-        images_seen, seconds = 0, 0.0
-        if (state := run.load_state()) is not None:
-            images_seen, seconds = state["images_seen"], state["seconds"]
-            try:
-                if images_seen % config.batch or not 0 <= images_seen <= run.card.plan.total or not 0 <= seconds < 1e12:
-                    raise ValueError(f"{images_seen} images seen in {seconds} seconds")
-                learner.load_state_dict(state["learner"])
-                if not learner.finite:
-                    raise ValueError("weights that are no numbers")
-                record.resume(images_seen, state["record"])
-            except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-                reason = " ".join(str(error).split())[:100]
-                raise RunError(
-                    f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh"
-                ) from None
-        else:
-            if card.started_from:
-                learner.start_from(run.load_start())
-            if world.rank == 0:
-                record.rewind(0)
-                record.real_images()
+        images_seen, seconds = _begun(run, learner, record)
         sheet_every, weights_every = (
             Interval.parse(text).images(config.batch, len(dataset)) if text else None
             for text in (config.sheet, config.weights)
@@ -256,31 +287,13 @@ def train(
         clock = Clock(deadline, images_seen, evaluation.reserve) if evaluation else Clock(deadline, images_seen)
         progress.begin(plan.total, images_seen)
 
-        def save() -> None:
-            record.flush()
-            if not learner.finite:
-                record.spoilt(images_seen)
-                raise RunError(
-                    f"{run.path}: weights are no longer finite at {images_seen} images: the last saved state is kept; "
-                    f"train anew with a smaller step than lr={learner.g_optimizer.lr:g}"
-                )
-            if world.rank == 0:
-                # The generator first: a finished state promises a finished generator.
-                run.save_generator(learner.sampled.state_dict())
-                run.save_state(
-                    {
-                        "format": FORMAT,
-                        "learner": learner.state_dict(),
-                        "record": record.state_dict(),
-                        "images_seen": images_seen,
-                        "seconds": seconds + time.monotonic() - began,
-                    }
-                )
+        def spent() -> float:
+            return seconds + time.monotonic() - began
 
         def evaluate() -> None:
             assert evaluation is not None
             now = time.monotonic()
-            if verdict := evaluation.evaluate(run, sampler, images_seen, seconds + now - began):
+            if verdict := evaluation.evaluate(run, sampler, images_seen, spent()):
                 record.figures(figures_of(verdict), images_seen)
             clock.pause(time.monotonic() - now)
 
@@ -294,14 +307,14 @@ def train(
                     lr = learner.set_rates(plan, images_seen)
                     logits = take_step(learner, batches, images_seen)
                     before, images_seen = images_seen, images_seen + config.batch
-                    record.step(logits, before, images_seen, lr, seconds + time.monotonic() - began)
+                    record.step(logits, before, images_seen, lr, spent())
                     if crossed(sheet_every, before, images_seen):
                         record.sheet(images_seen)
                     if crossed(weights_every, before, images_seen) and world.rank == 0:
                         run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
-                    due = evaluation and evaluation.due(before, images_seen, seconds + time.monotonic() - began)
+                    due = evaluation and evaluation.due(before, images_seen, spent())
                     if due or time.monotonic() - saved > SAVE_SECONDS:
-                        save()
+                        _save(run, learner, record, images_seen, spent())
                         saved = time.monotonic()
                     if due:  # what is saved already: so a generator that is kept is never of a later moment
                         evaluate()
@@ -309,7 +322,7 @@ def train(
                         continue
                     signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
                     if signal:
-                        save()
+                        _save(run, learner, record, images_seen, spent())
                         return int(signal)
                     if total >= 0:
                         plan = plan.revise(images_seen, total)
@@ -319,7 +332,7 @@ def train(
                 record.finish(images_seen, plan)
                 if evaluation and evaluation.last < images_seen and learner.finite:
                     evaluate()
-                save()
+                _save(run, learner, record, images_seen, spent())
         finally:
             record.close()
     return 0
