@@ -150,6 +150,16 @@ class Card:
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
 
+    @property
+    def recipe_key(self) -> str:
+        """The recipe's name within the GAN's file."""
+        return self.recipe.removeprefix(self.gan)[1:]
+
+    def own_recipe(self, gan: str | None) -> list[str]:
+        """How a command names the recipe where it is in a file of the user's, at `gan`, which a run does not lead to."""
+        folder = Path(gan).parent if gan else Path("PATH")
+        return [str(folder / self.recipe)] if self.gan.endswith(".py") else []
+
     def gan_file(self, path: str | None = None) -> gans.GanFile:
         """The GAN's file: a built-in, or the user's at `path`. A card never leads to code by itself.
 

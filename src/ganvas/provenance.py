@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganvas.card import Card
@@ -40,7 +39,7 @@ def settings_of(run: Run) -> Settings:
     if run.gan is not None or not card.gan.endswith(".py"):
         file = card.gan_file(run.gan)
         changed = run.gan is not None and file.sha256 != card.gan_sha256
-        recipe = file.recipes.get(card.recipe.removeprefix(card.gan)[1:])
+        recipe = file.recipes.get(card.recipe_key)
         own = settings(settled(recipe, card.image)[0]) if recipe else None
     rows = []
     for part, stored in (("model", card.model), ("train", card.train)):
@@ -107,8 +106,8 @@ def own_file(run: Run) -> list[str]:
 def commands(run: Run, judged: Verdict | None) -> list[tuple[str, str]]:
     """(what for, command), fit for a shell. judged: the evaluation to be repeated."""
     path, own = str(run.path), own_file(run)
-    recipe = [str(Path(own[1]).parent / run.card.recipe)] if own else []
-    again = ["ganvas", "train", *recipe, "--config", str(run.path / "recipe.json"), "--out", f"{path}-again"]
+    train = ["ganvas", "train", *run.card.own_recipe(run.gan)]
+    again = [*train, "--config", str(run.path / "recipe.json"), "--out", f"{path}-again"]
     found = [("Train it once more, with the same plan", again)]
     if judged is not None:
         found.append(("Judge it once more", _evaluate(path, judged, own)))

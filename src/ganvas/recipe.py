@@ -10,7 +10,7 @@ import dataclasses
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -91,6 +91,11 @@ class Schedule:
                 raise SettingError(
                     f"{name}={getattr(self, name)} does nothing in a schedule of shape '{self.shape}': leave it out"
                 )
+
+    def scaled(self, change: Callable[[float], float]) -> Schedule:
+        """The same shape, with all its values changed."""
+        end = None if self.end is None else change(self.end)
+        return dataclasses.replace(self, start=change(self.start), end=end, warmup_from=change(self.warmup_from))
 
     def at(self, progress: float, step: int) -> float:
         """The value at `progress`, the part of the plan that is done (0 to 1), which is `step` steps (from 0) in."""

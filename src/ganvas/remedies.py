@@ -53,7 +53,7 @@ class Patient:
         cls, path: Path, card: Card, file: GanFile, gan: Gan, own: str | None, data_dir: Path | None, state: Stage
     ) -> Patient:
         """own: path of the user's own GAN file."""
-        recipe = file.recipes.get(card.recipe.removeprefix(card.gan)[1:])
+        recipe = file.recipes.get(card.recipe_key)
         usual, chance = recipe.train if recipe else None, gan.objective.chance * card.train["d_loss_scale"]
         return cls(path, card, own, data_dir, usual, chance, gan.joint, gan.objective.paired, state)
 
@@ -72,7 +72,7 @@ def command(patient: Patient, state: str) -> str:
     if change is None:
         return shlex.join(["ganvas", "train", *_other_recipe(patient), *place])
     config = str(patient.path / "recipe.json")
-    return shlex.join(["ganvas", "train", *_own_file(patient), "--config", config, *change, *place])
+    return shlex.join(["ganvas", "train", *patient.card.own_recipe(patient.gan), "--config", config, *change, *place])
 
 
 def _going_on(patient: Patient) -> list[str]:
@@ -82,14 +82,7 @@ def _going_on(patient: Patient) -> list[str]:
     place = [] if patient.data_dir is None else ["--data-dir", str(patient.data_dir)]
     if patient.state == "training":
         return ["ganvas", "doctor", path, *own, *place]
-    return ["ganvas", "train", *_own_file(patient), "--out", path, *place]
-
-
-def _own_file(patient: Patient) -> list[str]:
-    """The recipe's name, where it is in a file of the user's, which a run does not lead to."""
-    if not patient.card.gan.endswith(".py"):
-        return []
-    return [str((Path(patient.gan).parent if patient.gan else Path("PATH")) / patient.card.recipe)]
+    return ["ganvas", "train", *patient.card.own_recipe(patient.gan), "--out", path, *place]
 
 
 def _other_recipe(patient: Patient) -> list[str]:
@@ -112,10 +105,7 @@ def _peak(rate: Rate) -> float:
 
 
 def _times(rate: Rate, factor: float) -> Rate:
-    if not isinstance(rate, Schedule):
-        return rate * factor
-    end = None if rate.end is None else rate.end * factor
-    return dataclasses.replace(rate, start=rate.start * factor, end=end, warmup_from=rate.warmup_from * factor)
+    return rate.scaled(lambda value: value * factor) if isinstance(rate, Schedule) else rate * factor
 
 
 def _assigned(name: str, old: Rate | None, new: Rate) -> list[str]:

@@ -148,9 +148,7 @@ class Run:
 
     def _refuse_without_generator(self) -> None:
         if not self.generator_file.exists():
-            folder = Path(self.gan).parent if self.gan else Path("PATH")
-            file = [str(folder / self.card.recipe)] if self.card.gan.endswith(".py") else []
-            again = shlex.join(["ganvas", "train", *file, "--out", str(self.path)])
+            again = shlex.join(["ganvas", "train", *self.card.own_recipe(self.gan), "--out", str(self.path)])
             raise RunError(f"{self.path} has no generator yet: go on with {again}")
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:

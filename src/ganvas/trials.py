@@ -98,10 +98,7 @@ def scaled(value: Schedule | float | None, factor: float) -> Schedule | float | 
 
     if value is None or factor == 1:
         return value
-    if not isinstance(value, Schedule):
-        return times(value)
-    end = None if value.end is None else times(value.end)
-    return dataclasses.replace(value, start=times(value.start), end=end, warmup_from=times(value.warmup_from))
+    return value.scaled(times) if isinstance(value, Schedule) else times(value)
 
 
 def shown(recipe: Recipe, names: Iterable[str]) -> dict[str, float | str]:
