@@ -44,7 +44,6 @@ import plain
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.data.places import data_root
-from ganvas.dist import World
 from ganvas.measure import Rehearsal
 from ganvas.progress import Progress
 from ganvas.record import Record
@@ -114,16 +113,14 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     learner, batches = rehearsal.learner, rehearsal.batches
     progress = Progress(quiet=True)
     progress.begin(plan.images, 0)
-    record = Record(
-        run, learner.gan.objective, recipe.train, dataset, run.sampler(), progress, World(), learner.gradient_norms
-    )
+    record = Record(run, learner, dataset, run.sampler(), progress)
     images_seen, began = 0, time.monotonic()
     try:
         while True:
-            lr = learner.set_rates(plan, images_seen)
+            learner.set_rates(plan, images_seen)
             logits = take_step(learner, batches, images_seen)
             before, images_seen = images_seen, images_seen + plan.batch
-            record.step(logits, before, images_seen, lr, time.monotonic() - began)
+            record.step(logits, before, images_seen, time.monotonic() - began)
             yield plan.batch
     finally:
         if record.board is not None:

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_tree, state, train
-from ganvas import launch, objectives, record, training
+from ganvas import augment, launch, objectives, record, training
 from ganvas.card import Card, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.gan import Logits
@@ -73,6 +73,19 @@ class TestArtefacts:
         means = np.array(steps).reshape(10, 2, 5).mean(1)
         logged = np.array([[line[name] for name in record.STATISTICS] for line in lines])
         np.testing.assert_allclose(logged, means, rtol=1e-5, atol=1e-6)
+
+    def test_the_probability_of_augmentation_is_told_where_it_adapts_itself(
+        self, tiny_run: Run, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = launch.train(
+            "mlp/tiny", data=pictures, out=tmp_path / "adaptive", images=2560.0, threads=1, verbose=True,
+            settings={"train.augment": "adaptive"},
+        )  # fmt: skip
+        told = [line["augmentation"] for line in run.read_log()]
+        assert 0 < told[0] < told[-1] <= augment.MOST  # of so few images none are held out: p climbs
+        assert told[-1] == state(run.path)["learner"]["augmentation"]["p"]
+        assert f"  augmented {told[-1]:.0%}  2,560 of 2,560 images" in capsys.readouterr().err
+        assert not any("augmentation" in line for line in tiny_run.read_log())
 
     def test_tensorboard_shows_the_log_and_the_sheets(self, tiny_run: Run) -> None:
         board = EventAccumulator(str(tiny_run.path / "tensorboard"), size_guidance={"scalars": 0, "images": 0})

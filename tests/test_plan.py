@@ -111,6 +111,22 @@ class TestClock:
         took, _ = self.finish(monkeypatch, lambda seen: 0.01 if seen < 30_000 else 0.03, planned=60_000, budget=60)
         assert 57 < took < 62
 
+    def test_a_slow_spell_does_not_end_it_early(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For 12 seconds all is thirty times slower, as on a machine that does something else for a while."""
+        took, plan = self.finish(
+            monkeypatch, lambda seen: 0.3 if 30_000 <= seen < 30_400 else 0.01, planned=60_000, budget=60
+        )
+        assert 57 < took < 61.5
+        assert plan.total == pytest.approx(48_400, rel=0.05)  # what there was time for
+        assert len(plan.revisions) <= 12
+
+    def test_a_rate_that_comes_and_goes_is_no_reason_to_plan_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        took, plan = self.finish(
+            monkeypatch, lambda seen: 0.008 if seen // 3000 % 2 else 0.012, planned=360_000, budget=360
+        )
+        assert 355 < took < 365
+        assert not [at for at, _ in plan.revisions if at < 200_000]
+
     def test_steps_longer_than_the_whole_budget_end_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         took, plan = self.finish(monkeypatch, lambda _: 30.0, planned=1000, budget=20)
         assert (took, plan.total) == (30.0, 10)

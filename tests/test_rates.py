@@ -26,9 +26,8 @@ def rates(recipe_name: str, changes: dict[str, Any], images: int, at: list[int])
     plan = plan_of(recipe.train, images)
     found = []
     for images_seen in at:
-        returned = learner.set_rates(plan, images_seen)
+        learner.set_rates(plan, images_seen)
         found.append((learner.g_optimizer.lr, learner.d_optimizer.lr))
-        assert returned == found[-1][0]
     return found
 
 

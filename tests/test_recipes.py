@@ -340,7 +340,8 @@ def test_every_gan_has_a_tiny_recipe_that_trains_both_networks(gan_name: str) ->
     assert len(weights) >= 4
     for n in range(3):
         before = [p.detach().clone() for p in weights]
-        assert learner.set_rates(plan, n * config.batch) > 0
+        learner.set_rates(plan, n * config.batch)
+        assert learner.g_optimizer.lr > 0
         figures = statistics(gan.objective, config.d_loss_scale, [take_step(learner, batches, n * config.batch)])
         assert figures.shape == (1, 5)
         assert figures.isfinite().all()

@@ -88,9 +88,8 @@ class Learner:
         self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
         self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
 
-    def set_rates(self, plan: Plan, images_seen: int) -> float:
-        """Set both learning rates, and the penalty's weight, for the coming step; returns G's rate."""
-        rates = []
+    def set_rates(self, plan: Plan, images_seen: int) -> None:
+        """Set both learning rates, and the penalty's weight, for the coming step."""
         for optimizer, lr in (
             (self.g_optimizer, self.config.lr),
             (self.d_optimizer, self.config.lr if self.config.d_lr is None else self.config.d_lr),
@@ -99,14 +98,12 @@ class Learner:
                 progress = plan.epoch_progress(images_seen) if lr.per == "epoch" else plan.progress(images_seen)
                 lr = lr.at(progress, images_seen // plan.batch)
             optimizer.lr = lr
-            rates.append(lr)
         gamma = self.config.gamma
         if isinstance(gamma, Schedule):
             gamma = gamma.at(plan.progress(images_seen), images_seen // plan.batch)
         self.gamma = gamma or 0.0
         if self.controller:
             self.controller.ramp = augment.ramp_images(plan.images)
-        return rates[0]
 
     def aim_dropout(self, seed: int, images_seen: int) -> None:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""

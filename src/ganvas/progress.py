@@ -96,7 +96,8 @@ class Progress:
         wait = EPOCH_SECONDS if new_epoch else PLAIN_SECONDS
         if self.verbose or now - self.printed >= wait or self.seen >= self.planned:
             self.printed, self.line_epoch = now, int(line["epoch"])
-            self.say(f"epoch {line['epoch']:.4g}  {figures(line)}  {self._pace()}")
+            augmented = f"  augmented {line['augmentation']:.0%}" if "augmentation" in line else ""
+            self.say(f"epoch {line['epoch']:.4g}  {figures(line)}{augmented}  {self._pace()}")
 
     def sheet(self, path: Path) -> None:
         self.newest = str(path)

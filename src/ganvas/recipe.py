@@ -248,7 +248,7 @@ class Recipe:
         return min(self.presets.items(), key=lambda preset: abs(math.log(preset[0] / minutes)))
 
 
-GAMMA = 0.05  # of 28x28 images in batches of 64 (docs/log.md)
+GAMMA = 0.2  # of 28x28 images in batches of 64 (docs/log.md)
 
 
 def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:

@@ -13,12 +13,12 @@ from torch import Tensor
 from ganvas.board import Board
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
-from ganvas.dist import World
 from ganvas.doctor import Watch
 from ganvas.errors import RunError
 from ganvas.gan import Logits, Objective
+from ganvas.learner import Learner
 from ganvas.progress import Progress
-from ganvas.recipe import Interval, TrainConfig
+from ganvas.recipe import Interval
 from ganvas.run import GRADIENTS, PLACE, STATISTICS, Run
 from ganvas.sample import Sampler
 from ganvas.sheets import grid, png
@@ -83,23 +83,20 @@ class Record:
     def __init__(
         self,
         run: Run,
-        objective: Objective,
-        config: TrainConfig,
+        learner: Learner,
         dataset: Dataset,
         sampler: Sampler,
         progress: Progress,
-        world: World,
-        gradients: Callable[[], Tensor] | None = None,
         checkup: Callable[[], dict[str, float]] | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self.objective = objective
-        self.run, self.config, self.dataset, self.progress, self.world = run, config, dataset, progress, world
-        self.sampler = sampler
+        self.run, self.learner, self.dataset, self.sampler, self.progress = run, learner, dataset, sampler, progress
+        self.objective, self.config, self.world = learner.gan.objective, learner.config, learner.world
         self.log_every, sheet_every = (
-            Interval.parse(text).images(config.batch, len(dataset)) for text in (config.log, config.sheet)
+            Interval.parse(text).images(self.config.batch, len(dataset))
+            for text in (self.config.log, self.config.sheet)
         )
-        self.gradients, self.checkup, self.watch = gradients, checkup, watch
+        self.checkup, self.watch = checkup, watch
         self.check_every = max(sheet_every, run.card.plan.images / CHECKUPS)
         self.sums = torch.zeros(len(STATISTICS), device=self.sampler.device)
         self.count = 0  # steps in the sums and in `recent`
@@ -109,7 +106,7 @@ class Record:
         self.board: Board | None = None
         self.purge: int | None = None  # TensorBoard forgets what an earlier process logged from here on
         self.latest: Logits | None = None
-        self.lr, self.seconds = 0.0, 0.0
+        self.seconds = 0.0
         self.sheets: list[tuple[int, str]] = []  # images seen, file name
 
     def resume(self, images_seen: int, state: dict[str, Any]) -> None:
@@ -144,11 +141,11 @@ class Record:
             "sheets": self.sheets,
         }
 
-    def step(self, logits: Logits, before: int, images_seen: int, lr: float, seconds: float) -> None:
+    def step(self, logits: Logits, before: int, images_seen: int, seconds: float) -> None:
         """Note one step."""
         self.recent.append(logits)
         self.count += 1
-        self.latest, self.lr, self.seconds = logits, lr, seconds
+        self.latest, self.seconds = logits, seconds
         if len(self.recent) == FOLD or self.world.size > 1:  # all processes are here now, and only now
             self._fold()
         if crossed(self.log_every, before, images_seen):
@@ -171,20 +168,21 @@ class Record:
                 checkup = self.checkup()
             due = self.count > 1 or checkup or crossed(NORMS_EVERY * self.config.batch, before, images_seen)
             due = due or images_seen == self.run.card.plan.total
-            gradients = self.gradients() if self.gradients and due else None
+            gradients = self.learner.gradient_norms() if due else None
             place = self._place(images_seen)
             self.pending.append(Span(place, self.sums, self.count, self.recent, gradients, checkup))
         self.sums, self.count, self.recent = torch.zeros_like(self.sums), 0, []
 
     def _place(self, images_seen: int) -> dict[str, Any]:
-        """Where in the training a line of the log is."""
-        return {
+        """Where in the training a line of the log is, and what its last step was made with."""
+        place = {
             "images": images_seen,
             "step": images_seen // self.config.batch,
             "epoch": images_seen / len(self.dataset),
             "seconds": round(self.seconds, 3),
-            "lr": self.lr,
+            "lr": self.learner.g_optimizer.lr,
         }
+        return place | ({"augmentation": self.learner.augmentation} if self.learner.controller else {})
 
     def _means(self, span: Span) -> Tensor:
         """A line's mean figures, float (5,)."""

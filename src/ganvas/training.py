@@ -35,7 +35,10 @@ from ganvas.sample import Sampler
 from ganvas.signals import Stop
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
-CLOCK_SECONDS = 3  # between looks at the clock when there is a deadline
+CLOCK_SECONDS, MOST_CLOCK_SECONDS = (
+    3,
+    30,
+)  # between looks at the clock when there is a deadline: a tenth of what is left
 AGREE_STEPS = 16  # how often several processes agree on going on
 
 
@@ -179,13 +182,16 @@ class Clock:
 
     def revised(self, plan: Plan, images_seen: int) -> int | None:
         """A new total when the plan, at the rate of the last seconds, would miss the deadline; None to leave it."""
-        now = time.monotonic()
         if self.deadline is None:
             return None
+        now = time.monotonic()
         rate = (images_seen - self.seen) / max(now - self.mark, 1e-9)
         left = max(0.0, self.deadline - now)
         left -= self.reserve(left, rate)
-        if now - self.mark < CLOCK_SECONDS and left > 0:
+        through = (
+            images_seen >= plan.total and left > CLOCK_SECONDS
+        )  # too early: something had slowed it down for a while
+        if now - self.mark < min(max(CLOCK_SECONDS, left / 10), MOST_CLOCK_SECONDS) and left > 0 and not through:
             return None
         self.mark, self.seen = now, images_seen
         late = (plan.total - images_seen) / rate - left if rate > 0 else 0.0
@@ -273,10 +279,7 @@ def train(
         sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
         checkup = Checkup(learner, batches, sampler, held_out) if world.rank == 0 else None
         watch = Watch(Patient.of(run.path, card, file, learner.gan, run.gan, data_dir, "training"))
-        record = Record(
-            run, learner.gan.objective, config, dataset, sampler, progress, world,
-            learner.gradient_norms, checkup, watch,
-        )  # fmt: skip
+        record = Record(run, learner, dataset, sampler, progress, checkup, watch)
         images_seen, seconds = _begun(run, learner, record)
         sheet_every, weights_every = (
             Interval.parse(text).images(config.batch, len(dataset)) if text else None
@@ -304,10 +307,10 @@ def train(
                     if evaluation.due(images_seen - config.batch, images_seen, seconds):  # it was stopped in it
                         evaluate()
                 while images_seen < plan.total:
-                    lr = learner.set_rates(plan, images_seen)
+                    learner.set_rates(plan, images_seen)
                     logits = take_step(learner, batches, images_seen)
                     before, images_seen = images_seen, images_seen + config.batch
-                    record.step(logits, before, images_seen, lr, spent())
+                    record.step(logits, before, images_seen, spent())
                     if crossed(sheet_every, before, images_seen):
                         record.sheet(images_seen)
                     if crossed(weights_every, before, images_seen) and world.rank == 0:
@@ -318,7 +321,7 @@ def train(
                         saved = time.monotonic()
                     if due:  # what is saved already: so a generator that is kept is never of a later moment
                         evaluate()
-                    if world.size > 1 and images_seen // config.batch % AGREE_STEPS:
+                    if world.size > 1 and images_seen // config.batch % AGREE_STEPS and images_seen < plan.total:
                         continue
                     signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
                     if signal:
