@@ -40,7 +40,7 @@ class Source:
         """Take over weights and running statistics."""
         for mine, theirs in ((self.g, g), (self.d, d)):
             for to, of in zip(layers_with_state(mine), layers_with_state(theirs), strict=True):
-                assert type(to) is type(of)
+                assert isinstance(of, type(to))  # ours may be made in another way
                 to.load_state_dict(of.state_dict())
 
     def step(self, b: Batch, images_seen: int) -> list[float]:

@@ -15,9 +15,9 @@ import itertools
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from ganvas import objectives
+from ganvas.convolutions import Double, Halve
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Positive, Recipe, Schedule, TrainConfig
@@ -39,10 +39,10 @@ class Generator(nn.Module):
         self.first_width = 8 * config.width
         height, width = self.sizes[0]
         self.first = nn.Linear(config.z_dim, self.first_width * height * width)
-        self.first_norm = nn.Sequential(nn.BatchNorm2d(self.first_width), nn.ReLU())
+        self.first_norm = nn.Sequential(nn.BatchNorm2d(self.first_width), nn.ReLU(inplace=True))
         widths = [8 * config.width, 4 * config.width, 2 * config.width, config.width, spec.channels]
-        self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(widths))
-        norms = [nn.Sequential(nn.BatchNorm2d(width), nn.ReLU()) for width in widths[1:-1]]
+        self.ups = nn.ModuleList(Double(a, b) for a, b in itertools.pairwise(widths))
+        norms = [nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True)) for width in widths[1:-1]]
         self.norms = nn.ModuleList([*norms, nn.Tanh()])
 
     def forward(self, z: Tensor) -> Tensor:
@@ -58,28 +58,16 @@ class Discriminator(nn.Module):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         d = config.width
-        layers: list[nn.Module] = [nn.Conv2d(spec.channels, d, 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [Halve(spec.channels, d), nn.LeakyReLU(0.2, inplace=True)]
         for k in (1, 2, 4):
-            layers += [nn.Conv2d(k * d, 2 * k * d, 4, 2, 1), nn.BatchNorm2d(2 * k * d), nn.LeakyReLU(0.2)]
+            layers += [Halve(k * d, 2 * k * d), nn.BatchNorm2d(2 * k * d), nn.LeakyReLU(0.2, inplace=True)]
         layers += [nn.Flatten(), nn.Linear(8 * d * (spec.height // 16) * (spec.width // 16), 1)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) -> logits (N,)."""
-        x = images
-        for layer in self.layers:
-            x = _halved(x, layer) if isinstance(layer, nn.Conv2d) else layer(x)
-        return x.squeeze(1)
-
-
-def _halved(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """conv(x), of kernel 4, stride 2 and padding 1. Where the output is a single pixel, it is computed as the matrix
-    product that it is: measured 4 times as fast, and a tenth of the whole step for images of 28x28."""
-    height, width = x.shape[2:]
-    if max(height, width) > 3:
-        return conv(x)  # type: ignore[no-any-return]
-    window = conv.weight.permute(0, 2, 3, 1)[:, 1 : 1 + height, 1 : 1 + width]  # the rest of the kernel meets padding
-    return linear(x.permute(0, 2, 3, 1).flatten(1), window.flatten(1), conv.bias)[:, :, None, None]
+        logits: Tensor = self.layers(images).squeeze(1)
+        return logits
 
 
 def _initialise(module: nn.Module) -> None:

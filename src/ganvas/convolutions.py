@@ -1,0 +1,102 @@
+"""Convolutions that halve images and transposed ones that double them (kernel 4, stride 2, padding 1), quick on CPUs.
+
+For images of a few pixels, and for layers of a few channels to images, a CPU's convolutions reach half of the speed of
+a matrix product or less. There a convolution is made as the product that it is, of all 4x4 patches with the weights, and
+a transposed one as the product of all pixels with the weights, laid over each other. Elsewhere they are torch's own.
+The results are those of torch's layers but for rounding, and weights and their names are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+SMALL = 16  # pixels of the smaller image: products pay up to here, whatever the channels
+THIN = 4  # channels of the larger image, up to which a product pays for a transposed convolution
+
+
+class Halve(nn.Conv2d):
+    """(N, before, H, W) -> (N, after, H // 2, W // 2)."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, 4, 2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        if (height // 2) * (width // 2) > SMALL or images.device.type != "cpu":
+            return super().forward(images)
+        weight = self.weight.permute(0, 2, 3, 1)
+        if max(height, width) > 3:
+            made = linear(_Patches.apply(images), weight.flatten(1), self.bias)
+        else:  # to a single pixel: what of the patch lies within the image
+            pixels = images.permute(0, 2, 3, 1).flatten(1)
+            made = linear(pixels, weight[:, 1 : 1 + height, 1 : 1 + width].flatten(1), self.bias)
+        return made.view(len(images), height // 2, width // 2, -1).permute(0, 3, 1, 2)
+
+
+class Double(nn.ConvTranspose2d):
+    """(N, before, H, W) -> (N, after, 2 H, 2 W)."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, 4, 2, 1)
+
+    def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
+        _, channels, height, width = images.shape
+        if (height * width > SMALL and self.out_channels > THIN) or images.device.type != "cpu":
+            return super().forward(images, output_size)
+        pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
+        patches = linear(pixels, self.weight.permute(2, 3, 1, 0).flatten(0, 2))
+        laid: Tensor = _Overlap.apply(patches, len(images), 2 * height, 2 * width)
+        return laid if self.bias is None else laid + self.bias.to(laid.dtype).view(1, -1, 1, 1)
+
+
+class _Patches(torch.autograd.Function):
+    """All patches that a Halve sees: images (N, C, H, W) -> (N * (H // 2) * (W // 2), 4 * 4 * C), zeros beyond the edge."""
+
+    @staticmethod
+    def forward(context: Any, images: Tensor) -> Tensor:
+        context.shape = images.shape
+        count, channels, height, width = images.shape
+        padded = images.new_zeros(count, height + 2, width + 2, channels)
+        padded[:, 1:-1, 1:-1] = images.permute(0, 2, 3, 1)
+        image, row, column, _ = padded.stride()
+        patches = padded.as_strided(
+            (count, height // 2, width // 2, 4, 4 * channels), (image, 2 * row, 2 * column, row, 1)
+        )
+        return patches.reshape(-1, 16 * channels)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        count, _, height, width = context.shape
+        pulled: Tensor = _Overlap.apply(gradient, count, height, width)
+        return pulled
+
+
+class _Overlap(torch.autograd.Function):
+    """The transpose of _Patches: patches laid over each other where they come from, and added up.
+
+    (N * (H // 2) * (W // 2), 4 * 4 * C) -> (N, C, H, W); what lies beyond the edge is cut off.
+    """
+
+    @staticmethod
+    def forward(context: Any, patches: Tensor, count: int, height: int, width: int) -> Tensor:
+        rows, columns = height // 2, width // 2
+        channels = patches.shape[1] // 16
+        # In blocks of 2x2 pixels, each patch covers four: those of one corner of all patches do not meet.
+        corners = patches.view(count, rows, columns, 2, 2, 2, 2 * channels)
+        laid = patches.new_zeros(count, rows + 1, 2, columns + 1, 2 * channels)
+        for down in (0, 1):
+            for right in (0, 1):
+                laid[:, down : down + rows, :, right : right + columns] += corners[:, :, :, down, :, right].transpose(
+                    2, 3
+                )
+        laid = laid.view(count, 2 * rows + 2, 2 * columns + 2, channels)
+        images = laid[:, 1 : 1 + height, 1 : 1 + width]
+        return images.contiguous().permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Patches.apply(gradient), None, None, None
