@@ -174,7 +174,7 @@ def test_gamma_follows_its_schedule() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "batch", "gamma"),
-    [((28, 28, 1), 64, 0.05), ((28, 28, 1), 32, 0.1), ((56, 56, 3), 64, 0.2), ((28, 56, 1), 128, 0.05)],
+    [((28, 28, 1), 64, 0.2), ((28, 28, 1), 32, 0.4), ((56, 56, 3), 64, 0.8), ((28, 56, 1), 128, 0.2)],
 )
 def test_gamma_is_settled_by_pixels_and_batch(spec: tuple[int, int, Any], batch: int, gamma: float) -> None:
     height, width, channels = spec
