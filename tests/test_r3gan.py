@@ -13,7 +13,7 @@ from torch import nn
 from ganvas import gans, launch, measure, objectives
 from ganvas.errors import SettingError
 from ganvas.gans.r3gan import Config, Stem, build, halvings
-from ganvas.recipe import ImageSpec, Recipe, override
+from ganvas.recipe import ImageSpec, Recipe, for_length, override
 from ganvas.run import Run
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -103,9 +103,39 @@ class TestObjectives:
         with pytest.raises(SettingError, match=r"model\.objective: .hing. is none of minimax, least_squares, hinge"):
             override(gans.load("r3gan").recipes["tiny"], {"objective": "hing"})
 
-    def test_a_gan_with_one_objective_alone_has_no_such_setting(self) -> None:
-        with pytest.raises(SettingError, match="unknown setting objective"):
-            override(gans.load("wgan-gp").recipes["tiny"], {"objective": "hinge"})
+    @pytest.mark.parametrize("path", ["objective", "model.objective"])
+    def test_a_gan_with_one_objective_alone_says_so_and_names_others(self, path: str) -> None:
+        with pytest.raises(
+            SettingError, match=f"unknown setting {path}: this GAN has one .* r3gan and sngan take others"
+        ):
+            override(gans.load("wgan-gp").recipes["tiny"], {path: "hinge"})
+        takes = [name for name in gans.names() if hasattr(gans.load(name).recipes["tiny"].model, "objective")]
+        assert takes == ["r3gan", "sngan"]
+
+    @pytest.mark.parametrize("recipe", ["sngan/tiny", "r3gan/tiny"])
+    def test_a_relativistic_one_needs_a_real_image_for_each_fake(
+        self, recipe: str, cli_run: Callable[..., Any]
+    ) -> None:
+        options = ["objective=relativistic", "g_batch=16", "order=d-first", "g_fakes=fresh"]
+        told = cli_run("train", recipe, "--images", 32, "--set", *options).error
+        assert "train.g_batch=16" in told
+        assert "train.batch=8: leave g_batch out" in told
+        assert cli_run("train", recipe, "--images", 32, "--set", "objective=hinge", *options[1:]).code == 0
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (["--set", "objective=hinge"], "no multiple of that for the other; D is trained first"),
+            (["--precision", "fp16"], "fp16 has too narrow a range for it; D is trained first"),
+            ([], ""),
+        ],
+    )
+    def test_steps_that_cannot_be_taken_together_are_told(
+        self, options: list[str], told: str, cli_run: Callable[..., Any]
+    ) -> None:
+        err = cli_run("train", "r3gan/tiny", "--images", 16, "--threads", 1, *options).err
+        assert told in err
+        assert ("train.order='together'" in err) == bool(told)
 
     def test_wgan_gp_penalises_the_slope_between_with_the_papers_weight(self, cli_run: Callable[..., Any]) -> None:
         done = cli_run("train", "wgan-gp/tiny", "--images", 64, "--out", "run")
@@ -147,6 +177,18 @@ class TestPresets:
         assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
         assert planned(images=100).model.width == 32
         assert planned().model.width == 32  # the recipe's own length is five minutes
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "settings for about 60 minutes: model.width=48, train.batch=64"),
+            ({"width": 20}, "settings for about 60 minutes: train.batch=64"),
+            ({"model": {"width": 20}, "train.batch": 8}, ""),
+            ({"width": 48, "batch": 8}, "settings for about 60 minutes: model.width=48"),
+        ],
+    )
+    def test_what_is_said_of_it_is_in_the_recipe(self, changes: dict[str, Any], said: str) -> None:
+        assert for_length(gans.load("r3gan").recipes["digits"], changes, "60 minutes")[1] == said
 
     def test_a_repeated_run_has_its_own_settings(self, planned: Callable[..., Recipe], tmp_path: Path) -> None:
         run = launch.train("r3gan/tiny", images=16, quiet=True, threads=1)

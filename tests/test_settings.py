@@ -184,6 +184,10 @@ def test_a_part_that_does_nothing_is_refused(parts: dict[str, Any]) -> None:
         ({"sheet_name": ""}, "sheet_name is empty"),
         ({"sheet_name": "a/b"}, "holds a slash"),
         ({"sheet_name": "{nope}"}, "use {images} and {epoch}"),
+        ({"sheet_name": "{images:2000000000d}"}, "use {images} and {epoch}"),
+        ({"sheet_name": "{images.real}"}, "use {images} and {epoch}"),
+        ({"sheet_name": "{images:{epoch}}"}, "use {images} and {epoch}"),
+        ({"sheet_name": "{images"}, "use {images} and {epoch}"),
         ({"log": "2 minutes"}, "train.log"),
         ({"average": "often"}, "train.average"),
     ],
@@ -191,6 +195,26 @@ def test_a_part_that_does_nothing_is_refused(parts: dict[str, Any]) -> None:
 def test_settings_that_cannot_go_together_are_refused_by_name(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         TrainConfig(**{"batch": 8, "length": "1 epoch", "lr": 1e-3} | fields)
+
+
+@pytest.mark.parametrize(
+    "name", ["{images:09d}", "fake_images-{epoch}", "{epoch:3}-{images:d}", "{{plain}}", "{{{images}}}"]
+)
+def test_a_sheets_name_is_of_images_and_epoch(name: str) -> None:
+    assert name.format(images=1, epoch=1)
+    assert TrainConfig(batch=8, length="1 epoch", lr=1e-3, sheet_name=name).sheet_name == name
+
+
+def test_with_the_penalty_goes_what_serves_it_alone() -> None:
+    recipe = gans.find("r3gan/tiny")[2]
+    assert (recipe.train.gamma, recipe.train.penalty_every) == (2.4, 2)
+    stored = settings(recipe)  # as a card has it, on top of which penalty=none is said
+    for changes in ({"penalty": "none"}, {"train": {"penalty": "none"}}, {**stored, "penalty": "none"}):
+        train = override(recipe, changes).train
+        assert (train.penalty, train.gamma, train.penalty_every) == ("none", None, 1)
+    for asked in ({"penalty_every": 2, "penalty": "none"}, {"penalty": "none", "penalty_every": 2}):
+        assert "train.penalty_every=2 does nothing without a penalty" in refusal(override, recipe, asked)
+    assert "gamma=3" in refusal(override, recipe, {"train": {"penalty": "none", "gamma": 3}})
 
 
 def test_a_schedule_without_room_for_itself_is_refused() -> None:

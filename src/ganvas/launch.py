@@ -136,6 +136,8 @@ class _Launch:
         gan = networks(file, recipe, spec)  # says now why it cannot
         if recipe.native.classes and not spec.classes and not gan.conditional:
             said.append(f"{dataset.name} has no labels: {name} is trained without, and cannot be asked for a class")
+        if why := learner.why_apart(gan, recipe.train, self.request.precision or recipe.train.precision):
+            said.append(f"train.order='together': {why}; D is trained first, then G")
         for line in filter(None, said):
             self.progress.say(line)
         if self.start:

@@ -31,7 +31,12 @@ class Seen(NamedTuple):
 
 
 def check(gan: Gan, config: TrainConfig) -> None:
-    """Raises SettingError where a training asks for what these networks cannot do."""
+    """Raises SettingError where a training asks for what these networks, or their objective, cannot do."""
+    if gan.objective.paired and config.g_batch not in (None, config.batch):
+        raise SettingError(
+            f"train.g_batch={config.g_batch}: this objective sets each fake against a real image, of which a step has "
+            f"train.batch={config.batch}: leave g_batch out"
+        )
     if gan.joint:
         return
     why = "this GAN's discriminator judges a batch as a whole (BatchNorm)"
@@ -41,6 +46,16 @@ def check(gan: Gan, config: TrainConfig) -> None:
         raise SettingError(f"train.augment='adaptive': {why}; give a probability, such as 0.4, or 0")
     if config.penalty != "none":
         raise SettingError(f"train.penalty='{config.penalty}' needs the slope at each image, and {why}: leave it out")
+
+
+def why_apart(gan: Gan, config: TrainConfig, precision: str) -> str:
+    """Why the networks are trained one after the other, D first, where one pass is asked for; "" where nothing is in the way."""
+    if config.order != "together":
+        return ""
+    if gan.objective.exchange is None:
+        return "with this objective the gradient for one network is no multiple of that for the other"
+    # Loss scaling of 16 bits leaves no room for the factors between both networks' gradients.
+    return "fp16 has too narrow a range for it" if precision == "fp16" else ""
 
 
 class Learner:
@@ -79,8 +94,7 @@ class Learner:
             passes(network) if self.half is None else partial(AutogradPass, network)  # autocast is of autograd's passes
             for network in (gan.generator, gan.discriminator)
         )
-        # Loss scaling of 16 bits leaves no room for the factors between both networks' gradients.
-        self.together = config.order == "together" and gan.objective.exchange is not None and precision != "fp16"
+        self.together = config.order == "together" and not why_apart(gan, config, precision)
         self.gamma = 0.0
         few = config.augment == "adaptive" and epoch < augment.FEW
         self.controller = Controller(augment.MOST_RAMP) if few else None

@@ -218,10 +218,13 @@ class TrainConfig:
                 raise SettingError(f"train.{name}: {error}") from None
             if unit == "minutes" and name != "length":
                 raise SettingError(f"train.{name}='{text}': give steps, epochs or images")
-        try:
-            self.sheet_name.format(images=1, epoch=1)
-        except (KeyError, IndexError, ValueError, AttributeError):
-            raise SettingError(f"train.sheet_name='{self.sheet_name}': use {{images}} and {{epoch}}") from None
+        fields = re.sub(
+            r"{{|}}|{(images|epoch)(:0?[0-9]{0,2}d?)?}", "", self.sheet_name
+        )  # no width that would fill the memory
+        if set(fields) & set("{}"):
+            raise SettingError(
+                f"train.sheet_name='{self.sheet_name[:100]}': use {{images}} and {{epoch}}, or {{images:09d}} for nine digits"
+            )
         if not self.sheet_name:
             raise SettingError("train.sheet_name is empty: give a file name, such as '{images:09d}'")
         if set(self.sheet_name) & set("/\\\0"):
@@ -279,12 +282,21 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with some settings changed.
 
     changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train." will do where only one
-    of them has it ("batch", "lr.shape"). A nested mapping changes what it names and leaves the rest.
+    of them has it ("batch", "lr.shape"). A nested mapping changes what it names and leaves the rest. With penalty "none" go
+    the recipe's own gamma and penalty_every, which would do nothing.
     Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of range, or NaN.
     """
     tree = settings(recipe)
-    for path, value in changes.items():
-        _put(tree, _resolve(path, tree), value)
+    resolved = [(_resolve(path, tree), value) for path, value in changes.items()]
+    resolved.sort(
+        key=lambda change: ("." in change[0], change[0] != "train.penalty")
+    )  # tables first, as in a stored recipe
+    for path, value in resolved:
+        table = value if path == "train" and isinstance(value, Mapping) else {}
+        if (path, value) == ("train.penalty", "none") or table.get("penalty") == "none":
+            _put(tree, "train.gamma", None)
+            _put(tree, "train.penalty_every", 1)
+        _put(tree, path, value)
     return Recipe(
         model=convert(tree["model"], type(recipe.model), "model"),
         train=convert(tree["train"], TrainConfig, "train"),
@@ -296,14 +308,15 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = None) -> tuple[Recipe, str]:
     """The recipe with changes for a training of some length, its own unless given; of minutes with the preset for so many,
-    which changes come before, and a sentence on that ("" where there is none)."""
+    which changes come before, and a sentence on what came of it ("" for nothing)."""
     asked, said = override(recipe, changes), ""
     length = length or asked.train.length
     if (interval := Interval.parse(length)).unit == "minutes":
         minutes, preset = recipe.preset(interval.amount)
         asked = override(override(recipe, preset), changes)
-        if preset:
-            values = ", ".join(f"{name}={value}" for name, value in preset.items())
+        taken = {name: value for name, value in preset.items() if override(asked, {name: value}) == asked}
+        if taken:
+            values = ", ".join(f"{name}={value}" for name, value in taken.items())
             said = f"settings for about {Interval(minutes, 'minutes')}: {values}"
     return override(asked, {"train.length": length}), said
 
@@ -343,6 +356,10 @@ def _resolve(path: str, tree: dict[str, Any]) -> str:
         raise SettingError(f"setting {path} could be {' or '.join(ends)}: write the whole path")
     if len(parts) > 1 and parts[-1] in {part.name for part in dataclasses.fields(Schedule)}:
         return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"  # says what is wrong with the part before it
+    if parts[-1] == "objective":
+        raise SettingError(
+            f"unknown setting {path}: this GAN has one objective of its own; r3gan and sngan take others"
+        )
     hint = nearest(path, everything) if len(parts) > 1 else nearest(path, short.values())
     raise SettingError(f"unknown setting {path}: {hint}")
 
