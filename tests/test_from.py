@@ -237,6 +237,23 @@ class TestWhatDoesNotFit:
     ) -> None:
         train("mlp/tiny", tmp_path / "run", data=str(coloured), channels=1, images=32.0, from_=unconditional_run.path)
 
+    def test_labels_on_one_side_alone(
+        self, cli_run: Callable[..., Any], coloured: Path, pictures: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "flat").mkdir()
+        for k, file in enumerate(sorted(pictures.rglob("*.png"))):
+            shutil.copy(file, tmp_path / "flat" / f"{k}.png")
+        labelled, flat = (
+            train("r3gan/tiny", tmp_path / name, images=16.0, data=str(what)).path
+            for name, what in (("a", pictures), ("b", tmp_path / "flat"))
+        )
+        line = self.refused(cli_run, "r3gan/tiny", "--data", "flat", "--from", labelled)
+        assert "has 2 classes, these images have no labels: give them 2" in line
+        onto = ("r3gan/tiny", "--data", pictures, "--from", flat)
+        line = self.refused(cli_run, *onto)
+        assert "was trained without labels, these images have 2 classes: --set labels=false" in line
+        assert cli_run("train", *onto, "--set", "labels=false", "--images", 16, "--out", "run").code == 0
+
     def test_other_networks(self, tiny_run: Run, cli_run: Callable[..., Any]) -> None:
         line = self.refused(cli_run, "cgan/tiny", "--set", "z_dim=9", "--from", tiny_run.path)
         assert "has model.z_dim=8, not 9" in line
@@ -278,6 +295,17 @@ class TestWhatDoesNotFit:
         assert "name it, ganvas train PATH/my_gan.py:one" in self.refused(cli_run, "--from", source.path)
         assert not (tmp_path / "ran").exists()
         assert cli_run("train", "my_gan.py", "--from", source.path, "--threads", "1", "--out", "run").code == 0
+
+
+def test_the_generator_that_ships_is_found_by_its_name(cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()  # an ordinary folder does not hide it
+    command = ("train", "--from", "digits", "--images", 32, "--threads", 1, "--precision", "32", "--out", "run")
+    done = cli_run(*command)
+    assert done.code == 0, done.err
+    assert "generators/digits.safetensors; the discriminator starts anew" in done.err
+    card = Run.open("run").card
+    assert (card.recipe, card.model["width"]) == ("r3gan/digits", 16)
+    assert "is finished" in cli_run(*command).err
 
 
 def test_reading_gives_networks_and_a_file_only_the_generator(averaged_run: Run, tmp_path: Path) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
+import math
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 from ganvas import launch
-from ganvas.errors import SettingError
+from ganvas.data.idx import idx_array
+from ganvas.errors import DataError, SettingError
 from ganvas.measure import peak_rss_mb
+from ganvas.sample import read_weights, shipped
 
 
 @pytest.mark.parametrize("settings", [{"z_dim": 2**31 - 1}, {"g_widths": [10**6, 10**6]}])
@@ -24,6 +33,29 @@ def test_networks_larger_than_memory(settings: dict[str, object]) -> None:
 def test_a_batch_larger_than_memory() -> None:
     with pytest.raises(SettingError, match=r"train\.batch=2000000000 .* would take 6,272 GB of 28x28 grey"):
         launch.train("mlp/relu", settings={"batch": 2_000_000_000}, images=16, threads=1, quiet=True)
+
+
+@pytest.mark.parametrize("blocks", [10**8, -1])
+def test_a_card_that_speaks_of_endless_networks(
+    blocks: int, tmp_path: Path, cli_run: Callable[..., Any], bounded: None
+) -> None:
+    tensors, card = read_weights(shipped()["digits"])
+    card = dataclasses.replace(card, model=card.model | {"blocks": blocks})
+    save_file(tensors, tmp_path / "g.safetensors", {"ganvas": card.to_json()})
+    assert "model.blocks: expected `int`" in cli_run("sample", "g.safetensors").error
+
+
+def test_a_gzipped_file_that_swells(tmp_path: Path) -> None:
+    shape = (20_000, 28, 28)  # 15 MiB, below what may swell as it likes
+    packed = gzip.compress(bytes(math.prod(shape)), 9)
+    for n, swells in ((20_000, False), (40_000, True)):
+        head = bytes((0, 0, 8, 3)) + b"".join(side.to_bytes(4, "big") for side in (n, 28, 28))
+        (tmp_path / "x-images-idx3-ubyte.gz").write_bytes(gzip.compress(head) + packed * (n // 20_000))
+        if swells:
+            with pytest.raises(DataError, match="claims 30 MiB of pixels, more than 250 times its own size"):
+                idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3)
+        else:
+            assert idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3).shape == shape
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")

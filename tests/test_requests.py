@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from common import MY_GAN, assert_same_run, state, train
-from ganvas import launch
+from ganvas import gans, launch
 from ganvas.errors import GanvasError
 from ganvas.run import Run
 
@@ -145,6 +145,33 @@ class TestOwnFile:
         own.write_text(MY_GAN.replace(old, new))
         data = ("--data", pictures / "cat") if "conditional" in new else ()
         assert answer in cli_run("train", own, "--threads", "1", "--out", "run", *data).error
+
+    @pytest.mark.parametrize(
+        ("wrong", "answer"),
+        [
+            ("RECIPES = list(RECIPES.values())", "RECIPES must be a dict of at least one"),
+            ("RECIPES = {}", "RECIPES must be a dict of at least one"),
+            ("build = 3", "build must be a function of (config, spec)"),
+            ("def build(config): pass", "build must be a function of (config, spec)"),
+            ("del build", "lacks build"),
+        ],
+    )
+    def test_a_file_that_is_no_gans_is_told_in_one_line(
+        self, own: Path, cli_run: Callable[..., Any], wrong: str, answer: str
+    ) -> None:
+        own.write_text(f"{MY_GAN}\n{wrong}\n")
+        assert answer in cli_run("train", own).error
+
+    def test_a_path_may_hold_colons(self, own: Path, tmp_path: Path) -> None:
+        path = tmp_path / "a:b" / "c.py:d" / "my:gan.py"
+        path.parent.mkdir(parents=True)
+        own.rename(path)
+        run = train(f"{path}:two", tmp_path / "run", images=16.0)
+        assert (run.card.recipe, run.gan) == ("my:gan.py:two", str(path))
+        assert train(str(path), tmp_path / "other", images=16.0).card.recipe == "my:gan.py:one"
+        assert gans.parted("C:\\x\\my_gan.py:two") == ("C:\\x\\my_gan.py", "two")
+        assert gans.parted("C:\\x\\my_gan.py") == ("C:\\x\\my_gan.py", None)
+        assert gans.parted("r3gan/digits") == ("", None)
 
     def test_nothing_runs_the_file_unasked(self, own: Path, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         train(str(own), tmp_path / "run")

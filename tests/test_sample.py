@@ -356,31 +356,3 @@ class TestFiles:
         safetensors.torch.save_file(tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)})
         assert "../evil" in cli_run("sample", "g.safetensors").error
         assert not (tmp_path / "ran").exists()
-
-
-class TestShipped:
-    def test_digits_come_at_once(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
-        assert cli_run("sample", "digits", "--labels", "2023").out.strip() == "result.png"
-        assert pixels(tmp_path / "result.png").shape == (28 * 4, 4 * 28 * 4)
-
-    def test_the_file_is_small_and_says_how_it_was_made(self) -> None:
-        (name, path), *others = sample.shipped().items()
-        assert (name, others) == ("digits", [])
-        assert path.stat().st_size < 1_000_000
-        _, card = sample.open_generator(path)
-        assert (card.recipe, card.data.name, card.data.images) == ("r3gan/digits", "mnist", 60_000)
-        log = (Path(__file__).parents[1] / "docs" / "log.md").read_text()
-        made = next(
-            line for line in log.splitlines() if line.startswith("ganvas train r3gan/digits --data mnist --images")
-        )
-        for option, value in (
-            ("--images", card.plan.images),
-            ("--threads", card.threads),
-            ("--precision", card.precision),
-        ):
-            assert f"{option} {value} " in f"{made} "
-        assert f"model.width={card.model['width']} train.gamma={card.train['gamma']}" in made
-
-    def test_a_run_of_that_name_comes_first(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
-        (tmp_path / "digits").mkdir()
-        assert "not a run" in cli_run("sample", "digits").error

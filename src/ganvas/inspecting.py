@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ganvas import data, gans, measure, sheets
 from ganvas.errors import SettingError
 from ganvas.progress import duration
-from ganvas.recipe import ImageSpec, Interval, settled
+from ganvas.recipe import KINDS, ImageSpec, Interval, settled
 
 SHEET_COLUMNS, SHEET_ROWS = 16, 8
 LISTED = 20  # names that a person is shown of a long list
@@ -42,7 +42,7 @@ class Report:
     def to_text(self) -> str:
         found = self.found
         splits = ", ".join(f"{count:,} in {split}" for split, count in found.splits.items())
-        kind = {1: "grey", 3: "RGB", 4: "RGBA"}[found.channels]
+        kind = KINDS[found.channels]
         lines = [
             f"{found.name}: {found.images:,} images ({splits})",
             f"sizes       {_listed([f'{count:,} of {size}' for size, count in found.sizes.items()])}",

@@ -18,6 +18,7 @@ import torch
 from ganvas import augment, data, dist, files, gans, learner, periodic
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
+from ganvas.devices import pick_device
 from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
@@ -106,8 +107,7 @@ class _Launch:
     ) -> None:
         self.request, self.out, self.fresh, self.progress, self.started = request, out, fresh, progress, started
         self.data_dir = None if data_dir is None else Path(data_dir)
-        path = (request.recipe or "").partition(":")[0]
-        self.gan_path = path if path.endswith(".py") else None
+        self.gan_path = gans.parted(request.recipe or "")[0] or None
         self.start: Start | None = None
         self.evaluation: Periodic | None = None
 
@@ -357,15 +357,3 @@ def follow(world: World, path: str | None, gan: str | None, data_dir: Path | Non
     train_run(run, card.gan_file(gan), card.dataset(data_dir), progress=Progress(quiet=True), world=world)
     dist.leave()
     return run
-
-
-def pick_device(name: str) -> str:
-    """ "auto", "cpu", "cuda" or "mps" as a device that is there. Raises SettingError."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if available[device])
-    if name not in available:
-        raise SettingError(f"--device {name}: expected auto, cpu, cuda or mps")
-    if not available[name]:
-        raise SettingError(f"--device {name}: this machine (or its torch) has none; use --device auto")
-    return name

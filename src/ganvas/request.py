@@ -137,6 +137,7 @@ def to_toml(request: Request) -> str:
 
 
 def toml(value: Any) -> str:
+    """A setting's value as TOML, in one line."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{name} = {toml(part)}" for name, part in value.items() if part is not None) + " }"
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
@@ -179,7 +180,7 @@ def merged(config: Request, own: Request) -> Request:
 
 def completed(request: Request, card: Card) -> Request:
     """A request to go on with a run, with what it leaves unsaid taken from the run's card."""
-    recipe = request.recipe
+    recipe, settings = request.recipe, dict(request.settings)
     if recipe is None:
         if card.gan.endswith(".py"):
             raise SettingError(
@@ -187,6 +188,8 @@ def completed(request: Request, card: Card) -> Request:
                 f"{shlex.quote(f'PATH/{card.recipe}')} --out ..."
             )
         recipe = card.recipe
+        if request.from_ is not None:  # which brings its networks along
+            settings = {"model": card.model, **dict(leaves(settings))}
     said = request.length is not None or request.settings
     stored = {"model": card.model, "train": card.train}
     return dataclasses.replace(
@@ -195,6 +198,6 @@ def completed(request: Request, card: Card) -> Request:
         flip=card.data.flip if request.flip is None else request.flip,
         seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
         processes=request.processes or card.processes, precision=request.precision or card.precision or None,
-        device=request.device or card.device, settings=request.settings if said else stored,
+        device=request.device or card.device, settings=settings if said else stored,
         plan=request.plan or (None if said else card.plan),
     )  # fmt: skip

@@ -258,8 +258,9 @@ def shipped() -> dict[str, Path]:
 
 
 def located(source: Path) -> Path:
-    """What a user names: a path, or else a generator that comes with the package."""
-    return source if source.exists() else shipped().get(str(source), source)
+    """What a user names: a file or a run's directory, or else a generator that comes with the package."""
+    mine = source.is_file() or (source / "recipe.json").exists()
+    return source if mine else shipped().get(str(source), source)
 
 
 def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:

@@ -13,6 +13,7 @@ from torchinfo import ModelStatistics, summary
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.recipe import ImageSpec, Recipe, settings
+from ganvas.request import toml
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Summary:
     def to_text(self) -> str:
         lines = [f"{self.name} for {self.image}", ""]
         for part, values in self.settings.items():
-            lines += [f"{part}.{name} = {_toml(value)}" for name, value in values.items() if value is not None]
+            lines += [f"{part}.{name} = {toml(value)}" for name, value in values.items() if value is not None]
         for network, table in self.layers.items():
             counts = self.parameters[network]
             lines += [
@@ -44,12 +45,6 @@ class Summary:
             ]
             lines.append(str(table))
         return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + " }"
-    return msgspec.json.encode(value).decode()
 
 
 def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summary:

@@ -20,7 +20,7 @@ from ganvas.data.words import count, first_few
 from ganvas.errors import DataError, RunError, SettingError
 from ganvas.recipe import KINDS
 from ganvas.run import Run
-from ganvas.sample import Sampler, open_generator
+from ganvas.sample import Sampler, located, open_generator
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def spread_labels(n: int, shares: Tensor) -> Tensor:
 def open_source(
     what: Run | Dataset | str | os.PathLike[str], reading: Reading, *, gan: str | None = None, device: str = "cpu"
 ) -> Source:
-    """A run, a run's directory, an exported generator, or images: a `Dataset`, a folder, .zip, .npz, IDX or a set's name.
+    """A run, a run's directory, an exported generator, one that comes with the package, by its name, or images: a
+    `Dataset`, a folder, .zip, .npz, IDX or a set's name.
 
     Raises RunError for what is missing or damaged, DataError for images that cannot be read.
     """
@@ -113,7 +114,7 @@ def open_source(
         return _of_run(what, device)
     if isinstance(what, Dataset):
         return Source(what.name, "images", images=what)
-    path = Path(what)
+    path = Path(what) if Path(what).exists() else located(Path(what))  # a folder of pictures is judged itself
     is_run = any((path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt"))
     if is_run:
         return _of_run(Run.open(path, gan=gan), device)

@@ -17,7 +17,7 @@ from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
 from ganvas.request import Request
 from ganvas.run import Run
-from ganvas.sample import read_weights
+from ganvas.sample import located, read_weights
 
 NETWORKS = ("generator", "discriminator", "average")
 
@@ -72,9 +72,12 @@ def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Sta
     began: what the run that stands there was started from. That need not be there any more: the run has a copy.
     Raises RunError for what cannot be read, SettingError where a repeat finds other weights.
     """
-    if request.from_ is None or (began and began.path == os.path.abspath(request.from_)):
+    if request.from_ is None:
         return request, None, began
-    start = read_start(Path(request.from_))
+    source = located(Path(request.from_))
+    if began and began.path == os.path.abspath(source):
+        return request, None, began
+    start = read_start(source)
     if request.started_from and request.started_from.sha256 != start.origin.sha256:
         raise SettingError(
             f"the run to be repeated was started from {request.from_}, which holds other weights now: "
@@ -114,11 +117,20 @@ def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
     old, new = (f"{str(image).partition(',')[0]}" for image in (card.image, spec))
     if old != new:
         return f"is of images of {old}, these are {new}: bring them to that shape with --size and --channels"
-    classes, wanted = len(card.image.classes), len(spec.classes)
+    if different := differences({"model": card.model}, {"model": settings(recipe)["model"]}):
+        return f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them"
+    classes, wanted = (
+        len(card.image.classes),
+        len(spec.classes),
+    )  # of equal settings, classes alone make networks differ
+    if gan.conditional and not classes:
+        way = "--set labels=false leaves them unused" if hasattr(recipe.model, "labels") else "start from another"
+        return f"was trained without labels, these images have {wanted} classes: {way}"
     if gan.conditional and classes != wanted:
         return f"has {classes} classes, these images have {wanted}: it can only go on with as many"
-    different = differences({"model": card.model}, {"model": settings(recipe)["model"]})
-    return f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them" if different else ""
+    if not gan.conditional and classes and not wanted:
+        return f"has {classes} classes, these images have no labels: give them {classes}, or start from another"
+    return ""
 
 
 def _reason(error: RuntimeError) -> str:

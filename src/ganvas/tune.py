@@ -23,8 +23,9 @@ import torch
 from ganvas import data as sources
 from ganvas import files, gans
 from ganvas.card import MOST_IMAGES, versions
+from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
-from ganvas.launch import DEFAULT_DATA, networks, pick_device
+from ganvas.launch import DEFAULT_DATA, networks
 from ganvas.measure import choose, prepare_cpu
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Recipe, for_length, settled
@@ -190,8 +191,8 @@ def _prepare(request: Request, data_dir: Path | None, by_clock: bool, say: Calla
 
 def _whole(given: str, name: str) -> str:
     """A recipe's name; of a GAN's file of the user's its path, so that it is found from anywhere."""
-    path, colon, key = given.partition(":")
-    return f"{os.path.abspath(path)}{colon}{key}" if path.endswith(".py") else name
+    path, key = gans.parted(given)
+    return f"{os.path.abspath(path)}{'' if key is None else f':{key}'}" if path else name
 
 
 def _planned(asked: Budget, prepared: Prepared, batch: int, minutes: float, started: float) -> Budget:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ganvas.data.assemble import Labels, NoHeldOutError, Pixels, Reading, Split, assemble_array
+from ganvas.data.members import MAX_RATIO, RATIO_FLOOR
 from ganvas.data.pictures import Wish
 from ganvas.data.words import count
 from ganvas.errors import DataError
@@ -118,6 +119,9 @@ def idx_array(file: Path, dims: int) -> Pixels:
                 raise DataError(
                     f"{file} claims {size / 2**30:.0f} GiB of pixels, more than {MAX_BYTES // 2**30}: refused"
                 )
+            if file.suffix == ".gz" and size > RATIO_FLOOR and size > MAX_RATIO * file.stat().st_size:
+                grows = f"more than {MAX_RATIO} times its own size, as bombs do"
+                raise DataError(f"{file} claims {size / 2**20:,.0f} MiB of pixels, {grows}: refused")
             body = stream.read(size + 1)
     except (OSError, EOFError, zlib.error, struct.error, MemoryError) as error:
         raise DataError(f"{file} is damaged or cannot be read ({error}); remove it and fetch it again") from None

@@ -156,10 +156,11 @@ def _gan_file(module: ModuleType, name: str, sha256: str) -> GanFile:
         raise SettingError(
             f"GAN file {name} lacks {', '.join(missing)}: it needs Config, build(config, spec) and RECIPES"
         )
-    if not module.RECIPES or not all(isinstance(recipe, Recipe) for recipe in module.RECIPES.values()):
+    recipes = module.RECIPES.values() if isinstance(module.RECIPES, dict) else ()
+    if not recipes or not all(isinstance(recipe, Recipe) for recipe in recipes):
         raise SettingError(f"GAN file {name}: RECIPES must be a dict of at least one ganvas.recipe.Recipe")
-    if len(inspect.signature(module.build).parameters) != 2:
-        raise SettingError(f"GAN file {name}: build must take (config, spec)")
+    if not callable(module.build) or len(inspect.signature(module.build).parameters) != 2:
+        raise SettingError(f"GAN file {name}: build must be a function of (config, spec)")
     return GanFile(name, module.Config, module.RECIPES, module.build, sha256)
 
 
@@ -173,15 +174,24 @@ def default_recipe(what: str | None) -> str:
     return "r3gan/images" if own else "r3gan/digits"
 
 
+def parted(recipe: str) -> tuple[str, str | None]:
+    """(path, key) of a recipe in a file of the user's: of "my_gan.py" no key, of "my_gan.py:tiny" "tiny"; ("", None) for one
+    of a built-in GAN. The path may hold colons itself ("C:\\my_gan.py")."""
+    path, found, key = recipe.rpartition(".py:")
+    if found and "/" not in key:
+        return f"{path}.py", key
+    return (recipe, None) if recipe.endswith(".py") else ("", None)
+
+
 def find(recipe: str) -> tuple[str, GanFile, Recipe]:
     """(full name, GAN's file, recipe) of "mlp/relu", "my_gan.py" (its first recipe) or "my_gan.py:tiny".
 
     Raises SettingError for an unknown name, with the nearest one.
     """
-    path, colon, key = recipe.partition(":")
-    if path.endswith(".py"):
+    path, key = parted(recipe)
+    if path:
         file = load(path)
-        key = key if colon else next(iter(file.recipes))
+        key = next(iter(file.recipes)) if key is None else key
         if key not in file.recipes:
             raise SettingError(f"{path} has no recipe {key}: {nearest(key, file.recipes)}")
         return f"{file.name}:{key}", file, file.recipes[key]

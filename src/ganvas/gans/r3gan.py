@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, linear, pad, pixel_shuffle
 
@@ -41,7 +43,7 @@ class Config:
     width: Positive = 16
     g_width: Positive | None = None
     widest: Positive = 512
-    blocks: int = 0
+    blocks: Annotated[int, Meta(ge=0, le=64)] = 0
     embedding: Positive = 32
     slope: NonNegative = 0.2
     labels: bool = True

@@ -67,8 +67,8 @@ def evaluate(
         Print one JSON document.
     """
     from ganvas import judging
+    from ganvas.devices import pick_device
     from ganvas.errors import SettingError
-    from ganvas.launch import pick_device
 
     if out is not None and not copies:
         raise SettingError(f"--out {out} does nothing without --copies: leave it out")

@@ -42,7 +42,7 @@ def sample(
     device
         Default: cpu.
     """
-    from ganvas.launch import pick_device
+    from ganvas.devices import pick_device
     from ganvas.run import Run
     from ganvas.sample import draw, kind_of, located, open_generator
 
