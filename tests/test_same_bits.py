@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from common import assert_same_run, state, train
-from ganvas import launch, record, training
+from ganvas import augment, gans, launch, record, training
 from ganvas.run import Run
 
 
 class TestSameBits:
-    @pytest.mark.parametrize("recipe", ["cgan/tiny", "mlp/tiny", "dcgan/tiny"])
+    @pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.names()])
     def test_stopping_twice_changes_nothing(
         self, recipe: str, tmp_path: Path, stop_after: Callable[[int], None]
     ) -> None:
@@ -30,6 +32,31 @@ class TestSameBits:
         torch.manual_seed(1)  # the state of the global generator must not matter
         pieces = train(recipe, tmp_path / "pieces", **options)
         assert_same_run(whole.path, pieces.path)
+
+    def test_stopping_changes_nothing_where_augmentation_adapts_itself(
+        self, tmp_path: Path, stop_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Few coloured pictures, some held out, and penalties in every third step, at which none of the stops is."""
+        rng = np.random.default_rng(0)
+        for k in range(120):
+            folder = tmp_path / "pictures" / "ab"[k % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{k}.png")
+        share = augment.memorised
+        monkeypatch.setattr(augment, "EVERY", 2)
+        monkeypatch.setattr(augment, "memorised", lambda known, held: share(known, held) + 0.55)  # or it takes long
+        options: dict[str, Any] = {
+            "images": 128.0, "data": str(tmp_path / "pictures"), "settings": {"penalty_every": 3, "log": "3 steps"},
+        }  # fmt: skip
+        whole = train("r3gan/tiny", tmp_path / "whole", **options)
+        probabilities = []
+        for steps in (4, 3):
+            stop_after(steps)
+            with pytest.raises(KeyboardInterrupt):
+                train("r3gan/tiny", tmp_path / "pieces", **options)
+            probabilities.append(state(tmp_path / "pieces")["learner"]["augmentation"]["p"])
+        assert min(probabilities) > 0
+        assert_same_run(whole.path, train("r3gan/tiny", tmp_path / "pieces", **options).path)
 
     def test_a_crash_is_gone_on_from_the_last_save(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Callable[[int], None]
