@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from PIL import Image
 
 import ganvas.launch
 from ganvas import cli, data
+from ganvas.run import Run
 
 ROOT = Path(__file__).parents[1]
 README, CHINESE = (ROOT / name for name in ("README.md", "README.zh-CN.md"))
@@ -139,3 +141,30 @@ def test_what_the_readme_links_to_is_there() -> None:
     for path in (README, CHINESE, ROOT / "ARCHITECTURE.md"):
         for link in re.findall(r"\]\(([\w/.-]+)\)", path.read_text()):
             assert (ROOT / link).exists(), f"{path.name}: {link}"
+
+
+def imported(file: Path) -> set[str]:
+    """The parts of ganvas that a file imports."""
+    found = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    inside = {node.module.split(".")[1] for node in found if node.module and node.module.startswith("ganvas.")}
+    return inside | {alias.name for node in found if node.module == "ganvas" for alias in node.names}
+
+
+def test_the_architectures_list_is_whole_and_imports_point_upwards_in_it() -> None:
+    package = ROOT / "src" / "ganvas"
+    listing = (ROOT / "ARCHITECTURE.md").read_text().partition("    src/ganvas/\n")[2].partition("\n\n")[0]
+    heads = [re.findall(r"(\w+)(?:\.py|/)", line.strip().partition("  ")[0]) for line in listing.splitlines()]
+    place = {name: line for line, names in enumerate(heads) for name in names}
+    files = {path.stem: [path] for path in package.glob("[a-z]*.py")}
+    files |= {path.name: list(path.rglob("*.py")) for path in package.glob("[a-z]*/")}
+    assert place.keys() == files.keys() - {"page"}  # which report.py's line speaks of
+    for name, line in place.items():
+        below = {other for file in files[name] for other in imported(file) if place.get(other, -1) > line}
+        assert not below, f"{name} imports what is listed below it: {below}"
+
+
+def test_a_runs_files_are_all_named() -> None:
+    files = re.findall(r"^    ([\w.]+/?)  ", Run.__doc__ or "", re.MULTILINE)
+    assert len(files) >= 15
+    for path in (README, CHINESE):
+        assert [file for file in files if f"`{file}`" not in path.read_text()] == []

@@ -1,4 +1,4 @@
-"""ganvas: train, judge, sample and serve generative adversarial networks on your own images.
+"""ganvas: train, judge and sample generative adversarial networks on your own images.
 
 import ganvas
 run = ganvas.train("r3gan/digits", minutes=4)

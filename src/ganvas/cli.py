@@ -19,7 +19,7 @@ from ganvas.version import __version__
 
 app = App(
     name="ganvas", version=__version__, help_format="plaintext", default_parameter=Parameter(negative=()),
-    help="Train, judge, sample and serve generative adversarial networks on your own images.",
+    help="Train, judge and sample generative adversarial networks on your own images.",
 )  # fmt: skip
 data_app = App(name="data", help="Look at data sets before training on them.")
 demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
