@@ -19,8 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import cli, launch, training
+from ganvas import cli, launch, training, trials
 from ganvas.data.dataset import Dataset
+from ganvas.recipe import Recipe
 from ganvas.run import Run
 
 if TYPE_CHECKING:
@@ -239,3 +240,34 @@ def pooled() -> Pooled:
     from judged import Pooled
 
     return Pooled()
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Path:
+    """120 grey 8x8 images in two classes: a bright square on black, in the upper or in the lower half."""
+    rng = np.random.default_rng(0)
+    images, labels = np.zeros((120, 8, 8), np.uint8), np.arange(120) % 2
+    for image, label in zip(images, labels, strict=True):
+        row, column = 4 * label + rng.integers(0, 2), rng.integers(0, 6)
+        image[row : row + 3, column : column + 3] = 200 + rng.integers(0, 56)
+    np.savez(tmp_path / "squares.npz", images=images, labels=labels)
+    return tmp_path / "squares.npz"
+
+
+@pytest.fixture
+def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Trials that take no time and whose score, at every checkpoint, is a given function of the recipe."""
+
+    def call(score: Callable[[Recipe], float], then: Callable[[int], None] = lambda trial: None) -> None:
+        begun = 0
+
+        def train(_: Any, recipe: Recipe, images: int) -> Iterator[tuple[int, float | None]]:
+            nonlocal begun
+            then(begun)
+            begun += 1
+            yield images // 2, score(recipe)
+            yield images, score(recipe)
+
+        monkeypatch.setattr(trials.Ground, "train", train)
+
+    return call

@@ -1,0 +1,140 @@
+"""Which augmentations suit a data set, whether it needs any, and the probability that adapts itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from ganvas import data
+from ganvas.augment import (
+    FEW,
+    FEWEST,
+    MOST,
+    TARGET,
+    Controller,
+    explained,
+    kinds_for,
+    memorised,
+    plain_ground,
+    ramp_images,
+    spared,
+)
+from ganvas.dist import World
+
+ALL = ("translation", "colour", "cutout")
+
+
+def glyphs() -> Tensor:
+    return data.load("mnist-5k").images
+
+
+def inverted() -> Tensor:
+    return 255 - glyphs()
+
+
+def photographs() -> Tensor:
+    return torch.randint(256, (200, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_digits_are_moved_alone_and_all_else_recoloured_and_cut() -> None:
+    images: Callable[[], Tensor]
+    for images in (glyphs, inverted):
+        assert plain_ground(images())
+        assert kinds_for(images()) == ("translation",)
+    assert kinds_for(photographs()) == ALL
+    assert kinds_for(photographs().expand(-1, 3, -1, -1)) == ALL
+    assert kinds_for(glyphs()[:5].repeat(1, 4, 1, 1)) == ALL
+    assert kinds_for(glyphs()[:1]) == ("translation",)
+
+
+def test_small_sets_alone_are_augmented() -> None:
+    assert [spared(n) for n in (5, FEWEST - 1, FEWEST, 200, 4000, FEW - 1, FEW, 60_000)] == [
+        0,
+        0,
+        10,
+        20,
+        256,
+        256,
+        0,
+        0,
+    ]
+    assert explained(("translation",), 60_000).startswith("no augmentation: 60,000 images")
+    few = explained(("translation",), 4000)
+    assert few.startswith("augmentation: translation alone (grey figures on a plain ground), as there are 4,000 images")
+    assert "256 images are held out" in few
+    tiny = explained(("translation", "colour", "cutout"), 5)
+    assert "translation, colour, cutout" in tiny
+    assert "climbs to 0.8" in tiny
+
+
+def test_memorised_counts_pairs_and_knows_no_zero_and_no_scale() -> None:
+    known, held_out = torch.tensor([3.0, 1.0]), torch.tensor([0.0, 2.0, 1.0])
+    assert memorised(known, held_out).item() == pytest.approx(
+        (3 + 1 - 1) / 6
+    )  # 3 above all; 1 above one, below one, one tie
+    for factor, offset in ((1.0, -50.0), (1e-3, 7.0), (40.0, 0.0)):
+        assert memorised(known * factor + offset, held_out * factor + offset).item() == pytest.approx(0.5)
+    assert memorised(known, known).item() == 0
+    assert memorised(known + 10, known).item() == 1
+    assert memorised(known - 10, known).item() == -1
+
+
+def test_memorised_of_two_processes_is_that_of_one() -> None:
+    known, held_out = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
+    parts = [memorised(World(rank, 2).part(known), held_out) for rank in (0, 1)]  # each against all that is held out
+    assert torch.stack(parts).mean() == memorised(known, held_out)
+
+
+def test_the_controller_moves_p_by_the_images_over_the_ramp() -> None:
+    controller = Controller(ramp=1000)
+    assert controller.p == 0
+    assert controller.update(TARGET + 0.1, 50) == pytest.approx(0.05)
+    assert controller.update(1.0, 50) == pytest.approx(0.1)
+    assert controller.update(TARGET - 0.1, 20) == pytest.approx(0.08)
+    assert controller.update(TARGET, 20) == pytest.approx(0.08)
+    assert controller.update(float("nan"), 20) == pytest.approx(0.08)
+    assert controller.update(-1.0, 500) == 0
+    assert controller.update(1.0, 5000) == MOST < 1
+    assert Controller(1000, target=0.6, most=0.5).update(0.5, 100) == 0
+
+
+def test_the_ramp_is_a_quarter_of_the_training_and_never_longer_than_the_papers() -> None:
+    assert ramp_images(100_000) == 25_000
+    assert ramp_images(25_000_000) == 500_000
+
+
+def test_the_controller_raises_p_where_d_knows_its_images_and_lowers_it_where_it_does_not() -> None:
+    rng = torch.Generator().manual_seed(0)
+    controller = Controller(ramp=10_000)
+    for better, direction in (
+        (2.0, 1),
+        (0.0, -1),
+    ):  # how far above its held-out images D puts those that it was trained on
+        before = controller.p
+        for _ in range(20):
+            known, held_out = torch.randn(2, 100, generator=rng) * 5 - 300  # a relativistic D's logits lie anywhere
+            controller.update(memorised(known + 5 * better, held_out).item(), 100)
+        assert controller.p - before == pytest.approx(0.2 * direction)
+
+
+def test_the_controller_goes_on_exactly_where_it_was() -> None:
+    whole, first = Controller(ramp=700), Controller(ramp=700)
+    values = torch.rand(40, generator=torch.Generator().manual_seed(0)).tolist()
+    for value in values[:20]:
+        whole.update(value, 17)
+        first.update(value, 17)
+    second = Controller(ramp=700)
+    second.load_state_dict(first.state_dict())
+    for value in values[20:]:
+        assert second.update(value, 17) == whole.update(value, 17)
+
+
+@pytest.mark.parametrize("p", [-0.1, 0.9, float("nan"), "0.5", None])
+def test_a_damaged_state_is_refused(p: object) -> None:
+    controller = Controller(ramp=700)
+    with pytest.raises(ValueError, match="probability of augmentation"):
+        controller.load_state_dict({"p": p})  # type: ignore[dict-item]
+    assert controller.p == 0
