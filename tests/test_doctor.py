@@ -42,7 +42,7 @@ def patient_of(recipe: str, what: str = "mnist-5k", images: int = 4000, **change
     plain = settings(asked)
     card = Card(
         recipe=name, gan=file.name, gan_sha256=file.sha256, model=plain["model"], train=plain["train"],
-        image=own.native, data=DataCard(what=what, name="some", images=images, fingerprint=""), seed=0, threads=1,
+        image=dataclasses.replace(own.native, classes=tuple("0123456789")), data=DataCard(what=what, name="some", images=images, fingerprint=""), seed=0, threads=1,
         device="cpu", plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested="20000 images"),
         versions=versions(),
     )  # fmt: skip
@@ -93,6 +93,11 @@ class TestRules:
             ("mode collapse", "mlp/tiny", {"diversity": 0.01}, {"diversity": 0.1}),
             ("mode collapse", "mlp/tiny", {"diversity": lambda at: 0.9 - 0.7 * (at > 0.5)},
              {"diversity": lambda at: 0.9 - 0.4 * (at > 0.5)}),
+            ("mode collapse", "mlp/tiny", {"class_kl": 1.3}, {"class_kl": 1.3, "diversity": 0.5}),
+            ("mode collapse", "mlp/tiny", {"class_kl": 1.3}, {"class_kl": 1.3, "nearest": lambda at: 2.4 - at / 2}),
+            ("mode collapse", "mlp/tiny", {"class_kl": lambda at: 0.1 + 0.7 * (at > 0.5)},
+             {"class_kl": lambda at: 0.1 + 0.4 * (at > 0.5)}),
+            ("mode collapse", "mlp/tiny", {"class_kl": 1.3}, {"class_kl": 1.1}),
             ("D overfits the training set", "mlp/tiny", {"memorised": 0.5}, {"memorised": 0.3}),
             ("D overfits the training set", "r3gan/tiny", {"memorised": 0.8}, {"memorised": 0.6}),
             ("D overpowers G", "mlp/tiny", {"d_loss": 0.01, "nearest": lambda at: 2.4 - at / 5},

@@ -40,6 +40,15 @@ class Copies(nn.Module):
     def forward(self, z):
         return self.images[(z[:, 0] * 1e5).long() % len(self.images)].clamp(-1, 1)
 
+class ThreesAndEights(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, digits = inner, data.load("mnist-5k", split="test")
+        self.images = nn.Parameter(to_float(digits.images[(digits.labels == 3) | (digits.labels == 8)]))
+    def forward(self, z):
+        digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
+        return (0.8 * digits + 0.2 * self.inner(z)).clamp(-1, 1)
+
 class Deep(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -95,6 +104,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "a D much faster than its G": ("D overpowers G", "mlp/tiny", 12000, {"lr": 1e-6, "d_lr": 1e-2}, "d_lr=0.001"),
     "an r3gan without its penalties": ("D overpowers G", "r3gan/tiny", 6400, {"gamma": 0}, "gamma=2.4"),
     "a G that does not look at its latents": ("mode collapse", "Ignores", 3000, {}, "r3gan/digits"),
+    "a G that makes two of ten digits": ("mode collapse", "ThreesAndEights", 3000, {}, "r3gan/digits"),
     "a G that returns training images": ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint": ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
     "20 images": ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),

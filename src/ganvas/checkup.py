@@ -31,6 +31,7 @@ CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each t
 LEAST = 20  # held-out images: with fewer, chance says too much
 ASKED = 128  # real images of each kind that D is asked about
 MOST = 2048  # training and held-out images, each, that samples are compared with
+TELLING = 0.7  # of real images, whose nearest neighbour is of their class, so that samples' classes can be told by it
 CHUNK = 64  # images that are averaged down at a time
 
 
@@ -90,7 +91,8 @@ class Checkup:
         images. nearest: the mean distance of a sample to the nearest training image over that of a held-out image. copying:
         how much nearer samples are to training images than to held-out ones, as a ratio of distances, over the same of
         held-out images: 1 for what knows no more of one than of the other, 0 for copies. class_kl: divergence of the
-        histogram of classes, each sample's that of the nearest training image, from the training images' own, in nats.
+        histogram of classes, each sample's that of the nearest training image, from the training images' own or, where there
+        are classes to ask for, from what was asked for, in nats; where the nearest image tells a real one's class mostly.
         d_known, d_held: D's mean scores of training and held-out images. memorised: how well D tells these two apart, told:
         how well training images and samples: the mean sign of the difference, over pairs.
         """
@@ -132,15 +134,31 @@ class Checkup:
         mine, figures = reduced(fakes).flatten(1), {}
         spread = [_spread(mine[samples]) for samples, _ in self.layout.groups]
         figures["diversity"] = _over(sum(spread) / len(spread), self.usual["spread"])
-        to_known, which = distances(mine, self.known.pixels).min(1)
+        to_known = distances(mine, self.known.pixels).min(1).values
         figures["nearest"] = _over(float(to_known.mean()), self.usual["nearest"])
         if self.held is not None:
             ratio = _log_ratio(to_known, distances(mine, self.held.pixels).min(1).values)
             figures["copying"] = math.exp(ratio - self.usual["ratio"])
-        labels = self.known.labels
-        if labels is not None and not self.sampler.classes:
-            figures["class_kl"] = histogram_kl(labels[which], torch.bincount(labels))
+        if self.known.labels is not None and self.tells_classes:
+            figures["class_kl"] = self._class_kl(mine, self.known.labels)
         return figures
+
+    @cached_property
+    def tells_classes(self) -> bool:
+        """Whether an image's nearest neighbour is of its class: of digits it is, of photographs it says nothing."""
+        pixels, labels = self.known.pixels, self.known.labels
+        if labels is None or len(labels) < 2:
+            return False
+        found = labels[_apart(pixels[:ASKED], pixels).min(1).indices]
+        return float((found == labels[:ASKED]).double().mean()) >= TELLING
+
+    def _class_kl(self, mine: Tensor, labels: Tensor) -> float:
+        asked = labels if self.layout.labels is None else self.layout.labels
+        among = torch.isin(labels, asked)  # a conditional GAN is not asked for all classes
+        if not bool(among.any()):
+            return math.nan
+        nearest = distances(mine, self.known.pixels[among]).min(1).indices
+        return histogram_kl(labels[among][nearest], torch.bincount(asked, minlength=int(labels.max()) + 1))
 
     def _of_d(self, fakes: Tensor) -> dict[str, float]:
         score, logits = self.learner.gan.objective.score, self._logits

@@ -42,6 +42,9 @@ FEW_KINDS = 0.1  # the same from GROWN steps on: good GANs have 0.7 to 1.1, plai
 GROWN = 5000  # steps
 WARM = 50  # steps, in which BatchNorm's running statistics have yet to become those of G's layers
 FALLEN = 0.4  # of the greatest diversity that there was among samples that looked like pictures
+ONE_SIDED = 0.5  # of log(classes), which is the divergence of one class alone: that of a third of them or fewer
+RISEN = 0.25  # of log(classes), above the least that there was: half of the classes are gone
+SHARP = 0.6  # of the diversity of real images, which 1s alone have: blurred samples stay below, and are nearest to 1s
 STILL = 0.02  # relative change of figures, over the whole training, that says that nothing moves
 STILL_MOVED = 1e-4  # the sum of the learning rates: no weight can have moved much further. A weight is 0.01 to 0.1
 STILL_STEPS = 100  # below, nothing can be expected to have moved
@@ -213,6 +216,10 @@ def _memorising(course: Course) -> str | None:
 
 
 def _collapse(course: Course) -> str | None:
+    return _alike(course) or _few_classes(course)
+
+
+def _alike(course: Course) -> str | None:
     diversity, seen = course.now("diversity"), [mark for mark in course.marks if "diversity" in mark]
     most = max((mark["diversity"] for mark in seen if mark["nearest"] < FAR), default=0.0)
     least = max(FEW_KINDS if course.last["step"] >= GROWN else SAME, FALLEN * most if most >= FALLEN else 0.0)
@@ -222,6 +229,27 @@ def _collapse(course: Course) -> str | None:
     return (
         f"two samples differ by {_n(diversity)} of what two real images do (expected: about 1; it was {_n(most)})"
         + ("" if kinds is None else f"; their classes' divergence from the data's is {_n(kinds)} (expected: near 0)")
+    )
+
+
+def _few_classes(course: Course) -> str | None:
+    """Samples that look like pictures, of a few classes: these may differ as much as any.
+
+    Blurred ones are nearest to the simplest class, whatever they will be: they are known by their little diversity.
+    """
+    kinds, diversity, nearest = (course.now(name) for name in ("class_kl", "diversity", "nearest"))
+    if kinds is None or diversity is None or nearest is None or course.last["step"] < WARM:
+        return None
+    if nearest >= FAR or diversity < SHARP:
+        return None
+    all_kinds = math.log(len(course.patient.card.image.classes))
+    seen = [mark for mark in course.marks if "class_kl" in mark and mark["nearest"] < FAR]
+    best = min((mark["class_kl"] for mark in seen), default=kinds)
+    if kinds <= min(ONE_SIDED * all_kinds, best + RISEN * all_kinds):
+        return None
+    return (
+        f"of the classes few are left: their divergence from the data's is {_n(kinds)} (expected: near 0; it was {_n(best)}), "
+        f"though two samples differ by {_n(diversity)} of what two real images do"
     )
 
 
