@@ -108,6 +108,17 @@ class TestNames:
         assert find(replace(few, labels=None, classes=())).name == "self:mnist-5k"
         assert find(Dataset("one", few.images, torch.zeros(40, dtype=torch.int64), ("all",))).name == "self:one"
 
+    @pytest.mark.usefixtures("quick")
+    def test_numbers_for_names_make_no_digits(self) -> None:
+        """As IDX files have them, of clothes, too."""
+        digits = data.load("mnist-5k").rows(torch.arange(60))
+        assert digits.labels is not None
+        for wrong, name in ((10, "digits"), (30, "classifier:mnist-5k")):
+            labels = digits.labels.clone()
+            labels[:wrong] = (labels[:wrong] + 1) % 10
+            others = replace(digits, labels=labels)
+            assert extractors.find(None, others, tell=tell_nobody).name == name
+
     @pytest.mark.parametrize("name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "photos"])
     def test_unknown_ones_are_one_line(self, name: str) -> None:
         with pytest.raises(SettingError, match="no extractor is called") as caught:

@@ -226,6 +226,10 @@ class TestRealSide:
         found = judging.evaluate("made.npz", against="real.npz", extractor=ideal, quiet=True)
         assert found.per_class == {"dog": 1, "cat": 1}
         assert any("0 is cat, 1 is dog" in note for note in found.notes)
+        assert not any("rightly" in note for note in found.notes)
+        wrong = Extractor("wrong", "3", ("cat", "dog"), None, "none", (), take)
+        found = judging.evaluate("made.npz", against="real.npz", extractor=wrong, quiet=True)
+        assert any("wrong names only 0.0% of the real images rightly" in note for note in found.notes)
 
     def test_the_real_sides_features_are_cached_by_content(
         self, held_out: Dataset, training: Dataset, tmp_path: Path, cache: Path
@@ -242,6 +246,23 @@ class TestRealSide:
         other = Pooled()
         judge(made, extractor=other.extractor("b" * 64))
         assert other.seen == [1000, 100, 100]
+
+    def test_those_of_a_users_own_extractor_are_kept_only_under_a_hash_that_the_user_gives(
+        self, training: Dataset, tmp_path: Path
+    ) -> None:
+        """What a function depends on, nobody can see in full."""
+        made, pooled = training.images[:100], Pooled()
+
+        def features(images: torch.Tensor) -> torch.Tensor:
+            return pooled(images).features
+
+        for judged_by, looked_at in (
+            (features, 2 * 1200), (Extractor.of(features), 2 * 1200), (Extractor.of(features, sha256="c" * 64), 1200 + 100)
+        ):  # fmt: skip
+            pooled.seen.clear()
+            for _ in range(2):
+                judge(made, extractor=judged_by)
+            assert sum(pooled.seen) == looked_at  # real images, generated ones, and the floor's
 
     def test_a_damaged_cache_is_made_anew_and_a_disk_that_refuses_is_no_matter(
         self, training: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

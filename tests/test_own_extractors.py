@@ -83,6 +83,50 @@ def test_others_are_known_by_their_source_and_what_they_hold() -> None:
     assert Extractor.of(Held(1), sha256="mine").sha256 == "mine"
 
 
+SCALE: Any = 1.0
+
+
+def scale(images: Tensor) -> Tensor:
+    return images.float() * SCALE
+
+
+def by_a_global(images: Tensor) -> Tensor:
+    return scale(images).flatten(1)
+
+
+class Scaled(nn.Module):
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+        self.register_buffer("unsaved", torch.tensor(by), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() * self.by
+
+
+class Shifted(Scaled):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() + self.by
+
+
+def test_globals_count_and_what_modules_hold_beside_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def identity(judge: Any) -> str:
+        return Extractor.of(judge).sha256
+
+    seen = [identity(by_a_global)]
+    for value in (2.0, nn.Linear(2, 2), nn.Linear(2, 2)):
+        monkeypatch.setitem(globals(), "SCALE", value)
+        seen.append(identity(by_a_global))
+    seen += [identity(nn.Sequential(layer, nn.Flatten())) for layer in (Scaled(1), Scaled(2), Shifted(1))]
+    assert len(set(seen)) == len(seen)
+    assert identity(nn.Sequential(Scaled(1), nn.Flatten())) == seen[4]
+    assert identity(by_a_global) == seen[3]
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert len(identity(partial(means, deep))) == 64
+
+
 def test_one_with_classes() -> None:
     def judge(images: Tensor) -> Features:
         return Features(means(images), torch.full((len(images), 2), 0.5))

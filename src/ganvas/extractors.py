@@ -11,9 +11,6 @@ No figure compares across extractors, nor across other weights of the same one: 
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,18 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganvas import inception, trained
+from ganvas import draws, inception, trained
 from ganvas.card import weights_sha256
 from ganvas.classifier import Classifier, inner_size
 from ganvas.data import NAMES
 from ganvas.data import load as load_data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, SettingError, nearest
+from ganvas.identity import identity
 from ganvas.recipe import KINDS, ImageSpec
 
 DIGITS = Path(__file__).parent / "weights" / "digits.safetensors"
 DIGIT_NAMES = tuple("0123456789")
 CHUNK = 500  # images that an object of the user's gets at a time
+TRIED = 500  # labelled images that tell whether `digits` knows what they show
 FEW = 1000  # images: with less, a network's training is told of as a caveat
 POOR = 0.8  # accuracy: below it, what a classifier says of classes is told of as a caveat
 
@@ -53,7 +52,8 @@ class Extractor:
 
     sha256: of its weights, and of what else its features depend on. classes: the names of those it knows, () for none.
     spec: the images that it takes; None: any. resize: what it does to their size, for the protocol. notes: caveats to print
-    beside figures. take: uint8 (N, C, H, W) -> Features, without gradients, always the same.
+    beside figures. take: uint8 (N, C, H, W) -> Features, without gradients, always the same. certain: that features depend on
+    nothing that sha256 does not tell: only then are they kept.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Extractor:
     resize: str
     notes: tuple[str, ...]
     take: Callable[[Tensor], Features]
+    certain: bool = True
 
     def __call__(self, images: Tensor) -> Features:
         """uint8 (N, C, H, W) -> Features of N rows. Raises DataError for images that it does not take."""
@@ -87,8 +88,8 @@ class Extractor:
         into evaluation mode.
 
         judge: returns a tensor or array (N, D), or `Features`; it is called with CHUNK images at a time.
-        sha256: by default of a module's weights, of a function's source and of what it holds; give your own where features
-        depend on more, such as a file.
+        sha256: by default `ganvas.identity.identity`. Give your own where features depend on more, such as a file, and to
+        have the real images' features kept.
         """
         title = str(name or getattr(judge, "__name__", type(judge).__name__))
         if isinstance(judge, nn.Module):
@@ -100,8 +101,8 @@ class Extractor:
             features, probabilities = zip(*parts, strict=True)
             return Features(torch.cat(features), torch.cat(probabilities) if classes else None)
 
-        digest = sha256 or hashlib.sha256(_identity(judge).encode()).hexdigest()
-        return cls(title, digest, classes, spec, "its own", (), take)
+        digest = sha256 or identity(judge)
+        return cls(title, digest, classes, spec, "its own", (), take, certain=sha256 is not None)
 
 
 def find(
@@ -113,7 +114,7 @@ def find(
 ) -> Extractor:
     """The extractor of this name, for images like those of `dataset`: the real ones trained on, with labels where they have them.
 
-    None: `digits` for 28x28 grey images of the ten digits, `classifier` for other labelled data, else `self`. `classifier` and
+    None: what `default` says. `classifier` and
     `self` alone are those of `dataset`; another data set's take part with `:` and its name or path. They are trained on
     first use, which is told of in a line, and kept by the content of the data.
     Raises SettingError for an unknown name, DataError where the images do not suit, RunError for a damaged file.
@@ -153,9 +154,20 @@ def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> 
 
 
 def default(dataset: Dataset) -> str:
-    """The kind of extractor that suits a data set's images."""
-    of_digits = (dataset.channels, dataset.height, dataset.width, dataset.classes) == (1, 28, 28, DIGIT_NAMES)
-    return "digits" if of_digits else "classifier" if len(dataset.classes) > 1 else "self"
+    """The kind of extractor that suits a data set's images: `digits` for what looks like digits and is labelled as such,
+    `classifier` for other labelled data, else `self`."""
+    return "digits" if _of_digits(dataset) else "classifier" if len(dataset.classes) > 1 else "self"
+
+
+def _of_digits(dataset: Dataset) -> bool:
+    """Whether images are digits. Names do not tell: labels without names, as IDX files hold them, are called so, too."""
+    if (dataset.channels, dataset.height, dataset.width, dataset.classes) != (1, 28, 28, DIGIT_NAMES):
+        return False
+    assert dataset.labels is not None
+    some = torch.randperm(len(dataset), generator=draws.generator(0, "digits", 0))[:TRIED]
+    probabilities = _shipped(dataset)(dataset.images[some]).probabilities
+    assert probabilities is not None
+    return float((probabilities.argmax(1) == dataset.labels[some]).double().mean()) >= POOR
 
 
 def _shipped(dataset: Dataset) -> Extractor:
@@ -248,39 +260,3 @@ def _checked(given: Any, count: int, classes: int, name: str) -> tuple[Tensor, T
                 f"{name} gave an array of the shape {tuple(each.shape)} for {count} images: expected {expected}"
             )
     return rows[0].to("cpu", torch.float32), rows[1].to("cpu", torch.float32)
-
-
-def _identity(of: Any, within: tuple[int, ...] = ()) -> str:
-    """What an object's features depend on, as far as can be seen: weights, source, and what a function or object holds.
-
-    within: the ids of what holds it, so that what holds itself comes to an end.
-    """
-    inner = functools.partial(_identity, within=(*within, id(of)))
-    if isinstance(of, nn.Module):
-        weights = weights_sha256({name: tensor.detach().cpu() for name, tensor in of.state_dict().items()})
-        return f"{_source(type(of))} {of} {weights}"
-    if isinstance(of, (Tensor, np.ndarray)):
-        return weights_sha256({"": torch.as_tensor(of).detach().cpu()})
-    if of is None or isinstance(of, (str, int, float, bool)):
-        return repr(of)
-    if id(of) in within:
-        return "itself"
-    if isinstance(of, (tuple, list)):
-        return f"({', '.join(map(inner, of))})"
-    if isinstance(of, dict):
-        return inner(list(of.items()))
-    if isinstance(of, functools.partial):
-        return f"partial {inner([of.func, of.args, of.keywords])}"
-    if inspect.ismethod(of):
-        return f"method {inner([of.__func__, of.__self__])}"
-    if inspect.isfunction(of):
-        held = [cell.cell_contents for cell in of.__closure__ or ()]
-        return f"{_source(of)} {inner([held, of.__defaults__, of.__kwdefaults__])}"
-    return f"{_source(type(of))} {inner(getattr(of, '__dict__', None))}"
-
-
-def _source(of: Any) -> str:
-    try:
-        return inspect.getsource(of)
-    except (OSError, TypeError):  # made where there is no file, or not in Python
-        return f"{getattr(of, '__module__', '')}.{getattr(of, '__qualname__', type(of).__qualname__)}"

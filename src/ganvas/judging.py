@@ -21,7 +21,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
 from ganvas.data.words import count, first_few
 from ganvas.errors import MetricError, RunError, SettingError
-from ganvas.extractors import Extractor
+from ganvas.extractors import POOR, Extractor
 from ganvas.figures import FEW, Side
 from ganvas.progress import Progress
 from ganvas.run import Run, save_pairs
@@ -78,11 +78,10 @@ def evaluate(
     _refuse(opened, reality, n, seeds, gan_train, copies)
     if extractor is None or isinstance(extractor, str):
         extractor = _find(extractor, reality.like, reading, tell)
-    known = isinstance(extractor, Extractor)  # what another object's features depend on, no hash can be sure of
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
     resize = _resize(opened, reading, judge)
     judgement = _Judgement(
-        opened, reality, judge, known, n, seeds, seed, prdc_n, k, resize, tell, most_modes=stacks.MODES_N
+        opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, most_modes=stacks.MODES_N
     )
     with threads(cores()):  # as during training, or the last digits differ
         verdict, fakes = judgement.verdict()
@@ -106,11 +105,11 @@ def while_training(
     reality = sides.reality_of(dataset, reading.held_out(card.data.what, dataset))
     extractor = _find(None, reality.like, reading, tell)
     source = Source(card.recipe, "run", card=card)
-    judgement = _Judgement(source, reality, extractor, True, n, 1, 0, n, K, extractor.resize, tell, most_modes=n)
+    judgement = _Judgement(source, reality, extractor, n, 1, 0, n, K, extractor.resize, tell, most_modes=n)
     for note in (*reality.notes, *extractor.notes):
         tell(note)
     with threads(cores()):
-        real = judgement.side(reality.real, cached=True)
+        real = judgement.side(reality.real, real=True)
         floor = judgement.floor(real, n)
     judgement.tell = lambda text: None
 
@@ -180,12 +179,11 @@ def _resize(source: Source, reading: Reading, judge: Extractor) -> str:
 
 @dataclass
 class _Judgement:
-    """One call of `evaluate()`, with everything found and read. cached: whether the real side's features are kept."""
+    """One call of `evaluate()`, with everything found and read."""
 
     source: Source
     reality: Reality
     judge: Extractor
-    cached: bool
     n: int
     seeds: int
     seed: int
@@ -199,7 +197,7 @@ class _Judgement:
         self, real: Side | None = None, floor: tuple[Figures, list[str]] | None = None
     ) -> tuple[Verdict, Dataset]:
         """All but GAN-train and copies, and the images of the first seed. real, floor: where they are there already."""
-        real = real or self.side(self.reality.real, self.cached)
+        real = real or self.side(self.reality.real, real=True)
         self._refuse_too_many(real)
         first: Dataset | None = None
         each: list[Figures] = []
@@ -215,15 +213,16 @@ class _Judgement:
         verdict = Verdict(
             **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
             source=self.source.name, kind=self.source.kind, floor=least, spread=spread, seeds=self.seeds,
-            real_accuracy=None if real.labels is None or real.probabilities is None else _accuracy(real),
-            protocol=self._protocol(len(first)), notes=tuple(dict.fromkeys([*self._notes(), *notes, *said])),
+            real_accuracy=(accuracy := _accuracy(real)), protocol=self._protocol(len(first)),
+            notes=tuple(dict.fromkeys([*self._notes(accuracy), *notes, *said])),
             weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
         )  # fmt: skip
         return verdict, first
 
-    def side(self, dataset: Dataset, cached: bool = False) -> Side:
+    def side(self, dataset: Dataset, real: bool = False) -> Side:
+        """real: features are kept, where the extractor's hash tells all that they depend on."""
         self.tell(f"{self.judge.name} looks at {count(len(dataset), 'image')} of {dataset.name}")
-        return figures.side(dataset, self.judge, cached=cached)
+        return figures.side(dataset, self.judge, cached=real and self.judge.certain)
 
     def _refuse_too_many(self, real: Side) -> None:
         """Say before an hour's work that what it makes would not fit into memory."""
@@ -243,7 +242,8 @@ class _Judgement:
         notes = [note for note in (figures.same_images_note("generated", fakes.images),) if note]
         if self._modes_n:
             assert judged.probabilities is not None
-            hit, kl = metrics.modes(judged.probabilities.argmax(1), len(self.judge.classes))
+            numbers = judged.probabilities[: self._modes_n].argmax(1)
+            hit, kl = metrics.modes(numbers, len(self.judge.classes))
             found = replace(found, modes=hit, reverse_kl=kl)
         return found, fakes, [*notes, *said]
 
@@ -252,8 +252,8 @@ class _Judgement:
         real, stand_in = self.reality.floor(n)
         if min(len(real), len(stand_in)) < 2:
             return Figures(), [f"no floor: {count(len(self.reality.real), 'real image')} are too few to be halved"]
-        one = whole if real is self.reality.real else self.side(real, self.cached)
-        other = self.side(stand_in, self.cached)
+        one = whole if real is self.reality.real else self.side(real, real=True)
+        other = self.side(stand_in, real=True)
         found, said = figures.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [f"floor: {note}" for note in said]
         if self.reality.split != "test":
@@ -288,7 +288,7 @@ class _Judgement:
             resize=self.resize, data=real.name, real_sha256=real.fingerprint, seed=self.seed, versions=versions(),
         )  # fmt: skip
 
-    def _notes(self) -> list[str]:
+    def _notes(self, real_accuracy: float | None) -> list[str]:
         """What the figures rest on."""
         real, source, judge = self.reality.real, self.source, self.judge
         notes = [*self.reality.notes, *real.notes, *judge.notes]
@@ -302,6 +302,11 @@ class _Judgement:
         elif source.classes and not set(source.classes) <= set(judge.classes):
             strange = ", ".join(sorted(set(source.classes) - set(judge.classes)))[:100]
             notes.append(f"no label_accuracy: {judge.name} does not know the images' classes {strange}")
+        if real_accuracy is not None and real_accuracy < POOR:
+            notes.append(
+                f"{judge.name} names only {real_accuracy:.1%} of the real images rightly: what it says of classes means "
+                "little; choose another --extractor"
+            )
         return notes
 
     def gan_train(self, fakes: Dataset) -> GanTrain:
@@ -327,9 +332,9 @@ class _Judgement:
         return replace(found.copies, sheet=str(path)), list(found.notes)
 
 
-def _accuracy(side: Side) -> float:
-    assert side.probabilities is not None
-    assert side.labels is not None
+def _accuracy(side: Side) -> float | None:
+    if side.labels is None or side.probabilities is None:
+        return None
     return float((side.probabilities.argmax(1) == side.labels).double().mean())
 
 

@@ -75,13 +75,12 @@ class Source:
         return self.sampler.classes
 
     def take(self, n: int, seed: int, shares: Tensor | None = None) -> Dataset:
-        """n images of a seed: a generator's first n, or n of the images that are there, by chance; all where they are fewer.
+        """n images of a seed: a generator's first n, or n of the images that are there, by chance; all where they are fewer,
+        shuffled, for they may come sorted and a part of them is to stand for all.
 
         shares: (K,) how often a conditional generator is asked for each class; else for each as often.
         """
         if self.images is not None:
-            if n >= len(self.images):
-                return self.images
             rows = torch.randperm(len(self.images), generator=draws.generator(seed, "judged", 0))[:n]
             return self.images.rows(rows)
         assert self.sampler is not None

@@ -1,0 +1,109 @@
+"""What a Python object's results depend on, as far as can be seen, as a hash."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import re
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganvas.card import weights_sha256
+
+DEEPEST = 100  # objects within one another that are looked into
+OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+
+
+def identity(of: Any) -> str:
+    """SHA-256 (hex) of an object: its weights and source, what it holds, and the globals that it names, and so on in these.
+
+    Not seen: a file that it reads, what an installed package does, and what it reaches by attributes of other modules.
+    """
+    return hashlib.sha256(_told(of, {}, 0).encode()).hexdigest()
+
+
+def _told(of: Any, seen: dict[int, Any], depth: int) -> str:
+    """seen: all that was told already, by id, and kept, or another object could get its id."""
+    inner = functools.partial(_told, seen=seen, depth=depth + 1)
+    if of is None or isinstance(of, (str, bytes, int, float, bool)):
+        return repr(of)
+    if id(of) in seen:
+        return f"see {list(seen).index(id(of))}"
+    if depth > DEEPEST:
+        return type(of).__qualname__
+    seen[id(of)] = of
+    if isinstance(of, (Tensor, np.ndarray)):
+        return weights_sha256({"": torch.as_tensor(of).detach().cpu().contiguous()})
+    if isinstance(of, (tuple, list)):
+        return f"({', '.join(map(inner, of))})"
+    if isinstance(of, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(repr, of)))}}}"
+    if isinstance(of, dict):
+        return inner(list(of.items()))
+    if isinstance(of, functools.partial):
+        return f"partial {inner([of.func, of.args, of.keywords])}"
+    if inspect.ismethod(of):
+        return f"method {inner([of.__func__, of.__self__])}"
+    if inspect.isfunction(of):
+        return f"{_source(of)} {inner([_named_in(of), of.__defaults__, of.__kwdefaults__])}"
+    if inspect.isclass(of):
+        return f"{_source(of)} {inner([] if _installed(of) else [*of.__mro__[1:], *_functions(of)])}"
+    if inspect.ismodule(of) or inspect.isroutine(of):
+        return _source(of)
+    return f"{inner(type(of))} {inner(_held(of))}"
+
+
+def _named_in(function: Callable[..., Any]) -> dict[str, Any]:
+    """What a function, or one within it, names that is defined outside of it; nothing of an installed package's."""
+    if _installed(function):
+        return {}
+    code: CodeType = function.__code__
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    held = {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}  # an empty one has no contents
+    return held | {name: function.__globals__[name] for name in sorted(_names(code)) if name in function.__globals__}
+
+
+def _names(code: CodeType) -> set[str]:
+    return set(code.co_names).union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+
+
+def _functions(kind: type) -> list[Any]:
+    return [inspect.unwrap(each) for each in vars(kind).values() if inspect.isfunction(each)]
+
+
+def _held(of: Any) -> Any:
+    """What an object has been given: of a module its weights, buffers and children, too, but not what every one has."""
+    held = getattr(of, "__dict__", None)
+    if held is None:
+        return re.sub(" at 0x[0-9a-f]+", "", repr(of))
+    if not isinstance(of, nn.Module):
+        return held
+    parts = [dict(each(recurse=False)) for each in (of.named_parameters, of.named_buffers)]
+    return [*parts, dict(of.named_children()), {name: v for name, v in held.items() if name not in OF_EVERY_MODULE}]
+
+
+def _installed(of: Any) -> bool:
+    """Whether a function, class or module is Python's own or an installed package's, which versions tell."""
+    try:
+        file = inspect.getsourcefile(of)
+    except TypeError:  # not in Python
+        return True
+    places = sysconfig.get_paths()
+    return file is not None and any(Path(file).is_relative_to(places[name]) for name in ("stdlib", "purelib", "platlib"))
+
+
+def _source(of: Any) -> str:
+    try:
+        if not _installed(of):
+            return inspect.getsource(of)
+    except (OSError, TypeError):  # made where there is no file, or not in Python
+        pass
+    return f"{getattr(of, '__module__', '')}.{getattr(of, '__qualname__', getattr(of, '__name__', type(of).__qualname__))}"
