@@ -164,15 +164,19 @@ class TestArtefacts:
 
 
 class TestNearestImages:
-    def test_planted_images_are_found(self) -> None:
+    def test_planted_images_are_found_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        measure, seen = record.squared_distances, []
+        monkeypatch.setattr(record, "BYTES", 4096 * 36 * 8)
+        monkeypatch.setattr(record, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b))
         rng = torch.Generator().manual_seed(0)
-        store = torch.randint(0, 256, (9000, 1, 6, 6), generator=rng, dtype=torch.uint8)  # more than two chunks
+        store = torch.randint(0, 256, (9000, 1, 6, 6), generator=rng, dtype=torch.uint8)
         wanted = torch.tensor([0, 4095, 4096, 5000, 8999])
         queries = (
             (store[wanted].int() + torch.randint(-3, 4, (5, 1, 6, 6), generator=rng)).clamp(0, 255).to(torch.uint8)
         )
         found = record.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
         assert torch.equal(found, store[wanted].permute(0, 2, 3, 1))
+        assert seen == [record.BYTES, record.BYTES, (9000 - 2 * 4096) * 36 * 8]
 
     def test_an_exact_copy_wins_over_one_that_differs_in_a_single_level(self) -> None:
         # distances by way of a matrix product lose such differences to rounding

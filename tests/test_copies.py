@@ -12,10 +12,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
+from common import train
 from ganvas import copies, judging
 from ganvas.data.dataset import Dataset
 from ganvas.run import Run
+from ganvas.sides import Source
 from judged import Pooled, digits, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
@@ -108,11 +111,47 @@ class TestVerdict:
         assert copies.check(torch.roll(training[:40], 1, 3), training, held_out).copies.verdict == "copier"
         assert copies.check(others, training, held_out).copies.verdict == "not a copier"
 
-    def test_without_held_out_images_nothing_is_claimed(self) -> None:
-        found = copies.check(some(), digits().images, None)
+    @pytest.mark.parametrize(
+        ("made", "verdict"),
+        [
+            (lambda: some(), "copier"),
+            (lambda: noisy(torch.roll(some(), 1, 3), 15), "copier"),
+            (lambda: torch.cat([some()[: NUMBER // 5], some("test")[NUMBER // 5 :]]), "copier"),
+            (lambda: some("test"), "not a copier"),
+            (lambda: avg_pool2d(some("test").float(), 3, 1, 1).to(torch.uint8), "not a copier"),
+            (lambda: torch.zeros(NUMBER, 1, 28, 28, dtype=torch.uint8), "not a copier"),
+        ],
+        ids=["exactly", "moved and noise", "a fifth of them", "held-out images", "blurred", "black"],
+    )
+    def test_without_held_out_images_training_images_are_the_yardstick(
+        self, made: Callable[[], Tensor], verdict: str
+    ) -> None:
+        found = copies.check(made(), digits().images, None)
+        assert (found.copies.verdict, found.copies.yardstick) == (verdict, "training")
+        assert "nothing held out, so the yardstick is how near training images are to one another" in found.notes[0]
+        assert found.copies.nearest_held_out is None
+
+    def test_training_images_that_are_there_twice_are_no_yardstick(self) -> None:
+        found = copies.check(some(), some().repeat(2, 1, 1, 1), None)
+        assert (found.copies.verdict, found.copies.share) == ("cannot tell", None)
+        assert "there more than once, so nobody can say how near is too near" in found.notes[1]
+
+    def test_next_to_no_training_images_tell_nothing(self) -> None:
+        found = copies.check(some(), digits().images[:3], None)
         assert (found.copies.verdict, found.copies.ratio, found.copies.share) == ("cannot tell", None, None)
-        assert "nothing is held out" in found.notes[0]
-        assert found.copies.nearest_training == 0
+        assert "3 training images are too few" in found.notes[-1]
+        assert len(found.fakes) == copies.PAIRS
+
+    def test_mirrored_copies_count_where_training_saw_images_mirrored(self) -> None:
+        mirrored = noisy(some().flip(3), 5)
+        for held_out in (digits("test").images, None):
+            plain, flipped = (copies.check(mirrored, digits().images, held_out, flip=flip) for flip in (False, True))
+            assert (plain.copies.verdict, flipped.copies.verdict) == ("not a copier", "copier")
+            assert bool(flipped.mirrored.all())
+            assert not bool(plain.mirrored.any())
+            assert torch.equal(flipped.fakes, flipped.training)
+            assert "18 alignments, mirrored" in flipped.copies.space
+            assert copies.check(some("test"), digits().images, held_out, flip=True).copies.verdict == "not a copier"
 
     def test_held_out_images_that_are_training_images_too(self) -> None:
         training = digits().images[:300]
@@ -124,8 +163,8 @@ class TestVerdict:
         held_out = digits("test").images
         assert "only 20 held-out images" in copies.check(some(), digits().images, held_out[:20]).notes[0]
         found = copies.check(some(), digits().images, held_out[:2])
-        assert found.copies.verdict == "cannot tell"
-        assert "only 2 are held out" in found.notes[0]
+        assert found.copies.yardstick == "training"
+        assert "only 2 held out" in found.notes[0]
 
 
 class TestNearest:
@@ -133,7 +172,7 @@ class TestNearest:
         rng = torch.Generator().manual_seed(0)
         probes, others = (torch.randint(0, 256, (n, 3, 7, 9), dtype=torch.uint8, generator=rng) for n in (5, 23))
         monkeypatch.setattr(copies, "CHUNK", 10)
-        distance, which = copies.nearest(probes, others)
+        distance, which, _ = copies.nearest(probes, others)
         for probe, found, index in zip(probes, distance, which, strict=True):
             middle = others[:, :, 1:-1, 1:-1].double() / 255
             each = [
@@ -148,9 +187,22 @@ class TestNearest:
     def test_a_probe_is_not_its_own_neighbour(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(copies, "CHUNK", 16)
         images, own = some()[:40], torch.tensor([3, 20, 39])
-        distance, which = copies.nearest(images[own], images, own=own)
+        distance, which, _ = copies.nearest(images[own], images, without=own[:, None])
         assert bool((distance > 1).all())
         assert bool((which != own).all())
+        beyond, third, _ = copies.nearest(images[own], images, without=torch.stack([which, own], 1))
+        assert bool((beyond >= distance).all())
+        assert bool((third != which).all() and (third != own).all())
+
+    def test_memory_does_not_grow_with_the_size_of_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rng = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (9, 3, 70, 50), dtype=torch.uint8, generator=rng)
+        whole, parts = copies.reduced(images), []
+        pool = copies.avg_pool2d
+        monkeypatch.setattr(copies, "avg_pool2d", lambda x, *a, **k: parts.append(x.nbytes) or pool(x, *a, **k))
+        monkeypatch.setattr(copies, "BYTES", 3 * 3 * 70 * 50 * 4)
+        assert torch.equal(copies.reduced(images), whole)
+        assert parts == [copies.BYTES] * 3
 
     def test_images_without_a_middle(self) -> None:
         images = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 1, 2, 2)
@@ -189,6 +241,20 @@ class TestCommand:
         done = cli_run("evaluate", "made.npz", "--data", "mnist-5k", "--copies", "--out", "file/sheet.png")
         assert "copy check: copier" in done.out
         assert "note: no sheet of the closest pairs: cannot write" in done.out
+
+    def test_the_sheet_of_a_run_that_saw_images_mirrored_shows_them_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = npz(tmp_path / "some.npz", digits().images[:300])
+        run = train("mlp/tiny", tmp_path / "run", data=data, images=32.0, flip=True)
+        mirrored = Dataset("made", some().flip(3))
+        monkeypatch.setattr(Source, "take", lambda *_: mirrored)
+        pairs: list[Tensor] = []
+        monkeypatch.setattr(judging, "save_pairs", lambda path, left, right, caption: pairs.extend((left, right)))
+        verdict = judging.evaluate(run, n=NUMBER, copies=True, quiet=True)
+        assert verdict.copies is not None
+        assert verdict.copies.verdict == "copier"
+        assert torch.equal(*pairs)
 
     def test_the_sheets_pairs_are_the_closest_ones(self, tmp_path: Path) -> None:
         """Sixteen copies among other images are found, nearest first, each beside its original."""

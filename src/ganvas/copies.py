@@ -1,18 +1,24 @@
-"""Does a generator return its training images? Asked of distances: to the nearest training image, to the nearest held-out.
+"""Does a generator return its training images? Asked of distances: to the nearest training image, and of other real ones.
 
 **Space.** Pixels in [0, 1], large pictures first averaged down to at most 32 a side, and of nine alignments (none, or one
-pixel to any side) the nearest, border left out. A classifier's features would not do: they are trained to be alike within
-a class, so that a copy is hardly nearer than a neighbour. Without the alignments a copy moved by one pixel is as far, on
-MNIST, as the next digit. Noise of 30 grey levels is seen through.
+pixel to any side) the nearest, border left out; where training saw images mirrored, of their mirror images, too. A
+classifier's features would not do: they are trained to be alike within a class, so that a copy is hardly nearer than a
+neighbour. Without the alignments a copy moved by one pixel is as far, on MNIST, as the next digit. Noise of 30 grey levels
+is seen through.
 
 **Ratio.** For each image x: r(x) = distance to training / distance to held-out. More training images than held-out ones
 make r smaller by chance, for real images too; so held-out images are asked the same (each with itself left out), and the
 ratio reported is median r(generated) / median r(held-out): 1 for images that know no more of one set than of the other, 0
 for copies. Thus sets of any size are made equal without leaving images out, which might be the ones that are copied.
 
-**Verdict.** An image counts as a copy where r is below half of the median r(held-out). Of MNIST's held-out digits 0.2%
+**Nothing held out.** Then the yardstick is how near training images are to one another: r(x) = distance to the nearest
+training image t / distance from t to the nearest other one. Training images are asked the same, each as if it were not
+among them. Of MNIST's held-out digits none counts as a copy then, nor one that is blurred, faint or mixed with another; of
+copies with noise of 25 grey levels 80% do.
+
+**Verdict.** An image counts as a copy where r is below half of the median of real images. Of MNIST's held-out digits 0.2%
 do, of copies with noise of 30 grey levels 60%, of copies moved by a pixel all. The generator is a copier where a tenth
-or more of its images count as copies beyond what share of the held-out ones do: fifty times chance on MNIST, yet found before
+or more of its images count as copies beyond what share of the real ones do: fifty times chance on MNIST, yet found before
 most images are copies.
 """
 
@@ -26,113 +32,164 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ganvas import draws
+from ganvas.metrics import squared_distances
 from ganvas.verdict import Copies
 
 LONGEST = 32  # pixels a side at which distances are taken
 CHUNK = 2048  # images that are compared with at a time
+BYTES = 2**26  # of pixels as floats that are averaged down at a time
 PROBES = 500  # images of each side that are asked
-COPY = 0.5  # of the held-out images' median, below which an image counts as a copy
-SHARE = 0.1  # of images, beyond that of held-out ones, that makes a copier
+COPY = 0.5  # of the real images' median, below which an image counts as a copy
+SHARE = 0.1  # of images, beyond that of real ones, that makes a copier
 RESAMPLES = 200
-FEW = 50  # held-out images, below which the check is rough
+FEW = 50  # real images to measure by, below which the check is rough
+LEAST = 4  # the same, below which they tell nothing
 PAIRS = 16
 
 
 class Nearest(NamedTuple):
-    """distance: float64 (N,), Euclidean. which: int64 (N,), the index of the nearest."""
+    """distance: float64 (N,), Euclidean. which: int64 (N,), the index of the nearest. mirrored: bool (N,), whether it is the
+    nearest as its mirror image."""
 
     distance: Tensor
     which: Tensor
+    mirrored: Tensor
 
 
 class Found(NamedTuple):
-    """copies: the verdict. fakes, training: indices of the closest pairs, nearest first. notes: on what it rests."""
+    """copies: the verdict. fakes, training: indices of the closest pairs, nearest first. mirrored: bool, whether the training
+    image's mirror image is meant. notes: on what it rests."""
 
     copies: Copies
     fakes: Tensor
     training: Tensor
+    mirrored: Tensor
     notes: tuple[str, ...]
 
 
-def check(fakes: Tensor, training: Tensor, held_out: Tensor | None) -> Found:
+class _Measured(NamedTuple):
+    """r, float64 (N,), of generated images and of real ones; the former's median distance to held-out images, where known."""
+
+    found: Tensor
+    chance: Tensor
+    nearest_held_out: float | None
+
+
+def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: bool = False) -> Found:
     """Whether generated images are copies. All uint8 (N, C, H, W) of one shape; at most PROBES of the fakes are asked.
 
-    Without held-out images, three at the least, nothing can be told, but the closest pairs are found.
+    Where nothing is held out, or next to nothing, it is measured by the training images themselves; where these are next to
+    none, the closest pairs are all that is found. flip: mirror images count too, as of a training that saw them.
     """
     asked = torch.randperm(len(fakes), generator=draws.generator(0, "asked", 0))[:PROBES]
     fakes = fakes[asked]
-    to_training = nearest(fakes, training)
-    order = to_training.distance.argsort(stable=True)[:PAIRS]
-    space = (
-        f"pixels at {'x'.join(map(str, reduced(fakes[:1]).shape[2:]))}, nearest of {len(_crops(fakes[:1]))} alignments"
-    )
-    median = float(to_training.distance.median())
-    pairs = asked[order], to_training.which[order]
-    if held_out is None or len(held_out) < 3:
-        copies = Copies(
-            verdict="cannot tell", ratio=None, spread=None, share=None, share_held_out=None, nearest_training=median,
-            nearest_held_out=None, n_fake=len(fakes), n_training=len(training),
-            n_held_out=0 if held_out is None else len(held_out), space=space,
-        )  # fmt: skip
-        few = "nothing is" if held_out is None else f"only {len(held_out)} are"
-        note = f"copy check: {few} held out, so nobody can say how near is too near; look at the closest pairs"
-        return Found(copies, *pairs, (note,))
-    chosen = torch.randperm(len(held_out), generator=draws.generator(0, "copies", 0))[:PROBES]
-    probes = held_out[chosen]
-    to_held_out = nearest(fakes, held_out)
-    found = _quotients(to_training.distance, to_held_out.distance)
-    chance = _quotients(nearest(probes, training).distance, nearest(probes, held_out, own=chosen).distance)
-    notes = []
-    if len(held_out) < FEW:
-        notes.append(f"copy check: only {len(held_out)} held-out images, so it is rough")
+    near = nearest(fakes, training, flip=flip)
+    order = near.distance.argsort(stable=True)[:PAIRS]
+    by_held_out = held_out is not None and len(held_out) >= LEAST
+    if held_out is not None and by_held_out:
+        found, chance, nearest_held_out = _by_held_out(fakes, near, training, held_out, flip)
+    else:
+        found, chance, nearest_held_out = _by_training(near, training, flip)
     usual = float(chance.median())
-    share, share_held_out = (float((r < COPY * usual).double().mean()) for r in (found, chance))
     known = 0 < usual < math.inf
-    if not known:
-        notes.append("copy check: most held-out images are themselves among the training images")
     ratio = _finite(float(found.median()) / usual) if known else None
-    if known and ratio is None:
-        notes.append("copy check: no ratio, as most of the images judged are themselves held-out images")
+    share, of_real = ((float((r < COPY * usual).double().mean()) if known else None) for r in (found, chance))
     copies = Copies(
-        verdict="cannot tell" if not known else "copier" if share - share_held_out >= SHARE else "not a copier",
-        ratio=ratio,
-        spread=_spread(found, chance) if known else None,
-        share=share, share_held_out=share_held_out, nearest_training=median,
-        nearest_held_out=float(to_held_out.distance.median()), n_fake=len(fakes), n_training=len(training),
-        n_held_out=len(held_out), space=space,
+        verdict="cannot tell" if share is None or of_real is None
+        else "copier" if share - of_real >= SHARE else "not a copier",
+        ratio=ratio, spread=_spread(found, chance) if known else None, share=share,
+        share_held_out=of_real, nearest_training=float(near.distance.median()), nearest_held_out=nearest_held_out,
+        n_fake=len(fakes), n_training=len(training), n_held_out=0 if held_out is None else len(held_out),
+        space=_space(fakes, flip), yardstick="held-out" if by_held_out else "training",
     )  # fmt: skip
-    return Found(copies, *pairs, tuple(notes))
+    return Found(copies, asked[order], near.which[order], near.mirrored[order], _notes(copies, known))
 
 
-def nearest(probes: Tensor, others: Tensor, *, own: Tensor | None = None) -> Nearest:
-    """For each of `probes` the nearest of `others`, uint8 (N, C, H, W) both. own: indices (N,) of the probes themselves
-    among the others, which are left out."""
-    small = reduced(probes)
-    views = [view.flatten(1) for view in _crops(small)]
-    squares = [view.square().sum(1)[:, None] for view in views]
+def _by_held_out(fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool) -> _Measured:
+    to_held_out = nearest(fakes, held_out, flip=flip).distance
+    chosen = torch.randperm(len(held_out), generator=draws.generator(0, "copies", 0))[:PROBES]
+    to_training = nearest(held_out[chosen], training, flip=flip).distance
+    to_others = nearest(held_out[chosen], held_out, without=chosen[:, None], flip=flip).distance
+    found, chance = _quotients(near.distance, to_held_out), _quotients(to_training, to_others)
+    return _Measured(found, chance, float(to_held_out.median()))
+
+
+def _by_training(near: Nearest, training: Tensor, flip: bool) -> _Measured:
+    if len(training) < LEAST:
+        nothing = torch.full((1,), math.nan)
+        return _Measured(nothing, nothing, None)
+    chosen = torch.randperm(len(training), generator=draws.generator(0, "copies", 0))[:PROBES]
+    usual = nearest(training[chosen], training, without=chosen[:, None], flip=flip)
+    itself, both = near.which[:, None], torch.stack([usual.which, chosen], 1)
+    beside = nearest(training[near.which], training, without=itself, flip=flip).distance
+    usually_beside = nearest(training[usual.which], training, without=both, flip=flip).distance
+    return _Measured(_quotients(near.distance, beside), _quotients(usual.distance, usually_beside), None)
+
+
+def _notes(copies: Copies, known: bool) -> tuple[str, ...]:
+    """What the verdict rests on, and why there is none."""
+    by_held_out, number, notes = copies.yardstick == "held-out", copies.n_held_out, []
+    if not by_held_out:
+        few = f"only {number}" if number else "nothing"
+        notes.append(f"{few} held out, so the yardstick is how near training images are to one another")
+        number = copies.n_training
+    if number < FEW:
+        notes.append(f"only {number} {copies.yardstick} images to measure by, so it is rough")
+    if not known and by_held_out:
+        notes.append("most held-out images are themselves among the training images")
+    elif not known:
+        why = (
+            f"{number} training images are too few"
+            if number < LEAST
+            else "most training images are there more than once"
+        )
+        notes.append(f"{why}, so nobody can say how near is too near; look at the closest pairs")
+    elif copies.ratio is None:
+        notes.append("no ratio, as most of the images judged are themselves held-out images")
+    return tuple(f"copy check: {note}" for note in notes)
+
+
+def _space(images: Tensor, flip: bool) -> str:
+    sides = "x".join(map(str, reduced(images[:1]).shape[2:]))
+    return f"pixels at {sides}, nearest of {len(_views(reduced(images[:1]), flip))} alignments" + (
+        ", mirrored ones too" if flip else ""
+    )
+
+
+def nearest(probes: Tensor, others: Tensor, *, without: Tensor | None = None, flip: bool = False) -> Nearest:
+    """For each of `probes` the nearest of `others`, uint8 (N, C, H, W) both. without: indices (N, K) of others that are left
+    out for each probe, such as itself. flip: or whose mirror image is the nearest."""
+    views = [view.flatten(1) for view in _views(reduced(probes), flip)]
     least = torch.full((len(probes),), torch.inf)
     index = torch.zeros(len(probes), dtype=torch.int64)
     for start in range(0, len(others), CHUNK):
         chunk = _middle(reduced(others[start : start + CHUNK])).flatten(1)
-        for view, square in zip(views, squares, strict=True):
-            distances = torch.addmm(chunk.square().sum(1), view, chunk.T, alpha=-2).add_(square)
-            if own is not None:
-                rows = ((own >= start) & (own < start + len(chunk))).nonzero().flatten()
-                distances[rows, own[rows] - start] = torch.inf
-            closest, place = distances.min(1)
+        for view in views:
+            squares = squared_distances(view, chunk)
+            if without is not None:
+                rows, columns = ((without >= start) & (without < start + len(chunk))).nonzero(as_tuple=True)
+                squares[rows, without[rows, columns] - start] = torch.inf
+            closest, place = squares.min(1)
             closer = closest < least
             least[closer], index[closer] = closest[closer], place[closer] + start
     # Once more for the pairs found, exactly: a sum of products in 32 bits puts a copy at 0.003.
     target = _middle(reduced(others[index])).flatten(1).double()
-    exact = torch.stack([(view.double() - target).norm(dim=1) for view in views]).min(0).values
-    return Nearest(exact, index)
+    exact, view = torch.stack([(view.double() - target).norm(dim=1) for view in views]).min(0)
+    return Nearest(exact, index, view >= len(views) // 2 if flip else torch.zeros_like(index, dtype=torch.bool))
 
 
 def reduced(images: Tensor) -> Tensor:
     """uint8 (N, C, H, W) as float32 in [0, 1], averaged over squares so that no side is longer than LONGEST."""
     square = -(-max(images.shape[2:]) // LONGEST)
-    values = images.float() / 255
-    return avg_pool2d(values, square, ceil_mode=True) if square > 1 else values
+    if square == 1:
+        return images.float() / 255
+    rows = max(1, BYTES // (4 * images[:1].numel()))  # large pictures as floats are many times what comes of them
+    return torch.cat([avg_pool2d(part.float() / 255, square, ceil_mode=True) for part in images.split(rows)])
+
+
+def _views(images: Tensor, flip: bool) -> list[Tensor]:
+    """Each image in all alignments, then its mirror image: that is as far from another as the image from the other's."""
+    return [*_crops(images), *(_crops(images.flip(3)) if flip else [])]
 
 
 def _crops(images: Tensor) -> list[Tensor]:

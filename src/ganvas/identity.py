@@ -97,7 +97,9 @@ def _installed(of: Any) -> bool:
     except TypeError:  # not in Python
         return True
     places = sysconfig.get_paths()
-    return file is not None and any(Path(file).is_relative_to(places[name]) for name in ("stdlib", "purelib", "platlib"))
+    return file is not None and any(
+        Path(file).is_relative_to(places[name]) for name in ("stdlib", "purelib", "platlib")
+    )
 
 
 def _source(of: Any) -> str:
@@ -106,4 +108,6 @@ def _source(of: Any) -> str:
             return inspect.getsource(of)
     except (OSError, TypeError):  # made where there is no file, or not in Python
         pass
-    return f"{getattr(of, '__module__', '')}.{getattr(of, '__qualname__', getattr(of, '__name__', type(of).__qualname__))}"
+    return (
+        f"{getattr(of, '__module__', '')}.{getattr(of, '__qualname__', getattr(of, '__name__', type(of).__qualname__))}"
+    )

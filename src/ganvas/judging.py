@@ -80,9 +80,7 @@ def evaluate(
         extractor = _find(extractor, reality.like, reading, tell)
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
     resize = _resize(opened, reading, judge)
-    judgement = _Judgement(
-        opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, most_modes=stacks.MODES_N
-    )
+    judgement = _Judgement(opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, most_modes=stacks.MODES_N)
     with threads(cores()):  # as during training, or the last digits differ
         verdict, fakes = judgement.verdict()
     if gan_train:
@@ -321,12 +319,15 @@ class _Judgement:
         training, held_out, run = self.reality.training, self.reality.held_out, self.source.run
         assert training is not None
         self.tell(f"looking for copies among {count(len(training), 'training image')}")
-        found = copying.check(fakes.images, training.images, None if held_out is None else held_out.images)
-        images = (fakes.images[found.fakes], training.images[found.training])
+        flip = self.source.card is not None and self.source.card.data.flip
+        others = None if held_out is None else held_out.images
+        found = copying.check(fakes.images, training.images, others, flip=flip)
+        near = training.images[found.training]
+        images = (fakes.images[found.fakes], torch.where(found.mirrored[:, None, None, None], near.flip(3), near))
         path = out or (Path("copies.png") if run is None else run.closest_file)
-        generated, near = (part.permute(0, 2, 3, 1) for part in images)
+        generated, nearest = (part.permute(0, 2, 3, 1) for part in images)
         try:
-            save_pairs(path, generated, near, "the closest pairs: left generated, right the nearest training image")
+            save_pairs(path, generated, nearest, "the closest pairs: left generated, right the nearest training image")
         except RunError as error:
             return found.copies, [*found.notes, f"no sheet of the closest pairs: {error}"]
         return replace(found.copies, sheet=str(path)), list(found.notes)

@@ -162,14 +162,18 @@ def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """Euclidean distances of rows of a to all of b, in blocks. Through a matrix product of centred values in float64, which
-    is exact enough for features and ten times as fast as one pair after another."""
+    """Euclidean distances of rows of a to all of b, in blocks. Of centred values in float64, which is exact
+    enough for features."""
     centre = b.mean(0)
     a, b = a - centre, b - centre
-    b_squares = b.square().sum(1)
     for rows in a.split(_block_rows(b)):
-        squares = torch.addmm(b_squares, rows, b.T, alpha=-2).add_(rows.square().sum(1)[:, None])
-        yield squares.clamp_(min=0).sqrt_()
+        yield squared_distances(rows, b).clamp_(min=0).sqrt_()
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances of rows of a (N, D) to rows of b (M, D): (N, M), but for what rounding does to |a|^2 + |b|^2
+    - 2 a.b, below zero, too. Through one product of matrices, ten times as fast as one pair after another."""
+    return torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1)[:, None])
 
 
 def _block_rows(others: Tensor) -> int:

@@ -17,6 +17,7 @@ from ganvas.doctor import Watch
 from ganvas.errors import RunError
 from ganvas.gan import Logits, Objective
 from ganvas.learner import Learner
+from ganvas.metrics import squared_distances
 from ganvas.progress import Progress
 from ganvas.recipe import Interval
 from ganvas.run import GRADIENTS, PLACE, STATISTICS, Run
@@ -28,6 +29,7 @@ MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epoc
 # Steps whose figures are computed together: a fixed number, since bits depend on it and must not on the clock.
 FOLD = 64
 NEIGHBOURS = 20
+BYTES = 2**26  # of training images that these are looked for among at a time
 NORMS_EVERY = (
     16  # steps, from one line with gradient norms to the next, where every step has a line: a tenth of such a step
 )
@@ -313,14 +315,14 @@ def nearest_images(images: Tensor, dataset: Dataset, flip: bool = False) -> Tens
 
 
 def _nearest(images: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """The index of each image's nearest one, int64 (N,), and their squared distance less a term of the image alone."""
-    # |q - x|^2 less |q|^2, by a matrix product: whole numbers, so exact in doubles, and ten times as fast as cdist.
+    """The index of each image's nearest one, int64 (N,), and their squared distance."""
     queries = images.permute(0, 3, 1, 2).reshape(len(images), -1).double()
     least = torch.full((len(images),), torch.inf, dtype=torch.double)
     found = torch.zeros(len(images), dtype=torch.int64)
-    for start in range(0, len(dataset), 1024):  # in chunks: doubles take eight times the memory of the bytes
-        chunk = dataset.images[start : start + 1024].reshape(-1, queries.shape[1]).double()
-        distance, index = torch.addmm(torch.linalg.vecdot(chunk, chunk), queries, chunk.T, alpha=-2).min(1)
+    rows = max(1, BYTES // (8 * queries.shape[1]))  # doubles take eight times the memory of the bytes
+    for start in range(0, len(dataset), rows):
+        chunk = dataset.images[start : start + rows].reshape(-1, queries.shape[1]).double()
+        distance, index = squared_distances(queries, chunk).min(1)  # of whole numbers: exact in doubles
         closer = distance < least
         least[closer], found[closer] = distance[closer], index[closer] + start
     return found, least

@@ -94,8 +94,9 @@ DECISIVE = (
 class Copies:
     """Whether generated images are nearer to training images than unseen real images are: see `ganvas.copies`.
 
-    ratio, spread: with the standard deviation over bootstrap samples; None without held-out images.
-    share, share_held_out: the part of the generated (held-out) images that count as copies.
+    yardstick: the real images that are asked the same: held-out ones or, without these, training images, each as if it
+    were not among them. ratio, spread: with the standard deviation over bootstrap samples.
+    share, share_held_out: the part of the generated images, and of the real ones that are the yardstick, that count as copies.
     """
 
     verdict: Literal["copier", "not a copier", "cannot tell"]
@@ -110,6 +111,7 @@ class Copies:
     n_held_out: int
     space: str
     sheet: str = ""
+    yardstick: Literal["held-out", "training"] = "held-out"
 
 
 @dataclass(frozen=True, kw_only=True)
