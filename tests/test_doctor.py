@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from common import MY_GAN, assert_same_run, assert_same_tree, put_idx, state, train
-from ganvas import data, gans, launch, learner, training
+from common import MY_GAN, state, train
+from ganvas import gans, learner
 from ganvas.card import Card, DataCard, Plan, versions
-from ganvas.checkup import Checkup
 from ganvas.diagnosis import examine
 from ganvas.doctor import MARKS, RULES, History, Watch, diagnose
 from ganvas.gan import Gan
@@ -42,8 +41,9 @@ def patient_of(recipe: str, what: str = "mnist-5k", images: int = 4000, **change
     plain = settings(asked)
     card = Card(
         recipe=name, gan=file.name, gan_sha256=file.sha256, model=plain["model"], train=plain["train"],
-        image=dataclasses.replace(own.native, classes=tuple("0123456789")), data=DataCard(what=what, name="some", images=images, fingerprint=""), seed=0, threads=1,
-        device="cpu", plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested="20000 images"),
+        image=dataclasses.replace(own.native, classes=tuple("0123456789")),
+        data=DataCard(what=what, name="some", images=images, fingerprint=""), seed=0, threads=1, device="cpu",
+        plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested="20000 images"),
         versions=versions(),
     )  # fmt: skip
     return Patient.of(
@@ -113,6 +113,17 @@ class TestRules:
         patient = patient_of(recipe)
         assert states(patient, marks(**changes)) == [state]
         assert states(patient, marks(**almost)) == ["healthy"]
+
+    def test_of_large_data_it_is_said_how_many_were_looked_at_and_all_count_where_they_were(self) -> None:
+        large = patient_of("mlp/tiny", images=60_000)
+        (finding,) = diagnose(large, marks(copying=0.3))
+        assert finding.evidence.endswith("(2,048 of 60,000 were looked at)")
+        (finding,) = diagnose(
+            large, [*marks(11, copying=0.8), marks(copying=0.8)[-1] | {"nearest_of_all": 0.1, "copying_of_all": 0.1}]
+        )
+        assert finding.state == "memorising"
+        assert "samples are 0.1 times as far" in finding.evidence
+        assert "were looked at" not in finding.evidence
 
     def test_data_are_tiny_once_they_have_been_seen_many_times(self) -> None:
         for images, epochs, expected in ((20, 50, "starving on tiny data"), (20, 5, "healthy"), (150, 50, "healthy")):
@@ -356,78 +367,3 @@ class TestVerb:
         assert "diversity" in found.figures  # of the saved state
         shutil.rmtree(path / "tensorboard")
         train("cgan/tiny", path, images=320.0, seed=7)
-
-
-class TestCheckup:
-    @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.endswith("/tiny")])
-    def test_checkups_leave_no_trace_in_the_training(
-        self, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Callable[[int], None]
-    ) -> None:
-        """Nor does the log depend on stops."""
-        options: dict[str, Any] = {"images": 96.0, "settings": {"log": "2 steps", "sheet": "24 images"}}
-        whole = train(recipe, tmp_path / "whole", **options)
-        assert sum("diversity" in line for line in whole.read_log()) >= 2
-        assert all({"d_gradient", "g_gradient", "g_least_gradient"} <= line.keys() for line in whole.read_log())
-        stop_after(3)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, tmp_path / "pieces", **options)
-        assert_same_run(whole.path, train(recipe, tmp_path / "pieces", **options).path)
-        monkeypatch.setattr(Checkup, "__call__", lambda self: {})
-        bare = train(recipe, tmp_path / "bare", **options)
-        assert_same_tree(state(whole.path), state(bare.path))
-
-    def test_held_out_images_may_be_of_other_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Of those that D does not know, nothing can be asked."""
-        part = data.load("mnist-5k", split="test")
-        assert part.labels is not None
-        card = patient_of("cgan/tiny").card
-        for classes, number in ((tuple("9876543210"), 1000), (tuple("01234abcde"), 500), (tuple("abcdefghij"), None)):
-            with monkeypatch.context() as patch:
-                other = dataclasses.replace(part, classes=classes)
-                patch.setattr(data, "load", lambda *_, other=other, **__: other)
-                found = card.held_out()
-            assert (None if found is None else len(found)) == number
-            if found is not None:
-                assert found.labels is not None
-                assert found.classes == card.image.classes
-                names = [classes[k] for k in part.labels if classes[k] in found.classes]
-                assert [found.classes[k] for k in found.labels] == names
-
-    def test_nothing_is_fetched_to_be_held_out(self, tmp_path: Path, no_network: None) -> None:
-        digits = data.load("mnist-5k")
-        assert digits.labels is not None
-        put_idx(tmp_path / "MNIST" / "raw", "train", digits.images[:200, 0].numpy(), digits.labels[:200].tolist())
-        run = train("mlp/tiny", tmp_path / "run", images=320.0, data="mnist", data_dir=tmp_path)
-        assert run.card.held_out(tmp_path) is None
-        assert "nearest" in run.read_log()[-1]
-        assert "memorised" not in run.read_log()[-1]
-
-    def test_a_copier_copies_and_one_image_has_no_diversity(self) -> None:
-        digits, others = data.load("mnist-5k"), data.load("mnist-5k", split="test")
-        held_out = data.Dataset("others", others.images[:500])
-        _, file, recipe = gans.find("mlp/tiny")
-        made = learner.Learner(
-            file.build(recipe.model, launch.ImageSpec.of(digits)), recipe.train, 4000, torch.device("cpu")
-        )
-        batches = training.Batches(digits, made, seed=0)
-
-        class Stub:
-            classes = ()
-
-            def __init__(self, images: torch.Tensor) -> None:
-                self.images = images.permute(0, 2, 3, 1)
-
-            def __call__(self, indices: range, seed: int, labels: None) -> torch.Tensor:
-                return self.images[: len(indices)]
-
-        def figures(images: torch.Tensor) -> dict[str, float]:
-            return Checkup(made, batches, Stub(images), held_out)()  # type: ignore[arg-type]
-
-        known, novel = figures(digits.images), figures(others.images[500:])
-        assert known["copying"] < 0.5
-        assert 0.9 < novel["copying"] < 1.1
-        assert 0.8 < known["diversity"] < 1.2
-        assert known["class_kl"] < 0.3
-        one = figures(digits.images[:1].expand(64, -1, -1, -1))
-        assert one["diversity"] < 0.01
-        assert one["class_kl"] > 2

@@ -20,8 +20,9 @@ from ganvas.augment import memorised as share_told
 from ganvas.batches import Batches
 from ganvas.copies import reduced
 from ganvas.data.dataset import Dataset
+from ganvas.doctor import MOST
 from ganvas.learner import Learner
-from ganvas.metrics import histogram_kl
+from ganvas.metrics import histogram_kl, squared_distances
 from ganvas.pixels import to_float
 from ganvas.record import sheet_classes
 from ganvas.sample import Sampler
@@ -30,7 +31,6 @@ SAMPLES = 64  # of the run's fixed latents
 CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
 LEAST = 20  # held-out images: with fewer, chance says too much
 ASKED = 128  # real images of each kind that D is asked about
-MOST = 2048  # training and held-out images, each, that samples are compared with
 TELLING = 0.7  # of real images, whose nearest neighbour is of their class, so that samples' classes can be told by it
 CHUNK = 64  # images that are averaged down at a time
 
@@ -96,10 +96,34 @@ class Checkup:
         d_known, d_held: D's mean scores of training and held-out images. memorised: how well D tells these two apart, told:
         how well training images and samples: the mean sign of the difference, over pairs.
         """
+        fakes = self._samples()
+        return _finite(self._of_samples(fakes) | self._of_d(fakes))
+
+    def of_all(self) -> dict[str, float]:
+        """nearest_of_all, copying_of_all: as without `_of_all`, but of all training images: those that are copied need not be
+        among MOST of them. Empty where these are all. Takes time with their number."""
+        dataset, among = self.batches.dataset, self.batches.known
+        everything = torch.arange(len(dataset)) if among is None else among
+        if len(everything) <= MOST:
+            return {}
+        mine, held = reduced(self._samples()).flatten(1), self.held
+        rows = torch.cat([mine, (self.known if held is None else held).pixels[:ASKED]])
+        near = torch.full((len(rows), 2), math.inf)
+        for some in everything.split(CHUNK):
+            pixels = reduced(dataset.images[some]).flatten(1)
+            near = torch.cat([near, distances(rows, pixels)], 1).topk(2, largest=False).values
+        to_known = near[: len(mine), 0]
+        usual = near[len(mine) :, 1 if held is None else 0]  # a training image is the nearest to itself
+        figures = {"nearest_of_all": _over(float(to_known.mean()), float(usual.mean()))}
+        if held is not None:
+            ratio = _log_ratio(to_known, distances(mine, held.pixels).min(1).values)
+            figures["copying_of_all"] = math.exp(ratio - _log_ratio(usual, _to_others(held.pixels)))
+        return _finite(figures)
+
+    def _samples(self) -> Tensor:
+        """uint8 (SAMPLES, C, H, W) of the run's fixed latents."""
         labels = None if self.layout.labels is None else self.layout.labels.tolist()
-        fakes = self.sampler(range(SAMPLES), seed=self.seed, labels=labels).permute(0, 3, 1, 2)
-        figures = self._of_samples(fakes) | self._of_d(fakes)
-        return {name: value for name, value in figures.items() if math.isfinite(value)}
+        return self.sampler(range(SAMPLES), seed=self.seed, labels=labels).permute(0, 3, 1, 2)
 
     @cached_property
     def layout(self) -> Layout:
@@ -120,14 +144,13 @@ class Checkup:
         known = self.known.pixels
         spread = [_spread(known[real]) for _, real in self.layout.groups]
         usual = {"spread": sum(spread) / len(spread)}
-        some = known[:ASKED]
         if self.held is None:
-            usual["nearest"] = float(_apart(some, known).min(1).values.mean()) if len(known) > 1 else math.nan
+            usual["nearest"] = float(_to_others(known).mean()) if len(known) > 1 else math.nan
             return usual
         held = self.held.pixels
         to_known = distances(held[:ASKED], known).min(1).values
         usual["nearest"] = float(to_known.mean())
-        usual["ratio"] = _log_ratio(to_known, _apart(held[:ASKED], held).min(1).values)
+        usual["ratio"] = _log_ratio(to_known, _to_others(held))
         return usual
 
     def _of_samples(self, fakes: Tensor) -> dict[str, float]:
@@ -180,14 +203,18 @@ class Checkup:
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Of rows of a (N, D) to rows of b (M, D): (N, M). Through a product of matrices: fast, and exact to 0.01 or so."""
-    squares = torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1)[:, None])
-    return squares.clamp_(min=1e-4).sqrt_()
+    """Of rows of a (N, D) to rows of b (M, D): (N, M), exact to 0.01 or so."""
+    return squared_distances(a, b).clamp_(min=1e-4).sqrt_()
 
 
 def _apart(some: Tensor, others: Tensor) -> Tensor:
     """Distances of the first of `others` to all of them but themselves."""
     return distances(some, others).fill_diagonal_(math.inf)
+
+
+def _to_others(rows: Tensor) -> Tensor:
+    """The distance of each of the first ASKED rows to the nearest other one."""
+    return _apart(rows[:ASKED], rows).min(1).values
 
 
 def _spread(rows: Tensor) -> float:
@@ -197,6 +224,10 @@ def _spread(rows: Tensor) -> float:
 
 def _log_ratio(near: Tensor, far: Tensor) -> float:
     return float((near.log() - far.log()).mean())
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def _over(value: float, usual: float) -> float:

@@ -107,4 +107,5 @@ def _checkup(
     gan.generator = learner.sampled
     held_out = run.card.held_out(data_dir)
     batches = Batches(dataset, learner, run.card.seed, run.card.data.flip)
-    return Checkup(learner, batches, Sampler(gan, dataset.classes), held_out)()
+    checkup = Checkup(learner, batches, Sampler(gan, dataset.classes), held_out)
+    return checkup() | checkup.of_all()

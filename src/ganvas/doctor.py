@@ -33,6 +33,7 @@ EXPLODED_D_LOSS = 4.0  # D's loss, of that where it cannot tell: healthy ones st
 EXPLODED_GRADIENT = 1e3  # a norm: healthy ones stay below 100
 VANISHED_GRADIENT = 1e-5  # a norm: with a million weights each has 1e-8, Adam's own eps, so steps shrink with it
 VANISHED_LAYER = 1e-7  # of one layer's weights: with a hundred each has that; healthy layers stay above 1e-3
+MOST = 2048  # training and held-out images, each, that samples are compared with during training
 TINY_DATA = 100  # images: below, none can be spared to see what D has learnt by heart
 TINY_EPOCHS = 10  # by then a D of any size knows them
 COPIED = 0.6  # of held-out images' distances: healthy samples are at 1.0 to 1.1, a copier's at 0.05
@@ -207,12 +208,18 @@ def _starving(course: Course) -> str | None:
 
 
 def _memorising(course: Course) -> str | None:
-    copying, nearest = course.now("copying"), course.now("nearest")
+    """By all training images where they were looked at: of 60,000, MOST hold but few of those that are copied."""
+    whole = "_of_all" if course.all("nearest_of_all") else ""
+    copying, nearest = course.now(f"copying{whole}"), course.now(f"nearest{whole}")
     if copying is not None and copying < COPIED:
-        return f"samples are {_n(copying)} times as far from training images as held-out images are (expected: about 1)"
-    if copying is None and nearest is not None and nearest < COPIED_BLIND:
-        return f"samples are {_n(nearest)} times as far from training images as these are from one another"
-    return None
+        words = (
+            f"samples are {_n(copying)} times as far from training images as held-out images are (expected: about 1)"
+        )
+    elif copying is None and nearest is not None and nearest < COPIED_BLIND:
+        words = f"samples are {_n(nearest)} times as far from training images as these are from one another"
+    else:
+        return None
+    return words + _looked_at(course)
 
 
 def _collapse(course: Course) -> str | None:
@@ -329,7 +336,13 @@ def _distances(course: Course) -> str:
     before = course.before("nearest")
     than = f", {_n(before)} in the first half" if before is not None else ""
     others = "held-out images are" if course.all("copying") else "these are from one another"
-    return f"; samples are {_n(nearest)} times as far from training images as {others}{than}"
+    return f"; samples are {_n(nearest)} times as far from training images as {others}{than}{_looked_at(course)}"
+
+
+def _looked_at(course: Course) -> str:
+    """How many training images that was said of, where it was not of all."""
+    number = course.patient.card.data.images
+    return "" if number <= MOST or course.all("nearest_of_all") else f" ({MOST:,} of {number:,} were looked at)"
 
 
 def _n(value: float | None) -> str:

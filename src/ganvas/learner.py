@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -174,9 +175,12 @@ class Learner:
         """D's logits (M,) of real images that it is not trained on, and their labels; None without any."""
         if held_out is None:
             return None
-        self.gan.discriminator.eval()  # no dropout
+        images, labels = (None if each is None else each.split(self.config.batch) for each in held_out)
+        assert images is not None
+        self.gan.discriminator.eval()  # no dropout, and no statistics of a batch: it may come in parts, as large as a step's
         with torch.no_grad(), self.autocast():
-            logits = self.gan.judge(*held_out).float()
+            parts = zip(images, labels or repeat(None), strict=False)
+            logits = torch.cat([self.gan.judge(*part).float() for part in parts])
         self.gan.discriminator.train()
         return logits
 
