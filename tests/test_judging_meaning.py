@@ -149,14 +149,15 @@ class TestModes:
     def test_images_sorted_by_number_are_judged_by_some_of_all(
         self, stacked: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        found = judging.evaluate(stacked, against=stacked, n=50, prdc_n=50, quiet=True)
+        some = stacked.rows(torch.arange(0, 1000, 5))
+        found = judging.evaluate(some, against=some, n=40, prdc_n=20, quiet=True)
         assert found.per_class is not None
-        assert len({number[0] for number, accuracy in found.per_class.items() if accuracy is not None}) == 10
-        monkeypatch.setattr(stacks, "MODES_N", 120)
-        part = judging.evaluate(stacked, against=stacked, prdc_n=50, quiet=True)
-        assert (part.protocol.n_modes, part.protocol.n_fake) == (120, 1000)
+        assert len({number[0] for number, accuracy in found.per_class.items() if accuracy is not None}) > 7
+        monkeypatch.setattr(stacks, "MODES_N", 50)
+        part = judging.evaluate(some, against=some, prdc_n=20, quiet=True)
+        assert (part.protocol.n_modes, part.protocol.n_fake) == (50, 200)
         assert part.modes is not None
-        assert 100 < part.modes <= 120  # of as many as the floor's
+        assert 40 < part.modes <= 50  # of as many as the floor's
 
     def test_other_data_have_no_modes(self) -> None:
         found = judge(digits().images[:40], digits().labels[:40])
