@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -283,14 +284,43 @@ class TestFiles:
         for ending in ("zip", "png", "npz"):
             assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 
-    @pytest.mark.parametrize("out", ["x.jpg", "x.npy", "full"])
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ("--out x.jpg", "x.jpg"), ("--out x.npy", "x.npy"), ("--out full", "full"), ("--columns 0", "--columns 0"),
+            ("--out x.npz --columns 3", "--columns 3 is for a .png"), ("--out x --scale 4", "--scale 4 is for a .png"),
+            ("--n 500 --columns 1 --scale 100", "more than 1,048,576 pixels long"),
+            ("--n 500 --scale 500", "the sheet needs 392"),
+        ],
+    )  # fmt: skip
     def test_what_cannot_be_written_is_said_before_images_are_made(
-        self, out: str, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        options: str,
+        said: str,
+        tiny_run: Run,
+        cli_run: Callable[..., Any],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "mine").touch()
-        monkeypatch.setattr(Sampler, "__call__", lambda *_, **__: pytest.fail("images were made"))
-        assert out in cli_run("sample", tiny_run.path, "--out", out).error
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**10, total=10**10))
+        make = Sampler.__call__
+
+        def one(sampler: Sampler, indices: Any, **options: Any) -> Any:
+            return make(sampler, indices, **options) if len(indices) == 1 else pytest.fail("images were made")
+
+        monkeypatch.setattr(Sampler, "__call__", one)  # one alone tells how much memory they need
+        assert said in cli_run("sample", tiny_run.path, *options.split()).error
+
+    @pytest.mark.parametrize("out", ["long.npz", "long.zip", "long"])
+    def test_only_a_png_can_be_too_long(self, out: str, tmp_path: Path) -> None:
+        samples = Samples(np.zeros((2, 2**18 + 1, 1, 1), np.uint8), None, (), 2)
+        with pytest.raises(
+            SettingError, match=r"1,048,576 pixels long; make it smaller, or write \.npz, \.zip or a folder"
+        ):
+            samples.save(tmp_path / "long.png")
+        assert samples.save(tmp_path / out).exists()
 
     def test_more_images_than_memory_holds_are_refused_before_they_are_made(
         self, tiny_run: Run, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import psutil
@@ -27,6 +27,7 @@ from ganvas.pixels import to_uint8
 CHUNK = 64  # images made at a time
 MOST_IMAGES = 10_000_000
 MOST_SIDE = 2**20  # pixels of a PNG
+SCALE = 4  # pixels of a PNG for each of an image, where nothing is said
 SHEET_COPIES = 4  # of a sheet's pixels that are in memory at once while it is put together
 
 
@@ -88,31 +89,13 @@ class Samples:
 
         The images in a PNG stand side by side without gaps, each pixel `scale` (4) pixels wide; elsewhere they keep their
         size.
-        Raises SettingError for another ending or a sheet that does not fit into memory, RunError when a folder with
-        content stands there or the disk refuses.
+        Raises SettingError and RunError for what `check` refuses, RunError where the disk does.
         """
-        kind, given = kind_of(path), {"--columns": columns, "--scale": scale}
-        for option, value in given.items():
-            if value is not None and kind != ".png":
-                raise SettingError(f"{option} {value} is for a .png and does nothing for --out {path}: leave it out")
-        path, columns, scale = Path(path), self.columns if columns is None else columns, 4 if scale is None else scale
-        height, width = self.images.shape[1:3]
-        if columns < 1 or scale < 1:
-            raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
-        rows = -(-len(self.images) // columns)
-        if max(height, width) * scale * max(columns, rows) > MOST_SIDE:
-            raise SettingError(
-                f"--scale {scale}: the picture would be more than {MOST_SIDE:,} pixels long; make it smaller"
-            )
+        kind = check(path, self.images.shape, self.columns, columns, scale)
+        path, columns, scale = Path(path), columns or self.columns, scale or SCALE
         if kind == "":
             self._save_folder(path)
         elif kind == ".png":
-            needed = SHEET_COPIES * self.images[0].nbytes * scale**2 * rows * min(columns, len(self.images))
-            if needed > (free := psutil.virtual_memory().available):
-                raise SettingError(
-                    f"--out {path}: the sheet needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
-                    "give a smaller --scale or --n, or write .npz, .zip or a folder"
-                )
             sheets.save(path, sheets.grid(self.images, columns, scale=scale))
         elif kind == ".npz":
             arrays = {"images": self.images} | ({} if self.labels is None else {"labels": self.labels})
@@ -165,6 +148,38 @@ def kind_of(path: str | Path) -> str:
     return kind
 
 
+def check(
+    path: str | Path, shape: tuple[int, ...], usual: int, columns: int | None = None, scale: int | None = None
+) -> str:
+    """What `Samples.save` writes there, as `kind_of`, of images of this shape (N, H, W, C), `usual` of them in a row.
+
+    Raises SettingError for another ending, a PNG too large for its format or for memory, and `columns` or `scale` where
+    they mean nothing; RunError when a folder with content stands there.
+    """
+    kind = kind_of(path)
+    if kind != ".png":
+        for option, value in (("--columns", columns), ("--scale", scale)):
+            if value is not None:
+                raise SettingError(f"{option} {value} is for a .png and does nothing for --out {path}: leave it out")
+        return kind
+    columns, scale = usual if columns is None else columns, SCALE if scale is None else scale
+    if columns < 1 or scale < 1:
+        raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
+    n, height, width, channels = shape
+    across, rows, instead = min(columns, n), -(-n // columns), "or write .npz, .zip or a folder"
+    if scale * max(height * rows, width * across) > MOST_SIDE:
+        raise SettingError(
+            f"--scale {scale}: the picture would be more than {MOST_SIDE:,} pixels long; make it smaller, {instead}"
+        )
+    needed = SHEET_COPIES * height * width * channels * scale**2 * rows * across
+    if needed > (free := psutil.virtual_memory().available):
+        raise SettingError(
+            f"--out {path}: the sheet needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
+            f"give a smaller --scale or --n, {instead}"
+        )
+    return kind
+
+
 def _csv(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
 
@@ -192,13 +207,16 @@ def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     return [indices[part] for part in parts]
 
 
-def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
-    """The images that `ganvas sample` writes: of a sequence of classes, or `n` of every kind.
+class Order(NamedTuple):
+    """Images to be made: how many, how many of them belong in a row, and the class of each, [] without classes."""
 
-    labels: see `parse_labels`, or "balanced", to go through the classes `n` times over; needs a conditional generator.
-    n: how many; 64 when nothing is said, or rows of all classes.
-    Raises SettingError for what does not fit together, or not into memory.
-    """
+    n: int
+    columns: int
+    labels: list[int]
+
+
+def ordered(sampler: Sampler, *, n: int | None = None, labels: str | None = None) -> Order:
+    """What `draw` would make. Raises SettingError for what does not fit together, or not into memory."""
     classes = sampler.classes
     if n is not None and not 1 <= n <= MOST_IMAGES:
         raise SettingError(f"--n {n}: expected 1 to {MOST_IMAGES}")
@@ -219,8 +237,19 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
         columns = min(columns, n) if classes else min(n, max(1, round(n**0.5)))
         wanted = [k % len(classes) for k in range(n)] if classes else []
     refuse_too_many(sampler, n)
+    return Order(n, columns, wanted)
+
+
+def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
+    """The images that `ganvas sample` writes: of a sequence of classes, or `n` of every kind.
+
+    labels: see `parse_labels`, or "balanced", to go through the classes `n` times over; needs a conditional generator.
+    n: how many; 64 when nothing is said, or rows of all classes.
+    Raises SettingError for what does not fit together, or not into memory.
+    """
+    n, columns, wanted = ordered(sampler, n=n, labels=labels)
     images = sampler(range(n), seed=seed, labels=wanted or None).numpy()
-    return Samples(images, np.array(wanted, np.int64) if wanted else None, classes, columns)
+    return Samples(images, np.array(wanted, np.int64) if wanted else None, sampler.classes, columns)
 
 
 def refuse_too_many(sampler: Sampler, n: int, more: int = 0) -> None:

@@ -44,12 +44,15 @@ def sample(
     """
     from ganvas.devices import pick_device
     from ganvas.run import Run
-    from ganvas.sample import draw, kind_of, located, open_generator
+    from ganvas.sample import check, draw, kind_of, located, open_generator, ordered
 
     source = located(source)
-    kind_of(out)  # says now, before images are made, what cannot be written
+    kind_of(out)  # says now, before anything is read, what cannot be written
     path, where = None if gan is None else str(gan), pick_device(device)
-    sampler = Run.open(source, gan=path).sampler(where) if source.is_dir() else open_generator(source, path, where)[0]
+    opened = Run.open(source, gan=path).generator(where) if source.is_dir() else open_generator(source, path, where)
+    sampler, image = opened[0], opened[1].image
+    order = ordered(sampler, n=n, labels=labels)
+    check(out, (order.n, image.height, image.width, image.channels), order.columns, columns, scale)
     print(draw(sampler, n=n, labels=labels, seed=seed).save(out, columns=columns, scale=scale))
 
 
