@@ -45,6 +45,20 @@ def flipped(content: bytes, place: int) -> bytes:
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
+def test_a_line_cut_short_does_not_spoil_the_next(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+    """As a full disk or a kill leaves an evaluation's line."""
+    run = Run.open(copy(tiny_run))
+    with open(run.path / "metrics.jsonl", "wb") as file:
+        file.write(b'{"fid": 0')
+    for fid in (1.0, 2.0):
+        run.append_metrics(json.dumps({"fid": fid}))
+        with open(run.path / "metrics.jsonl", "ab") as file:
+            file.write(b'{"fid": 3')
+    assert [line["fid"] for line in run.read_metrics()] == [1.0, 2.0]
+    run.append_metrics('{"fid": 4}')
+    assert [line["fid"] for line in run.read_metrics()] == [1.0, 2.0, 4]
+
+
 class TestDamage:
     """A file may be damaged in a way that cannot be seen. Then the command works; else it says so in one line."""
 

@@ -6,6 +6,7 @@ by Ctrl-C and 143 by SIGTERM, with the state saved; 1, with a traceback, is a bu
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -36,6 +37,8 @@ demo_app.command(sample.demo_1d, name="1d")
 
 def main(arguments: list[str] | None = None) -> None:
     """The `ganvas` command. Prints what the user can mend in one line and exits 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a class's name need not fit the terminal's encoding
     sys.exit(run(arguments))
 
 

@@ -19,7 +19,7 @@ from ganvas import verdict as verdicts
 from ganvas.card import Card, versions, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
-from ganvas.data.words import count, first_few
+from ganvas.data.words import count, first_few, readable
 from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.extractors import POOR, Extractor
 from ganvas.figures import FEW, Side
@@ -330,7 +330,7 @@ class _Judgement:
             save_pairs(path, generated, nearest, "the closest pairs: left generated, right the nearest training image")
         except RunError as error:
             return found.copies, [*found.notes, f"no sheet of the closest pairs: {error}"]
-        return replace(found.copies, sheet=str(path)), list(found.notes)
+        return replace(found.copies, sheet=readable(path)), list(found.notes)
 
 
 def _accuracy(side: Side) -> float | None:

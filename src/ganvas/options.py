@@ -112,9 +112,11 @@ def positive(name: str, value: float | None) -> None:
 
 
 def print_json(document: Any) -> None:
+    """In UTF-8, which JSON always is, whatever the terminal's encoding."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(document)).decode())
+    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
 def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:

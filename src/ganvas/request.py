@@ -104,7 +104,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
     Raises SettingError for what cannot be read or is not known.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         plain = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SettingError(f"cannot read --config {path}: {error.strerror}") from None

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ganvas import files, sheets
 from ganvas.card import START, Card, joined, parted, weights_sha256
+from ganvas.data.words import is_utf8, shown
 from ganvas.errors import RunError
 from ganvas.sample import Sampler, Samples, draw, open_generator, read_weights
 
@@ -67,6 +68,7 @@ class Run:
         Raises RunError for a directory that is no run, or a damaged one.
         """
         path = Path(path)
+        _refuse_bytes(path)
         if not path.exists():
             raise RunError(f"no run {path}: it does not exist; ganvas train makes runs")
         if not path.is_dir():
@@ -87,6 +89,7 @@ class Run:
 
         made: the caller has made the directory for it; it is taken away again where nothing can be written.
         """
+        _refuse_bytes(path)
         run = cls(path, card, gan)
         with files.writing(path):
             made = made or not path.exists()
@@ -241,13 +244,18 @@ class Run:
         return parted(tensors)
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
-        with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a") as file:
+        with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
             file.writelines(_row(line) for line in lines)
 
     def append_metrics(self, line: str) -> None:
-        """Keep an evaluation, one line of JSON."""
-        with files.writing(self.path / "metrics.jsonl"), open(self.path / "metrics.jsonl", "a") as file:
-            file.write(line + "\n")
+        """Keep an evaluation, one line of JSON. What a full disk or a kill left of an earlier line is dropped before."""
+        path = self.path / "metrics.jsonl"
+        with files.writing(path):
+            before = path.read_bytes() if path.exists() else b""
+            if before and not before.endswith(b"\n"):
+                files.write(path, before[: before.rfind(b"\n") + 1])
+            with open(path, "ab") as file:
+                file.write(line.encode() + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All evaluations, oldest first; a last line cut short by a crash is left out. Raises RunError for a damaged file."""
@@ -356,7 +364,7 @@ class Run:
 def _json_lines(path: Path) -> list[Any]:
     """What a file of JSON lines holds, nothing where there is none; a last line cut short by a crash is left out."""
     with files.reading(path):
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
@@ -380,6 +388,11 @@ def save_pairs(path: Path, left: Tensor, right: Tensor, title: str) -> None:
     scale = sheets.viewing_scale(*left.shape[1:3])
     table = sheets.picture(sheets.grid(pairs, 4, gap=10, scale=scale))
     files.write(path, sheets.encode(sheets.captioned([("", table)], 1, title)))
+
+
+def _refuse_bytes(path: Path) -> None:
+    if not is_utf8(str(path)):  # neither torch nor safetensors opens a file there, and no JSON holds the path
+        raise RunError(f"{shown(str(path))}: the path's bytes are no UTF-8: choose another, or rename it")
 
 
 def refuse_foreign(path: Path) -> None:

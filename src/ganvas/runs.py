@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ganvas import files
+from ganvas.data.words import readable
 from ganvas.errors import RunError
 from ganvas.run import Run
 
@@ -65,9 +66,9 @@ def _row(path: Path) -> Row:
     try:
         run = Run.open(path)
     except RunError as error:
-        return Row(str(path), "damaged", error=str(error))
+        return Row(readable(path), "damaged", error=str(error))
     card = run.card
-    row = Row(str(path), "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total)
+    row = Row(readable(path), "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total)
     try:
         busy, log, state, best = run.busy, run.read_log(), run.load_state(), run.best_fid()
     except RunError as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganvas.card import Card, StartedFrom, joined, parted, weights_sha256
 from ganvas.convert import differences, leaves
+from ganvas.data.words import is_utf8, shown
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
@@ -75,6 +76,8 @@ def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Sta
     if request.from_ is None:
         return request, None, began
     source = located(Path(request.from_))
+    if not is_utf8(os.path.abspath(source)):
+        raise SettingError(f"--from {shown(str(source))}: the path's bytes are no UTF-8, so no run could note it: rename it")
     if began and began.path == os.path.abspath(source):
         return request, None, began
     start = read_start(source)

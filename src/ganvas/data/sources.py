@@ -14,7 +14,7 @@ from ganvas.data.named import NAMES, read_named
 from ganvas.data.npz import read_npz
 from ganvas.data.pictures import Channels, Fit, Wish
 from ganvas.data.places import data_root
-from ganvas.data.words import shown
+from ganvas.data.words import is_utf8, shown
 from ganvas.errors import DataError, SettingError, nearest
 
 TOLERATED = 0.01  # the share of pictures that may be unreadable
@@ -83,7 +83,7 @@ def read(
         return read_named(what, split, wish, data_root(data_dir), digests=digests, fetch=fetch)
     if not os.fspath(what).strip():
         raise DataError("no data is named: give a data set's name or a path, as --data or after inspect")
-    if not _is_utf8(os.fspath(what)):
+    if not is_utf8(os.path.abspath(what)):
         raise DataError(f"{shown(os.fspath(what))}: the path's bytes are no UTF-8, so no run could note it: rename it")
     path = Path(what).expanduser()
     if not path.exists():
@@ -95,14 +95,6 @@ def read(
     if path.suffix.lower() == ".npz":
         return read_npz(path, split, wish, digests=digests)
     raise DataError(f"{path} is a single file: expected a folder of pictures, a .zip, a .npz or a file of IDX images")
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # Python holds other bytes of a file's name as lone surrogates
-        return False
-    return True
 
 
 def _missing(what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 
@@ -13,6 +14,21 @@ def count(n: int, thing: str) -> str:
 def shown(name: str) -> str:
     """A stranger's file name, safe to print on one line."""
     return name if name.isprintable() else ascii(name)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text: Python holds other bytes of it as lone surrogates, which no JSON can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def readable(path: str | os.PathLike[str]) -> str:
+    """A path as text, its bytes that are no UTF-8 as \\xff."""
+    name = os.fspath(path)
+    return name if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
 
 
 def first_few(items: Iterable[str], most: int = 10) -> str:
