@@ -27,7 +27,7 @@ from ganvas.run import Run
 if TYPE_CHECKING:
     from judged import Pooled
 
-pytest.register_assert_rewrite("common", "judged")
+pytest.register_assert_rewrite("common", "judged", "paged")
 
 
 @dataclass

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from common import TRAIN
 from ganvas import judging
 from ganvas.run import Run
-from common import TRAIN
 from judged import Pooled
 
 CAT = "猫"
@@ -40,7 +40,9 @@ def test_a_terminal_that_cannot_spell_a_class(pictures: Path, environment: dict[
     (pictures / "cat").rename(pictures / CAT)
     for options, spelt in (((), rb"\u732b"), (("--json",), CAT.encode())):
         command = [sys.executable, "-m", "ganvas", "data", "inspect", str(pictures), *options]
-        done = subprocess.run(command, env=environment | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=60)
+        done = subprocess.run(
+            command, env=environment | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=60
+        )
         assert done.returncode == 0, done.stderr
         assert spelt in done.stdout
 

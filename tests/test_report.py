@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
-import hashlib
 import io
 import json
 import re
 import shlex
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -20,105 +17,10 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, train
-from ganvas import files, judging, report
+from ganvas import files, report
 from ganvas.diagnosis import examine
 from ganvas.run import Run
-from ganvas.verdict import Copies, Figures, GanTrain, Protocol, Verdict
-from judged import Pooled
-
-SECTIONS = ["samples", "curves", "report-card", "copy-check", "doctor", "recipe", "data", "environment", "repeat"]
-VOID = {"meta", "img", "br"}
-PROTOCOL = Protocol(
-    extractor="digits", extractor_sha256="a" * 64, n_real=1000, n_fake=500, n_prdc=400, k=5, split="test",
-    resize="none", data="mnist-5k", real_sha256="b" * 64, seed=3, versions={"torch": "2.6"},
-)  # fmt: skip
-COPIES = Copies(
-    verdict="not a copier", ratio=0.98765, spread=0.0123, share=0.011, share_held_out=0.002, nearest_training=3.0,
-    nearest_held_out=3.1, n_fake=500, n_training=4000, n_held_out=1000, space="pixels at 28x28", sheet="run/copies.png",
-)  # fmt: skip
-
-
-class Page(HTMLParser):
-    """A page taken apart: every element with its attributes, and the text of each section by its id."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.html, self.open, self.elements = html, list[str](), list[tuple[str, dict[str, str | None]]]()
-        self.sections: dict[str, str] = {}
-        self.section, self.style = "", ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag in ("section", "header"):
-            self.section = dict(attrs).get("id") or tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "style":
-            self.style += data
-        else:
-            self.sections[self.section] = self.sections.get(self.section, "") + data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.elements if name == tag]
-
-    @property
-    def commands(self) -> list[list[str]]:
-        found = re.findall(r'<pre class="command"><code>(.*?)</code>', self.html, re.DOTALL)
-        return [shlex.split(text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")) for text in found]
-
-
-def page(path: Path) -> Page:
-    """The page, after what holds for all of them: it stands alone, runs nothing, and its pictures are in it and described."""
-    html = path.read_text()
-    found = Page(html)
-    tags = {tag for tag, _ in found.elements}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base", "image", "use", "a"}
-    assert [element["id"] for element in found.all("section")] == SECTIONS
-    for tag, attrs in found.elements:
-        assert not any(name.startswith("on") or name in ("style", "srcset", "href") for name in attrs), (tag, attrs)
-        for name, value in attrs.items():
-            if name not in ("alt", "aria-label"):
-                assert "//" not in (value or "").partition("base64,")[0], (tag, name)
-    assert "url(" not in found.style
-    assert "@import" not in found.style
-    for image in found.all("img"):
-        kind, data = re.fullmatch(r"data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)", image["src"] or "").groups()  # type: ignore[union-attr]
-        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            assert picture.format == kind.upper()
-            assert picture.size == (int(image["width"] or 0), int(image["height"] or 0))
-        assert image["alt"]
-    assert all(svg["aria-label"] for svg in found.all("svg"))
-    policy = next(m["content"] or "" for m in found.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
-    digest = base64.b64encode(hashlib.sha256(found.style.encode()).digest()).decode()
-    assert policy.startswith("default-src 'none'; img-src data:; ")
-    assert f"style-src 'sha256-{digest}'" in policy
-    assert path.stat().st_size < 5_000_000
-    return found
-
-
-def judgement(run: Run, **changes: Any) -> Verdict:
-    fields: dict[str, Any] = {
-        "source": "run", "kind": "run", "fid": 1.2345, "kid": 0.25, "kid_std": 0.125, "precision": 0.61234,
-        "floor": Figures(fid=0.7531), "protocol": PROTOCOL, "weights_sha256": run.generator_card().weights_sha256,
-        "label_accuracy": 0.9, "per_class": {"3": 0.5, "7": 0.975}, "notes": ("rough: few images",),
-    }  # fmt: skip
-    return Verdict(**(fields | changes))
-
-
-def put(run: Run, verdict: Verdict, images: int | None = None) -> None:
-    line = json.loads(verdict.to_json())
-    run.append_metrics(json.dumps(line if images is None else {"images": images, "cost_seconds": 1.0, **line}))
+from paged import PROTOCOL, judgement, page, put
 
 
 class TestPage:
@@ -218,97 +120,6 @@ class TestPage:
         found = page(report.save(Run.open(path)))
         data = (found.all("img")[1]["src"] or "").partition(",")[2]
         assert np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).min() == 255
-
-
-class TestJudged:
-    def test_figures_floor_protocol_and_caveats(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
-        run = Run.open(copy(tiny_run))
-        put(run, judgement(run, gan_train=GanTrain(fakes=0.812, reals=0.934, images=500)))
-        found = page(report.save(run))
-        card = found.sections["report-card"]
-        for words in ("1.234", "0.7531", "0.25 ± 0.125", "0.6123", "a" * 64, "b" * 64, "rough: few images", "3: 50.0%, 7: 97.5%",
-                      "0.812", "0.934"):  # fmt: skip
-            assert words in card
-        assert "FID" in found.sections["header"]
-        assert "trained further" not in card
-        again = next(command for command in found.commands if "--prdc-n" in command)
-        assert " ".join(again[3:]) == "--n 500 --prdc-n 400 --seed 3 --extractor digits --gan-train"
-
-    def test_metrics_over_training_of_one_protocol(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
-        run = Run.open(copy(tiny_run))
-        other = dataclasses.replace(PROTOCOL, n_fake=50)
-        for images, fid, protocol in (
-            (80, 99.0, other),
-            (160, 30.0, PROTOCOL),
-            (240, 20.0, PROTOCOL),
-            (320, 25.0, PROTOCOL),
-        ):
-            put(run, judgement(run, fid=fid, protocol=protocol, weights_sha256=f"{images:064}"), images)
-        run.best_file.write_bytes(b"")
-        found = page(report.save(run))
-        labels = [svg["aria-label"] or "" for svg in found.all("svg")]
-        assert "generated from 30 to 25, between 20 and 30; floor from 0.753 to 0.753" in labels[4]
-        assert "precision from 0.612" in labels[5]
-        assert "1 under other protocols are not drawn" in found.sections["curves"]
-        assert "FID 20 after 240 images, in best.safetensors" in found.sections["header"]
-        for words in ("made during training", "trained further since", "99"):
-            assert words in found.sections["report-card"]
-
-    @pytest.mark.parametrize(
-        ("lines", "shown"),
-        [
-            ([(None, 11.0, True), (320, 12.0, True)], 11.0),  # more images before fewer
-            ([(None, 11.0, False), (320, 12.0, True)], 12.0),  # the generator as it is before an earlier one
-            ([(None, 11.0, True), (None, 12.0, True)], 12.0),  # the newest
-            ([(None, 11.0, False), (160, 12.0, False)], 11.0),
-        ],
-    )
-    def test_which_evaluation_is_the_card(
-        self, tiny_run: Run, copy: Callable[[Run], Path], lines: list[tuple[int | None, float, bool]], shown: float
-    ) -> None:
-        run = Run.open(copy(tiny_run))
-        for images, fid, of_now in lines:
-            put(run, judgement(run, fid=fid, **({} if of_now else {"weights_sha256": "c" * 64})), images)
-        found = page(report.save(run))
-        assert f"{shown:.4g} (floor 0.7531)" in found.sections["header"]
-        assert ("trained further" in found.sections["report-card"]) == (not any(now for *_, now in lines))
-
-    def test_copies_and_their_sheet(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
-        run = Run.open(copy(tiny_run))
-        Image.new("L", (40, 30)).save(run.closest_file)
-        put(run, judgement(run, copies=COPIES))
-        found = page(report.save(run))
-        text = " ".join(found.sections["copy-check"].split())
-        assert "not a copier: generated images are 0.988 ± 0.012 times as far" in text
-        assert "1.1% of the generated images count as copies, of held-out real ones 0.2%" in text
-        assert "earlier generator" not in text
-        assert (40, 30) in [(int(i["width"] or 0), int(i["height"] or 0)) for i in found.all("img")]
-        run.closest_file.unlink()  # then what training left is there to be looked at
-        put(run, judgement(run, copies=None))
-        found = page(report.save(run))
-        assert "not a copier" in found.sections["copy-check"]
-        assert "nearest to it in pixels" in found.sections["copy-check"]
-
-    def test_a_sheet_elsewhere_is_not_read(self, tiny_run: Run, copy: Callable[[Run], Path], tmp_path: Path) -> None:
-        """A run is somebody's: no file beyond it comes to the page."""
-        run = Run.open(copy(tiny_run))
-        Image.new("L", (41, 31)).save(tmp_path / "secret.png")
-        elsewhere = dataclasses.replace(COPIES, sheet=str(tmp_path / "secret.png"))
-        put(run, judgement(run, copies=elsewhere))
-        found = page(report.save(run))
-        assert "41" not in [image["width"] for image in found.all("img")]
-
-    def test_evaluate_judges_first(
-        self, tiny_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path, evaluate = copy(tiny_run), judging.evaluate
-        fewer: dict[str, Any] = {"n": 60, "extractor": Pooled().extractor()}  # 10,000 would take half a minute
-        monkeypatch.setattr(judging, "evaluate", lambda run, **options: evaluate(run, **fewer, **options))
-        assert cli_run("report", path, "--evaluate").code == 0
-        found, line = page(path / "report.html"), Run.open(path).read_metrics()[-1]
-        assert f"{line['fid']:.4g}" in found.sections["report-card"]
-        assert line["copies"]["verdict"] in found.sections["copy-check"]
-        assert "n_fake60" in found.sections["report-card"].replace("\n", "")
 
 
 class TestDoctor:

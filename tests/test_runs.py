@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from common import state
 from ganvas.run import Run
 from ganvas.runs import list_runs
+from paged import PROTOCOL, judgement, put
 
 
 @pytest.fixture
@@ -70,22 +72,25 @@ def test_one_that_is_training_now_shows_its_newest_line(folder: Path) -> None:
     assert list_runs(folder)[0].state == "stopped"
 
 
-def test_the_best_fid(folder: Path, cli_run: Callable[..., Any]) -> None:
-    lines = [
-        {"fid": 40.25, "images": 16},
-        {"fid": 12.5},
-        {"images": 3},
-        {"fid": None},
-        {"fid": float("nan")},
-        {"fid": 20},
-    ]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (folder / "9999-new" / "metrics.jsonl").write_text(text + '{"fid": 1')  # the last one cut short
+def test_the_best_fid_is_of_those_measured_on_the_way_under_the_newest_protocol(
+    folder: Path, cli_run: Callable[..., Any]
+) -> None:
+    run = Run.open(folder / "9999-new")
+    for fid, images, extractor in (
+        (3.0, 16, "a" * 64), (40.25, 32, "b" * 64), (12.5, 48, "b" * 64), (None, 64, "b" * 64), (20.0, 80, "b" * 64),
+        (1.0, None, "b" * 64), (2.0, None, "c" * 64),  # by hand
+    ):  # fmt: skip
+        protocol = dataclasses.replace(PROTOCOL, extractor_sha256=extractor)
+        put(run, judgement(run, fid=fid, protocol=protocol), images)
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"fid": 1')  # cut short
+    put(Run.open(folder / "0002-half"), judgement(run, fid=1.0))
     rows = list_runs(folder)
     assert [row.best_fid for row in rows] == [None, None, None, 12.5]
+    assert [row.extractor for row in rows] == [None, None, None, "digits"]
     table = {line.split()[0]: line.split() for line in cli_run("runs").out.splitlines() if line.strip()}
-    assert table["runs/9999-new"][-1] == "12.50"
-    assert table["runs/0002-half"][-1] == "-"
+    assert table["runs/9999-new"][-2:] == ["12.50", "digits"]
+    assert table["runs/0002-half"][-2:] == ["-", "-"]
 
 
 def test_json(folder: Path, cli_run: Callable[..., Any]) -> None:

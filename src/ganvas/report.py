@@ -230,8 +230,7 @@ def _losses(run: Run) -> list[tuple[str, str]]:
 
 def _metrics(found: Evaluations) -> list[tuple[str, str]]:
     """(title, SVG) of the evaluations made during training, under the newest of their protocols."""
-    on_the_way = [(place, found) for place, found in found if place is not None]
-    alike = [(place, found) for place, found in on_the_way if verdict.alike(found, on_the_way[-1][1])]
+    alike = verdict.on_the_way(found)
     images = [place for place, _ in alike]
 
     def curve(name: str, title: str, floor: bool = False) -> Curve:
@@ -244,7 +243,7 @@ def _metrics(found: Evaluations) -> list[tuple[str, str]]:
             [curve(name, name) for name in ("precision", "recall", "coverage")], "images seen"
         ),
     }
-    left_out = len(on_the_way) - len(alike)
+    left_out = sum(place is not None for place, _ in found) - len(alike)
     more = f" ({left_out} under other protocols are not drawn)" if left_out else ""
     return [(title + more, Markup(svg)) for title, svg in charts.items() if svg]
 

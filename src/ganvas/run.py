@@ -286,11 +286,6 @@ class Run:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
 
-    def best_fid(self) -> float | None:
-        """The least FID of metrics.jsonl, None where nothing was judged; a last line cut short is left out."""
-        found = [line.get("fid") for line in self.read_metrics()]
-        return min((fid for fid in found if fid is not None and math.isfinite(fid)), default=None)
-
     def sheets(self) -> list[tuple[int, Path]]:
         """Images seen and path of each sheet in samples/, in the order in which they were made.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ganvas import files
+from ganvas import files, judging, verdict
 from ganvas.data.words import readable
 from ganvas.errors import RunError
 from ganvas.run import Run
@@ -21,7 +21,8 @@ class Row:
 
     state: training (a process is writing to it), finished, stopped, or damaged, and `error` then says in what way.
     images_seen: up to the saved state, or for one that is training up to its newest log line. planned: images in all.
-    minutes: of training. best_fid: the least of those measured on the way, None where none was.
+    minutes: of training. best_fid: the least of those measured on the way under the newest protocol, None where none was;
+    by which extractor.
     """
 
     run: str
@@ -32,6 +33,7 @@ class Row:
     planned: int | None = None
     minutes: float | None = None
     best_fid: float | None = None
+    extractor: str | None = None
     error: str | None = None
 
     @property
@@ -70,11 +72,18 @@ def _row(path: Path) -> Row:
     card = run.card
     row = Row(readable(path), "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total)
     try:
-        busy, log, state, best = run.busy, run.read_log(), run.load_state(), run.best_fid()
+        busy, log, state, (fid, extractor) = run.busy, run.read_log(), run.load_state(), _best(run)
     except RunError as error:
         return replace(row, error=str(error))
     seen, seconds = (state["images_seen"], state["seconds"]) if state else (0, 0.0)
     if busy and log:  # newer than what is saved
         seen, seconds = max(seen, log[-1]["images"]), max(seconds, log[-1]["seconds"])
     kind: State = "training" if busy else "finished" if seen >= card.plan.total else "stopped"
-    return replace(row, state=kind, images_seen=seen, minutes=round(seconds / 60, 2), best_fid=best)
+    return replace(row, state=kind, images_seen=seen, minutes=round(seconds / 60, 2), best_fid=fid, extractor=extractor)
+
+
+def _best(run: Run) -> tuple[float | None, str | None]:
+    """The least FID measured on the way, and by which extractor: FIDs of unlike protocols have no least."""
+    found = verdict.on_the_way(judging.evaluations(run))
+    fid = min((each.fid for _, each in found if each.fid is not None), default=None)
+    return fid, None if fid is None else found[-1][1].protocol.extractor

@@ -215,6 +215,12 @@ def alike(a: Verdict, b: Verdict) -> bool:
     return not _differences(a.protocol, b.protocol)
 
 
+def on_the_way(found: Sequence[tuple[int | None, Verdict]]) -> list[tuple[int, Verdict]]:
+    """Of a run's evaluations (see `judging.evaluations`) those made during training, under the newest of their protocols."""
+    measured = [(images, each) for images, each in found if images is not None]
+    return [(images, each) for images, each in measured if alike(each, measured[-1][1])]
+
+
 def _differences(a: Protocol, b: Protocol) -> list[str]:
     shown = {
         "extractor_sha256": lambda p: f"{p.extractor} {p.extractor_sha256[:8]}",

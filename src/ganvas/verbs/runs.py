@@ -30,12 +30,12 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
         print(f"no runs in {folder or RUNS}: ganvas train makes them", file=sys.stderr)
         return
     print_table(
-        ["run", "state", "recipe", "data", "images seen", "minutes", "best FID"],
+        ["run", "state", "recipe", "data", "images seen", "minutes", "best FID", "by"],
         [
             [row.run, row.progress, row.recipe or "-", row.data or "-", *(
                 "-" if value is None else format(value, form)
                 for value, form in ((row.images_seen, ","), (row.minutes, ".1f"), (row.best_fid, ".2f"))
-            )]
+            ), row.extractor or "-"]
             for row in rows
         ],
     )  # fmt: skip
