@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from ganvas.run import Run
-from ganvas.verdict import Copies, Figures, Protocol, Verdict
+from ganvas.verdict import Asked, Copies, Figures, Protocol, Verdict
 
 SECTIONS = ["samples", "curves", "report-card", "copy-check", "doctor", "recipe", "data", "environment", "repeat"]
 VOID = {"meta", "img", "br"}
@@ -102,6 +102,7 @@ def judgement(run: Run, **changes: Any) -> Verdict:
     fields: dict[str, Any] = {
         "source": "run", "kind": "run", "fid": 1.2345, "kid": 0.25, "kid_std": 0.125, "precision": 0.61234,
         "floor": Figures(fid=0.7531), "protocol": PROTOCOL, "weights_sha256": run.generator_card().weights_sha256,
+        "asked": Asked(options=("--n", "500", "--data", "a b")),
         "label_accuracy": 0.9, "per_class": {"3": 0.5, "7": 0.975}, "notes": ("rough: few images",),
     }  # fmt: skip
     return Verdict(**(fields | changes))

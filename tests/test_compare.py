@@ -53,10 +53,17 @@ class TestTable:
         found = json.loads(cli_run("compare", *paths, "--json").out)
         assert [found["results"][str(path)]["fid"] for path in paths] == [one.fid for one in judged]
 
+    def test_floors_that_differ_are_each_shown(self, cli_run: Callable[..., Any]) -> None:
+        one, two = verdict(), dataclasses.replace(verdict(), floor=Figures(fid=0.5))
+        out = cli_run("compare", saved("one.json", one), saved("two.json", two)).out
+        table = [line.split() for line in out.splitlines()]
+        assert ["floor", "of", "one.json", "0.75", "-"] in table
+        assert ["floor", "of", "two.json", "0.5", "-"] in table
+
     def test_what_evaluate_prints_as_json_can_be_read_again(self, cli_run: Callable[..., Any], tiny_run: Run) -> None:
         done = cli_run("evaluate", tiny_run.generator_file, "--n", 150, "--json")
         Path("a.json").write_text(done.out)
-        assert judging.recall("a.json").fid == json.loads(done.out)["fid"]
+        assert judging.last_evaluation("a.json").fid == json.loads(done.out)["fid"]
         assert cli_run("compare", "a.json", "a.json").code == 0
 
     def test_a_runs_last_evaluation_counts(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
@@ -64,7 +71,7 @@ class TestTable:
         options: dict[str, Any] = {"extractor": Pooled().extractor(), "quiet": True}
         for n in (40, 60):
             judging.evaluate(path, n=n, **options)
-        assert judging.recall(path).protocol.n_fake == 60
+        assert judging.last_evaluation(path).protocol.n_fake == 60
 
     def test_another_seed_or_version_is_no_other_protocol_but_versions_are_told(
         self, cli_run: Callable[..., Any]

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import resource
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,40 @@ pytestmark = pytest.mark.usefixtures("bounded")
 
 
 DISK = {errno.ENOSPC: "the disk is full", errno.EROFS: "read-only", errno.EACCES: "permission denied"}
+
+
+def test_what_killed_saves_left_is_taken_away_by_the_next_training(
+    half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]
+) -> None:
+    path, dead = copy(half_run), 2**22 + 1  # above any process's number
+    left = [
+        path / f".state.pt.{dead}.tmp",
+        path / "tensorboard" / f".x.png.{dead}.tmp",
+        path / f".state.pt.{os.getpid()}.tmp",
+    ]
+    kept = [path / f".state.pt.{os.getppid()}.tmp", path / ".mine.tmp"]
+    for file in (*left, *kept):
+        file.write_bytes(b"half")
+    assert cli_run("train", "--out", path).code == 0
+    assert [file.exists() for file in (*left, *kept)] == [False] * 3 + [True] * 2
+
+
+def test_a_lock_held_for_a_moment_is_waited_for(half_run: Run, copy: Callable[[Run], Path]) -> None:
+    run = Run.open(copy(half_run))
+    held, looked = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with run.locked():
+            held.set()
+            looked.wait(0.1)
+
+    other = threading.Thread(target=look)
+    other.start()
+    held.wait()
+    with run.locked():  # what `ganvas runs` does for a moment is no training
+        pass
+    other.join()
+    assert not run.busy
 
 
 class TestDisk:

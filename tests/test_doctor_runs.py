@@ -210,3 +210,11 @@ class TestNotFinite:
         with pytest.raises(RunError, match="no longer finite at 192 images"):
             train("cgan/tiny", tmp_path / "run", images=320.0)
         assert [line["images"] for line in Run.open(tmp_path / "run").read_log()] == [32, 64, 96, 128, 160, 192]
+
+
+def test_a_card_that_relies_on_a_default_is_examined(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+    run = Run.open(copy(tiny_run))
+    del run.card.train["d_loss_scale"]
+    run.save_card(run.card)
+    states = [[finding.state for finding in examine(one).findings] for one in (Run.open(run.path), tiny_run)]
+    assert states[0] == states[1]

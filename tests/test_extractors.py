@@ -152,6 +152,17 @@ class TestNames:
         assert any("10x10" in line for line in told)
         assert judge(noise(4, side=10).images).features.shape == (4, 128)
 
+    @pytest.mark.usefixtures("quick")
+    def test_a_path_is_what_lies_there_whatever_the_judged_against_are_called(
+        self, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(pictures.parent)
+        other, told = replace(noise(12, side=8), name="pictures"), list[str]()
+        one, two = (extractors.find(name, other, tell=told.append) for name in ("self", "self:pictures"))
+        assert one.sha256 != two.sha256
+        monkeypatch.chdir(pictures)
+        assert extractors.find("self:pictures", other, tell=told.append).sha256 == one.sha256
+
 
 @pytest.mark.usefixtures("quick")
 class TestKept:
@@ -317,7 +328,7 @@ class TestCommand:
         assert origin.command == ("ganvas extractor pictures --epochs 30 --seed 0 --threads 1 --out judge.safetensors")
         dataset = data.load("pictures")
         judge = extractors.find("judge.safetensors", dataset)
-        assert (judge.name, judge.classes, judge.sha256) == ("classifier:pictures", ("cat", "dog"), document["sha256"])
+        assert (judge.name, judge.classes, judge.sha256) == ("judge.safetensors", ("cat", "dog"), document["sha256"])
         assert judge(dataset.images).features.shape == (12, 128)
         with pytest.raises(DataError, match="takes images of 8x8 grey"):
             extractors.find("judge.safetensors", noise(4))
@@ -347,6 +358,14 @@ class TestCommand:
     )
     def test_bad_input(self, cli_run: Callable[..., Any], pictures: Path, words: str, said: str) -> None:
         assert said in cli_run("extractor", *words.split()).error
+
+    def test_where_it_cannot_be_written_is_said_before_the_training(
+        self, cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trained, "learn_classes", never)
+        (tmp_path / "folder.safetensors").mkdir()
+        for out in ("/proc/mine.safetensors", "folder.safetensors"):
+            assert f"cannot write {out}" in cli_run("extractor", pictures, "--out", out).error
 
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02c"])
     def test_a_file_of_another_kind_is_one_line(self, tmp_path: Path, content: bytes) -> None:

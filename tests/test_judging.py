@@ -70,7 +70,8 @@ class TestWhatIsReported:
         for name in ("FID", "KID", "precision", "recall", "density", "coverage", "class KL", "label accuracy", "floor"):
             assert name in text
         assert "300 judged against 1,000 real (test of mnist-5k" in text
-        assert "note: " in text
+        assert "note: 4,000 of 5,000 real MNIST digits, 400 of each for training" in text
+        assert "note: 1,000 of 5,000 real MNIST digits" in text
 
     def test_a_verdict_is_kept_with_the_run_and_the_same_twice(
         self, tiny_run: Run, copy: Callable[[Run], Path]
@@ -81,7 +82,7 @@ class TestWhatIsReported:
         first, second = (run.path / "metrics.jsonl").read_text().splitlines()
         assert first == second == found.to_json()
         assert run.read_metrics()[1]["fid"] == found.fid
-        assert judging.recall(run.path) == found
+        assert judging.last_evaluation(run.path) == found
 
     def test_a_run_a_generator_and_their_images_are_judged_alike(
         self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled, tmp_path: Path
@@ -168,6 +169,23 @@ class TestRealSide:
         assert found.fid is None
         assert any("no fid: 12 real images for 16 features" in note for note in found.notes)
         assert found.precision == 1
+
+    def test_a_named_set_judged_against_is_its_training_part_and_it_is_said(
+        self, training: Dataset, pooled: Pooled
+    ) -> None:
+        options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
+        found = judging.evaluate(training.rows(torch.arange(40)), against="mnist-5k", **options)
+        said = "--against mnist-5k takes its training part: --data mnist-5k judges by the held-out one"
+        assert said in found.notes
+
+    def test_a_size_that_the_images_have_is_no_resizing(
+        self, training: Dataset, pooled: Pooled, tmp_path: Path
+    ) -> None:
+        options: dict[str, Any] = {"data": "mnist-5k", "extractor": pooled.extractor(), "size": (28, 28), "quiet": True}
+        same = npz(tmp_path / "same.npz", training.images[:20])
+        assert judging.evaluate(same, **options).protocol.resize == "none"
+        large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 2))
+        assert judging.evaluate(large, **options).protocol.resize == "28x28 (crop)"
 
     def test_a_held_out_folder(self, tmp_path: Path, pooled: Pooled) -> None:
         rng = np.random.default_rng(0)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganvas import judging
 from ganvas.data.dataset import Dataset
-from ganvas.errors import GanvasError, MetricError
+from ganvas.errors import GanvasError, MetricError, RunError, SettingError
 from ganvas.extractors import Extractor, Features
 from ganvas.run import Run
 from judged import Pooled, judge, npz
@@ -47,6 +48,13 @@ class TestBadInput:
             ("images.npz --data mnist-5k --gan some.py", "--gan some.py does nothing for images"),
             ("images.npz --against images.npz --copies", "--copies needs training images"),
             ("images.npz --data mnist-5k --gan-train", "--gan-train needs labels, and images.npz have none"),
+            ("labelled.npz --data labelled.npz --gan-train", "labelled.npz has none: leave it out"),
+            ("labelled.npz --against labelled.npz --gan-train", "--gan-train needs training images"),
+            ("images.npz --data mnist-5k --seed 3", "--seed 3: all images of images.npz are judged"),
+            (
+                "keyless.npz --data mnist-5k",
+                "no array named images, only: arr_0: save the images again under that name",
+            ),
             ("large.npz --data mnist-5k", "large.npz holds images of 32x32, mnist-5k of 28x28"),
             (
                 "images.npz --against images.npz --data large.npz",
@@ -70,10 +78,35 @@ class TestBadInput:
         npz(Path("one.npz"), images[:1])
         npz(Path("negative.npz"), images, torch.arange(24) % 10 - 1)
         npz(Path("eleven.npz"), images, torch.arange(24) % 12)
+        npz(Path("labelled.npz"), images, torch.arange(24) % 10)
+        np.savez("keyless.npz", images.numpy())
         np.savez("floats.npz", images=np.full((4, 28, 28), np.nan, np.float32))
         Path("damaged.npz").write_bytes(b"PK no archive")
         words = options.replace("RUN", str(tiny_run.generator_file)).split()
         assert said in cli_run("evaluate", *words).error
+
+    def test_one_named_class(self, tmp_path: Path, cli_run: Callable[..., Any], pooled: Pooled) -> None:
+        """Labels of the images judged are its number; a classifier has nothing to learn from it."""
+        images = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8)
+        for part in ("train", "test"):
+            (folder := tmp_path / "cats" / part).mkdir(parents=True)
+            for k in range(12):
+                Image.fromarray(images[k, 0].numpy()).save(folder / f"{k}.png")
+            (folder / "labels.csv").write_text("file,label\n" + "".join(f"{k}.png,cat\n" for k in range(12)))
+        npz(Path("made.npz"), images, torch.zeros(24, dtype=torch.int64))
+        found = judging.evaluate("made.npz", data="cats", extractor=pooled.extractor(), quiet=True)
+        assert any(note == "labels of made.npz are read as numbers of the classes: 0 is cat" for note in found.notes)
+        said = cli_run("evaluate", "made.npz", "--data", "cats", "--gan-train").error
+        assert "--gan-train needs two classes or more, the training images have one" in said
+
+    def test_what_does_nothing_for_images_is_refused(self, training: Dataset) -> None:
+        for options in ({"device": "cuda"}, {"gan": "x.py"}):
+            with pytest.raises(SettingError, match="does nothing for images: leave it out"):
+                judge(training.images[:30], **options)
+
+    def test_a_file_named_beside_a_run_is_not_dropped(self, tiny_run: Run) -> None:
+        with pytest.raises(RunError, match=r"--gan x\.py: this generator's networks are built in"):
+            judging.evaluate(tiny_run, gan="x.py", quiet=True)
 
     def test_a_damaged_run_is_one_line_and_not_judged_as_pictures(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[..., Path]

@@ -78,7 +78,7 @@ class TestWhatIsKept:
 
     def test_the_figures_are_those_of_an_evaluation_afterwards(self, tmp_path: Path) -> None:
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
-        last = judging.recall(run.path)
+        last = judging.last_evaluation(run.path)
         again = judging.evaluate(run, n=200, prdc_n=200, quiet=True)
         assert judging.staleness(run.path, last) is None
         for name in ("fid", "kid", "recall", "precision", "floor", "protocol", "weights_sha256"):

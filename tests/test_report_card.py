@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from ganvas import judging, report
 from ganvas.run import Run
 from ganvas.verdict import GanTrain
-from judged import Pooled
+from judged import Pooled, digits, npz
 from paged import COPIES, PROTOCOL, judgement, page, put
 
 
@@ -28,8 +29,37 @@ class TestJudged:
             assert words in card
         assert "FID" in found.sections["header"]
         assert "trained further" not in card
+        assert ["ganvas", "evaluate", str(run.path), "--n", "500", "--data", "a b"] in found.commands
+
+    def test_its_command_repeats_the_evaluation_from_anywhere(
+        self, tiny_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, real = copy(tiny_run), digits("test").rows(torch.arange(150))
+        npz(Path("real.npz"), real.images, real.labels)
+        assert cli_run("extractor", "mnist-5k", "--epochs", 0.05, "--out", "mine.safetensors").code == 0
+        options = "--against real.npz --extractor mine.safetensors --n 40 --prdc-n 30 --seed 5 --seeds 2 --size 28"
+        assert cli_run("evaluate", path, *options.split()).code == 0
+        found = page(report.save(Run.open(path)))
         again = next(command for command in found.commands if "--prdc-n" in command)
-        assert " ".join(again[3:]) == "--n 500 --prdc-n 400 --seed 3 --extractor digits --gan-train"
+        (path.parent / "elsewhere").mkdir()
+        monkeypatch.chdir(path.parent / "elsewhere")
+        assert cli_run(*again[1:]).code == 0
+        first, second = Run.open(path).read_metrics()
+        assert first == second
+        assert first["protocol"]["extractor"] == "mine.safetensors"
+
+    def test_where_no_command_repeats_it_the_reason_is_said(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+        run = Run.open(copy(tiny_run))
+        options: dict[str, Any] = {"n": 40, "quiet": True, "extractor": Pooled().extractor()}
+        because = "cannot be repeated by a command, because its extractor was an object of Python's"
+        judging.evaluate(run, **options)
+        assert f"{because}." in page(report.save(run)).sections["repeat"]
+        judging.evaluate(run, k=3, **options)
+        assert f"{because} and precision to coverage were taken with k = 3" in page(report.save(run)).sections["repeat"]
+        put(run, judgement(run, asked=None))
+        found = page(report.save(run))
+        assert "an earlier ganvas did not note what it was asked for" in found.sections["repeat"]
+        assert not any(command[1] == "evaluate" and "--copies" not in command for command in found.commands)
 
     def test_metrics_over_training_of_one_protocol(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
         run = Run.open(copy(tiny_run))

@@ -4,7 +4,7 @@
     classifier:DATASET  a classifier of a labelled data set, trained on first use
     self:DATASET        an encoder of pictures without labels, trained on first use
     inception[:PATH]    the Inception network of published FIDs (the extra `inception`)
-    FILE.safetensors    a classifier that `ganvas extractor` trained
+    FILE.safetensors    a network that `ganvas extractor` trained, or one of ganvas's cache
 
 No figure compares across extractors, nor across other weights of the same one: `sha256` says which these are.
 """
@@ -128,7 +128,8 @@ def find(
     if kind not in ("classifier", "self"):
         known = ("digits", "classifier:DATASET", "self:DATASET", "inception")
         raise SettingError(f"no extractor is called {name!r}: {nearest(str(name), known)}")
-    source = dataset if of in ("", dataset.name) else _other(of, dataset, data_dir, tell)
+    is_own = of == dataset.name and (of in NAMES or not Path(of).exists())  # a path is what lies there
+    source = dataset if is_own or not of else _other(of, dataset, data_dir, tell)
     title = f"{kind}:{of or dataset.name}"
     fits(title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width)
     if kind == "self":
@@ -178,9 +179,8 @@ def _shipped(dataset: Dataset) -> Extractor:
 
 def _from_file(path: Path, dataset: Dataset) -> Extractor:
     network, origin = trained.load(path)
-    name = f"{origin.kind}:{origin.data}"
-    fits(name, origin.image, dataset.channels, dataset.height, dataset.width)
-    return _of_network(name, network, origin)
+    fits(path.name, origin.image, dataset.channels, dataset.height, dataset.width)
+    return _of_network(path.name, network, origin)
 
 
 def _other(of: str, like: Dataset, data_dir: Path | None, tell: Callable[[str], None]) -> Dataset:

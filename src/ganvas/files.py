@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+import psutil
 
 from ganvas.errors import RunError
 
@@ -42,6 +46,28 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises RunError where the disk would refuse `path`. Folders above it are made."""
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+def sweep(folder: Path) -> None:
+    """Take away what `write` left below a folder where it was killed: files of processes that are no more.
+
+    To be called while nobody else writes there, nor this process. Raises RunError when the disk refuses.
+    """
+    for path in folder.rglob(".*.tmp"):
+        pid = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
+        if pid and path.is_file() and (int(pid[1]) == os.getpid() or not psutil.pid_exists(int(pid[1]))):
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None:

@@ -12,10 +12,11 @@ import msgspec
 import torch
 from torch import Tensor
 
+from ganvas import asking, extractors, figures, metrics, sides, stacks
 from ganvas import copies as copying
-from ganvas import extractors, figures, metrics, sides, stacks
 from ganvas import gan_train as teaching
 from ganvas import verdict as verdicts
+from ganvas.asking import K
 from ganvas.card import Card, versions, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
@@ -28,9 +29,8 @@ from ganvas.run import Run, save_pairs
 from ganvas.sample import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.sides import Reading, Reality, Source
 from ganvas.threads import cores, threads
-from ganvas.verdict import Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
+from ganvas.verdict import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
-K = 5  # neighbours of precision, recall, density and coverage
 Tell = Callable[[str], None]
 
 
@@ -70,21 +70,28 @@ def evaluate(
     A run's verdict is also added to its metrics.jsonl. Raises a GanvasError for anything that cannot be.
     """
     _check(n, seeds, seed, prdc_n, k)
+    asked = asking.asked(
+        data=data, against=against, n=n, prdc_n=prdc_n, seed=seed, seeds=seeds, extractor=extractor, k=k, size=size, fit=fit,
+        channels=channels, data_dir=data_dir, device=None if device == "cpu" else device,
+        flags={"gan_train": gan_train, "copies": copies},
+    )  # fmt: skip
     tell = Progress(quiet=quiet).say
     reading = Reading(size, fit, channels, None if data_dir is None else Path(data_dir))
     opened = sides.open_source(source, reading, gan=None if gan is None else os.fspath(gan), device=device)
     reality = sides.open_reality(opened, data, against, reading)
     opened = sides.reconciled(opened, reality)
-    _refuse(opened, reality, n, seeds, gan_train, copies)
+    _refuse(opened, reality, n, seeds, seed, gan_train, copies)
     if extractor is None or isinstance(extractor, str):
         extractor = _find(extractor, reality.like, reading, tell)
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
     resize = _resize(opened, reading, judge)
-    judgement = _Judgement(opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, most_modes=stacks.MODES_N)
+    judgement = _Judgement(
+        opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, asked, most_modes=stacks.MODES_N
+    )
     with threads(cores()):  # as during training, or the last digits differ
         verdict, fakes = judgement.verdict()
-    if gan_train:
-        verdict = replace(verdict, gan_train=judgement.gan_train(fakes))
+        if gan_train:
+            verdict = replace(verdict, gan_train=judgement.gan_train(fakes))
     if copies:
         found, notes = judgement.copies(fakes, None if out is None else Path(out))
         verdict = replace(verdict, copies=found, notes=(*verdict.notes, *notes))
@@ -103,7 +110,12 @@ def while_training(
     reality = sides.reality_of(dataset, reading.held_out(card.data.what, dataset))
     extractor = _find(None, reality.like, reading, tell)
     source = Source(card.recipe, "run", card=card)
-    judgement = _Judgement(source, reality, extractor, n, 1, 0, n, K, extractor.resize, tell, most_modes=n)
+    asked = asking.asked(n=n, prdc_n=n, seed=0, data_dir=data_dir)
+    if stacks.are_stacks(reality.real):
+        asked = replace(
+            asked, hindrance=f"it counted modes among {n:,} images, ganvas evaluate does among {stacks.MODES_N:,}"
+        )
+    judgement = _Judgement(source, reality, extractor, n, 1, 0, n, K, extractor.resize, tell, asked, most_modes=n)
     for note in (*reality.notes, *extractor.notes):
         tell(note)
     with threads(cores()):
@@ -129,7 +141,7 @@ def _check(n: int, seeds: int, seed: int, prdc_n: int, k: int) -> None:
             raise SettingError(f"{option} {value}: expected {least} to {most}")
 
 
-def _refuse(source: Source, reality: Reality, n: int, seeds: int, gan_train: bool, copies: bool) -> None:
+def _refuse(source: Source, reality: Reality, n: int, seeds: int, seed: int, gan_train: bool, copies: bool) -> None:
     """Say what cannot be asked of these two sides, before any work."""
     judged = n if source.images is None else min(n, len(source.images))
     for side, found in (("judged", judged), ("real", len(reality.real))):
@@ -137,6 +149,10 @@ def _refuse(source: Source, reality: Reality, n: int, seeds: int, gan_train: boo
             raise MetricError(f"{found} {side} image: figures are of sets, give 2 or more on each side")
     if seeds > 1 and source.images is not None:
         raise SettingError(f"--seeds {seeds}: {source.name} holds images, which no seed changes; leave it out")
+    if seed and source.images is not None and n >= len(source.images):
+        raise SettingError(
+            f"--seed {seed}: all images of {source.name} are judged, which no seed changes; leave it out"
+        )
     if copies and reality.training is None:
         raise SettingError("--copies needs training images: name them by --data")
     if gan_train:
@@ -145,15 +161,22 @@ def _refuse(source: Source, reality: Reality, n: int, seeds: int, gan_train: boo
 
 def _refuse_gan_train(source: Source, reality: Reality) -> None:
     """Raises SettingError where a classifier cannot learn from one side and be tested on the other."""
+    training, held_out = reality.training, reality.held_out
+    if training is None:
+        raise SettingError("--gan-train needs training images: name them by --data")
+    if held_out is None:
+        raise SettingError(f"--gan-train is tried on held-out images, and {training.name} has none: leave it out")
     parts = {
         source.name: source.classes,
-        "the training images": reality.training.classes if reality.training else (),
-        "the held-out images": reality.held_out.classes if reality.held_out else (),
+        "the training images": training.classes,
+        "the held-out images": held_out.classes,
     }
     for name, classes in parts.items():
         if not classes:
             raise SettingError(f"--gan-train needs labels, and {name} have none: leave it out, or name data by --data")
-    if strangers := set(source.classes) - set(parts["the training images"]):
+    if len(training.classes) < 2:
+        raise SettingError("--gan-train needs two classes or more, the training images have one: leave it out")
+    if strangers := set(source.classes) - set(training.classes):
         raise SettingError(
             f"--gan-train: the training images have no class {first_few(sorted(strangers))}; leave it out"
         )
@@ -169,9 +192,12 @@ def _find(name: str | None, like: Dataset, reading: Reading, tell: Tell) -> Extr
 
 def _resize(source: Source, reading: Reading, judge: Extractor) -> str:
     """What is done to the judged images before features are taken."""
-    if source.kind != "images" or reading.size is None:
+    if source.images is None or reading.size is None:
         return judge.resize
-    done = "{}x{}".format(*reading.size) + f" ({reading.fit or 'crop'})"
+    size = "{}x{}".format(*reading.size)
+    if not any(f" to {size}" in note for note in source.images.notes):  # they had it
+        return judge.resize
+    done = f"{size} ({reading.fit or 'crop'})"
     return done if judge.resize == "none" else f"{done}, {judge.resize}"
 
 
@@ -189,6 +215,7 @@ class _Judgement:
     k: int
     resize: str
     tell: Tell
+    asked: Asked
     most_modes: int
 
     def verdict(
@@ -214,6 +241,7 @@ class _Judgement:
             real_accuracy=(accuracy := _accuracy(real)), protocol=self._protocol(len(first)),
             notes=tuple(dict.fromkeys([*self._notes(accuracy), *notes, *said])),
             weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
+            asked=self.asked,
         )  # fmt: skip
         return verdict, first
 
@@ -289,7 +317,7 @@ class _Judgement:
     def _notes(self, real_accuracy: float | None) -> list[str]:
         """What the figures rest on."""
         real, source, judge = self.reality.real, self.source, self.judge
-        notes = [*self.reality.notes, *real.notes, *judge.notes]
+        notes = [*self.reality.notes, *(self.reality.training or real).notes, *real.notes, *judge.notes]
         notes += [] if source.images is None else source.images.notes
         if len(real) < FEW:
             notes.append(f"{count(len(real), 'real image')} only: figures are rough")
@@ -348,7 +376,7 @@ def _saved(run: Run, verdict: Verdict) -> Verdict:
     return verdict
 
 
-def recall(path: str | os.PathLike[str]) -> Verdict:
+def last_evaluation(path: str | os.PathLike[str]) -> Verdict:
     """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`. Raises RunError."""
     path = Path(path)
     if not path.is_dir():

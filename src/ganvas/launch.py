@@ -300,6 +300,7 @@ class _Launch:
 
     def _train(self, run: Run, file: GanFile, dataset: Dataset, deadline: float | None) -> Run:
         torch.set_num_threads(run.card.threads)
+        files.sweep(run.path)
         if self.start:
             run.save_start(self.start.networks, self.start.card)
         arguments = (str(run.path), self.gan_path, self.data_dir)

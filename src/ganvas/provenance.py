@@ -14,7 +14,6 @@ from ganvas.verdict import Verdict
 
 MOST_TEXT = 200_000  # characters of recipe.json that are shown
 MOST_REVISIONS = 20
-EXTRACTORS = ("digits", "classifier", "self", "inception")  # those that the command line knows by name
 
 
 class Setting(NamedTuple):
@@ -109,26 +108,15 @@ def commands(run: Run, judged: Verdict | None) -> list[tuple[str, str]]:
     train = ["ganvas", "train", *run.card.own_recipe(run.gan)]
     again = [*train, "--config", str(run.path / "recipe.json"), "--out", f"{path}-again"]
     found = [("Train it once more, with the same plan", again)]
-    if judged is not None:
-        found.append(("Judge it once more", _evaluate(path, judged, own)))
+    if judged is not None and judged.asked and not judged.asked.hindrance:
+        found.append(("Judge it once more", ["ganvas", "evaluate", path, *judged.asked.options, *own]))
     found.append(("Make images", ["ganvas", "sample", path, *own]))
     found.append(("Write this page again", ["ganvas", "report", path, *own]))
     return [(what, shlex.join(command)) for what, command in found]
 
 
-def _evaluate(path: str, judged: Verdict, own: list[str]) -> list[str]:
-    """The command that gave this verdict, as far as its protocol tells."""
-    p = judged.protocol
-    numbers = ["--n", str(p.n_fake), "--prdc-n", str(p.n_prdc), "--seed", str(p.seed)]
-    numbers += ["--seeds", str(judged.seeds)] if judged.seeds > 1 else []
-    name = ["--extractor", p.extractor] if p.extractor.partition(":")[0] in EXTRACTORS else []
-    real = ["--against", p.data] if p.split == "against" else []
-    more = ["--copies"] * (judged.copies is not None) + ["--gan-train"] * (judged.gan_train is not None)
-    return ["ganvas", "evaluate", path, *numbers, *name, *real, *more, *own]
-
-
-def conditions(run: Run) -> list[str]:
-    """What the commands rest on."""
+def conditions(run: Run, judged: Verdict | None) -> list[str]:
+    """What the commands rest on, and what none can repeat."""
     card, own = run.card, run.card.data
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
     found = [
@@ -141,6 +129,9 @@ def conditions(run: Run) -> list[str]:
         found.append("It starts from the weights in the run's start.safetensors, which the run's directory must hold.")
     if card.gan.endswith(".py"):
         found.append(f"The networks are in a file of the user's, {card.gan}, which is not a part of this page.")
+    if judged is not None and (judged.asked is None or judged.asked.hindrance):
+        why = judged.asked.hindrance if judged.asked else "an earlier ganvas did not note what it was asked for"
+        found.append(f"The evaluation cannot be repeated by a command, because {why}.")
     return found
 
 

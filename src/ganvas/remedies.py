@@ -54,8 +54,9 @@ class Patient:
     ) -> Patient:
         """own: path of the user's own GAN file."""
         recipe = file.recipes.get(card.recipe_key)
-        usual, chance = recipe.train if recipe else None, gan.objective.chance * card.train["d_loss_scale"]
-        return cls(path, card, own, data_dir, usual, chance, gan.joint, gan.objective.paired, state)
+        usual = recipe.train if recipe else None
+        patient = cls(path, card, own, data_dir, usual, joint=gan.joint, paired=gan.objective.paired, state=state)
+        return dataclasses.replace(patient, chance=gan.objective.chance * patient.train.d_loss_scale)
 
     @cached_property
     def train(self) -> TrainConfig:

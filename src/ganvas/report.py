@@ -125,7 +125,7 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         training=provenance.training(run.card), revisions=provenance.revisions(run.card),
         here={name: value for name, value in environment.describe().items() if name not in ELSEWHERE},
         commands=provenance.commands(run, judged.verdict if judged else None),
-        conditions=provenance.conditions(run), recipe_json=provenance.recipe_json(run.card),
+        conditions=provenance.conditions(run, judged.verdict if judged else None), recipe_json=provenance.recipe_json(run.card),
     )  # fmt: skip
 
 

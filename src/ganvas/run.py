@@ -31,6 +31,7 @@ STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a st
 PLACE = ("images", "step", "epoch", "seconds", "lr")
 LOGGED = (*PLACE, *STATISTICS)  # what a line of the log holds
 GRADIENTS = ("d_gradient", "g_gradient", "g_least_gradient")  # and, in newer logs: norms in its last step (see Learner)
+PATIENCE = 0.3  # seconds to wait for a run's lock: who only looks whether it is held holds it for a moment
 
 
 class BusyError(RunError):
@@ -164,7 +165,7 @@ class Run:
         lock = FileLock(self.path / ".lock")
         with files.writing(self.path / ".lock"):
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=PATIENCE)
             except (Timeout, RuntimeError):  # held by another process, or by another training of this one
                 raise BusyError(
                     f"another training is writing to {self.path}: wait for it, stop it, or choose another --out"

@@ -110,8 +110,9 @@ def open_source(
     Raises RunError for what is missing or damaged, DataError for images that cannot be read.
     """
     if isinstance(what, Run):
-        return _of_run(what, device)
+        return _of_run(Run(what.path, what.card, gan or what.gan), device)
     if isinstance(what, Dataset):
+        _refuse_of_generators(gan, device)
         return Source(what.name, "images", images=what)
     path = Path(what) if Path(what).exists() else located(Path(what))  # a folder of pictures is judged itself
     is_run = any((path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt"))
@@ -120,13 +121,18 @@ def open_source(
     if path.suffix == ".safetensors":
         sampler, card = open_generator(path, gan, device)
         return Source(str(what), "generator", sampler=_finite(sampler, str(what)), card=card)
-    if gan is not None:
-        raise SettingError(f"--gan {gan} does nothing for images: leave it out")
+    _refuse_of_generators(gan, device)
     if not path.exists() and str(what) not in sources.NAMES:
         raise RunError(
             f"no {what}: give a run's directory, a generator.safetensors, or images (.npz, .zip or a folder)"
         )
     return Source(str(what), "images", images=reading.load(what))
+
+
+def _refuse_of_generators(gan: str | None, device: str) -> None:
+    for option, value, usual in (("--gan", gan, None), ("--device", device, "cpu")):
+        if value != usual:
+            raise SettingError(f"{option} {value} does nothing for images: leave it out")
 
 
 def _of_run(run: Run, device: str) -> Source:
@@ -194,6 +200,8 @@ def open_reality(
             notes.append(f"{error}; so the images of --against stand in for the training images")
     if against is not None:
         other = against if isinstance(against, Dataset) else reading.load(against, native=source.shape[1:])
+        if isinstance(against, str) and against in sources.NAMES:
+            notes.append(f"--against {against} takes its training part: --data {against} judges by the held-out one")
         return Reality(_widened(other, source.shape[0]), "against", training, held_out, tuple(notes))
     if training is None:
         raise SettingError(f"{source.name} holds images: say by --data or --against which real ones to judge them by")
@@ -292,5 +300,6 @@ def _named(images: Dataset, classes: tuple[str, ...]) -> Dataset:
             f"{images.name}: labels run up to {len(images.classes) - 1}, expected 0 to {len(classes) - 1}: "
             f"the real images have the classes {first_few(classes)}"
         )
-    note = f"labels of {images.name} are read as numbers of the classes: 0 is {classes[0]}, 1 is {classes[1]}"
+    first = ", ".join(f"{number} is {name}" for number, name in enumerate(classes[:2]))
+    note = f"labels of {images.name} are read as numbers of the classes: {first}"
     return replace(images, classes=classes, notes=(*images.notes, note))

@@ -124,13 +124,21 @@ class GanTrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How to ask for an evaluation once more: the options of `ganvas evaluate`; hindrance: why no options do, where none do."""
+
+    options: tuple[str, ...] = ()
+    hindrance: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict(Figures):
     """The result of an evaluation.
 
     floor: the same figures for real training images in place of generated ones: no generator can do better but by chance.
     spread: with several seeds, the standard deviation of each figure over them; the figures are then means.
     real_accuracy: the part of the real images that the extractor names as they are labelled.
-    weights_sha256: of the generator judged; "" for images.
+    weights_sha256: of the generator judged; "" for images. asked: None in results of earlier versions.
     """
 
     source: str
@@ -144,6 +152,7 @@ class Verdict(Figures):
     copies: Copies | None = None
     notes: tuple[str, ...] = ()
     weights_sha256: str = ""
+    asked: Asked | None = None
 
     def to_json(self) -> str:
         """One line."""

@@ -25,7 +25,10 @@ def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> 
         raise NoHeldOutError(f"{path} has no held-out part: put that into a file of its own")
     arrays, others = _arrays(path)
     if "images" not in arrays:
-        raise DataError(f"{path} holds no array named images, only: {first_few(others) or 'nothing'}")
+        raise DataError(
+            f"{path} holds no array named images, only: {first_few(others) or 'nothing'}: "
+            "save the images again under that name, np.savez(FILE, images=..., labels=...)"
+        )
     images = arrays["images"]
     if images.dtype != np.uint8:
         raise DataError(

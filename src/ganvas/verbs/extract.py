@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ganvas.errors import SettingError
-from ganvas.files import writing
+from ganvas.files import refuse_unwritable
 from ganvas.options import AS_THEY_ARE, Pictures, Signed, Whole, positive, print_json
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def extractor(
     positive("--threads", threads)
     if out.suffix != ".safetensors":
         raise SettingError(f"--out {out}: expected a name that ends in .safetensors")
-    with writing(out):  # before the training, so that nobody waits for a file that cannot be kept
-        out.parent.mkdir(parents=True, exist_ok=True)
+    refuse_unwritable(out)  # before the training, so that nobody waits for a file that cannot be kept
     training, held_out = _parts(data, pictures)
     network, origin = trained.learn_classes(
         training, held_out, epochs=epochs, seed=seed, threads=threads, command=_command(data, out, epochs, seed, threads, pictures),

@@ -99,7 +99,7 @@ def compare(*results: Path, json: bool = False) -> None:
 
     if not results:
         raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
-    found = [(str(path), judging.recall(path)) for path in results]
+    found = [(str(path), judging.last_evaluation(path)) for path in results]
     refuse_unlike(found)
     notes = [*version_notes(found), *(note for path, one in found if (note := judging.staleness(path, one)))]
     if json:
@@ -107,7 +107,9 @@ def compare(*results: Path, json: bool = False) -> None:
         return
     shown = [name for name in ROWS if any(getattr(one, name) is not None for _, one in found)]
     rows = [[path, *(cell(one, name) for name in shown)] for path, one in found]
-    rows.append(["floor", *(number(getattr(found[0][1].floor, name)) for name in shown)])
+    alike = all(one.floor == found[0][1].floor for _, one in found)  # without the same --data they need not be
+    floors = [("floor", found[0][1])] if alike else [(f"floor of {path}", one) for path, one in found]
+    rows += [[title, *(number(getattr(one.floor, name)) for name in shown)] for title, one in floors]
     print_table(["", *(ROWS[name][0] for name in shown)], rows)
     print(_protocol(found[0][1]))
     for note in notes:
