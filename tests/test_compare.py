@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from common import train
-from ganvas import judging
+from ganvas import evaluations, judging
 from ganvas.errors import MetricError
 from ganvas.run import Run
 from ganvas.verdict import DECISIVE, Figures, Protocol, Verdict, mean_and_spread, refuse_unlike
@@ -63,7 +63,7 @@ class TestTable:
     def test_what_evaluate_prints_as_json_can_be_read_again(self, cli_run: Callable[..., Any], tiny_run: Run) -> None:
         done = cli_run("evaluate", tiny_run.generator_file, "--n", 150, "--json")
         Path("a.json").write_text(done.out)
-        assert judging.last_evaluation("a.json").fid == json.loads(done.out)["fid"]
+        assert evaluations.last("a.json").fid == json.loads(done.out)["fid"]
         assert cli_run("compare", "a.json", "a.json").code == 0
 
     def test_a_runs_last_evaluation_counts(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
@@ -71,7 +71,7 @@ class TestTable:
         options: dict[str, Any] = {"extractor": Pooled().extractor(), "quiet": True}
         for n in (40, 60):
             judging.evaluate(path, n=n, **options)
-        assert judging.last_evaluation(path).protocol.n_fake == 60
+        assert evaluations.last(path).protocol.n_fake == 60
 
     def test_another_seed_or_version_is_no_other_protocol_but_versions_are_told(
         self, cli_run: Callable[..., Any]

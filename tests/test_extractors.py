@@ -62,6 +62,8 @@ class TestDigits:
         assert torch.allclose(probabilities.sum(1), torch.ones(1000))
         assert (probabilities.argmax(1) == held_out.labels).double().mean() >= 0.994
         assert judge.classes == tuple("0123456789")
+        assert judge.knows(held_out)
+        assert not judge.knows(noise(4, side=28))
         assert "mnist-5k" in " ".join(judge.notes)  # its digits are among those learned from
 
     @pytest.mark.skipif(not REAL.is_dir(), reason="needs real MNIST in GANVAS_DATA")
@@ -174,6 +176,8 @@ class TestKept:
         torch.set_num_threads(1)
         first = extractors.find(kind, dataset, tell=told.append)
         assert len(told) == 1
+        assert first.knows(dataset)
+        assert not first.knows(noise(60, classes=2, seed=1))
         assert "60 images" in told[0]
         again = extractors.find(kind, replace(noise(60, classes=2, seed=1), name="others"), tell=told.append)
         assert len(told) == 2

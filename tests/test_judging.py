@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from common import train
-from ganvas import judging, sides
+from ganvas import data, evaluations, judging, sides
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
 from ganvas.extractors import Extractor, Features
@@ -82,7 +82,7 @@ class TestWhatIsReported:
         first, second = (run.path / "metrics.jsonl").read_text().splitlines()
         assert first == second == found.to_json()
         assert run.read_metrics()[1]["fid"] == found.fid
-        assert judging.last_evaluation(run.path) == found
+        assert evaluations.last(run.path) == found
 
     def test_a_run_a_generator_and_their_images_are_judged_alike(
         self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled, tmp_path: Path
@@ -164,11 +164,42 @@ class TestRealSide:
         found = judging.evaluate(pictures, data=pictures, extractor=pooled.extractor(), quiet=True)
         assert (found.protocol.split, found.protocol.n_real) == ("train", 12)
         assert any("no held-out part" in note for note in found.notes)
-        assert any("floor: 6 of the real images against 6 others" in note for note in found.notes)
+        assert any(
+            "floor: 6 of the real images against 6 others, by chance; the fewer images" in note for note in found.notes
+        )
         assert any("12 real images only" in note for note in found.notes)
         assert found.fid is None
         assert any("no fid: 12 real images for 16 features" in note for note in found.notes)
         assert found.precision == 1
+
+    def test_an_extractor_that_learned_from_the_stand_ins_or_the_real_images_is_told_of(
+        self, training: Dataset, pictures: Path, pooled: Pooled
+    ) -> None:
+        """The floor's images are then too familiar to it, or both sides are."""
+        of_floor = "floor: pooled learned from the very images that stand in for generated ones"
+        of_real = "pooled learned from the images judged against"
+        one = data.load(pictures)
+        for given, name, learned, said in (
+            (training.rows(torch.arange(40)), "mnist-5k", "mnist-5k", [of_floor]),
+            (training.rows(torch.arange(40)), "mnist-5k", "0" * 64, []),
+            (one, pictures, one.fingerprint, [of_floor, of_real]),
+        ):
+            judge = dataclasses.replace(pooled.extractor(), learned=(learned,))
+            notes = judging.evaluate(given, data=name, extractor=judge, quiet=True).notes
+            assert [any(note.startswith(text) for note in notes) for text in (of_floor, of_real)] == [
+                text in said for text in (of_floor, of_real)
+            ]
+
+    def test_kid_has_no_spread_where_a_subset_is_a_whole_side(self, training: Dataset, pooled: Pooled) -> None:
+        found = judge(training.images[:1200], extractor=pooled.extractor())
+        assert (found.kid_std, found.floor.kid_std) == (None, None)
+        assert found.kid is not None
+        assert [note for note in found.notes if "kid_std" in note] == [
+            "no kid_std: KID's subsets all hold one side whole, its 1,000 images"
+        ]
+        both = judge(training.images[:1200], data=None, against=training, extractor=pooled.extractor())
+        assert both.kid_std is not None
+        assert both.kid_std > 0
 
     def test_a_named_set_judged_against_is_its_training_part_and_it_is_said(
         self, training: Dataset, pooled: Pooled

@@ -17,7 +17,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_run, assert_same_tree, noise_images, refusal, state, train
-from ganvas import extractors, judging, launch, periodic, training
+from ganvas import evaluations, extractors, judging, launch, periodic, training
 from ganvas.card import Plan
 from ganvas.errors import MetricError
 from ganvas.extractors import Features
@@ -78,7 +78,7 @@ class TestWhatIsKept:
 
     def test_the_figures_are_those_of_an_evaluation_afterwards(self, tmp_path: Path) -> None:
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
-        last = judging.last_evaluation(run.path)
+        last = evaluations.last(run.path)
         again = judging.evaluate(run, n=200, prdc_n=200, quiet=True)
         assert judging.staleness(run.path, last) is None
         for name in ("fid", "kid", "recall", "precision", "floor", "protocol", "weights_sha256"):

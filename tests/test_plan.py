@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import state, train
-from ganvas import launch, training
+from ganvas import data, extractors, launch, trained, training
 from ganvas.card import Plan
 from ganvas.errors import SettingError
 from ganvas.run import Run
@@ -169,3 +170,20 @@ class TestClock:
         assert cli_run(*command).code == 130
         assert Run.open(tmp_path / "run").card.plan == planned
         assert state(tmp_path / "run")["images_seen"] == 50 * 16
+
+
+def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
+    pictures: Path, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = trained.learn_classes
+    monkeypatch.setattr(trained, "learn_classes", lambda *_, **__: pytest.fail("trained within the minutes"))
+    words = ["train", "cgan/tiny", "--data", pictures, "--evaluate-every", "auto", "--minutes"]
+    done = cli_run(*words, 0.05)
+    assert "--minutes 0.05 is too short" in done.error
+    assert "not evaluated during training: an extractor is yet to be trained, for up to 180 of" in done.err
+    again = shlex.split(done.err.partition("trained before, by ")[2].partition("\n")[0])
+    monkeypatch.setattr(trained, "learn_classes", learn)
+    for name in ("EPOCHS", "LEAST_STEPS"):
+        monkeypatch.setattr(trained, name, 1)
+    assert cli_run(*again[1:]).code == 0
+    assert extractors.is_there(data.load(pictures))

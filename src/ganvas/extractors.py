@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from ganvas.identity import identity
 from ganvas.recipe import KINDS, ImageSpec
 
 DIGITS = Path(__file__).parent / "weights" / "digits.safetensors"
+MADE_OF_MNIST = ("mnist-5k", "stacked-mnist", "stacked-mnist-5k")  # of its training images, in their training parts
 DIGIT_NAMES = tuple("0123456789")
 CHUNK = 500  # images that an object of the user's gets at a time
 TRIED = 500  # labelled images that tell whether `digits` knows what they show
@@ -52,7 +53,8 @@ class Extractor:
     sha256: of its weights, and of what else its features depend on. classes: the names of those it knows, () for none.
     spec: the images that it takes; None: any. resize: what it does to their size, for the protocol. notes: caveats to print
     beside figures. take: uint8 (N, C, H, W) -> Features, without gradients, always the same. certain: that features depend on
-    nothing that sha256 does not tell: only then are they kept.
+    nothing that sha256 does not tell: only then are they kept. learned: the data sets that it learned from, by their
+    fingerprints, or by their names where these are ganvas's own.
     """
 
     name: str
@@ -63,6 +65,11 @@ class Extractor:
     notes: tuple[str, ...]
     take: Callable[[Tensor], Features]
     certain: bool = True
+    learned: tuple[str, ...] = ()
+
+    def knows(self, dataset: Dataset) -> bool:
+        """Whether it learned from these very images."""
+        return not {dataset.fingerprint, dataset.name}.isdisjoint(self.learned)
 
     def __call__(self, images: Tensor) -> Features:
         """uint8 (N, C, H, W) -> Features of N rows. Raises DataError for images that it does not take."""
@@ -153,7 +160,13 @@ def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> 
     )
 
 
-def default(dataset: Dataset) -> str:
+def is_there(dataset: Dataset) -> bool:
+    """Whether `find(None, dataset)` has nothing to train."""
+    kind = default(dataset)
+    return kind == "digits" or trained.cached(kind, dataset).exists()
+
+
+def default(dataset: Dataset) -> Literal["digits", "classifier", "self"]:
     """The kind of extractor that suits a data set's images: `digits` for what looks like digits and is labelled as such,
     `classifier` for other labelled data, else `self`."""
     return "digits" if _of_digits(dataset) else "classifier" if len(dataset.classes) > 1 else "self"
@@ -174,7 +187,7 @@ def _shipped(dataset: Dataset) -> Extractor:
     network, origin = trained.load(DIGITS)
     fits("digits", origin.image, dataset.channels, dataset.height, dataset.width)
     notes = ("digits learned from MNIST's 60,000 training images, of which all images of mnist-5k are part",)
-    return _of_network("digits", network, origin, notes)
+    return replace(_of_network("digits", network, origin, notes), learned=(origin.fingerprint, *MADE_OF_MNIST))
 
 
 def _from_file(path: Path, dataset: Dataset) -> Extractor:
@@ -211,7 +224,7 @@ def _of_network(
     return Extractor(
         name=name, sha256=origin.weights_sha256, classes=image.classes if origin.kind == "classifier" else (), spec=image,
         resize="none" if own else f"area average to {inner[0]}x{inner[1]}",
-        notes=_caveats(name, origin) if notes is None else notes, take=take,
+        notes=_caveats(name, origin) if notes is None else notes, take=take, learned=(origin.fingerprint,),
     )  # fmt: skip
 
 

@@ -107,6 +107,9 @@ def measure(
         near = metrics.prdc(_part(real.features, n), _part(fake.features, n), k)
     else:
         notes.append(f"no precision, recall, density, coverage: {n} images of a side are too few for {k} neighbours")
+    smaller = min(len(real.features), len(fake.features))
+    if alike := smaller <= metrics.SUBSET:
+        notes.append(f"no kid_std: KID's subsets all hold one side whole, its {smaller:,} images")
     kernel = metrics.kid(real.features, fake.features, seed=seed)
     sure = (
         None if fake.probabilities is None else metrics.inception_score(_part(fake.probabilities, len(fake.features)))
@@ -115,7 +118,7 @@ def measure(
     figures = Figures(
         fid=_frechet(real, fake, notes),
         kid=kernel.mean,
-        kid_std=kernel.std,
+        kid_std=None if alike else kernel.std,
         inception_score=sure and sure.mean,
         inception_score_std=sure and sure.std,
         **(near._asdict() if near else {}),

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
 from ganvas import asking, extractors, figures, metrics, sides, stacks
 from ganvas import copies as copying
 from ganvas import gan_train as teaching
-from ganvas import verdict as verdicts
 from ganvas.asking import K
 from ganvas.card import Card, versions, weights_sha256
 from ganvas.data.dataset import Dataset
@@ -31,6 +29,7 @@ from ganvas.sides import Reading, Reality, Source
 from ganvas.threads import cores, threads
 from ganvas.verdict import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
+FEWER = "; the fewer images, the higher the FID"
 Tell = Callable[[str], None]
 
 
@@ -234,12 +233,13 @@ class _Judgement:
             first = first or fakes
         assert first is not None
         means, spread = mean_and_spread(each)
-        least, said = floor or self.floor(real, len(first))
+        least, of_floor = floor or self.floor(real, len(first))
+        of_floor = [note for note in of_floor if note.removeprefix("floor: ") not in notes]
         verdict = Verdict(
             **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
             source=self.source.name, kind=self.source.kind, floor=least, spread=spread, seeds=self.seeds,
             real_accuracy=(accuracy := _accuracy(real)), protocol=self._protocol(len(first)),
-            notes=tuple(dict.fromkeys([*self._notes(accuracy), *notes, *said])),
+            notes=tuple(dict.fromkeys([*self._notes(accuracy), *notes, *of_floor])),
             weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
             asked=self.asked,
         )  # fmt: skip
@@ -283,9 +283,15 @@ class _Judgement:
         found, said = figures.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [f"floor: {note}" for note in said]
         if self.reality.split != "test":
-            notes.append(f"floor: {len(stand_in):,} of the real images against {len(real):,} others, by chance")
+            notes.append(f"floor: {len(stand_in):,} of the real images against {len(real):,} others, by chance{FEWER}")
         elif len(stand_in) < n:
-            notes.append(f"floor: there are only {count(len(stand_in), 'training image')}, fewer than the {n:,} judged")
+            few = count(len(stand_in), "training image")
+            notes.append(f"floor: there are only {few}, fewer than the {n:,} judged{FEWER}")
+        if self.judge.knows(self.reality.like if self.reality.split == "test" else self.reality.real):
+            notes.append(
+                f"floor: {self.judge.name} learned from the very images that stand in for generated ones: a perfect "
+                "generator may have a lower FID than this floor, and need not reach its label accuracy"
+            )
         if self._modes_n:
             hit, kl = metrics.perfect_modes(self._modes_n, len(self.judge.classes))
             found = replace(found, modes=hit, reverse_kl=kl)
@@ -319,6 +325,10 @@ class _Judgement:
         real, source, judge = self.reality.real, self.source, self.judge
         notes = [*self.reality.notes, *(self.reality.training or real).notes, *real.notes, *judge.notes]
         notes += [] if source.images is None else source.images.notes
+        if self.reality.split != "test" and judge.knows(real):
+            notes.append(
+                f"{judge.name} learned from the images judged against: other real images would differ from them, too"
+            )
         if len(real) < FEW:
             notes.append(f"{count(len(real), 'real image')} only: figures are rough")
         if note := figures.same_images_note("real", real.images):
@@ -367,6 +377,11 @@ def _accuracy(side: Side) -> float | None:
     return float((side.probabilities.argmax(1) == side.labels).double().mean())
 
 
+def must_learn(dataset: Dataset) -> bool:
+    """Whether an extractor has yet to be trained before images like these are judged: minutes of work."""
+    return not stacks.are_stacks(dataset) and not extractors.is_there(dataset)
+
+
 def _saved(run: Run, verdict: Verdict) -> Verdict:
     """The verdict, added to the run's metrics.jsonl, or with a note where the disk refuses: the work is not lost."""
     try:
@@ -374,30 +389,3 @@ def _saved(run: Run, verdict: Verdict) -> Verdict:
     except RunError as error:
         return replace(verdict, notes=(*verdict.notes, f"not kept with the run: {error}"))
     return verdict
-
-
-def last_evaluation(path: str | os.PathLike[str]) -> Verdict:
-    """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`. Raises RunError."""
-    path = Path(path)
-    if not path.is_dir():
-        return verdicts.read(path)
-    found = evaluations(Run.open(path))
-    if not found:
-        raise RunError(f"{path} has not been evaluated: do so with ganvas evaluate {path}")
-    return found[-1][1]
-
-
-def evaluations(run: Run) -> list[tuple[int | None, Verdict]]:
-    """All of a run, oldest first, each with the images seen until then, None where it was made after training.
-
-    Raises RunError for a damaged metrics.jsonl.
-    """
-    lines = [line for line in run.read_metrics() if "protocol" in line]
-    return [(line.get("images"), verdicts.parse(msgspec.json.encode(line), str(run.path))) for line in lines]
-
-
-def staleness(path: str | os.PathLike[str], verdict: Verdict) -> str | None:
-    """What to say where a run's generator is not the one that was judged."""
-    if not Path(path).is_dir() or Run.open(Path(path)).generator_card().weights_sha256 == verdict.weights_sha256:
-        return None
-    return f"{path} was trained further since it was evaluated"

@@ -222,7 +222,8 @@ class _Launch:
         """A new run: measure what is to be measured, make the directory, train."""
         deadline = None
         budget = Interval.parse(card.train["length"])
-        self.evaluation = periodic.prepare(card, dataset, gan, self.data_dir, self.progress.say)
+        left = None if card.plan.images else self._left(budget)
+        self.evaluation = periodic.prepare(card, dataset, gan, self.data_dir, self.progress.say, left)
         if not card.threads or not card.precision or not card.plan.images:
             most = max(1, cores() // card.processes)
             choice = choose(
@@ -231,7 +232,7 @@ class _Launch:
             seconds = choice.seconds
             card = dataclasses.replace(card, threads=choice.threads, precision=choice.precision)  # type: ignore[arg-type]
             if not card.plan.images:
-                left = self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
+                left = self._left(budget)
                 if left < LEAST_SECONDS:
                     spent = 1.5 * (time.time() - self.started)  # the next start may take longer than this one
                     enough = math.ceil((spent + FINISH_SECONDS + LEAST_SECONDS) / 6) / 10
@@ -249,6 +250,10 @@ class _Launch:
         with run.locked():
             self._announce(run, f"new run: {run.path}")
             return self._train(run, file, dataset, deadline)
+
+    def _left(self, budget: Interval) -> float:
+        """Seconds of a budget in minutes that training may still take."""
+        return self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
 
     def _directory(self, card: Card) -> Run:
         if self.out is not None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganvas.errors import MetricError
 
+SUBSET = 1000  # samples of a side in each of KID's subsets
 BLOCK = 2**23  # distances that are in memory at once: 64 MB in float64
 
 
@@ -46,9 +47,10 @@ class Spread(NamedTuple):
     std: float
 
 
-def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, size: int = 1000, seed: int = 0) -> Spread:
+def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, size: int = SUBSET, seed: int = 0) -> Spread:
     """Kernel distance (Binkowski et al. 2018, arXiv 1801.01401): the unbiased squared MMD under (x.y / D + 1)^3, as mean
-    and spread over random subsets of `size` samples (or as many as there are on the smaller side)."""
+    and spread over random subsets of `size` samples (or as many as there are on the smaller side, where the spread says
+    little: each subset holds all of that side)."""
     real, fake = (side / side.shape[1] ** 0.5 for side in _checked(real, fake))
     size = min(size, len(real), len(fake))
     rng = torch.Generator().manual_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import torch
 
+from ganvas import asking
 from ganvas.card import Card
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
@@ -22,6 +24,7 @@ from ganvas.sample import Sampler
 from ganvas.verdict import NAMES, Verdict
 
 N = 2000  # generated images of an evaluation
+LEARNING = 180.0  # seconds, as long as an extractor may take to be trained
 SHARE = 0.1  # of training time, what evaluating may take
 FAILURES = (GanvasError, RuntimeError, MemoryError)  # of judging: none is worth a training (torch's are RuntimeErrors)
 
@@ -122,13 +125,27 @@ def summary(verdict: Verdict, remark: str = "") -> str:
     return f"{name.upper()} {value:.3g} ({beside}{remark}){rest}"
 
 
-def prepare(card: Card, dataset: Dataset, gan: Gan, data_dir: Path | None, say: Say) -> Periodic | None:
+def prepare(
+    card: Card, dataset: Dataset, gan: Gan, data_dir: Path | None, say: Say, left: float | None = None
+) -> Periodic | None:
     """All that is needed to evaluate as the card asks, made before a training begins; its cost is measured on an
-    untrained `gan`. None where nothing is asked for, or these images cannot be judged, which is said."""
+    untrained `gan`. None where nothing is asked for, or these images cannot be judged, which is said.
+
+    left: seconds for all this and the training, where they are counted; most of them are not spent on an extractor."""
     if (when := card.evaluate_every) is None:
         return None
     from ganvas import judging  # half a second to import, for those who want it
 
+    if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
+        own = card.data
+        how = asking.asked(
+            data=own.what, size=(card.image.height, card.image.width), channels=own.channels, data_dir=data_dir
+        )
+        say(
+            f"not evaluated during training: an extractor is yet to be trained, for up to {LEARNING:.0f} of {left:.0f} s; "
+            f"give more minutes, or have it trained before, by {shlex.join(['ganvas', 'evaluate', own.what, *how.options])}"
+        )
+        return None
     try:
         judge = judging.while_training(card, dataset, n=N, data_dir=data_dir, tell=say)
         began = time.monotonic()

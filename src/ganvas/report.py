@@ -22,7 +22,7 @@ import torch
 from markupsafe import Markup
 from PIL import Image
 
-from ganvas import environment, files, judging, provenance, sheets, timelapse, verdict
+from ganvas import environment, evaluations, files, judging, provenance, sheets, timelapse, verdict
 from ganvas.charts import Curve, chart
 from ganvas.data.words import count, first_few, shown
 from ganvas.diagnosis import examine
@@ -42,7 +42,7 @@ ROW = 10  # images drawn for the top of the page
 ELSEWHERE = ("cache", "GANVAS_DATA", "threads")  # of the environment: of this user's machine alone
 
 
-Evaluations = Sequence[tuple[int | None, Verdict]]  # of `judging.evaluations`
+Evaluations = Sequence[tuple[int | None, Verdict]]  # of `evaluations.all_of`
 
 
 class Picture(NamedTuple):
@@ -108,7 +108,7 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         raise RunError(row.error)
     css = _page("report.css")
     jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found = judging.evaluations(run)
+    found = evaluations.all_of(run)
     judged, all_sheets = _judged(run, found), run.sheets()
     row_of_now, why = _images_of_now(run)
     return jinja.from_string(_page("report.html")).render(

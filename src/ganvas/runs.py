@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ganvas import files, judging, verdict
+from ganvas import evaluations, files, verdict
 from ganvas.data.words import readable
 from ganvas.errors import RunError
 from ganvas.run import Run
@@ -84,6 +84,6 @@ def _row(path: Path) -> Row:
 
 def _best(run: Run) -> tuple[float | None, str | None]:
     """The least FID measured on the way, and by which extractor: FIDs of unlike protocols have no least."""
-    found = verdict.on_the_way(judging.evaluations(run))
+    found = verdict.on_the_way(evaluations.all_of(run))
     fid = min((each.fid for _, each in found if each.fid is not None), default=None)
     return fid, None if fid is None else found[-1][1].protocol.extractor

@@ -30,7 +30,7 @@ def extractor_of(digits: Extractor) -> Extractor:
     product of its digits'."""
     return Extractor(
         name=f"{digits.name} x 3", sha256=digits.sha256, classes=NUMBERS, spec=None, resize=digits.resize,
-        notes=digits.notes, take=partial(_take, digits),
+        notes=digits.notes, take=partial(_take, digits), learned=digits.learned,
     )  # fmt: skip
 
 

@@ -135,14 +135,19 @@ def hold_back(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
     return kept, back
 
 
+def cached(kind: Kind, dataset: Dataset) -> Path:
+    """Where the network of a data set is kept, whether it is there or not."""
+    epochs = usual_epochs(len(dataset), dataset.height, dataset.width) if kind == "classifier" else STEPS
+    settings = repr((FORMAT, TRAINING, kind, dataset.fingerprint, epochs, HELD_BACK, SEED, THREADS))
+    return cache_dir() / "extractors" / f"{kind}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}.safetensors"
+
+
 def from_cache(kind: Kind, dataset: Dataset, tell: Callable[[str], None]) -> tuple[Network, Origin]:
     """The network of a data set: from the cache, or trained now and put there. Another process may want the same: one trains.
 
     A file that is damaged is told of and made anew; where nothing can be written, the network serves this once.
     """
-    epochs = usual_epochs(len(dataset), dataset.height, dataset.width) if kind == "classifier" else STEPS
-    settings = repr((FORMAT, TRAINING, kind, dataset.fingerprint, epochs, HELD_BACK, SEED, THREADS))
-    path = cache_dir() / "extractors" / f"{kind}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}.safetensors"
+    path = cached(kind, dataset)
     with _alone(path, tell):
         if path.exists():
             try:

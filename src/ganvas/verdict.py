@@ -225,7 +225,7 @@ def alike(a: Verdict, b: Verdict) -> bool:
 
 
 def on_the_way(found: Sequence[tuple[int | None, Verdict]]) -> list[tuple[int, Verdict]]:
-    """Of a run's evaluations (see `judging.evaluations`) those made during training, under the newest of their protocols."""
+    """Of a run's evaluations (see `evaluations.all_of`) those made during training, under the newest of their protocols."""
     measured = [(images, each) for images, each in found if images is not None]
     return [(images, each) for images, each in measured if alike(each, measured[-1][1])]
 

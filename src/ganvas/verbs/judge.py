@@ -93,15 +93,15 @@ def compare(*results: Path, json: bool = False) -> None:
     json
         Print one JSON document.
     """
-    from ganvas import judging
+    from ganvas import evaluations
     from ganvas.errors import SettingError
     from ganvas.verdict import ROWS, cell, number, refuse_unlike, version_notes
 
     if not results:
         raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
-    found = [(str(path), judging.last_evaluation(path)) for path in results]
+    found = [(str(path), evaluations.last(path)) for path in results]
     refuse_unlike(found)
-    notes = [*version_notes(found), *(note for path, one in found if (note := judging.staleness(path, one)))]
+    notes = [*version_notes(found), *(note for path, one in found if (note := evaluations.staleness(path, one)))]
     if json:
         print_json({"results": dict(found), "notes": notes})
         return
