@@ -135,7 +135,8 @@ class Asked:
 class Verdict(Figures):
     """The result of an evaluation.
 
-    floor: the same figures for real training images in place of generated ones: no generator can do better but by chance.
+    floor: the same figures for real training images in place of generated ones: about the best that a
+    generator can do, but where a note on it says otherwise.
     spread: with several seeds, the standard deviation of each figure over them; the figures are then means.
     real_accuracy: the part of the real images that the extractor names as they are labelled.
     weights_sha256: of the generator judged; "" for images. asked: None in results of earlier versions.
