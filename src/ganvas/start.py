@@ -77,7 +77,9 @@ def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Sta
         return request, None, began
     source = located(Path(request.from_))
     if not is_utf8(os.path.abspath(source)):
-        raise SettingError(f"--from {shown(str(source))}: the path's bytes are no UTF-8, so no run could note it: rename it")
+        raise SettingError(
+            f"--from {shown(str(source))}: the path's bytes are no UTF-8, so no run could note it: rename it"
+        )
     if began and began.path == os.path.abspath(source):
         return request, None, began
     start = read_start(source)
