@@ -80,8 +80,8 @@ class TestWhatIsKept:
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
         last = evaluations.last(run.path)
         again = judging.evaluate(run, n=200, prdc_n=200, quiet=True)
-        assert judging.staleness(run.path, last) is None
-        for name in ("fid", "kid", "recall", "precision", "floor", "protocol", "weights_sha256"):
+        assert evaluations.staleness(run.path, last) is None
+        for name in ("fid", "kid", "recall", "precision", "floor", "protocol", "weights_sha256", "asked"):
             assert getattr(again, name) == getattr(last, name), name
 
     def test_the_best_generator_is_kept_with_its_card(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def while_training(
     reality = sides.reality_of(dataset, reading.held_out(card.data.what, dataset))
     extractor = _find(None, reality.like, reading, tell)
     source = Source(card.recipe, "run", card=card)
-    asked = asking.asked(n=n, prdc_n=n, seed=0, data_dir=data_dir)
+    asked = asking.asked(n=n, prdc_n=n, seed=0, seeds=1, data_dir=data_dir)
     if stacks.are_stacks(reality.real):
         asked = replace(
             asked, hindrance=f"it counted modes among {n:,} images, ganvas evaluate does among {stacks.MODES_N:,}"
