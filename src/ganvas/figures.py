@@ -108,9 +108,14 @@ def measure(
     else:
         notes.append(f"no precision, recall, density, coverage: {n} images of a side are too few for {k} neighbours")
     smaller = min(len(real.features), len(fake.features))
-    if alike := smaller <= metrics.SUBSET:
-        notes.append(f"no kid_std: KID's subsets all hold one side whole, its {smaller:,} images")
-    kernel = metrics.kid(real.features, fake.features, seed=seed)
+    size = min(
+        metrics.SUBSET, max(2, smaller // 2)
+    )  # at most half of a side: of subsets that are alike, the spread says nothing
+    if size < metrics.SUBSET:
+        notes.append(
+            f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side has {smaller:,}"
+        )
+    kernel = metrics.kid(real.features, fake.features, size=size, seed=seed)
     sure = (
         None if fake.probabilities is None else metrics.inception_score(_part(fake.probabilities, len(fake.features)))
     )
@@ -118,7 +123,7 @@ def measure(
     figures = Figures(
         fid=_frechet(real, fake, notes),
         kid=kernel.mean,
-        kid_std=None if alike else kernel.std,
+        kid_std=kernel.std if smaller > size else None,
         inception_score=sure and sure.mean,
         inception_score_std=sure and sure.std,
         **(near._asdict() if near else {}),

@@ -49,8 +49,8 @@ class Spread(NamedTuple):
 
 def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, size: int = SUBSET, seed: int = 0) -> Spread:
     """Kernel distance (Binkowski et al. 2018, arXiv 1801.01401): the unbiased squared MMD under (x.y / D + 1)^3, as mean
-    and spread over random subsets of `size` samples (or as many as there are on the smaller side, where the spread says
-    little: each subset holds all of that side)."""
+    and spread over random subsets of `size` samples, or as many as there are on the smaller side. The closer they come to a
+    whole side, the more alike are subsets, and the less does the spread say."""
     real, fake = (side / side.shape[1] ** 0.5 for side in _checked(real, fake))
     size = min(size, len(real), len(fake))
     rng = torch.Generator().manual_seed(seed)
