@@ -98,6 +98,28 @@ class TestStopping:
         assert max(b - a for a, b in itertools.pairwise(times)) <= 60
         assert saves[-1][1] == 640
 
+    def test_a_stop_in_the_last_step_comes_too_late(
+        self, tiny_run: Run, stop_after: Callable[[int], None], tmp_path: Path
+    ) -> None:
+        """All images seen is not all done: pictures, the last line and the last evaluation are yet to come."""
+        stop_after(20)
+        run = train("cgan/tiny", tmp_path / "run", images=320.0, seed=7)
+        assert_same_run(tiny_run.path, run.path)
+
+    @pytest.mark.parametrize("slow", [False, True])
+    def test_a_training_killed_at_its_end_is_not_finished(
+        self, slow: bool, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if slow:
+            monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)  # so that the state is saved after every step
+        with monkeypatch.context() as patch:
+            patch.setattr(training.Record, "finish", lambda *_: pytest.fail("killed"))
+            with pytest.raises(pytest.fail.Exception):
+                train("cgan/tiny", tmp_path / "run", images=320.0, seed=7)
+        assert not Run.open(tmp_path / "run").finished
+        launch.train(out=tmp_path / "run", quiet=True)
+        assert_same_run(tiny_run.path, tmp_path / "run")
+
     def test_a_damaged_last_log_line_does_not_stop_reading(self, half_run: Run, copy: Callable[[Run], Path]) -> None:
         path = copy(half_run)
         with open(path / "log.jsonl", "a") as file:

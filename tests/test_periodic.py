@@ -155,6 +155,20 @@ class TestGoingOn:
                 train("cgan/tiny", tmp_path / "run", **(EVERY if steps == 6 else {}))
         self.assert_same(self.whole(tmp_path), train(None, tmp_path / "run"))  # type: ignore[arg-type]
 
+    def test_stopped_in_the_last_step_or_killed_in_its_evaluation(
+        self, tmp_path: Path, stop_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        every: dict[str, Any] = PLAN | {"evaluate_every": "320 images"}
+        stop_after(20)
+        whole = train("cgan/tiny", tmp_path / "whole", **every)
+        assert [line["images"] for line in lines(whole.path)] == [320]
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "append_metrics", lambda *_: exec("raise SystemExit"))
+            with pytest.raises(SystemExit):
+                train("cgan/tiny", tmp_path / "run", **every)
+        assert not Run.open(tmp_path / "run").finished
+        self.assert_same(whole, train("cgan/tiny", tmp_path / "run", **every))
+
     def test_killed_in_an_evaluation(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = self.whole(tmp_path)
         with monkeypatch.context() as patch:

@@ -293,6 +293,13 @@ def train(
         def spent() -> float:
             return seconds + time.monotonic() - began
 
+        def save() -> None:
+            """But not with all images seen: such a state promises the pictures and figures of the end."""
+            nonlocal saved
+            if images_seen < plan.total:
+                _save(run, learner, record, images_seen, spent())
+                saved = time.monotonic()
+
         def evaluate() -> None:
             assert evaluation is not None
             now = time.monotonic()
@@ -315,23 +322,21 @@ def train(
                         record.sheet(images_seen)
                     if crossed(weights_every, before, images_seen) and world.rank == 0:
                         run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
-                    due = evaluation and evaluation.due(before, images_seen, spent())
-                    if due or time.monotonic() - saved > SAVE_SECONDS:
-                        _save(run, learner, record, images_seen, spent())
-                        saved = time.monotonic()
-                    if due:  # what is saved already: so a generator that is kept is never of a later moment
+                    if evaluation and evaluation.due(before, images_seen, spent()):
+                        save()  # first: so a generator that is kept is never of a later moment
                         evaluate()
-                    if world.size > 1 and images_seen // config.batch % AGREE_STEPS and images_seen < plan.total:
-                        continue
-                    signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
-                    if signal:
-                        _save(run, learner, record, images_seen, spent())
-                        return int(signal)
-                    if total >= 0:
-                        plan = plan.revise(images_seen, total)
-                        if world.rank == 0:
-                            run.save_card(dataclasses.replace(run.card, plan=plan))
-                        progress.total(plan.total)
+                    if world.size == 1 or images_seen // config.batch % AGREE_STEPS == 0 or images_seen >= plan.total:
+                        signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
+                        if signal and images_seen < plan.total:  # else it is at its end, or goes on to the next step
+                            save()
+                            return int(signal)
+                        if total >= 0:
+                            plan = plan.revise(images_seen, total)
+                            if world.rank == 0:
+                                run.save_card(dataclasses.replace(run.card, plan=plan))
+                            progress.total(plan.total)
+                    if time.monotonic() - saved > SAVE_SECONDS:
+                        save()
                 record.finish(images_seen, plan)
                 if evaluation and evaluation.last < images_seen and learner.finite:
                     evaluate()
