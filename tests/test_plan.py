@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shlex
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common import state, train
-from ganvas import data, extractors, launch, trained, training
+from ganvas import data, extractors, gans, launch, measure, trained, training
 from ganvas.card import Plan
 from ganvas.errors import SettingError
+from ganvas.recipe import override
 from ganvas.run import Run
 
 TOTALS = st.integers(1, 10**7)
@@ -159,6 +163,11 @@ class TestClock:
         enough = float(str(caught.value).split()[-1])
         train("mlp/tiny", tmp_path / "run", minutes=enough, started=time.time() - spent)
 
+    def test_no_step_is_begun_that_would_end_too_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        took, plan = self.finish(monkeypatch, lambda _: 8.0, planned=1000, budget=60)
+        assert (took, plan.total) == (56.0, 70)
+        assert len({total for _, total in plan.revisions}) == len(plan.revisions)
+
     def test_a_training_by_the_clock_goes_on_with_its_plan(
         self, tmp_path: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
     ) -> None:
@@ -187,3 +196,79 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
         monkeypatch.setattr(trained, name, 1)
     assert cli_run(*again[1:]).code == 0
     assert extractors.is_there(data.load(pictures))
+
+
+class TestMeasuring:
+    """What is measured before a training, in a made-up time where a step takes as long as the test says."""
+
+    @pytest.fixture
+    def slow(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], float]], list[int]]:
+        """`slow(seconds)`: a step on n threads takes seconds(n); the list of all steps' threads."""
+
+        def call(seconds: Callable[[int], float]) -> list[int]:
+            now, steps = time.time(), []
+
+            def step(*_: object) -> None:
+                nonlocal now
+                now += seconds(torch.get_num_threads())
+                steps.append(torch.get_num_threads())
+
+            monkeypatch.setattr(measure, "take_step", step)
+            for clock in ("perf_counter", "monotonic", "time"):
+                monkeypatch.setattr(time, clock, lambda: now)
+            return steps
+
+        return call
+
+    @pytest.mark.parametrize(
+        ("seconds", "budget", "chosen", "most"),
+        [
+            (lambda threads: threads * 0.1, 60.0, 1, 80),  # all are tried
+            (lambda threads: 8.0 / threads, 60.0, 8, 80),
+            (lambda threads: 70.0, 60.0, 8, 1),  # the first step has used it up
+            (lambda threads: 3 + 1 / threads, 60.0, 8, 20),  # the second count is cut short
+        ],
+    )
+    def test_it_ends_with_its_budget(
+        self, seconds: Callable[[int], float], budget: float, chosen: int, most: int, slow: Callable[..., list[int]]
+    ) -> None:
+        steps = slow(seconds)
+        file = gans.load("r3gan")
+        recipe = override(file.recipes["tiny"], {"precision": "fastest", "gamma": 1, "penalty_every": 8})
+        images = measure.random_images(recipe.native, 20)
+        choice = measure.choose(file, recipe, recipe.native, images, "cpu", most=8, seconds=budget)
+        assert (choice.threads, choice.precision) == (chosen, "32")
+        assert choice.seconds == pytest.approx(seconds(chosen))
+        assert len(steps) <= most
+        assert sum(map(seconds, steps)) <= budget + seconds(steps[-1])
+
+    def test_of_minutes_a_tenth_at_most(
+        self, slow: Callable[..., list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And a step too slow for them is said, with what would do."""
+        monkeypatch.setattr(launch, "train_run", lambda *_, **__: pytest.fail("trained"))
+        steps = slow(lambda _: 20.0)
+        with pytest.raises(SettingError, match=r"^--minutes 5 is too short: a step of mlp/tiny on 28x28 .*takes 20 s") as e:
+            train("mlp/tiny", tmp_path / "run", minutes=5.0, threads=2)
+        assert len(steps) <= 3
+        assert "--size" in str(e.value)
+        assert not (tmp_path / "run").exists()
+        enough = float(str(e.value).partition("at least ")[2].split(",")[0])
+        assert 7 < enough < 8
+
+    def test_nothing_that_was_measured_on_outlives_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        rehearsals: list[weakref.ref[measure.Rehearsal]] = []
+        make = measure.Rehearsal.__init__
+
+        def noted(self: measure.Rehearsal, *arguments: Any) -> None:
+            rehearsals.append(weakref.ref(self))
+            make(self, *arguments)
+
+        def trained(*_: object, **__: object) -> int:
+            gc.collect()
+            assert [rehearsal() for rehearsal in rehearsals] == [None]
+            return 0
+
+        monkeypatch.setattr(measure.Rehearsal, "__init__", noted)
+        monkeypatch.setattr(launch, "train_run", trained)
+        train("mlp/tiny", tmp_path / "run", minutes=5.0)

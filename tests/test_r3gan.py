@@ -201,7 +201,7 @@ class TestPrecision:
         """Seconds of a step, as if measured, by precision."""
         seconds = {"32": 1.0, "bf16": 1.0}
 
-        def step(self: measure.Rehearsal, _: float, threads: int) -> float:
+        def step(self: measure.Rehearsal, *_: float) -> float:
             return seconds["32" if self.learner.half is None else "bf16"]
 
         monkeypatch.setattr(measure.Rehearsal, "seconds_per_step", step)

@@ -58,7 +58,7 @@ class TestBudget:
         tune._planned(budget, prepared, 16, enough, time.time() - spent)
 
     def prepared(self, squares: Path, step: float, score: float) -> tune.Prepared:
-        prepared = tune._prepare(Request(recipe="mlp/tiny", data=str(squares), threads=1), None, False, print)
+        prepared = tune._prepare(Request(recipe="mlp/tiny", data=str(squares), threads=1), None, None, print)
         return dataclasses.replace(prepared, step=step, score=score)
 
     def test_the_deadline_ends_the_search(

@@ -24,7 +24,7 @@ from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
-from ganvas.measure import choose, prepare_cpu
+from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.periodic import Periodic
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, for_length, override, settings, settled
@@ -36,7 +36,7 @@ from ganvas.training import train as train_run
 
 DEFAULT_DATA = "mnist-5k"
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
-LEAST_SECONDS = 1.0  # of training, below which a budget is refused
+LEAST_SECONDS, LEAST_STEPS = 1.0, 20  # of training, below which a budget is refused
 
 
 def train(
@@ -220,40 +220,45 @@ class _Launch:
 
     def _start(self, card: Card, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, gan: Gan) -> Run:
         """A new run: measure what is to be measured, make the directory, train."""
-        deadline = None
-        budget = Interval.parse(card.train["length"])
-        left = None if card.plan.images else self._left(budget)
+        left = None if card.plan.images else self._left(card)
         self.evaluation = periodic.prepare(card, dataset, gan, self.data_dir, self.progress.say, left)
-        if not card.threads or not card.precision or not card.plan.images:
-            most = max(1, cores() // card.processes)
-            choice = choose(
-                file, recipe, spec, dataset, card.device, threads=card.threads, precision=card.precision, most=most
-            )
-            seconds = choice.seconds
-            card = dataclasses.replace(card, threads=choice.threads, precision=choice.precision)  # type: ignore[arg-type]
-            if not card.plan.images:
-                left = self._left(budget)
-                if left < LEAST_SECONDS:
-                    spent = 1.5 * (time.time() - self.started)  # the next start may take longer than this one
-                    enough = math.ceil((spent + FINISH_SECONDS + LEAST_SECONDS) / 6) / 10
-                    raise SettingError(
-                        f"--minutes {budget.amount:g} is too short: starting and finishing take most of it here; "
-                        f"give at least {enough:g}"
-                    )
-                deadline = time.monotonic() + left
-                self.evaluation = periodic.within(left, self.evaluation)
-                if self.evaluation:
-                    left -= self.evaluation.reserve(left, card.plan.batch / seconds)
-                images = max(1, round(left / seconds)) * card.plan.batch
-                card = dataclasses.replace(card, plan=dataclasses.replace(card.plan, images=images))
+        card, deadline = self._measured(card, file, recipe, spec, dataset)
         run = self._directory(card)
         with run.locked():
             self._announce(run, f"new run: {run.path}")
             return self._train(run, file, dataset, deadline)
 
-    def _left(self, budget: Interval) -> float:
-        """Seconds of a budget in minutes that training may still take."""
-        return self.started + budget.amount * 60 - FINISH_SECONDS - time.time()
+    def _left(self, card: Card) -> float:
+        """Seconds of a length in minutes that training may still take."""
+        return self.started + Interval.parse(card.train["length"]).amount * 60 - FINISH_SECONDS - time.time()
+
+    def _measured(
+        self, card: Card, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset
+    ) -> tuple[Card, float | None]:
+        """The card with all that is measured; of a length in minutes with its plan, and time.monotonic() at its end.
+
+        What it is measured on, networks and a copy of the data, is given back before a training begins.
+        """
+        by_clock = not card.plan.images
+        if card.threads and card.precision and not by_clock:
+            return card, None
+        before = time.time()
+        _, threads, precision, seconds = choose(
+            file, recipe, spec, dataset, card.device, threads=card.threads, precision=card.precision,
+            most=max(1, cores() // card.processes), seconds=SHARE * max(0.0, self._left(card)) if by_clock else MOST_SECONDS,
+        )  # fmt: skip
+        card = dataclasses.replace(card, threads=threads, precision=precision)  # type: ignore[arg-type]
+        if not by_clock:
+            return card, None
+        left = self._left(card)
+        if left < max(LEAST_SECONDS, LEAST_STEPS * seconds):
+            raise SettingError(too_short(card, before - self.started, seconds))
+        deadline = time.monotonic() + left
+        self.evaluation = periodic.within(left, self.evaluation)
+        if self.evaluation:
+            left -= self.evaluation.reserve(left, card.plan.batch / seconds)
+        images = max(1, int(left / seconds)) * card.plan.batch
+        return dataclasses.replace(card, plan=dataclasses.replace(card.plan, images=images)), deadline
 
     def _directory(self, card: Card) -> Run:
         if self.out is not None:
@@ -332,6 +337,21 @@ class _Launch:
         look = shlex.join(["ganvas", "sample", str(run.path), *(["--gan", self.gan_path] if self.gan_path else [])])
         self.progress.say(f"done in {took}; look at {run.path}, or: {look}")
         return run
+
+
+def too_short(card: Card, before: float, seconds: float) -> str:
+    """Why a length in minutes is refused, and which would do.
+
+    before: seconds until a step was measured. seconds: of a step.
+    """
+    least = max(LEAST_SECONDS, LEAST_STEPS * seconds)
+    # The next start may take longer than this one, and with more time more of it is measured for, and for a step longer.
+    enough = math.ceil((1.5 * before + FINISH_SECONDS + least + seconds) / (1 - SHARE) / 6) / 10
+    why, cure = "starting and finishing take most of it here", ""
+    if least > LEAST_SECONDS:
+        why = f"a step of {card.recipe} on {card.image} takes {seconds:.2g} s here, and {LEAST_STEPS} are the least"
+        cure = ", or make the images smaller with --size"
+    return f"--minutes {card.plan.requested.split()[0]} is too short: {why}; give at least {enough:g}{cure}"
 
 
 def networks(file: GanFile, recipe: Recipe, spec: ImageSpec) -> Gan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import statistics
 import sys
@@ -25,6 +26,8 @@ from ganvas.training import take_step
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
+SHARE = 0.1  # of a budget, what may be measured for before a training
+MOST_SECONDS = 30.0  # the same where there is no budget
 WORTH = 1.1  # how much faster 16 bits must be to be chosen
 
 
@@ -76,42 +79,47 @@ class Rehearsal:
         for optimizer in (self.learner.g_optimizer, self.learner.d_optimizer):
             optimizer.lr = 1e-5  # small, so that the networks stay in an ordinary range
 
-    def steps(self, count: int) -> None:
-        """Take some steps and wait for them."""
+    def steps(self, count: int, end: float = math.inf) -> float:
+        """Take some steps, but for the first none after `end` (time.perf_counter()), and wait for them; one's seconds."""
+        began, first = time.perf_counter(), self.taken
         with torch.random.fork_rng(devices=[]):
-            for _ in range(count):
+            while self.taken < first + count and (self.taken == first or time.perf_counter() < end):
                 take_step(self.learner, self.batches, self.taken * self.batch)
                 self.taken += 1
         if self.learner.device.type == "cuda":
             torch.cuda.synchronize()
+        return (time.perf_counter() - began) / (self.taken - first)
 
-    def seconds_per_step(self, seconds: float, threads: int) -> float:
+    def seconds_per_step(self, seconds: float, threads: int, end: float = math.inf) -> float:
         """The median of as many steps as fit into `seconds`, and one at the least, after one to warm up.
 
         Where every so many-th step has a penalty, steps are timed in groups of so many.
+        end: time.perf_counter() after which no step is begun but the very first: what was timed until then has to do.
         """
         torch.set_num_threads(threads)
         group = self.learner.config.penalty_every
-        self.steps(group)
-        times: list[float] = []
-        end = time.perf_counter() + seconds
-        while not times or time.perf_counter() < end:
-            began = time.perf_counter()
-            self.steps(group)
-            times.append((time.perf_counter() - began) / group)
-        return statistics.median(times)
+        times = [self.steps(group, end)]
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < end and (len(times) == 1 or time.perf_counter() < until):
+            times.append(self.steps(group, end))
+        return statistics.median(times[1:] or times)
 
 
-def choose_threads(rehearsal: Rehearsal, most: int, seconds: float = REHEARSAL_SECONDS) -> tuple[int, float]:
-    """The thread count with the fastest step, of 1, 2, 4, ... and `most`, and that step's seconds.
+def choose_threads(
+    rehearsal: Rehearsal, most: int, seconds: float = REHEARSAL_SECONDS, end: float = math.inf
+) -> tuple[int, float]:
+    """The thread count with the fastest step, of `most` and 1, 2, 4, ... below it, and that step's seconds.
 
     Small layers lose more to waking threads than they gain. Measured once for a run and stored with it, since results
-    depend on it to the bit.
+    depend on it to the bit. None is tried after `end` (time.perf_counter()), and the most first: the slowest steps gain by them.
     """
-    counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})
+    counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most}, reverse=True)
     if rehearsal.learner.device.type != "cpu":
         counts = [most]
-    timed = [(rehearsal.seconds_per_step(seconds, threads), threads) for threads in counts]
+    timed: list[tuple[float, int]] = []
+    for threads in counts:
+        if not timed or time.perf_counter() < end:
+            timed.append((rehearsal.seconds_per_step(seconds, threads, end), threads))
     best_seconds, best = min(timed)
     return best, best_seconds
 
@@ -127,21 +135,23 @@ class Choice(NamedTuple):
 
 def choose(
     file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str,
-    *, threads: int = 0, precision: str = "", most: int = 0,
+    *, threads: int = 0, precision: str = "", most: int = 0, seconds: float = MOST_SECONDS,
 ) -> Choice:  # fmt: skip
     """Measure what is not given: threads (at most `most`), and whether 16 bits pay where the recipe lets them.
 
     They do on CPUs with units for products of bf16 matrices (AMX), and cost time on others.
+    seconds: for all that; what there is no time to try is not chosen. A single step is always taken.
     """
+    end = time.perf_counter() + seconds
     first = Rehearsal(file, recipe, spec, dataset, device, precision or "32")
     if threads:
-        seconds = first.seconds_per_step(REHEARSAL_SECONDS, threads)
+        seconds = first.seconds_per_step(REHEARSAL_SECONDS, threads, end)
     else:
-        threads, seconds = choose_threads(first, most or cores())
-    if precision or recipe.train.precision == "32" or device == "mps":
+        threads, seconds = choose_threads(first, most or cores(), end=end)
+    if precision or recipe.train.precision == "32" or device == "mps" or time.perf_counter() > end:
         return Choice(first, threads, precision or "32", seconds)
     half = Rehearsal(file, recipe, spec, dataset, device, "bf16")
-    half_seconds = half.seconds_per_step(REHEARSAL_SECONDS, threads)
+    half_seconds = half.seconds_per_step(REHEARSAL_SECONDS, threads, end)
     if half_seconds * WORTH < seconds:
         return Choice(half, threads, "bf16", half_seconds)
     return Choice(first, threads, "32", seconds)

@@ -195,9 +195,8 @@ class Clock:
             return None
         self.mark, self.seen = now, images_seen
         late = (plan.total - images_seen) / rate - left if rate > 0 else 0.0
-        if abs(late) <= max(0.03 * left, 0.5):
-            return None
-        return images_seen + int(rate * left)
+        total = images_seen + int(rate * left / plan.batch) * plan.batch  # a step that would end too late is none
+        return None if abs(late) <= max(0.03 * left, 0.5) or total == plan.total else total
 
 
 def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:

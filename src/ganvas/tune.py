@@ -26,7 +26,7 @@ from ganvas.card import MOST_IMAGES, versions
 from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.launch import DEFAULT_DATA, networks
-from ganvas.measure import choose, prepare_cpu
+from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Recipe, for_length, settled
 from ganvas.recipe import settings as settings_of
@@ -113,12 +113,13 @@ def tune(
     )  # fmt: skip
     _check(minutes, trials, images, Path(out))
     optuna, say = _optuna(), Progress(quiet=quiet).say
-    by_clock = minutes is not None or trials is None or images is None
-    prepared = _prepare(request, None if data_dir is None else Path(data_dir), by_clock, say)
+    if minutes is None and (trials is None or images is None):
+        minutes = MINUTES
+    prepared = _prepare(request, None if data_dir is None else Path(data_dir), minutes, say)
     batch = prepared.ground.recipe.train.batch
     budget = Budget(trials, math.ceil((images or 0) / batch) * batch, None)
-    if by_clock:
-        budget = _planned(budget, prepared, batch, minutes or MINUTES, started)
+    if minutes is not None:
+        budget = _planned(budget, prepared, batch, minutes, started)
     say(_announcement(prepared, budget))
     with Stop() as stop, torch.random.fork_rng(devices=[]):
         done = _search(optuna, prepared, budget, stop, say)
@@ -154,8 +155,11 @@ def _optuna() -> Any:
     return optuna
 
 
-def _prepare(request: Request, data_dir: Path | None, by_clock: bool, say: Callable[[str], None]) -> Prepared:
-    """Read the data, hold images back, look at the networks; choose what the machine decides, and by the clock measure."""
+def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say: Callable[[str], None]) -> Prepared:
+    """Read the data, hold images back, look at the networks; choose what the machine decides, and by the clock measure.
+
+    minutes: of the search; None for one by no clock.
+    """
     what, device = request.data or DEFAULT_DATA, request.device or "cpu"
     name, file, asked = gans.find(request.recipe or gans.default_recipe(what))
     recipe = for_length(asked, request.settings)[0]  # as it is trained for its own length
@@ -172,8 +176,9 @@ def _prepare(request: Request, data_dir: Path | None, by_clock: bool, say: Calla
     prepare_cpu()
     threads, bits = request.threads or 0, str(request.precision or ("32" if recipe.train.precision == "32" else ""))
     choice = None
-    if by_clock or not threads or not bits:
-        choice = choose(file, recipe, spec, training, device, threads=threads, precision=bits)
+    if minutes is not None or not threads or not bits:
+        most = MOST_SECONDS if minutes is None else SHARE * minutes * 60
+        choice = choose(file, recipe, spec, training, device, threads=threads, precision=bits, seconds=most)
         threads, bits = choice.threads, choice.precision
     torch.set_num_threads(threads)
     ground = Ground(file, recipe, spec, training, Score(training, held_out), device, bits, request.seed or 0)
