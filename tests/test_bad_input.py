@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import TRAIN
+from common import MY_GAN, TRAIN
 from ganvas import inspecting, launch
 from ganvas.errors import GanvasError, RunError
 from ganvas.run import Run
@@ -206,6 +206,21 @@ def test_bad_options(
 @pytest.mark.parametrize("value", ["0", "-1", "nan"])
 def test_bad_bench_options(word: str, value: str, cli_run: Callable[..., Any]) -> None:
     assert word in cli_run("bench", "mlp/tiny", word, value).error
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        ("bench mlp/tiny --threads 4097", "--threads 4097: expected at most 4096"),
+        ("extractor mnist-5k --out x.safetensors --threads 4097", "--threads 4097: expected at most 4096"),
+        ("bench dcgan/tiny --size 16 --set batch=1", "train.batch=1"),
+        ("bench cgan/tiny --set batch=1000000000", "GB"),
+        ("bench wrong.py", "expected (2, 1, 8, 8)"),
+    ],
+)
+def test_other_verbs_refuse_what_train_does(words: str, word: str, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(MY_GAN.replace("view(-1, *self.shape)", "view(-1, 64)"))
+    assert word in cli_run(*words.split()).error
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import math
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +16,15 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from ganvas import launch
+from common import MY_GAN, refusal
+from ganvas import feasible, gans, launch
 from ganvas.data.idx import idx_array
 from ganvas.errors import DataError, SettingError
 from ganvas.measure import peak_rss_mb
+from ganvas.recipe import ImageSpec, override, settled
 from ganvas.sample import read_weights, shipped
+
+SMALL = ImageSpec(height=64, width=64, channels=3)
 
 
 @pytest.mark.parametrize("settings", [{"z_dim": 2**31 - 1}, {"g_widths": [10**6, 10**6]}])
@@ -56,6 +61,44 @@ def test_a_gzipped_file_that_swells(tmp_path: Path) -> None:
                 idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3)
         else:
             assert idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("recipe", "spec", "batch", "cure"),
+    [
+        ("r3gan/images", ImageSpec(height=2000, width=1500, channels=3), 64, "with --size 64, or train.batch"),
+        ("dcgan/64", ImageSpec(height=64, width=64, channels=3), 10**5, ": make train.batch smaller"),
+    ],
+)
+def test_steps_larger_than_memory(
+    recipe: str, spec: ImageSpec, batch: int, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phone's photos, as they are: their batch would fit, what the layers make of it does not."""
+    monkeypatch.setattr(feasible, "_memory", lambda _: 32 * 10**9)
+    file = gans.load(recipe.partition("/")[0])
+    asked = override(file.recipes[recipe.partition("/")[2]], {"batch": batch})
+    said = refusal(feasible.networks, file, settled(asked, spec)[0], spec)
+    assert re.search(rf"takes [0-9,]+ GB of memory or more, there are .*{cure}", said)
+    assert feasible.networks(file, settled(file.recipes["tiny"], SMALL)[0], SMALL)
+
+
+def test_what_a_step_takes_is_what_its_layers_make() -> None:
+    """Of two layers each, in float32, by hand: D makes its flat images too, by a view."""
+    file, spec = gans.load("mlp"), ImageSpec(height=8, width=8, channels=1)
+    recipe = override(file.recipes["tiny"], {"batch": 10})
+    took = feasible.step_bytes(file, recipe.model, recipe.train, spec)
+    double = feasible.step_bytes(file, recipe.model, override(recipe, {"batch": 20}).train, spec)
+    assert double == pytest.approx(2 * took, rel=0.02)
+    outputs = sum(width for width in recipe.model.g_widths) + 64 + 2 * (sum(recipe.model.d_widths) + 1)
+    assert 1 <= took / (10 * 4 * outputs) <= 3
+
+
+def test_networks_that_cannot_be_run_without_numbers_are_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(MY_GAN.replace("return torch.tanh(", "z.sum().item(); return torch.tanh("))
+    file = gans.load(str(tmp_path / "my.py"))
+    recipe = file.recipes["one"]
+    assert feasible.step_bytes(file, recipe.model, recipe.train, recipe.native) == 0
+    assert feasible.networks(file, recipe, recipe.native)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")

@@ -69,6 +69,11 @@ def torchrun_world() -> World | None:
     return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
+def machines() -> int:
+    """How many machines train together: torchrun says."""
+    return max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 def join(world: World, device: str) -> None:
     """Meet the other processes, at MASTER_ADDR and MASTER_PORT."""
     if world.size > 1 and not dist.is_initialized():

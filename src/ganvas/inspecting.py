@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ganvas import data, gans, measure, sheets
+from ganvas import data, feasible, gans, measure, sheets
 from ganvas.errors import SettingError
 from ganvas.progress import duration
 from ganvas.recipe import KINDS, ImageSpec, Interval, settled
@@ -90,6 +90,7 @@ def inspect(
     dataset = found.dataset
     spec = ImageSpec.of(dataset)
     settings = settled(asked, spec)[0]
+    feasible.networks(file, settings, spec)
     choice = measure.choose(file, settings, spec, dataset, "cpu")
     batch, threads = settings.train.batch, choice.threads
     per_image = choice.seconds / batch

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import torch
 
 from ganvas import augment, data, dist, files, gans, learner, periodic
@@ -22,6 +21,7 @@ from ganvas.devices import pick_device
 from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
+from ganvas.feasible import networks
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
@@ -133,7 +133,8 @@ class _Launch:
         recipe, *said = settled(recipe, spec)
         if recipe.train.augment == "adaptive":
             said.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
-        gan = networks(file, recipe, spec)  # says now why it cannot
+        device = pick_device(self.request.device or "auto")
+        gan = networks(file, recipe, spec, device)  # says now why it cannot
         if recipe.native.classes and not spec.classes and not gan.conditional:
             said.append(f"{dataset.name} has no labels: {name} is trained without, and cannot be asked for a class")
         if why := learner.why_apart(gan, recipe.train, self.request.precision or recipe.train.precision):
@@ -142,7 +143,7 @@ class _Launch:
             self.progress.say(line)
         if self.start:
             check_fit(self.start, file.name, recipe, spec, gan)
-        wanted = dataclasses.replace(self._card(name, file, recipe, spec, dataset), started_from=origin)
+        wanted = dataclasses.replace(self._card(name, file, recipe, spec, dataset, device), started_from=origin)
         if existing:
             if unlike := different(existing, wanted):
                 raise SettingError(
@@ -182,7 +183,9 @@ class _Launch:
             self.progress.say(note)
         return dataset
 
-    def _card(self, name: str, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset) -> Card:
+    def _card(
+        self, name: str, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str
+    ) -> Card:
         """The run's card, but for the thread count and a length in minutes, which are yet to be measured."""
         request, train = self.request, recipe.train
         processes = request.processes or 1
@@ -199,7 +202,6 @@ class _Launch:
             raise SettingError(
                 f"{length} are {total:.3g} images, more than can ever be seen: expected at most {MOST_IMAGES:.0e}"
             )
-        device = pick_device(request.device or "auto")
         if processes > 1 and device == "cuda" and world is None and processes > torch.cuda.device_count():
             raise SettingError(f"--processes {processes}: this machine has {torch.cuda.device_count()} CUDA devices")
         what = request.data or DEFAULT_DATA
@@ -352,25 +354,6 @@ def too_short(card: Card, before: float, seconds: float) -> str:
         why = f"a step of {card.recipe} on {card.image} takes {seconds:.2g} s here, and {LEAST_STEPS} are the least"
         cure = ", or make the images smaller with --size"
     return f"--minutes {card.plan.requested.split()[0]} is too short: {why}; give at least {enough:g}{cure}"
-
-
-def networks(file: GanFile, recipe: Recipe, spec: ImageSpec) -> Gan:
-    """Both networks, once it is clear that they can be trained. Raises SettingError where they, or the batch, cannot."""
-    train = recipe.train
-    gan = file.build(recipe.model, spec)
-    file.check(gan, spec)
-    learner.check(gan, train)
-    for setting in ("batch", "g_batch"):
-        if getattr(train, setting) == 1 and not gans.takes_one(gan, spec):
-            raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
-    needed = max(train.batch, train.g_batch or 1, train.sheet_rows * train.sheet_columns)
-    needed *= spec.height * spec.width * spec.channels * 4
-    if needed > psutil.virtual_memory().total:
-        raise SettingError(
-            f"train.batch={train.batch} or the sheet of {train.sheet_rows}x{train.sheet_columns} would take "
-            f"{needed / 1e9:,.0f} GB of {spec}: make them smaller"
-        )
-    return gan
 
 
 def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:

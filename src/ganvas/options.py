@@ -111,6 +111,15 @@ def positive(name: str, value: float | None) -> None:
         raise SettingError(f"{name} {value}: expected more than 0")
 
 
+def check_threads(value: int | None) -> None:
+    """Raises SettingError for a number of --threads that is given and cannot be."""
+    from ganvas.card import MOST_THREADS
+
+    positive("--threads", value)
+    if value is not None and value > MOST_THREADS:
+        raise SettingError(f"--threads {value}: expected at most {MOST_THREADS}")
+
+
 def print_json(document: Any) -> None:
     """In UTF-8, which JSON always is, whatever the terminal's encoding."""
     import msgspec

@@ -25,7 +25,8 @@ from ganvas import files, gans
 from ganvas.card import MOST_IMAGES, versions
 from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
-from ganvas.launch import DEFAULT_DATA, networks
+from ganvas.feasible import networks
+from ganvas.launch import DEFAULT_DATA
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Recipe, for_length, settled
@@ -169,7 +170,7 @@ def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say
     )  # fmt: skip
     spec = ImageSpec.of(dataset)
     recipe, rule = settled(recipe, spec)
-    gan = networks(file, recipe, spec)
+    gan = networks(file, recipe, spec, device)
     training, held_out, said = held_apart(dataset, what, request, data_dir)
     for line in filter(None, (*dataset.notes, rule, said)):
         say(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from ganvas.errors import SettingError
 from ganvas.files import refuse_unwritable
-from ganvas.options import AS_THEY_ARE, Pictures, Signed, Whole, positive, print_json
+from ganvas.options import AS_THEY_ARE, Pictures, Signed, Whole, check_threads, positive, print_json
 
 if TYPE_CHECKING:
     from ganvas.data.dataset import Dataset
@@ -45,7 +45,7 @@ def extractor(
     from ganvas import trained
 
     positive("--epochs", epochs)
-    positive("--threads", threads)
+    check_threads(threads)
     if out.suffix != ".safetensors":
         raise SettingError(f"--out {out}: expected a name that ends in .safetensors")
     refuse_unwritable(out)  # before the training, so that nobody waits for a file that cannot be kept

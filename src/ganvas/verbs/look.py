@@ -11,6 +11,7 @@ from ganvas.options import (
     Settings,
     Signed,
     Whole,
+    check_threads,
     positive,
     print_json,
     print_table,
@@ -102,11 +103,12 @@ def bench(
     seconds
         How long to measure the step.
     """
-    from ganvas import measure
+    from ganvas import feasible, measure
 
-    positive("--threads", threads)
+    check_threads(threads)
     positive("--seconds", seconds)
     name, file, changed, spec, dataset = recipe_and_data(recipe, data, set_, pictures)
+    feasible.networks(file, changed, spec)
     images = dataset or measure.random_images(spec, 4 * changed.train.batch)
     choice = measure.choose(file, changed, spec, images, "cpu", threads=threads or 0)
     figures = measure.bench(name, choice, spec, seconds)
