@@ -19,7 +19,7 @@ from ganvas import launch
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import GlobalBatchNorm, World, join, leave
-from ganvas.errors import SettingError
+from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.run import Run
 
@@ -138,13 +138,20 @@ RECIPES = {
 """
 
 
+def train_no_more(world: World) -> None:
+    """Be another process of a training, in which something is wrong."""
+    join(world)
+    world.refuse("")
+    raise RunError("no more")
+
+
 def normalise_part(
     rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue
 ) -> None:
     """Be one of two processes that share a BatchNorm. (Here, since new processes find test files by no name.)"""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     world = World(rank, 2)
-    join(world, "cpu")
+    join(world)
     torch.manual_seed(0)
     layer = nn.BatchNorm2d(3).double()
     nn.init.normal_(layer.weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,8 +18,10 @@ import torch.distributed
 import torch.multiprocessing
 from torch import nn
 
-from common import normalise_part, train
-from ganvas import gans
+from common import MY_GAN, normalise_part, train, train_no_more
+from ganvas import dist, gans, launch
+from ganvas.dist import World
+from ganvas.errors import RunError, SettingError
 
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "ignore"}
 
@@ -100,7 +103,51 @@ def test_torchrun_equals_one_process(tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
     two = ganvas(*common, "--out", "two", cwd=tmp_path, launcher=launcher)
     assert two.returncode == 0, two.stderr
+    assert two.stdout == "two\n"  # told by the first process alone
     assert_close(tmp_path / "one", tmp_path / "two", "mlp/tiny")
+    again = ganvas(*common, "--out", "two", cwd=tmp_path, launcher=launcher)
+    assert (again.returncode, again.stdout) == (0, "two\n"), again.stderr
+    assert "is finished" in again.stderr
+
+
+@pytest.mark.long
+def test_what_is_wrong_in_another_process_is_told_by_the_first() -> None:
+    with pytest.raises(RunError, match=r"^process 1 of 2: no more$"), dist.together(2, "cpu", train_no_more, ()) as world:
+        world.refuse("")
+        world.mean(torch.ones(1))
+
+
+def test_a_problem_of_one_process_is_raised_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(problems: list[str], own: str) -> None:
+        problems[:] = [own, "no data"]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    with pytest.raises(RunError, match=r"^process 1 of 2: no data$"):
+        World(0, 2).refuse("")
+
+
+def test_other_processes_want_the_same_data_and_code(tmp_path: Path) -> None:
+    code = tmp_path / "my.py"
+    code.write_text(MY_GAN)
+    run = train(str(code), tmp_path / "run", images=8.0, size=(8, 8))
+    assert launch._same(str(run.path), str(code), None)[0].card.data == run.card.data
+    run.save_card(dataclasses.replace(run.card, data=dataclasses.replace(run.card.data, fingerprint="0")))
+    with pytest.raises(RunError, match="mnist-5k holds other images here"):
+        launch._same(str(run.path), str(code), None)
+    code.write_text(MY_GAN + "\n")
+    with pytest.raises(RunError, match="is another file here"):
+        launch._same(str(run.path), str(code), None)
+
+
+def test_several_processes_where_they_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.mps, "is_available", lambda: True)
+        with pytest.raises(SettingError, match="--processes 2: mps trains in one"):
+            train("mlp/tiny", tmp_path / "run", processes=2, device="mps")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingError, match="--processes 4: torchrun has started 2"):
+        train("mlp/tiny", tmp_path / "run", processes=4)
 
 
 def test_processes_must_divide_the_batch(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
+
+from ganvas.errors import GanvasError, RunError
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,18 @@ class World:
         dist.all_reduce(values)
         return values / self.size
 
+    def refuse(self, problem: str) -> None:
+        """Raises RunError in all processes where any has a problem ("" for none): one that left alone would leave the
+        others waiting for it."""
+        if self.size == 1:
+            problems = [problem]
+        else:
+            problems = [""] * self.size
+            dist.all_gather_object(problems, problem)
+        for rank, told in enumerate(problems):
+            if told:
+                raise RunError(f"process {rank} of {self.size}: {told}" if self.size > 1 else told)
+
     def agree(self, values: list[Any]) -> list[Any]:
         """The first process's values, told to all."""
         if self.size == 1:
@@ -74,12 +89,23 @@ def machines() -> int:
     return max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
-def join(world: World, device: str) -> None:
-    """Meet the other processes, at MASTER_ADDR and MASTER_PORT."""
+def is_first() -> bool:
+    """Whether this process speaks for all: it is alone, or the first of those that torchrun has started."""
+    world = torchrun_world()
+    return world is None or world.rank == 0
+
+
+def join(world: World) -> None:
+    """Meet the other processes, at MASTER_ADDR and MASTER_PORT, whatever device they are to train on."""
     if world.size > 1 and not dist.is_initialized():
-        if device == "cuda":
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", world.rank)))
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=world.rank, world_size=world.size)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, rank=world.rank, world_size=world.size)
+
+
+def take_device(world: World, device: str) -> None:
+    """Have a GPU of one's own, before anything is put on it."""
+    if world.size > 1 and device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", world.rank)))
 
 
 def leave() -> None:
@@ -90,11 +116,12 @@ def leave() -> None:
 @contextmanager
 def together(size: int, device: str, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[World]:
     """Be the first of `size` processes. The others are started here to call follow(world, *arguments), unless torchrun
-    has started them already."""
+    has started them already. Raises RunError with what keeps one of them from training."""
     started = torchrun_world()
     if size == 1 or started is not None:
         world = started or World()
-        join(world, device)
+        join(world)
+        take_device(world, device)
         yield world
         leave()
         return
@@ -102,27 +129,37 @@ def together(size: int, device: str, follow: Callable[..., Any], arguments: tupl
         free.bind(("127.0.0.1", 0))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
     context = torch.multiprocessing.get_context("spawn")
+    told = context.SimpleQueue()
     others = [
-        context.Process(target=_other, args=(World(rank, size), follow, arguments), daemon=True)
+        context.Process(target=_other, args=(World(rank, size), told, follow, arguments), daemon=True)
         for rank in range(1, size)
     ]
     for other in others:
         other.start()
     try:
-        join(World(0, size), device)
+        join(World(0, size))
+        take_device(World(0, size), device)
         yield World(0, size)
         for other in others:
             other.join()
+    except RuntimeError as error:  # torch's, where another process has gone
+        if told.empty():
+            raise
+        raise RunError(told.get()) from error
     finally:
         leave()
         for other in others:
             other.kill()
 
 
-def _other(world: World, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _other(world: World, told: Any, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches every process; the first one decides for all
         signal.signal(number, signal.SIG_IGN)
-    follow(world, *arguments)
+    try:
+        follow(world, *arguments)
+    except GanvasError as error:
+        told.put(f"process {world.rank} of {world.size}: {error}")
+        sys.exit(2)
 
 
 class _SumOverProcesses(torch.autograd.Function):

@@ -20,7 +20,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.devices import pick_device
 from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
-from ganvas.errors import SettingError
+from ganvas.errors import GanvasError, RunError, SettingError
 from ganvas.feasible import networks
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
@@ -114,7 +114,7 @@ class _Launch:
     def run(self) -> Run:
         world = dist.torchrun_world()
         if world is not None and world.rank > 0:  # the first process finds or makes the run, and tells the others
-            return follow(world, None, self.gan_path, self.data_dir)
+            return follow(world, self.gan_path, self.data_dir)
         existing = None
         if self.out is not None and (self.out / "recipe.json").exists() and self.fresh:
             self._repeat(self.out)
@@ -191,7 +191,11 @@ class _Launch:
         processes = request.processes or 1
         world = dist.torchrun_world()
         if world is not None:
+            if request.processes not in (None, world.size):
+                raise SettingError(f"--processes {processes}: torchrun has started {world.size}; give both the same")
             processes = world.size
+        if processes > 1 and device == "mps":
+            raise SettingError(f"--processes {processes}: mps trains in one; leave it out, or use --device cpu")
         if train.batch % processes or (train.g_batch or train.batch) % processes:
             raise SettingError(
                 f"--processes {processes} does not divide the batch of {train.batch}: set train.batch to a multiple"
@@ -287,6 +291,9 @@ class _Launch:
         with run.locked():
             if run.finished:
                 self.progress.say(f"{run.path} is finished: {run.card.plan.total:,} images seen; --fresh starts anew")
+                if dist.torchrun_world():  # the others wait to be told
+                    with dist.together(run.card.processes, run.card.device, follow, ()) as world:
+                        world.agree([str(run.path), "finished"])
                 return run
             state = run.load_state()
             seen = state["images_seen"] if state else 0
@@ -315,10 +322,11 @@ class _Launch:
         files.sweep(run.path)
         if self.start:
             run.save_start(self.start.networks, self.start.card)
-        arguments = (str(run.path), self.gan_path, self.data_dir)
+        arguments = (self.gan_path, self.data_dir)
         try:
             with dist.together(run.card.processes, run.card.device, follow, arguments) as world:
-                world.agree([str(run.path)])
+                world.agree([str(run.path), ""])
+                world.refuse("")
                 stopped = train_run(
                     run, file, dataset, progress=self.progress, world=world, deadline=deadline,
                     evaluation=self.evaluation,
@@ -356,13 +364,33 @@ def too_short(card: Card, before: float, seconds: float) -> str:
     return f"--minutes {card.plan.requested.split()[0]} is too short: {why}; give at least {enough:g}{cure}"
 
 
-def follow(world: World, path: str | None, gan: str | None, data_dir: Path | None) -> Run:
-    """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk."""
+def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
+    """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk.
+
+    Raises RunError where this process does not have that run, its GAN's file or its data; in the first process, too.
+    """
     prepare_cpu()
-    dist.join(world, "cuda" if torch.cuda.is_available() else "cpu")
-    path = world.agree([path])[0]
-    run = Run.open(path, gan=gan)
-    card = run.card
-    train_run(run, card.gan_file(gan), card.dataset(data_dir), progress=Progress(quiet=True), world=world)
+    dist.join(world)
+    path, finished = world.agree(["", ""])
+    if not finished:
+        problem = ""
+        try:
+            run, file, dataset = _same(path, gan, data_dir)
+        except GanvasError as error:
+            problem = str(error)
+        world.refuse(problem)
+        dist.take_device(world, run.card.device)
+        train_run(run, file, dataset, progress=Progress(quiet=True), world=world)
     dist.leave()
-    return run
+    return Run.open(path, gan=gan)
+
+
+def _same(path: str, gan: str | None, data_dir: Path | None) -> tuple[Run, GanFile, Dataset]:
+    """A run with its GAN's file and its data. Raises RunError where these are others than the first process found."""
+    run = Run.open(path, gan=gan)
+    file, dataset = run.card.gan_file(gan), run.card.dataset(data_dir)
+    if file.sha256 != run.card.gan_sha256:
+        raise RunError(f"{gan} is another file here than where the run was made: copy it")
+    if dataset.fingerprint != run.card.data.fingerprint:
+        raise RunError(f"{dataset.name} holds other images here than where the run was made: copy them")
+    return run, file, dataset

@@ -77,7 +77,7 @@ def train(
     verbose
         Print every line of the log.
     """
-    from ganvas import launch
+    from ganvas import dist, launch
     from ganvas.recipe import parse_assignments
 
     run = launch.train(
@@ -87,4 +87,5 @@ def train(
         threads=threads, processes=processes, evaluate_every=evaluate_every, from_=from_,
         fresh=fresh, verbose=verbose, started=process_start(),
     )  # fmt: skip
-    print(run.path)
+    if dist.is_first():
+        print(run.path)
