@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,27 @@ def test_states_progress_and_costs(folder: Path) -> None:
     assert bad.error is not None
     assert "state.pt is damaged" in bad.error
     assert (bad.recipe, bad.images_seen) == ("cgan/tiny", None)
+
+
+def test_neither_does_a_folder_that_may_not_be_entered_nor_a_run_without_its_card(
+    folder: Path, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "0002-half" / "recipe.json").unlink()
+    look = os.listdir
+
+    def refuse(path: Path) -> list[str]:
+        if Path(path).name == "0001-being-made":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    closed, lost, *rest = list_runs(folder)
+    assert (closed.state, closed.error) == ("damaged", f"cannot read {closed.run}: Permission denied")
+    assert (lost.state, lost.error) == ("damaged", f"{lost.run} is not a run: it has no recipe.json")
+    assert [row.state for row in rest] == ["stopped", "damaged", "finished"]
+    told = cli_run("train", "cgan/tiny", "--images", "32", "--threads", "1").err
+    assert "not gone on with: cannot read runs/0001-being-made: Permission denied" in told
+    assert "not gone on with: runs/0002-half is not a run" in told
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "log.jsonl", "metrics.jsonl"])

@@ -57,7 +57,10 @@ def run(arguments: list[str] | None) -> int:
     except OSError as error:
         if error.errno not in REASONS:
             raise
-        _close_stdout()
+        if error.filename is not None:
+            print(f"ganvas: {' '.join(str(error.filename).split())}: {error.strerror}", file=sys.stderr)
+            return 2
+        _close_stdout()  # the one file of ours without a name
         print(f"ganvas: cannot write the output: {REASONS[error.errno]}", file=sys.stderr)
         return 2
     return 0

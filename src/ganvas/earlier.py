@@ -49,9 +49,9 @@ def numbered() -> list[tuple[int, Path]]:
 def unfinished(wanted: Card, request: Request, say: Callable[[str], None]) -> Run | None:
     """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
     for _, path in numbered():
-        if not (path / "recipe.json").is_file():  # no run, or one that is being made
-            continue
         try:
+            if not Run.is_at(path):  # no run, or one that is being made
+                continue
             run = Run.open(path)
             if different(run, wanted) or (request.plan and request.plan != run.card.plan):
                 continue

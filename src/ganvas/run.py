@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import re
 import shlex
 import zipfile
@@ -70,7 +71,9 @@ class Run:
         """
         path = Path(path)
         _refuse_bytes(path)
-        if not path.exists():
+        with files.reading(path):
+            there = path.exists()
+        if not there:
             raise RunError(f"no run {path}: it does not exist; ganvas train makes runs")
         if not path.is_dir():
             raise RunError(f"{path} is a file, not a run's directory")
@@ -83,6 +86,12 @@ class Run:
             return cls(path, Card.from_json(content, str(card)), gan)
         except RunError as error:
             raise RunError(f"{error}; restore it, or name a recipe and start anew with --fresh") from None
+
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether a run is in a directory, be it damaged. Raises RunError for one that cannot be looked into."""
+        with files.reading(path):
+            return path.is_dir() and not {"recipe.json", "state.pt"}.isdisjoint(os.listdir(path))
 
     @classmethod
     def create(cls, path: Path, card: Card, gan: str | None = None, made: bool = False) -> Run:

@@ -53,10 +53,8 @@ def list_runs(folder: Path) -> list[Row]:
     if not folder.is_dir():
         raise RunError(f"{folder} is {'a file' if folder.exists() else 'not there'}: give a folder that holds runs")
     with files.reading(folder):
-        paths = [path for path in folder.iterdir() if (path / "recipe.json").is_file()]
-    if (folder / "recipe.json").is_file():
-        paths = [folder]
-    return [_row(path) for path in sorted(paths, key=_place)]
+        paths = [folder] if Run.is_at(folder) else sorted(folder.iterdir(), key=_place)
+    return [row for path in paths if (row := _row(path))]
 
 
 def _place(path: Path) -> tuple[int, str]:
@@ -64,8 +62,11 @@ def _place(path: Path) -> tuple[int, str]:
     return int(number[0]) if number else 0, path.name
 
 
-def _row(path: Path) -> Row:
+def _row(path: Path) -> Row | None:
+    """A run as it is listed; None for what is no run."""
     try:
+        if not Run.is_at(path):
+            return None
         run = Run.open(path)
     except RunError as error:
         return Row(readable(path), "damaged", error=str(error))
