@@ -65,6 +65,7 @@ IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
 # what --data names, the files to make, and a word of the answer
 BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
     "missing folder": ("nowhere/", {}, "nowhere"),
+    "a name too long": ("x" * 300, {}, "File name too long"),
     "missing name": ("mnits-5k", {}, "did you mean mnist-5k?"),
     "empty folder": ("d", {"d/.keep": b""}, "d"),
     "a text file": ("d.txt", {"d.txt": b"hello"}, "d.txt"),
@@ -107,6 +108,30 @@ def test_bad_data(case: str, cli_run: Callable[..., Any], tmp_path: Path, tree: 
         assert word in cli_run("data", "inspect", what).error
         assert word in cli_run("show", "cgan/tiny", "--data", what).error
         assert tree(tmp_path) == before
+
+
+def test_the_home_folder_is_read_as_any_other(
+    cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the shell leaves ~ as it is; and a folder of one's own is never trained with a recipe for digits."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
+    (tmp_path / "my.toml").write_text('data = "~/pictures"\nimages = 8\nthreads = 1\nprecision = "32"\n')
+    assert cli_run("train", "--data=~/pictures", "--config", "my.toml", "--out", "one").code == 0
+    assert cli_run("train", "--config", "my.toml", "--out", "two").code == 0
+    for card in (Run.open(tmp_path / name).card for name in ("one", "two")):
+        assert (card.recipe, card.data.what, card.data.images) == ("r3gan/images", str(pictures), 12)
+    for words in ("train --data=~nosuch/x", "train --from=~nosuch/x", "data inspect ~nosuch/x",
+                  "train cgan/tiny --data mnist --data-dir ~nosuch/x"):  # fmt: skip
+        assert "~nosuch/x: no home folder ~nosuch is known" in cli_run(*words.split()).error
+
+
+def test_without_a_home_folder(cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where the user's number has no name
+    assert "set HOME, XDG_CACHE_HOME" in cli_run(*TRAIN, "--data", "mnist").error
+    assert cli_run("data", "inspect", "mnist-5k", "--recipe", "mlp/tiny").code == 0  # it needs none
 
 
 # options of train, and a word of the answer
@@ -184,6 +209,7 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--data-dir gone --data mnist-5k --out file.txt/run", "file.txt"),
     ("--out file.txt", "file.txt"),
     ("--out full", "full"),
+    ("--out " + "x" * 300, "x/recipe.json: File name too long"),
     ("--out full --fresh", "full"),
 ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganvas import data, feasible, gans, measure, sheets
+from ganvas.data.places import expanded
 from ganvas.errors import SettingError
 from ganvas.progress import duration
 from ganvas.recipe import KINDS, ImageSpec, Interval, settled
@@ -82,6 +83,7 @@ def inspect(
     """
     if out.suffix.lower() != ".png":
         raise SettingError(f"--out {out}: the sheet is a PNG; give a name that ends in .png")
+    what = expanded(what)
     name, file, asked = gans.find(recipe or gans.default_recipe(what))
     at_home = asked.native
     found = data.inspect(

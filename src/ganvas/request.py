@@ -15,6 +15,7 @@ import msgspec
 
 from ganvas.card import MOST_THREADS, START, Card, Plan, StartedFrom
 from ganvas.convert import convert, leaves
+from ganvas.data.places import expanded
 from ganvas.errors import SettingError, nearest
 from ganvas.recipe import Interval
 
@@ -60,6 +61,9 @@ class Request:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise SettingError(f"--{name} {value}: {nearest(value, known)}")
+        for name in ("data", "from_"):  # here, once: what a path leads to decides more than what is read
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expanded(path))
         if self.data is not None and not self.data.strip():
             raise SettingError("--data is empty: give a data set's name or a path")
         if self.from_ is not None and not self.from_.strip():

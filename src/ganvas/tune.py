@@ -188,7 +188,7 @@ def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say
         ground.scored(choice.rehearsal.learner)
     request = dataclasses.replace(
         request, recipe=_whole(request.recipe or name, name), threads=threads, precision=bits,  # type: ignore[arg-type]
-        data=what if what in sources.NAMES else os.path.abspath(Path(what).expanduser()),
+        data=what if what in sources.NAMES else os.path.abspath(what),
     )  # fmt: skip
     space = searched(recipe, gan, len(training))
     seconds = time.perf_counter() - began

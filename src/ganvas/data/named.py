@@ -31,6 +31,7 @@ from filelock import FileLock
 from ganvas.data.assemble import Pixels, Reading, Split, assemble_array
 from ganvas.data.idx import images_and_labels, labels_beside
 from ganvas.data.pictures import Wish
+from ganvas.data.places import data_root
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
 
@@ -83,11 +84,13 @@ MIRRORED = ("fashion-mnist", "cifar10", "cifar100")  # those whose pictures mirr
 
 
 def read_named(
-    name: str, split: Split, wish: Wish, root: Path, *, digests: bool = False, fetch: bool = True
+    name: str, split: Split, wish: Wish, data_dir: Path | None = None, *, digests: bool = False, fetch: bool = True
 ) -> Reading:
-    """Read one of NAMES. Raises DataError where it is neither below `root` nor to be fetched, or is damaged there."""
+    """Read one of NAMES. Raises DataError where it is neither below `data_dir`, or else where such data are kept, nor to be
+    fetched, or is damaged there."""
     if name == EMBEDDED:
         return _read_embedded(split, wish, digests)
+    root = data_root(data_dir)
     if os.access(root / _LOCK, os.W_OK):
         with FileLock(root / _LOCK):
             pass  # another process may be fetching this: do not take its half for the whole

@@ -13,7 +13,7 @@ from ganvas.data.idx import is_idx, read_idx
 from ganvas.data.named import NAMES, read_named
 from ganvas.data.npz import read_npz
 from ganvas.data.pictures import Channels, Fit, Wish
-from ganvas.data.places import data_root
+from ganvas.data.places import expanded
 from ganvas.data.words import is_utf8, shown
 from ganvas.errors import DataError, SettingError, nearest
 
@@ -80,14 +80,18 @@ def read(
     if split not in ("train", "test"):
         raise SettingError(f"no split is called {split!r}: {nearest(str(split), ('train', 'test'))}")
     if isinstance(what, str) and what in NAMES:
-        return read_named(what, split, wish, data_root(data_dir), digests=digests, fetch=fetch)
+        return read_named(what, split, wish, data_dir, digests=digests, fetch=fetch)
     if not os.fspath(what).strip():
         raise DataError("no data is named: give a data set's name or a path, as --data or after inspect")
     if not is_utf8(os.path.abspath(what)):
         raise DataError(f"{shown(os.fspath(what))}: the path's bytes are no UTF-8, so no run could note it: rename it")
-    path = Path(what).expanduser()
-    if not path.exists():
-        raise DataError(_missing(str(what)))
+    path = Path(expanded(os.fspath(what)))
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(_missing(str(what))) from None
+    except OSError as error:
+        raise DataError(f"cannot read {shown(str(what))}: {error.strerror}") from None
     if is_idx(path):
         return read_idx(path, split, wish, digests=digests)
     if path.is_dir() or path.suffix.lower() == ".zip":
