@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +24,9 @@ from ganvas.augment import (
     ramp_images,
     spared,
 )
+from ganvas.card import Plan
 from ganvas.dist import World
+from ganvas.learner import Learner
 
 ALL = ("translation", "colour", "cutout")
 
@@ -99,6 +103,20 @@ def test_the_controller_moves_p_by_the_images_over_the_ramp() -> None:
     assert controller.update(-1.0, 500) == 0
     assert controller.update(1.0, 5000) == MOST < 1
     assert Controller(1000, target=0.6, most=0.5).update(0.5, 100) == 0
+
+
+def test_the_ramp_follows_the_plan_as_it_stands() -> None:
+    """By a training's clock it may be revised; a resume finds the revisions of later."""
+    plan = Plan(images=8000, batch=8, epoch=100, requested="").revise(80, 800).revise(160, 4000)
+    learner: Any = SimpleNamespace(
+        g_optimizer=SimpleNamespace(), d_optimizer=SimpleNamespace(), controller=Controller(1),
+        config=SimpleNamespace(lr=0.1, d_lr=None, gamma=None),
+    )  # fmt: skip
+    ramps = []
+    for images_seen in (0, 72, 80, 152, 160):
+        Learner.set_rates(learner, plan, images_seen)
+        ramps.append(learner.controller.ramp)
+    assert ramps == [2000, 2000, 200, 200, 1000]
 
 
 def test_the_ramp_is_a_quarter_of_the_training_and_never_longer_than_the_papers() -> None:

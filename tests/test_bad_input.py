@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -188,6 +189,8 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--minutes 1e300", "minutes"),
     ("--images 5 --epochs 5", "--images and --epochs"),
     ("--images 5 --minutes 5", "--images and --minutes"),
+    ("--minutes 5 --set length=1_epoch", "--minutes and the setting length both set the length"),
+    ("--images 5 --set train.length=1_epoch", "--images and the setting length both set the length"),
     ("--seed -1", "--seed"),
     ("--seed 99999999999999999999", "--seed"),
     ("--seed 1.5", "--seed"),
@@ -224,7 +227,7 @@ def test_bad_options(
     before = tree(tmp_path)
     words = options.replace("'1 minutes'", "1_minutes").split()
     recipe = () if not options.startswith("--") else ("cgan/tiny",)
-    assert word in cli_run("train", *recipe, *[w.replace("_minutes", " minutes") for w in words]).error
+    assert word in cli_run("train", *recipe, *[re.sub("1_(minutes|epoch)", r"1 \1", w) for w in words]).error
     assert tree(tmp_path) == before
 
 
@@ -261,6 +264,7 @@ def test_other_verbs_refuse_what_train_does(words: str, word: str, cli_run: Call
         ("out = 'x'", "unknown setting"),
         ("settings = {}", "settings"),
         ("images = 1\nepochs = 1", "--images and --epochs"),
+        ("images = 1\n[train]\nlength = '1 epoch'", "--images and the setting length"),
         ("size = [8]", "size"),
         ("size = [8, -8]", "size"),
         ("[train]\nbacth = 3", "batch?"),

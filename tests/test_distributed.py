@@ -112,7 +112,10 @@ def test_torchrun_equals_one_process(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_what_is_wrong_in_another_process_is_told_by_the_first() -> None:
-    with pytest.raises(RunError, match=r"^process 1 of 2: no more$"), dist.together(2, "cpu", train_no_more, ()) as world:
+    with (
+        pytest.raises(RunError, match=r"^process 1 of 2: no more$"),
+        dist.together(2, "cpu", train_no_more, ()) as world,
+    ):
         world.refuse("")
         world.mean(torch.ones(1))
 

@@ -135,8 +135,31 @@ class TestGoingOn:
         assert "start.safetensors holds other weights than" in cli_run("train", "--out", run).error
         (run / "start.safetensors").write_bytes(b"text")
         assert "start.safetensors is damaged" in cli_run("train", "--out", run).error
-        (run / "start.safetensors").unlink()
-        assert "start.safetensors" in cli_run("train", "--out", run).error
+
+    @pytest.mark.parametrize("same", [True, False])
+    def test_one_killed_before_it_had_its_copy_reads_the_source_anew(
+        self,
+        same: bool,
+        tiny_run: Run,
+        half_run: Run,
+        copy: Callable[..., Path],
+        cli_run: Callable[..., Any],
+        tmp_path: Path,
+    ) -> None:
+        source = copy(tiny_run, "source")
+        command = (*COMMAND, "--from", "source", "--out")
+        assert cli_run(*command, "whole").code == 0
+        (tmp_path / "killed").mkdir()
+        shutil.copy(tmp_path / "whole" / "recipe.json", tmp_path / "killed")
+        shutil.rmtree(source)
+        again = command if same else ("train", "--out")
+        assert "source" in cli_run(*again, "killed").error
+        copy(half_run, "source")
+        assert "holds other weights now: give those of then" in cli_run(*again, "killed").error
+        shutil.rmtree(source)
+        copy(tiny_run, "source")
+        assert cli_run(*again, "killed").code == 0
+        assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
     def test_another_source_is_another_run_and_named(
         self, tiny_run: Run, half_run: Run, cli_run: Callable[..., Any], stop_after: Callable[[int], None]

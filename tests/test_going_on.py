@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from common import ENDLESS, MY_GAN, assert_same_run, state, train
+from common import ENDLESS, MY_GAN, assert_same_run, assert_same_tree, state, train
 from ganvas import launch, training
 from ganvas.errors import RunError
 from ganvas.run import Run
@@ -128,6 +129,19 @@ class TestStopping:
 
 
 class TestGoingOn:
+    def test_the_callers_threads_are_left_as_they_were(self, tmp_path: Path) -> None:
+        before = torch.get_num_threads()
+        train("mlp/tiny", tmp_path / "run", images=16.0, threads=before + 1)
+        assert torch.get_num_threads() == before
+
+    def test_a_state_that_was_read_stays_no_file_in_use(self, half_run: Run, copy: Callable[[Run], Path]) -> None:
+        """Where it is mapped, Windows lets no other take its place."""
+        path = copy(half_run)
+        kept = Run.open(path).load_state()
+        with open(path / "state.pt", "r+b") as file:
+            file.write(b"\0" * (path / "state.pt").stat().st_size)
+        assert_same_tree(kept, state(half_run.path))
+
     def test_same_command_goes_on(
         self, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path
     ) -> None:

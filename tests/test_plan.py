@@ -66,6 +66,7 @@ class TestPlan:
         for seen in (0, at // 3, at // 2, at - 1):
             assert revised.progress(seen) == plan.progress(seen)
         assert plan.revisions == revised.revisions[:-1]
+        assert [revised.images_at(seen) for seen in (at - 1, at)] == [plan.images_at(at - 1), at + images]
         restored = Plan(**dataclasses.asdict(revised) | {"revisions": revised.revisions})
         assert restored == revised
 
@@ -248,7 +249,9 @@ class TestMeasuring:
         """And a step too slow for them is said, with what would do."""
         monkeypatch.setattr(launch, "train_run", lambda *_, **__: pytest.fail("trained"))
         steps = slow(lambda _: 20.0)
-        with pytest.raises(SettingError, match=r"^--minutes 5 is too short: a step of mlp/tiny on 28x28 .*takes 20 s") as e:
+        with pytest.raises(
+            SettingError, match=r"^--minutes 5 is too short: a step of mlp/tiny on 28x28 .*takes 20 s"
+        ) as e:
             train("mlp/tiny", tmp_path / "run", minutes=5.0, threads=2)
         assert len(steps) <= 3
         assert "--size" in str(e.value)

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common import MY_GAN, assert_same_run, state, train
+from common import MY_GAN, assert_same_run, plan_of, state, train
 from ganvas import gans, launch
 from ganvas.errors import GanvasError
+from ganvas.recipe import for_length
+from ganvas.request import Request, merged, read_config
 from ganvas.run import Run
 
 
@@ -67,6 +69,16 @@ class TestRequests:
         assert card.plan.total == 80
         assert cli_run("train", "--config", "my.toml", "--out", "plain").code == 0
         assert Run.open(tmp_path / "plain").card.plan.total == 64
+
+    def test_a_length_on_top_of_anothers(self, tmp_path: Path) -> None:
+        """Whichever way both are said."""
+        toml = {"setting": "[train]\nlength = '4 steps'", "option": "images = 64"}
+        for name, content in toml.items():
+            (tmp_path / f"{name}.toml").write_text(f"recipe = 'mlp/tiny'\n{content}")
+            for own, total in (({"images": 32.0}, 32), ({"settings": {"length": "3 steps"}}, 48)):
+                request = merged(read_config(tmp_path / f"{name}.toml", None), Request(**own))
+                recipe = for_length(gans.load("mlp").recipes["tiny"], request.settings, request.length)[0]
+                assert plan_of(recipe.train, 100).total == total
 
     def test_single_settings_on_top_of_a_card_leave_its_others(self, tmp_path: Path) -> None:
         one = train("mlp/tiny", tmp_path / "one", images=32.0, settings={"lr": 0.5, "eps": 0.25})

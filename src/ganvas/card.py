@@ -68,6 +68,10 @@ class Plan:
             since, total = at, revised
         return done + (1 - done) * min(1.0, (images_seen - since) / max(1, total - since))
 
+    def images_at(self, images_seen: int) -> int:
+        """Images to see in all, as it was planned when so many had been seen."""
+        return next((total for at, total in reversed(self.revisions) if at <= images_seen), self.images)
+
     def epoch_progress(self, images_seen: int) -> float:
         """Progress at the start of the current epoch: what per-epoch schedules follow, from two epochs up."""
         if self.total < 2 * self.epoch:

@@ -92,4 +92,4 @@ def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -
                 gan.judge(images, labels)
     except Exception:  # of a user's file, which may do anything: what is wrong with it, its check says
         return 0
-    return made.total + 2 * judged.total
+    return int(made.total + 2 * judged.total)

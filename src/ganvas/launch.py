@@ -30,8 +30,9 @@ from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, for_length, override, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
 from ganvas.run import Run, refuse_foreign
-from ganvas.start import Start, asked_for, check_fit
+from ganvas.start import Start, asked_for, check_fit, resumed
 from ganvas.threads import cores
+from ganvas.threads import threads as threads_of
 from ganvas.training import train as train_run
 
 DEFAULT_DATA = "mnist-5k"
@@ -90,7 +91,8 @@ def train(
     )  # fmt: skip
     request = own if config is None else merged(read_config(Path(config), recipe), own)
     progress = Progress(verbose=verbose, quiet=quiet)
-    return _Launch(request, Path(out) if out is not None else None, data_dir, fresh, progress, started).run()
+    with threads_of(torch.get_num_threads()):  # the caller's own, to come back to
+        return _Launch(request, Path(out) if out is not None else None, data_dir, fresh, progress, started).run()
 
 
 class _Launch:
@@ -115,15 +117,15 @@ class _Launch:
         world = dist.torchrun_world()
         if world is not None and world.rank > 0:  # the first process finds or makes the run, and tells the others
             return follow(world, self.gan_path, self.data_dir)
-        existing = None
+        existing = began = None
         if self.out is not None and (self.out / "recipe.json").exists() and self.fresh:
             self._repeat(self.out)
         elif self.out is not None and (self.out / "recipe.json").exists():
             existing = Run.open(self.out)
             existing.load_state()  # damage is told before differences
             existing.read_log()
-            self.request = completed(self.request, existing.card)
-        self.request, self.start, origin = asked_for(self.request, existing.card.started_from if existing else None)
+            self.request, began = resumed(completed(self.request, existing.card), existing)
+        self.request, self.start, origin = asked_for(self.request, began)
         name, file, recipe = gans.find(self.request.recipe or gans.default_recipe(self.request.data))
         if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
             refuse_foreign(self.out)
@@ -183,9 +185,7 @@ class _Launch:
             self.progress.say(note)
         return dataset
 
-    def _card(
-        self, name: str, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str
-    ) -> Card:
+    def _card(self, name: str, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str) -> Card:
         """The run's card, but for the thread count and a length in minutes, which are yet to be measured."""
         request, train = self.request, recipe.train
         processes = request.processes or 1
@@ -295,8 +295,7 @@ class _Launch:
                     with dist.together(run.card.processes, run.card.device, follow, ()) as world:
                         world.agree([str(run.path), "finished"])
                 return run
-            state = run.load_state()
-            seen = state["images_seen"] if state else 0
+            seen = (run.load_state() or {"images_seen": 0})["images_seen"]
             if (asked := self.request.evaluate_every) is not None:
                 run.save_card(dataclasses.replace(run.card, evaluate_every=None if asked == "never" else asked))
             self._announce(run, f"going on with {run.path} after {seen:,} of {run.card.plan.total:,} images")
@@ -318,7 +317,6 @@ class _Launch:
             self.progress.say(f"from the weights of {self.start.origin.path}{anew}")
 
     def _train(self, run: Run, file: GanFile, dataset: Dataset, deadline: float | None) -> Run:
-        torch.set_num_threads(run.card.threads)
         files.sweep(run.path)
         if self.start:
             run.save_start(self.start.networks, self.start.card)

@@ -118,7 +118,7 @@ class Learner:
             gamma = gamma.at(plan.progress(images_seen), images_seen // plan.batch)
         self.gamma = gamma or 0.0
         if self.controller:
-            self.controller.ramp = augment.ramp_images(plan.images)
+            self.controller.ramp = augment.ramp_images(plan.images_at(images_seen))
 
     def aim_dropout(self, seed: int, images_seen: int) -> None:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""

@@ -53,6 +53,8 @@ class Request:
         lengths = [name for name in ("images", "epochs", "minutes") if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise SettingError(f"--{lengths[0]} and --{lengths[1]} both set the length: give one of them")
+        if lengths and _sets_length(self.settings):
+            raise SettingError(f"--{lengths[0]} and the setting length both set the length: give one of them")
         for name in (*lengths, "threads", "processes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -86,6 +88,13 @@ class Request:
             if amount is not None:
                 return str(Interval(amount, unit))
         return None
+
+
+LENGTH = ("length", "train.length")  # how settings name it
+
+
+def _sets_length(settings: Mapping[str, Any]) -> bool:
+    return any(name in LENGTH for name, _ in leaves(settings))
 
 
 def _check_interval(text: str) -> None:
@@ -174,11 +183,17 @@ def merged(config: Request, own: Request) -> Request:
         said.setdefault("plan", None)  # another data set, another number of images in an epoch
     if own.from_:
         said["started_from"] = None
-    if own.length:
+    stored: Mapping[str, Any] = config.settings
+    if own.length or _sets_length(own.settings):
         said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
+        stored = {
+            name: {inner: v for inner, v in value.items() if inner != "length"} if name == "train" else value
+            for name, value in stored.items()
+            if name not in LENGTH
+        }
     if own.settings:
-        said["settings"] = {**config.settings, **dict(leaves(own.settings))}  # a table's other settings stay
         said.setdefault("plan", None)
+    said["settings"] = {**stored, **dict(leaves(own.settings))}  # a table's other settings stay
     return dataclasses.replace(config, **said)
 
 

@@ -220,7 +220,8 @@ class Run:
             with zipfile.ZipFile(path) as archive:  # torch looks at no checksum; this takes 10 ms for 30 MB
                 if (member := archive.testzip()) is not None:
                     raise ValueError(f"the checksum of {member} is wrong")
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            # Not mapped: Windows replaces no file that is, and tensors of it live on in a training.
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if state["format"] > self.card.format:
                 raise RunError(f"{path} has format {state['format']}: upgrade ganvas to go on with it")
             if not isinstance(state["images_seen"], int) or not isinstance(state["seconds"], float):

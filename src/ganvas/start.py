@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ganvas.card import Card, StartedFrom, joined, parted, weights_sha256
+from ganvas.card import START, Card, StartedFrom, joined, parted, weights_sha256
 from ganvas.convert import differences, leaves
 from ganvas.data.words import is_utf8, shown
 from ganvas.errors import RunError, SettingError
@@ -65,6 +65,14 @@ def _of_run(path: Path) -> tuple[dict[str, dict[str, Tensor]], Card]:
     except (KeyError, TypeError, ValueError):
         raise RunError(f"--from {path}: its state.pt is damaged: restore it, or start from another") from None
     return {network: weights for network, weights in networks.items() if weights}, run.card
+
+
+def resumed(request: Request, run: Run) -> tuple[Request, StartedFrom | None]:
+    """A request to go on with a run, and what that was started from: read anew where it was killed before it had its copy."""
+    began = run.card.started_from
+    if began is None or (run.path / START).exists() or run.load_state() is not None:
+        return request, began
+    return dataclasses.replace(request, from_=request.from_ or began.path, started_from=began), None
 
 
 def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Start | None, StartedFrom | None]:

@@ -33,6 +33,7 @@ from ganvas.remedies import Patient
 from ganvas.run import Run
 from ganvas.sample import Sampler
 from ganvas.signals import Stop
+from ganvas.threads import threads
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
 CLOCK_SECONDS, MOST_CLOCK_SECONDS = (
@@ -269,8 +270,7 @@ def train(
     card, world = run.card, world or World()
     recipe, device = card.settings(file), torch.device(card.device)
     config = recipe.train
-    torch.set_num_threads(card.threads)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), threads(card.threads):
         learner = Learner(
             file.build(recipe.model, card.image, card.seed), config, len(dataset), device, card.precision, world
         )
