@@ -249,12 +249,14 @@ class TestCommand:
         run = train("mlp/tiny", tmp_path / "run", data=data, images=32.0, flip=True)
         mirrored = Dataset("made", some().flip(3))
         monkeypatch.setattr(Source, "take", lambda *_: mirrored)
-        pairs: list[Tensor] = []
-        monkeypatch.setattr(judging, "save_pairs", lambda path, left, right, caption: pairs.extend((left, right)))
+        pairs: list[Any] = []
+        monkeypatch.setattr(
+            judging.sheets, "save_pairs", lambda path, left, right, caption: pairs.extend((left, right))
+        )
         verdict = judging.evaluate(run, n=NUMBER, copies=True, quiet=True)
         assert verdict.copies is not None
         assert verdict.copies.verdict == "copier"
-        assert torch.equal(*pairs)
+        np.testing.assert_array_equal(*pairs)
 
     def test_the_sheets_pairs_are_the_closest_ones(self, tmp_path: Path) -> None:
         """Sixteen copies among other images are found, nearest first, each beside its original."""

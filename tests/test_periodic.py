@@ -27,8 +27,8 @@ from ganvas.request import Request, read_config, to_toml
 from ganvas.run import Run
 from ganvas.runs import list_runs
 from ganvas.sample import Sampler, open_generator
-from ganvas.verdict import Figures, Protocol, Verdict
-from judged import Pooled
+from ganvas.verdict import Verdict
+from judged import Pooled, verdict
 
 PLAN: dict[str, Any] = {"images": 320.0, "seed": 3}
 EVERY: dict[str, Any] = PLAN | {"evaluate_every": "96 images"}
@@ -49,14 +49,6 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in line.items() if "seconds" not in name} for line in Run.open(path).read_metrics()
     ]
-
-
-def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> Verdict:
-    protocol = Protocol(
-        extractor="made", extractor_sha256="", n_real=9, n_fake=9, n_prdc=9, k=5, split="test", resize="none",
-        data="made", real_sha256="", seed=0,
-    )  # fmt: skip
-    return Verdict(fid=fid, source="x", kind="run", floor=Figures(), protocol=protocol, notes=notes)
 
 
 class TestWhatIsKept:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganvas import asking, extractors, figures, metrics, sides, stacks
+from ganvas import asking, extractors, figures, metrics, sheets, sides, stacks
 from ganvas import copies as copying
 from ganvas import gan_train as teaching
 from ganvas.asking import K
@@ -23,7 +23,7 @@ from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.extractors import POOR, Extractor
 from ganvas.figures import FEW, Side
 from ganvas.progress import Progress
-from ganvas.run import Run, save_pairs
+from ganvas.run import Run
 from ganvas.sample import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.sides import Reading, Reality, Source
 from ganvas.threads import cores, threads
@@ -365,7 +365,12 @@ class _Judgement:
         path = out or (Path("copies.png") if run is None else run.closest_file)
         generated, nearest = (part.permute(0, 2, 3, 1) for part in images)
         try:
-            save_pairs(path, generated, nearest, "the closest pairs: left generated, right the nearest training image")
+            sheets.save_pairs(
+                path,
+                generated.numpy(),
+                nearest.numpy(),
+                "the closest pairs: left generated, right the nearest training image",
+            )
         except RunError as error:
             return found.copies, [*found.notes, f"no sheet of the closest pairs: {error}"]
         return replace(found.copies, sheet=readable(path)), list(found.notes)

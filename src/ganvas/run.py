@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
@@ -346,7 +345,8 @@ class Run:
 
     def save_neighbours(self, fakes: Tensor, nearest: Tensor) -> None:
         """Write neighbours.png: uint8 NHWC images, each generated one left of its nearest training image."""
-        save_pairs(self.path / "neighbours.png", fakes, nearest, "left: generated, right: the nearest training image")
+        title = "left: generated, right: the nearest training image"
+        sheets.save_pairs(self.path / "neighbours.png", fakes.numpy(), nearest.numpy(), title)
 
     def save_progress(self, moments: Iterable[tuple[str, str]]) -> None:
         """Write progress.png: a few sheets, given as (caption, file name), under their captions."""
@@ -386,14 +386,6 @@ def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
     files.write(
         path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
     )  # one entry: several have no order
-
-
-def save_pairs(path: Path, left: Tensor, right: Tensor, title: str) -> None:
-    """Write a PNG of pairs of images, uint8 NHWC both, four pairs in a row."""
-    pairs = np.concatenate([left.numpy(), right.numpy()], 2)
-    scale = sheets.viewing_scale(*left.shape[1:3])
-    table = sheets.picture(sheets.grid(pairs, 4, gap=10, scale=scale))
-    files.write(path, sheets.encode(sheets.captioned([("", table)], 1, title)))
 
 
 def _refuse_bytes(path: Path) -> None:

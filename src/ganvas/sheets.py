@@ -78,3 +78,10 @@ def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: st
         mask = image.getchannel("A") if image.mode == "RGBA" else None
         paper.paste(image.convert("RGB"), (x, y + under), mask)
     return paper
+
+
+def save_pairs(path: Path, left: Pixels, right: Pixels, title: str) -> None:
+    """Write a PNG of pairs of images, (N, H, W, C) both, four pairs in a row."""
+    scale = viewing_scale(*left.shape[1:3])
+    table = picture(grid(np.concatenate([left, right], 2), 4, gap=10, scale=scale))
+    files.write(path, encode(captioned([("", table)], 1, title)))
