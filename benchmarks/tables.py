@@ -216,7 +216,10 @@ def _protocol(results: list[Result]) -> str:
 
 def _machines(results: Iterable[Result]) -> str:
     results = list(results)
-    machines = {f"{r.machine['processor']}, {r.machine['cores']} cores, {r.machine['memory_gb']} GB" for r in results}
+    machines = {
+        f"{r.machine['processor']}, {r.machine['cores']} {'core' if r.machine['cores'] == 1 else 'cores'}, {r.machine['memory_gb']} GB"
+        for r in results
+    }
     versions = {
         ", ".join(f"{name} {version}" for name, version in r.versions.items()) + f", commit {r.commit or 'unknown'}"
         for r in results
