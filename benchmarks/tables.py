@@ -216,10 +216,8 @@ def _protocol(results: list[Result]) -> str:
 
 def _machines(results: Iterable[Result]) -> str:
     results = list(results)
-    machines = {
-        f"{r.machine['processor']}, {r.machine['cores']} {'core' if r.machine['cores'] == 1 else 'cores'}, {r.machine['memory_gb']} GB"
-        for r in results
-    }
+    made = [(r.machine["processor"], r.machine["cores"], r.machine["memory_gb"]) for r in results]
+    machines = {f"{name}, {cores} core{'s' if cores > 1 else ''}, {memory} GB" for name, cores, memory in made}
     versions = {
         ", ".join(f"{name} {version}" for name, version in r.versions.items()) + f", commit {r.commit or 'unknown'}"
         for r in results
