@@ -25,7 +25,7 @@ most images are copies.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,11 +85,12 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: boo
     fakes = fakes[asked]
     near = nearest(fakes, training, flip=flip)
     order = near.distance.argsort(stable=True)[:PAIRS]
-    by_held_out = held_out is not None and len(held_out) >= LEAST
-    if held_out is not None and by_held_out:
-        found, chance, nearest_held_out = _by_held_out(fakes, near, training, held_out, flip)
+    yardstick: Literal["held-out", "training"]
+    if held_out is not None and len(held_out) >= LEAST:
+        yardstick, measured = "held-out", _by_held_out(fakes, near, training, held_out, flip)
     else:
-        found, chance, nearest_held_out = _by_training(near, training, flip)
+        yardstick, measured = "training", _by_training(near, training, flip)
+    found, chance, nearest_held_out = measured
     usual = float(chance.median())
     known = 0 < usual < math.inf
     ratio = _finite(float(found.median()) / usual) if known else None
@@ -100,7 +101,7 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: boo
         ratio=ratio, spread=_spread(found, chance) if known else None, share=share,
         share_held_out=of_real, nearest_training=float(near.distance.median()), nearest_held_out=nearest_held_out,
         n_fake=len(fakes), n_training=len(training), n_held_out=0 if held_out is None else len(held_out),
-        space=_space(fakes, flip), yardstick="held-out" if by_held_out else "training",
+        space=_space(fakes, flip), yardstick=yardstick,
     )  # fmt: skip
     return Found(copies, asked[order], near.which[order], near.mirrored[order], _notes(copies, known))
 

@@ -108,9 +108,8 @@ def measure(
     else:
         notes.append(f"no precision, recall, density, coverage: {n} images of a side are too few for {k} neighbours")
     smaller = min(len(real.features), len(fake.features))
-    size = min(
-        metrics.SUBSET, max(2, smaller // 2)
-    )  # at most half of a side: of subsets that are alike, the spread says nothing
+    # At most half of a side: of subsets that are alike, the spread says nothing.
+    size = min(metrics.SUBSET, max(2, smaller // 2))
     if size < metrics.SUBSET:
         notes.append(
             f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side has {smaller:,}"

@@ -235,10 +235,11 @@ class _Judgement:
         means, spread = mean_and_spread(each)
         least, of_floor = floor or self.floor(real, len(first))
         of_floor = [note for note in of_floor if note.removeprefix("floor: ") not in notes]
+        accuracy = _accuracy(real)
         verdict = Verdict(
             **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
             source=self.source.name, kind=self.source.kind, floor=least, spread=spread, seeds=self.seeds,
-            real_accuracy=(accuracy := _accuracy(real)), protocol=self._protocol(len(first)),
+            real_accuracy=accuracy, protocol=self._protocol(len(first)),
             notes=tuple(dict.fromkeys([*self._notes(accuracy), *notes, *of_floor])),
             weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
             asked=self.asked,

@@ -175,11 +175,11 @@ class Learner:
         """D's logits (M,) of real images that it is not trained on, and their labels; None without any."""
         if held_out is None:
             return None
-        images, labels = (None if each is None else each.split(self.config.batch) for each in held_out)
-        assert images is not None
+        images, labels = held_out
+        batch = self.config.batch
+        parts = zip(images.split(batch), repeat(None) if labels is None else labels.split(batch), strict=False)
         self.gan.discriminator.eval()  # no dropout, and no statistics of a batch: it may come in parts, as large as a step's
         with torch.no_grad(), self.autocast():
-            parts = zip(images, labels or repeat(None), strict=False)
             logits = torch.cat([self.gan.judge(*part).float() for part in parts])
         self.gan.discriminator.train()
         return logits

@@ -218,10 +218,9 @@ class TrainConfig:
                 raise SettingError(f"train.{name}: {error}") from None
             if unit == "minutes" and name != "length":
                 raise SettingError(f"train.{name}='{text}': give steps, epochs or images")
-        fields = re.sub(
-            r"{{|}}|{(images|epoch)(:0?[0-9]{0,2}d?)?}", "", self.sheet_name
-        )  # no width that would fill the memory
-        if set(fields) & set("{}"):
+        # Two digits of width at most: more could fill the memory.
+        rest = re.sub(r"{{|}}|{(images|epoch)(:0?[0-9]{0,2}d?)?}", "", self.sheet_name)
+        if set(rest) & set("{}"):
             raise SettingError(
                 f"train.sheet_name='{self.sheet_name[:100]}': use {{images}} and {{epoch}}, or {{images:09d}} for nine digits"
             )
@@ -288,9 +287,8 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """
     tree = settings(recipe)
     resolved = [(_resolve(path, tree), value) for path, value in changes.items()]
-    resolved.sort(
-        key=lambda change: ("." in change[0], change[0] != "train.penalty")
-    )  # tables first, as in a stored recipe
+    # Tables first, as in a stored recipe; the penalty before what it takes along.
+    resolved.sort(key=lambda change: ("." in change[0], change[0] != "train.penalty"))
     for path, value in resolved:
         table = value if path == "train" and isinstance(value, Mapping) else {}
         if (path, value) == ("train.penalty", "none") or table.get("penalty") == "none":

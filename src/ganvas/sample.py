@@ -240,6 +240,13 @@ def ordered(sampler: Sampler, *, n: int | None = None, labels: str | None = None
     return Order(n, columns, wanted)
 
 
+def make(sampler: Sampler, order: Order, seed: int = 0) -> Samples:
+    """The images of an order (see `ordered`)."""
+    images = sampler(range(order.n), seed=seed, labels=order.labels or None).numpy()
+    labels = np.array(order.labels, np.int64) if order.labels else None
+    return Samples(images, labels, sampler.classes, order.columns)
+
+
 def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
     """The images that `ganvas sample` writes: of a sequence of classes, or `n` of every kind.
 
@@ -247,9 +254,7 @@ def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, s
     n: how many; 64 when nothing is said, or rows of all classes.
     Raises SettingError for what does not fit together, or not into memory.
     """
-    n, columns, wanted = ordered(sampler, n=n, labels=labels)
-    images = sampler(range(n), seed=seed, labels=wanted or None).numpy()
-    return Samples(images, np.array(wanted, np.int64) if wanted else None, sampler.classes, columns)
+    return make(sampler, ordered(sampler, n=n, labels=labels), seed)
 
 
 def refuse_too_many(sampler: Sampler, n: int, more: int = 0) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganvas.card import START, Card, StartedFrom, joined, parted, weights_sha256
 from ganvas.convert import differences, leaves
-from ganvas.data.words import is_utf8, shown
+from ganvas.data.words import is_utf8, not_utf8
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
@@ -85,9 +85,7 @@ def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Sta
         return request, None, began
     source = located(Path(request.from_))
     if not is_utf8(os.path.abspath(source)):
-        raise SettingError(
-            f"--from {shown(str(source))}: the path's bytes are no UTF-8, so no run could note it: rename it"
-        )
+        raise SettingError(f"--from {not_utf8(str(source))}")
     if began and began.path == os.path.abspath(source):
         return request, None, began
     start = read_start(source)
@@ -132,10 +130,8 @@ def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
         return f"is of images of {old}, these are {new}: bring them to that shape with --size and --channels"
     if different := differences({"model": card.model}, {"model": settings(recipe)["model"]}):
         return f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them"
-    classes, wanted = (
-        len(card.image.classes),
-        len(spec.classes),
-    )  # of equal settings, classes alone make networks differ
+    # Of equal settings, classes alone make networks differ.
+    classes, wanted = len(card.image.classes), len(spec.classes)
     if gan.conditional and not classes:
         way = "--set labels=false leaves them unused" if hasattr(recipe.model, "labels") else "start from another"
         return f"was trained without labels, these images have {wanted} classes: {way}"

@@ -36,10 +36,8 @@ from ganvas.signals import Stop
 from ganvas.threads import threads
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
-CLOCK_SECONDS, MOST_CLOCK_SECONDS = (
-    3,
-    30,
-)  # between looks at the clock when there is a deadline: a tenth of what is left
+# Between looks at the clock when there is a deadline: a tenth of what is left, within these bounds.
+CLOCK_SECONDS, MOST_CLOCK_SECONDS = 3, 30
 AGREE_STEPS = 16  # how often several processes agree on going on
 
 
@@ -189,9 +187,7 @@ class Clock:
         rate = (images_seen - self.seen) / max(now - self.mark, 1e-9)
         left = max(0.0, self.deadline - now)
         left -= self.reserve(left, rate)
-        through = (
-            images_seen >= plan.total and left > CLOCK_SECONDS
-        )  # too early: something had slowed it down for a while
+        through = images_seen >= plan.total and left > CLOCK_SECONDS  # too early: for a while it had been slow
         if now - self.mark < min(max(CLOCK_SECONDS, left / 10), MOST_CLOCK_SECONDS) and left > 0 and not through:
             return None
         self.mark, self.seen = now, images_seen

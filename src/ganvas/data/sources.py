@@ -14,7 +14,7 @@ from ganvas.data.named import NAMES, read_named
 from ganvas.data.npz import read_npz
 from ganvas.data.pictures import Channels, Fit, Wish
 from ganvas.data.places import expanded
-from ganvas.data.words import is_utf8, shown
+from ganvas.data.words import is_utf8, not_utf8, shown
 from ganvas.errors import DataError, SettingError, nearest
 
 TOLERATED = 0.01  # the share of pictures that may be unreadable
@@ -84,7 +84,7 @@ def read(
     if not os.fspath(what).strip():
         raise DataError("no data is named: give a data set's name or a path, as --data or after inspect")
     if not is_utf8(os.path.abspath(what)):
-        raise DataError(f"{shown(os.fspath(what))}: the path's bytes are no UTF-8, so no run could note it: rename it")
+        raise DataError(not_utf8(os.fspath(what)))
     path = Path(expanded(os.fspath(what)))
     try:
         path.stat()

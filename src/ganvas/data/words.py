@@ -25,6 +25,11 @@ def is_utf8(name: str) -> bool:
     return True
 
 
+def not_utf8(name: str) -> str:
+    """Why such a path is refused, and what to do."""
+    return f"{shown(name)}: the path's bytes are no UTF-8, so no run could note it: rename it"
+
+
 def readable(path: str | os.PathLike[str]) -> str:
     """A path as text, its bytes that are no UTF-8 as \\xff."""
     name = os.fspath(path)

@@ -44,7 +44,7 @@ def sample(
     """
     from ganvas.devices import pick_device
     from ganvas.run import Run
-    from ganvas.sample import check, draw, kind_of, located, open_generator, ordered
+    from ganvas.sample import check, kind_of, located, make, open_generator, ordered
 
     source = located(source)
     kind_of(out)  # says now, before anything is read, what cannot be written
@@ -53,7 +53,7 @@ def sample(
     sampler, image = opened[0], opened[1].image
     order = ordered(sampler, n=n, labels=labels)
     check(out, (order.n, image.height, image.width, image.channels), order.columns, columns, scale)
-    print(draw(sampler, n=n, labels=labels, seed=seed).save(out, columns=columns, scale=scale))
+    print(make(sampler, order, seed).save(out, columns=columns, scale=scale))
 
 
 def demo_1d(*, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: Annotated[int, Whole] = 1500) -> None:
