@@ -21,6 +21,7 @@ from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.recipe import ImageSpec, override
 from ganvas.run import Run
+from ganvas.threads import threads
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 IMAGES = 200  # two batches of the largest
@@ -126,7 +127,7 @@ def test_ganvas_steps_are_those_of_train(
 
     whole, one = run("whole", 48.0), run("one", 16.0)
     monkeypatch.setattr("ganvas.record.FLUSH_SECONDS", 0.0)
-    with closing(speed.ganvas_steps(one, data.load("mnist", data_dir=mnist))) as steps:
+    with threads(1), closing(speed.ganvas_steps(one, data.load("mnist", data_dir=mnist))) as steps:
         assert [next(steps) for _ in range(3)] == [16, 16, 16]
     expected = [(line["d_loss"], line["g_loss"]) for line in whole.read_log()]
     assert [(line["d_loss"], line["g_loss"]) for line in one.read_log()] == expected[:1] + expected
