@@ -93,12 +93,12 @@ class Rehearsal:
     def seconds_per_step(self, seconds: float, threads: int, end: float = math.inf) -> float:
         """The median of as many steps as fit into `seconds`, and one at the least, after one to warm up.
 
-        Where every so many-th step has a penalty, steps are timed in groups of so many.
+        Where every so many-th step has a penalty, steps are timed in groups of so many: any such group has one.
         end: time.perf_counter() after which no step is begun but the very first: what was timed until then has to do.
         """
         torch.set_num_threads(threads)
         group = self.learner.config.penalty_every
-        times = [self.steps(group, end)]
+        times = [self.steps(1, end)]
         until = time.perf_counter() + seconds
         while time.perf_counter() < end and (len(times) == 1 or time.perf_counter() < until):
             times.append(self.steps(group, end))
