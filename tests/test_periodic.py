@@ -189,6 +189,35 @@ class TestGoingOn:
         assert lines(run.path) == [first, by_hand, *rest]
         assert whole.best_file.read_bytes() == run.best_file.read_bytes()
 
+    def test_figures_of_another_protocol_have_no_part_in_the_best(self, tmp_path: Path) -> None:
+        run = train("mlp/tiny", tmp_path / "run", images=16.0)
+        said: list[str] = []
+        fids = iter([0.5, 7.0, 6.0, 8.0])
+
+        def judge(sampler: Sampler) -> Verdict:
+            own = verdict(next(fids))
+            return replace(own, protocol=replace(own.protocol, extractor_sha256=other))
+
+        other = verdict(1.0).protocol.extractor_sha256
+        evaluation = Periodic(judge, 10.0, 0.0, said.append)
+        evaluation.evaluate(run, run.sampler(), 10, 1.0)
+        assert evaluation.best == (0.5, 10)
+        run.best_file.unlink()
+        other = "0" * 64
+        evaluation = Periodic(judge, 10.0, 0.0, said.append)
+        evaluation.resume(run)
+        assert evaluation.best == (0.5, 10)
+        for seen, best in ((20, (7.0, 20)), (30, (6.0, 30)), (40, (6.0, 30))):
+            evaluation.evaluate(run, run.sampler(), seen, 1.0)
+            assert evaluation.best == best
+            assert run.best_file.exists()
+        assert [text for text in said if "another protocol" in text] == [
+            "judged under another protocol than before: the best generator is looked for anew"
+        ]
+        again = Periodic(judge, 10.0, 0.0, said.append)
+        again.resume(run)
+        assert again.best == (6.0, 30)
+
     def test_another_interval_or_none_may_be_asked_for(self, tmp_path: Path, stop_after: Callable[[int], None]) -> None:
         stop_after(7)
         with pytest.raises(KeyboardInterrupt):

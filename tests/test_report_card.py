@@ -65,7 +65,7 @@ class TestJudged:
         run = Run.open(copy(tiny_run))
         other = dataclasses.replace(PROTOCOL, n_fake=50)
         for images, fid, protocol in (
-            (80, 99.0, other),
+            (80, 9.75, other),
             (160, 30.0, PROTOCOL),
             (240, 20.0, PROTOCOL),
             (320, 25.0, PROTOCOL),
@@ -78,7 +78,7 @@ class TestJudged:
         assert "precision from 0.612" in labels[5]
         assert "1 under other protocols are not drawn" in found.sections["curves"]
         assert "FID 20 after 240 images, in best.safetensors" in found.sections["header"]
-        for words in ("made during training", "trained further since", "99"):
+        for words in ("made during training", "trained further since", "9.75"):
             assert words in found.sections["report-card"]
 
     @pytest.mark.parametrize(

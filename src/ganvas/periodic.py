@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import torch
 
-from ganvas import asking
+from ganvas import asking, evaluations
 from ganvas.card import Card
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
@@ -21,7 +21,7 @@ from ganvas.recipe import Interval
 from ganvas.record import crossed
 from ganvas.run import Run
 from ganvas.sample import Sampler
-from ganvas.verdict import NAMES, Verdict
+from ganvas.verdict import NAMES, Verdict, alike, on_the_way
 
 N = 2000  # generated images of an evaluation
 LEARNING = 180.0  # seconds, as long as an extractor may take to be trained
@@ -36,13 +36,14 @@ class Periodic:
 
     judge: what a generator is worth. every: images from one evaluation to the next; None: as often as their cost stays
     below SHARE of training time. cost: seconds of an evaluation, as measured last. spent: seconds of all so far.
-    best: (FID, images seen) of the least FID.
+    best: (FID, images seen) of the least FID under the protocol of `newest`, the last result.
     """
 
     def __init__(self, judge: Callable[[Sampler], Verdict], every: float | None, cost: float, say: Say) -> None:
         self.judge, self.every, self.cost, self.say = judge, every, cost, say
         self.spent, self.seconds = 0.0, 0.0
         self.seen = self.last = 0  # images: so far, and at the last evaluation
+        self.newest: Verdict | None = None
         self.best: tuple[float, int] | None = None
         self.said: set[str] = set()
 
@@ -51,8 +52,8 @@ class Periodic:
         lines = [line for line in run.read_metrics() if "images" in line]
         self.spent = sum(line.get("cost_seconds", 0.0) for line in lines)
         self.last = max((line["images"] for line in lines), default=0)
-        fids = [(line["fid"], line["images"]) for line in lines if line.get("fid") is not None]
-        self.best = min((best for best in fids if math.isfinite(best[0])), default=None)
+        for images, each in on_the_way(evaluations.all_of(run)):
+            self._is_best(each, images)
 
     def due(self, before: int, images_seen: int, seconds: float) -> bool:
         """Whether to evaluate after the step from `before` images. seconds: of training so far, with all evaluations."""
@@ -89,14 +90,24 @@ class Periodic:
             self.cost = time.monotonic() - began
             self.spent += self.cost
             self.last = images_seen
-        is_best = verdict.fid is not None and (self.best is None or verdict.fid < self.best[0])
-        if verdict.fid is not None and is_best:
-            self.best = verdict.fid, images_seen
+        if is_best := self._is_best(verdict, images_seen):
             run.save_best(sampler.gan.generator.state_dict())
         place = {"images": images_seen, "seconds": round(seconds, 3), "cost_seconds": round(self.cost, 3)}
         run.append_metrics(msgspec.json.encode(place | msgspec.to_builtins(verdict)).decode())
         self._tell(verdict, images_seen, seconds, is_best)
         return verdict
+
+    def _is_best(self, verdict: Verdict, images_seen: int) -> bool:
+        """Whether no generator before had a lower FID. FIDs of another protocol do not count: the best is found anew."""
+        if self.newest is not None and not alike(self.newest, verdict):
+            self.best = None
+            self._once("", "judged under another protocol than before: the best generator is looked for anew")
+        self.newest = verdict
+        fid = verdict.fid
+        if fid is None or not math.isfinite(fid) or (self.best is not None and fid >= self.best[0]):
+            return False
+        self.best = fid, images_seen
+        return True
 
     def _tell(self, verdict: Verdict, images_seen: int, seconds: float, is_best: bool) -> None:
         share = self.spent / max(seconds + self.cost - self.spent, 1e-9)  # of the time without them

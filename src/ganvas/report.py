@@ -152,9 +152,8 @@ def _facts(run: Run, row: Row, judged: Judged | None, found: Evaluations) -> dic
 
 
 def _best(found: Evaluations) -> tuple[float, int] | None:
-    """The least FID of the evaluations made during training, and the images seen until then."""
-    on_the_way = ((each.fid, place) for place, each in found if place is not None and each.fid is not None)
-    return min(on_the_way, default=None)
+    """The least FID of the evaluations made during training under the newest protocol, and the images seen until then."""
+    return min(((each.fid, place) for place, each in verdict.on_the_way(found) if each.fid is not None), default=None)
 
 
 def _images_of_now(run: Run) -> tuple[Picture | None, str]:
