@@ -127,8 +127,8 @@ class TestRefusal:
     ) -> None:
         assert "cannot read missing.json" in cli_run("compare", "missing.json").error
         assert "nothing to compare" in cli_run("compare").error
-        path = copy(tiny_run)
-        assert f"has not been evaluated: do so with ganvas evaluate {path}" in cli_run("compare", path).error
+        path = copy(tiny_run, "a run")
+        assert f"has not been evaluated: do so with ganvas evaluate '{path}'" in cli_run("compare", path).error
         (path / "metrics.jsonl").write_text("[1]\n")
         assert "metrics.jsonl is damaged" in cli_run("compare", path).error
 

@@ -83,6 +83,29 @@ def test_others_are_known_by_their_source_and_what_they_hold() -> None:
     assert Extractor.of(Held(1), sha256="mine").sha256 == "mine"
 
 
+def typed_in(text: str) -> Any:
+    """What a prompt makes of a definition of `judge`, whose text Python does not keep."""
+    space: dict[str, Any] = {"__name__": __name__}
+    exec(text, space)
+    return space["judge"]
+
+
+def test_what_has_no_text_of_its_own_is_known_by_what_it_was_compiled_to() -> None:
+    method = "class Kind:\n    columns = {}\n    {}\n    def __call__(self, x): return x[:, :self.columns]\njudge = Kind()"
+    shapes = "@property\n    def shape(self): return {}"
+    judges = [
+        *(typed_in(f"def judge(x): return x.float().flatten(1)[:, :{k}]") for k in (32, 64)),
+        typed_in("def judge(x): return x.double().flatten(1)[:, :32]"),
+        typed_in("def judge(x): return [y[:32] for y in x]"),
+        typed_in("def judge(x): return [y[:64] for y in x]"),
+        *(typed_in(method.format(columns, shapes.format(side))) for columns, side in ((32, 8), (64, 8), (32, 9))),
+        *(lambda x: x.float().flatten(1), lambda x: x.float().flatten(1) * 2),
+    ]  # fmt: skip
+    hashes = [Extractor.of(judge).sha256 for judge in judges]
+    assert len(set(hashes)) == len(hashes)
+    assert Extractor.of(typed_in("def judge(x): return x.float().flatten(1)[:, :32]")).sha256 == hashes[0]
+
+
 SCALE: Any = 1.0
 
 

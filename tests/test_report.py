@@ -79,6 +79,15 @@ class TestPage:
         for command in found.commands:
             assert command[0] == "ganvas"
 
+    def test_its_commands_find_the_data_where_they_were_said_to_be(
+        self, tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
+        run = Run.open(copy(tiny_run))
+        found = page(report.save(run, data_dir=Path("my data")))
+        for verb in ("train", "evaluate", "report"):
+            command = next(command for command in found.commands if command[1] == verb)
+            assert command[command.index("--data-dir") + 1] == "my data"
+
     def test_the_same_run_makes_the_same_page(self, tiny_run: Run, tmp_path: Path) -> None:
         pages = [report.save(tiny_run, tmp_path / name).read_bytes() for name in ("a.html", "b.html")]
         assert pages[0] == pages[1]

@@ -110,6 +110,11 @@ class TestJudged:
         assert "1.1% of the generated images count as copies, of held-out real ones 0.2%" in text
         assert "earlier generator" not in text
         assert (40, 30) in [(int(i["width"] or 0), int(i["height"] or 0)) for i in found.all("img")]
+        put(run, judgement(run, copies=dataclasses.replace(COPIES, yardstick="training")))
+        by_training = " ".join(page(report.save(run)).sections["copy-check"].split())
+        assert "unseen real images are" in text
+        assert "unseen" not in by_training
+        assert "as these are from one another (1" in by_training
         run.closest_file.unlink()  # then what training left is there to be looked at
         put(run, judgement(run, copies=None))
         found = page(report.save(run))

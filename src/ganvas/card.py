@@ -164,6 +164,10 @@ class Card:
         folder = Path(gan).parent if gan else Path("PATH")
         return [str(folder / self.recipe)] if self.gan.endswith(".py") else []
 
+    def own_file(self, gan: str | None) -> list[str]:
+        """--gan FILE, for a command that takes a run, where the GAN is in a file of the user's."""
+        return ["--gan", gan or f"PATH/{self.gan}"] if self.gan.endswith(".py") else []
+
     def gan_file(self, path: str | None = None) -> gans.GanFile:
         """The GAN's file: a built-in, or the user's at `path`. A card never leads to code by itself.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -18,9 +19,11 @@ def last(path: str | os.PathLike[str]) -> Verdict:
     path = Path(path)
     if not path.is_dir():
         return verdict.read(path)
-    found = all_of(Run.open(path))
+    run = Run.open(path)
+    found = all_of(run)
     if not found:
-        raise RunError(f"{path} has not been evaluated: do so with ganvas evaluate {path}")
+        command = shlex.join(["ganvas", "evaluate", str(path), *run.card.own_file(None)])
+        raise RunError(f"{path} has not been evaluated: do so with {command}")
     return found[-1][1]
 
 

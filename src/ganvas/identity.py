@@ -55,7 +55,7 @@ def _told(of: Any, seen: dict[int, Any], depth: int) -> str:
     if inspect.isfunction(of):
         return f"{_source(of)} {inner([_named_in(of), of.__defaults__, of.__kwdefaults__])}"
     if inspect.isclass(of):
-        return f"{_source(of)} {inner([] if _installed(of) else [*of.__mro__[1:], *_functions(of)])}"
+        return f"{_source(of)} {inner([] if _installed(of) else [*of.__mro__[1:], *_functions(of), _values(of)])}"
     if inspect.ismodule(of) or inspect.isroutine(of):
         return _source(of)
     return f"{inner(type(of))} {inner(_held(of))}"
@@ -76,7 +76,14 @@ def _names(code: CodeType) -> set[str]:
 
 
 def _functions(kind: type) -> list[Any]:
-    return [inspect.unwrap(each) for each in vars(kind).values() if inspect.isfunction(each)]
+    """Methods, static ones and those of properties, too."""
+    bare = [getattr(each, "fget", None) or getattr(each, "__func__", each) for each in vars(kind).values()]
+    return [inspect.unwrap(each) for each in bare if inspect.isfunction(each)]
+
+
+def _values(kind: type) -> dict[str, Any]:
+    """What a class holds beside functions: the text of one that was made at a prompt cannot be had."""
+    return {name: v for name, v in vars(kind).items() if not inspect.isfunction(v) and not name.startswith("__")}
 
 
 def _held(of: Any) -> Any:
@@ -96,6 +103,8 @@ def _installed(of: Any) -> bool:
         file = inspect.getsourcefile(of)
     except TypeError:  # not in Python
         return True
+    except OSError:  # a class made at a prompt
+        return False
     places = sysconfig.get_paths()
     return file is not None and any(
         Path(file).is_relative_to(places[name]) for name in ("stdlib", "purelib", "platlib")
@@ -103,11 +112,20 @@ def _installed(of: Any) -> bool:
 
 
 def _source(of: Any) -> str:
+    """Its text; of a function that has none of its own, as at a prompt or beside others in a line, what it was compiled to."""
+    name = getattr(of, "__qualname__", getattr(of, "__name__", type(of).__qualname__))
+    text = f"{getattr(of, '__module__', '')}.{name}"
+    if _installed(of):
+        return text
     try:
-        if not _installed(of):
-            return inspect.getsource(of)
+        text, has_text = inspect.getsource(of), True
     except (OSError, TypeError):  # made where there is no file, or not in Python
-        pass
-    return (
-        f"{getattr(of, '__module__', '')}.{getattr(of, '__qualname__', getattr(of, '__name__', type(of).__qualname__))}"
-    )
+        has_text = False
+    if inspect.isfunction(of) and (not has_text or of.__name__ == "<lambda>"):
+        text += _compiled(of.__code__)
+    return text
+
+
+def _compiled(code: CodeType) -> str:
+    constants = [_compiled(each) if isinstance(each, CodeType) else _told(each, {}, 0) for each in code.co_consts]
+    return f" {code.co_code.hex()} {code.co_names} {constants}"

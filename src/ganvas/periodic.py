@@ -150,8 +150,9 @@ def prepare(
     if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
         own = card.data
         how = asking.asked(
-            data=own.what, size=(card.image.height, card.image.width), channels=own.channels, data_dir=data_dir
-        )
+            data=own.what, size=(card.image.height, card.image.width), fit=None if own.fit == "crop" else own.fit,
+            channels=own.channels, data_dir=data_dir,
+        )  # fmt: skip
         say(
             f"not evaluated during training: an extractor is yet to be trained, for up to {LEARNING:.0f} of {left:.0f} s; "
             f"give more minutes, or have it trained before, by {shlex.join(['ganvas', 'evaluate', own.what, *how.options])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganvas.card import Card
@@ -97,21 +98,26 @@ def revisions(card: Card) -> str:
     return more + "; ".join(each[-MOST_REVISIONS:])
 
 
-def own_file(run: Run) -> list[str]:
-    """--gan FILE, where the GAN is the user's."""
-    return ["--gan", run.gan or f"PATH/{run.card.gan}"] if run.card.gan.endswith(".py") else []
+def judging(run: Run, data_dir: Path | None) -> str:
+    """The command that judges a run and looks for copies, fit for a shell."""
+    return shlex.join(["ganvas", "evaluate", str(run.path), *run.card.own_file(run.gan), "--copies", *place(data_dir)])
 
 
-def commands(run: Run, judged: Verdict | None) -> list[tuple[str, str]]:
-    """(what for, command), fit for a shell. judged: the evaluation to be repeated."""
-    path, own = str(run.path), own_file(run)
+def place(data_dir: Path | None) -> list[str]:
+    """--data-dir DIR, where one was given."""
+    return [] if data_dir is None else ["--data-dir", str(data_dir)]
+
+
+def commands(run: Run, judged: Verdict | None, data_dir: Path | None) -> list[tuple[str, str]]:
+    """(what for, command), fit for a shell. judged: the evaluation to be repeated. data_dir: where named data sets lie."""
+    path, own = str(run.path), run.card.own_file(run.gan)
     train = ["ganvas", "train", *run.card.own_recipe(run.gan)]
-    again = [*train, "--config", str(run.path / "recipe.json"), "--out", f"{path}-again"]
+    again = [*train, "--config", str(run.path / "recipe.json"), "--out", f"{path}-again", *place(data_dir)]
     found = [("Train it once more, with the same plan", again)]
     if judged is not None and judged.asked and not judged.asked.hindrance:
         found.append(("Judge it once more", ["ganvas", "evaluate", path, *judged.asked.options, *own]))
     found.append(("Make images", ["ganvas", "sample", path, *own]))
-    found.append(("Write this page again", ["ganvas", "report", path, *own]))
+    found.append(("Write this page again", ["ganvas", "report", path, *own, *place(data_dir)]))
     return [(what, shlex.join(command)) for what, command in found]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -63,14 +62,14 @@ class Judged:
     place: int | None
     stale: bool
 
-    def notes(self, run: Run) -> list[str]:
+    def notes(self, run: Run, data_dir: Path | None) -> list[str]:
         """What the figures rest on, and what they do not."""
         notes = []
         if self.stale:
             notes.append("the generator was trained further since: these figures are of an earlier one")
         if self.place is not None:
-            again = shlex.join(["ganvas", "evaluate", str(run.path), *provenance.own_file(run), "--copies"])
-            notes.append(f"made during training, with few images, at {self.place:,}: for more, {again}")
+            more = provenance.judging(run, data_dir)
+            notes.append(f"made during training, with few images, at {self.place:,}: for more, {more}")
         return [*notes, *self.verdict.notes]
 
 
@@ -116,15 +115,15 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         title=shown(run.path.resolve().name), facts=_facts(run, row, judged, found), images_of_now=row_of_now, why=why,
         sheets=_sheets(run, all_sheets), sheet_count=len(all_sheets), losses=_losses(run), metrics=_metrics(found),
-        evaluations=_evaluations(found), judged=judged, notes=judged.notes(run) if judged else [],
+        evaluations=_evaluations(found), judged=judged, notes=judged.notes(run, data_dir) if judged else [],
         card=_card(judged.verdict) if judged else [], protocol=_protocol(judged.verdict) if judged else {},
         classes=_classes(judged.verdict) if judged else "", **_copies(run, judged, found),
         diagnosis=examine(run, data_dir),
-        evaluate=shlex.join(["ganvas", "evaluate", str(run.path), *provenance.own_file(run), "--copies"]),
+        evaluate=provenance.judging(run, data_dir),
         settings=provenance.settings_of(run), data=provenance.data(run.card), real=_picture_of(run, "real_images"),
         training=provenance.training(run.card), revisions=provenance.revisions(run.card),
         here={name: value for name, value in environment.describe().items() if name not in ELSEWHERE},
-        commands=provenance.commands(run, judged.verdict if judged else None),
+        commands=provenance.commands(run, judged.verdict if judged else None, data_dir),
         conditions=provenance.conditions(run, judged.verdict if judged else None), recipe_json=provenance.recipe_json(run.card),
     )  # fmt: skip
 
