@@ -147,7 +147,7 @@ class TestObjectives:
 
 class TestPresets:
     @pytest.mark.parametrize(
-        ("minutes", "width"), [(0.2, 16), (1, 16), (2, 16), (2.5, 32), (5, 32), (17, 32), (18, 48), (600, 48)]
+        ("minutes", "width"), [(0.2, 16), (1, 16), (5, 16), (17, 16), (18, 32), (600, 32)]
     )
     def test_the_nearest_by_ratio_is_taken(self, minutes: float, width: int) -> None:
         recipe = gans.load("r3gan").recipes["digits"]
@@ -173,11 +173,11 @@ class TestPresets:
 
     def test_minutes_choose_it_and_settings_come_before_it(self, planned: Callable[..., Recipe]) -> None:
         assert planned(minutes=1).model.width == 16
-        assert planned(minutes=60).model.width == 48
+        assert planned(minutes=60).model.width == 32
         assert planned(minutes=1, settings={"width": 20}).model.width == 20
         assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
         assert planned(images=100).model.width == 32
-        assert planned().model.width == 32  # the recipe's own length is five minutes
+        assert planned().model.width == 16  # the recipe's own length is five minutes
 
     @pytest.mark.parametrize(
         ("changes", "said"),

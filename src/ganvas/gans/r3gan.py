@@ -208,7 +208,7 @@ RECIPES = {
         model=Config(width=32),
         train=_TRAINING,
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
-        presets={1: {"model.width": 16}, 5: {}, 60: {"model.width": 48}},
+        presets={5: {"model.width": 16}, 60: {}},
     ),
     "images": Recipe(
         summary="pictures of any size, grey or colour, with labels or without",
