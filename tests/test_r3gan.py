@@ -176,7 +176,7 @@ class TestPresets:
         assert planned(minutes=60).model.width == 32
         assert planned(minutes=1, settings={"width": 20}).model.width == 20
         assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
-        assert planned(images=100).model.width == 32
+        assert planned(images=100).model.width == 16
         assert planned().model.width == 16  # the recipe's own length is five minutes
 
     @pytest.mark.parametrize(

@@ -205,10 +205,10 @@ _TRAINING = TrainConfig(
 RECIPES = {
     "digits": Recipe(
         summary="the default: a conditional GAN made for speed, legible digits within a minute",
-        model=Config(width=32),
+        model=Config(),
         train=_TRAINING,
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
-        presets={5: {"model.width": 16}, 60: {}},
+        presets={5: {}, 60: {"model.width": 32}},
     ),
     "images": Recipe(
         summary="pictures of any size, grey or colour, with labels or without",
