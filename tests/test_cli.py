@@ -235,6 +235,22 @@ class TestReports:
         )  # forward both, through D to its input, weights and inputs of G
         assert figures["macs_per_image"] == fakes_for_d + d_step + g_step
 
+    @pytest.mark.parametrize(
+        ("recipe", "settings", "parts"),
+        [
+            ("mlp/tiny", [], ["batch", "G", "D", "optimizers", "rest"]),
+            ("r3gan/tiny", [], ["batch", "G", "D", "penalty", "optimizers", "EMA", "rest"]),
+            ("r3gan/tiny", ["penalty=none", "order=d-first"], ["batch", "G", "D", "optimizers", "EMA", "rest"]),
+        ],
+    )
+    def test_the_parts_of_a_step_make_the_step(
+        self, recipe: str, settings: list[str], parts: list[str], cli_run: Callable[..., Any]
+    ) -> None:
+        changes = ["--set", *settings] if settings else []
+        figures = document(cli_run("bench", recipe, "--json", "--seconds", 0.05, "--threads", 1, *changes))
+        assert list(figures["parts"]) == parts
+        assert sum(figures["parts"].values()) == pytest.approx(figures["batch"] / figures["images_per_second"] * 1e3)
+
     @pytest.mark.long
     def test_demo(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         done = cli_run("demo", "1d", "--steps", "60", "--out", "pictures")

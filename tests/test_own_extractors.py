@@ -91,7 +91,9 @@ def typed_in(text: str) -> Any:
 
 
 def test_what_has_no_text_of_its_own_is_known_by_what_it_was_compiled_to() -> None:
-    method = "class Kind:\n    columns = {}\n    {}\n    def __call__(self, x): return x[:, :self.columns]\njudge = Kind()"
+    method = (
+        "class Kind:\n    columns = {}\n    {}\n    def __call__(self, x): return x[:, :self.columns]\njudge = Kind()"
+    )
     shapes = "@property\n    def shape(self): return {}"
     judges = [
         *(typed_in(f"def judge(x): return x.float().flatten(1)[:, :{k}]") for k in (32, 64)),

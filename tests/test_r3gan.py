@@ -146,9 +146,7 @@ class TestObjectives:
 
 
 class TestPresets:
-    @pytest.mark.parametrize(
-        ("minutes", "width"), [(0.2, 16), (1, 16), (5, 16), (17, 16), (18, 32), (600, 32)]
-    )
+    @pytest.mark.parametrize(("minutes", "width"), [(0.2, 16), (1, 16), (5, 16), (17, 16), (18, 32), (600, 32)])
     def test_the_nearest_by_ratio_is_taken(self, minutes: float, width: int) -> None:
         recipe = gans.load("r3gan").recipes["digits"]
         assert override(recipe, recipe.preset(minutes)[1]).model.width == width

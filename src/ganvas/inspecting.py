@@ -92,6 +92,7 @@ def inspect(
     dataset = found.dataset
     spec = ImageSpec.of(dataset)
     settings = settled(asked, spec)[0]
+    measure.prepare_cpu()
     feasible.networks(file, settings, spec)
     choice = measure.choose(file, settings, spec, dataset, "cpu")
     batch, threads = settings.train.batch, choice.threads

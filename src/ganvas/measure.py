@@ -8,7 +8,9 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import psutil
@@ -28,6 +30,9 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
 SHARE = 0.1  # of a budget, what may be measured for before a training
 MOST_SECONDS = 30.0  # the same where there is no budget
+PARTS_STEPS = 16  # or more, of which a step's parts are timed
+# Drawing the batch; each network, there and back; the penalty on D's slope, both optimizers, the average of G's weights.
+PARTS = ("batch", "G", "D", "penalty", "optimizers", "EMA")
 WORTH = 1.1  # how much faster 16 bits must be to be chosen
 
 
@@ -163,7 +168,8 @@ class Bench:
 
     images_per_second: real images seen. macs_per_image: multiply-adds of a whole step of both networks, forward and
     backward, per real image, without the optimizer. peak_fraction: its share of what a large single-precision matrix
-    product reaches here on as many threads, also where the step itself is made in 16 bits. parts: milliseconds of a step's parts.
+    product reaches here on as many threads, also where the step itself is made in 16 bits.
+    parts: milliseconds of those of PARTS that a step has, and of the rest of it.
     """
 
     recipe: str
@@ -235,18 +241,44 @@ def bench(name: str, choice: Choice, spec: ImageSpec, seconds: float = 3.0) -> B
     )
 
 
+class _Timed:
+    """A pass of a network whose ways back are timed, too."""
+
+    def __init__(self, inner: Any, timed: Callable[[Any], Any]) -> None:
+        self._inner, self._timed = inner, timed
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        return self._timed(value) if callable(value) else value
+
+
 def _parts(rehearsal: Rehearsal, step: float) -> dict[str, float]:
-    """Milliseconds of a step's parts: drawing the batch and the optimizers alone; the rest is the two networks."""
-    learner, batches = rehearsal.learner, rehearsal.batches
+    """Milliseconds of the parts of a step that takes `step` seconds: see PARTS. It serves no more steps afterwards."""
+    learner, batches, spent = rehearsal.learner, rehearsal.batches, dict.fromkeys(PARTS, 0.0)
 
-    def median_ms(work: Any) -> float:
-        times = []
-        for _ in range(10):
+    def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def inner(*args: Any, **options: Any) -> Any:
             began = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - began)
-        return statistics.median(times) * 1e3
+            try:
+                return work(*args, **options)
+            finally:
+                spent[part] += time.perf_counter() - began
 
-    draw = median_ms(lambda: batches.at(0))
-    optimizers = median_ms(learner.d_optimizer.step) + median_ms(learner.g_optimizer.step)
-    return {"batch": draw, "networks": max(0.0, step * 1e3 - draw - optimizers), "optimizers": optimizers}
+        return inner
+
+    def traced(part: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        forward = timed(part, forward)
+        return lambda *inputs: _Timed(forward(*inputs), partial(timed, part))
+
+    for part, owner, name in (
+        ("batch", batches, "at"), ("G", learner, "fakes"), ("penalty", learner, "penalise"), ("optimizers", learner, "update"),
+        ("EMA", learner.average, "update"),
+    ):  # fmt: skip
+        if owner is not None:
+            setattr(owner, name, timed(part, getattr(owner, name)))
+    learner.g_pass, learner.d_pass = traced("G", learner.g_pass), traced("D", learner.d_pass)
+    every = learner.config.penalty_every
+    count = every * -(-PARTS_STEPS // every)
+    whole = rehearsal.steps(count)
+    shares = {part: seconds / count / whole for part, seconds in spent.items() if seconds}
+    return {part: share * step * 1e3 for part, share in (shares | {"rest": 1 - sum(shares.values())}).items()}

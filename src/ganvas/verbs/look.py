@@ -108,6 +108,7 @@ def bench(
     check_threads(threads)
     positive("--seconds", seconds)
     name, file, changed, spec, dataset = recipe_and_data(recipe, data, set_, pictures)
+    measure.prepare_cpu()
     feasible.networks(file, changed, spec)
     images = dataset or measure.random_images(spec, 4 * changed.train.batch)
     choice = measure.choose(file, changed, spec, images, "cpu", threads=threads or 0)
