@@ -169,9 +169,10 @@ class TestNotFinite:
     def test_a_run_that_became_nan_says_so_from_what_is_left(
         self, desk: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with pytest.raises(RunError, match="no longer finite"):
+        with pytest.raises(RunError, match="no longer finite") as ended:
             train("cgan/tiny", desk / "run", images=3200.0, settings={"lr": 1e30})
-        (finding,) = examine(Run.open("run")).findings
+        (finding,) = examine(Run.open(desk / "run")).findings
+        assert str(ended.value).endswith(f"; next: {finding.command}")
         assert finding.state == "NaN"
         assert "step" in finding.evidence
         assert shlex.split(finding.command)[-2:] == ["--set", "lr=0.001"]
@@ -192,9 +193,11 @@ class TestNotFinite:
         with monkeypatch.context() as patch:
             patch.setattr(training, "take_step", broken)
             patch.setattr(training, "SAVE_SECONDS", -1)
-            with pytest.raises(RunError, match="no longer finite"):
+            with pytest.raises(RunError, match="no longer finite") as ended:
                 train("cgan/tiny", path, images=320.0, seed=7)
-        assert examine(Run.open(path)).state == "NaN"
+        (finding,) = examine(Run.open(path)).findings
+        assert finding.state == "NaN"
+        assert str(ended.value).endswith(f"; next: {finding.command}")
         train("cgan/tiny", path, images=320.0, seed=7)  # it was the test's doing: so it goes on
         assert examine(Run.open(path)).state == "healthy"
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ganvas import remedies
 from ganvas.board import Board
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
@@ -89,8 +90,8 @@ class Record:
         dataset: Dataset,
         sampler: Sampler,
         progress: Progress,
-        checkup: Callable[[], dict[str, float]] | None = None,
-        watch: Watch | None = None,
+        checkup: Callable[[], dict[str, float]] | None,
+        watch: Watch,
     ) -> None:
         self.run, self.learner, self.dataset, self.sampler, self.progress = run, learner, dataset, sampler, progress
         self.objective, self.config, self.world = learner.gan.objective, learner.config, learner.world
@@ -132,8 +133,7 @@ class Record:
         self.purge = images_seen + 1
         if self.world.rank == 0:
             self.run.rewind_log(images_seen)
-            if self.watch:
-                self.watch.resume(self.run.read_log())
+            self.watch.resume(self.run.read_log())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -202,18 +202,14 @@ class Record:
         self.run.append_log(lines)  # one that is not finite, too: by it `ganvas doctor` knows
         if broken:
             line = lines[-1]
-            raise RunError(
-                f"{self.run.path}: the losses are no longer finite at {line['images']} images "
-                f"(D {line['d_loss']}, G {line['g_loss']}): "
-                f"the last saved state is kept; train anew with a smaller step, such as --set lr={line['lr'] / 4:.1g}"
-            )
+            raise self._end("losses", line["images"], f" (D {line['d_loss']}, G {line['g_loss']})")
         for line in lines:
             shown = {name.capitalize(): value for name, value in line.items() if name not in PLACE}
             self._tensorboard().scalars(shown, line["images"])
         self._tensorboard().flush()
         for line in lines:
             self.progress.line(line)
-            for finding in self.watch.see(line) if self.watch else []:
+            for finding in self.watch.see(line):
                 self.progress.say(f"doctor: {finding.state}: {finding.evidence}; next: {finding.command}")
 
     def _figures(self, span: Span) -> dict[str, Any]:
@@ -223,8 +219,8 @@ class Record:
         means = dict(zip(STATISTICS, self._means(span).tolist(), strict=True))
         return span.line | means | gradients | span.checkup
 
-    def spoilt(self, images_seen: int) -> None:
-        """Note that the weights are no longer numbers, where no loss has shown it yet."""
+    def spoilt(self, images_seen: int) -> RunError:
+        """Note that the weights are no longer numbers, where no loss has shown it yet. Returns what is to be raised."""
         if self.world.rank == 0:
             self.run.append_log([self._place(images_seen) | dict.fromkeys(STATISTICS, math.nan)])
 
@@ -236,6 +232,14 @@ class Record:
     def _tensorboard(self) -> Board:
         if self.board is None:
             self.board = Board(self.run.path / "tensorboard", self.purge)
+        return self._end("weights", images_seen)
+
+    def _end(self, what: str, images_seen: int, figures: str = "") -> RunError:
+        """That a training cannot go on, with the command that the doctor gives for it."""
+        return RunError(
+            f"{self.run.path}: {what} are no longer finite at {images_seen} images{figures}: "
+            f"the last saved state is kept; next: {remedies.command(self.watch.patient, 'NaN')}"
+        )
         return self.board
 
     def figures(self, values: Mapping[str, float], images_seen: int) -> None:
