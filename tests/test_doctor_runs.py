@@ -82,13 +82,15 @@ def digits(folder: Path, number: int, held_out: int = 0) -> str:
     return str(folder)
 
 
+def often(images: int) -> dict[str, Any]:
+    """Intervals at which a short training has a long one's number of lines and checkups."""
+    return {"log": f"{max(1, images // 60)} images", "sheet": f"{images // 15} images"}
+
+
 def watched(recipe: str, images: int, said: pytest.CaptureFixture[str], **options: Any) -> tuple[Diagnosis, str]:
     """What the doctor says of a training, and what was said meanwhile."""
-    settings = {"log": f"{max(1, images // 60)} images", "sheet": f"{images // 15} images"} | options.pop(
-        "settings", {}
-    )
     said.readouterr()
-    run = launch.train(recipe, images=images, settings=settings, out="a run", threads=1, **options)
+    run = launch.train(recipe, images=images, out="a run", threads=1, **options)
     run.gan = recipe.partition(":")[0] if ".py" in recipe else None
     return examine(run), said.readouterr().err
 
@@ -123,7 +125,7 @@ def test_what_is_wrong_is_found_and_told_once(case: str, desk: Path, capsys: pyt
     if case[0].isdigit():
         number = int(case.split()[0])
         options["data"] = digits(desk / "few digits", number, held_out=2 * number if number == 100 else 0)
-    diagnosis, said = watched(recipe, images, capsys, settings=settings, **options)
+    diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, **options)
     first = diagnosis.findings[0]
     assert (diagnosis.state, first.state) == (expected, expected), diagnosis.to_text()
     assert any(character.isdigit() for character in first.evidence)
@@ -157,12 +159,33 @@ def test_healthy_trainings_give_no_alarm(
     recipe: str, images: int, settings: dict[str, Any], seed: int, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"size": (32, 32)} if recipe == "dcgan/64" else {}
-    diagnosis, said = watched(recipe, images, capsys, settings=settings, seed=seed, **options)
+    diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, seed=seed, **options)
     assert diagnosis.state == "healthy", diagnosis.to_text()
     assert len(diagnosis.findings) == 1
     assert "doctor:" not in said
     assert diagnosis.findings[0].command == "ganvas sample 'a run'"
     assert {"diversity", "nearest", "copying", "d_held", "memorised", "g_gradient"} <= diagnosis.figures.keys()
+
+
+# The same with the recipe's own log and sheets: recipe, images, settings, what is told.
+OWN: list[tuple[str, int, dict[str, Any], list[str]]] = [
+    ("cgan/digits", 6000, {"lr": 1.0}, ["exploding gradients"]),
+    ("cgan/digits", 20_000, {"lr": 1e-6, "d_lr": 1e-2}, ["D overpowers G"]),
+    ("mlp/leaky", 15_000, {"lr": 1e-9}, ["learning stalled"]),
+    ("cgan/digits", 10_000, {}, []), ("mlp/relu", 20_000, {}, []), ("mlp/leaky", 15_000, {}, []),
+    ("wgan-gp/digits", 4000, {}, []), ("sngan/digits", 4000, {}, []),
+]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("recipe", "images", "settings", "expected"), OWN)
+def test_short_trainings_are_watched_at_their_recipes_own_intervals(
+    recipe: str, images: int, settings: dict[str, Any], expected: list[str], desk: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    diagnosis, said = watched(recipe, images, capsys, settings=settings)
+    assert [line.split(": ")[1] for line in said.splitlines() if line.startswith("doctor: ")] == expected
+    assert diagnosis.state == (expected or ["healthy"])[0], diagnosis.to_text()
 
 
 class TestNotFinite:
