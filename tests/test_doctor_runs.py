@@ -170,7 +170,6 @@ def test_healthy_trainings_give_no_alarm(
 # The same with the recipe's own log and sheets: recipe, images, settings, what is told.
 OWN: list[tuple[str, int, dict[str, Any], list[str]]] = [
     ("cgan/digits", 6000, {"lr": 1.0}, ["exploding gradients"]),
-    ("cgan/digits", 20_000, {"lr": 1e-6, "d_lr": 1e-2}, ["D overpowers G"]),
     ("mlp/leaky", 15_000, {"lr": 1e-9}, ["learning stalled"]),
     ("cgan/digits", 10_000, {}, []), ("mlp/relu", 20_000, {}, []), ("mlp/leaky", 15_000, {}, []),
     ("wgan-gp/digits", 4000, {}, []), ("sngan/digits", 4000, {}, []),
