@@ -18,7 +18,7 @@ from common import MY_GAN, state, train
 from ganvas import gans, learner
 from ganvas.card import Card, DataCard, Plan, versions
 from ganvas.diagnosis import examine
-from ganvas.doctor import MARKS, RULES, History, Watch, diagnose
+from ganvas.doctor import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
 from ganvas.recipe import GAMMA, override, parse_assignments, settings, settled
 from ganvas.remedies import REMEDIES, Patient, command
@@ -180,10 +180,24 @@ class TestWatch:
         watch = Watch(patient_of("mlp/tiny"))
         assert [watch.see(line) for line in self.lines(range(1))] == [[]] * 12
 
-    def test_lines_without_a_checkup_are_not_thought_about(self) -> None:
+    def test_gradients_that_explode_are_told_without_a_checkup(self) -> None:
         watch = Watch(patient_of("mlp/tiny"))
-        for line in self.lines(range(12)):
-            assert watch.see({name: value for name, value in line.items() if name != "diversity"}) == []
+        lines = [line | {"step": k * WARM / 4} for k, line in enumerate(marks(12, diversity=None, g_loss=1e5))]
+        told = [(k, [each.state for each in watch.see(line)]) for k, line in enumerate(lines)]
+        assert [each for each in told if each[1]] == [(5, ["exploding gradients"])]
+
+    def test_a_line_of_losses_alone_is_not_thought_about(self) -> None:
+        watch = Watch(patient_of("mlp/tiny"))
+        assert not any(watch.see(line) for line in marks(12, diversity=None, g_gradient=None, g_loss=1e5))
+
+    def test_lines_between_two_checkups_are_none(self) -> None:
+        watch, collapsed = Watch(patient_of("mlp/tiny")), marks(9, diversity=0.01)
+        told = []
+        for k, line in enumerate(collapsed):
+            if k not in (2, 6):
+                del line["diversity"]
+            told += [(k, each.state) for each in watch.see(line)]
+        assert told == [(6, "mode collapse")]
 
     @pytest.mark.parametrize("at", range(12))
     def test_going_on_tells_nothing_twice_and_forgets_nothing(self, at: int) -> None:

@@ -82,13 +82,15 @@ def digits(folder: Path, number: int, held_out: int = 0) -> str:
     return str(folder)
 
 
+def often(images: int) -> dict[str, Any]:
+    """Intervals at which a short training has a long one's number of lines and checkups."""
+    return {"log": f"{max(1, images // 60)} images", "sheet": f"{images // 15} images"}
+
+
 def watched(recipe: str, images: int, said: pytest.CaptureFixture[str], **options: Any) -> tuple[Diagnosis, str]:
     """What the doctor says of a training, and what was said meanwhile."""
-    settings = {"log": f"{max(1, images // 60)} images", "sheet": f"{images // 15} images"} | options.pop(
-        "settings", {}
-    )
     said.readouterr()
-    run = launch.train(recipe, images=images, settings=settings, out="a run", threads=1, **options)
+    run = launch.train(recipe, images=images, out="a run", threads=1, **options)
     run.gan = recipe.partition(":")[0] if ".py" in recipe else None
     return examine(run), said.readouterr().err
 
@@ -123,7 +125,7 @@ def test_what_is_wrong_is_found_and_told_once(case: str, desk: Path, capsys: pyt
     if case[0].isdigit():
         number = int(case.split()[0])
         options["data"] = digits(desk / "few digits", number, held_out=2 * number if number == 100 else 0)
-    diagnosis, said = watched(recipe, images, capsys, settings=settings, **options)
+    diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, **options)
     first = diagnosis.findings[0]
     assert (diagnosis.state, first.state) == (expected, expected), diagnosis.to_text()
     assert any(character.isdigit() for character in first.evidence)
@@ -157,7 +159,7 @@ def test_healthy_trainings_give_no_alarm(
     recipe: str, images: int, settings: dict[str, Any], seed: int, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"size": (32, 32)} if recipe == "dcgan/64" else {}
-    diagnosis, said = watched(recipe, images, capsys, settings=settings, seed=seed, **options)
+    diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, seed=seed, **options)
     assert diagnosis.state == "healthy", diagnosis.to_text()
     assert len(diagnosis.findings) == 1
     assert "doctor:" not in said
@@ -165,13 +167,34 @@ def test_healthy_trainings_give_no_alarm(
     assert {"diversity", "nearest", "copying", "d_held", "memorised", "g_gradient"} <= diagnosis.figures.keys()
 
 
+# The same with the recipe's own log and sheets: recipe, images, settings, what is told.
+OWN: list[tuple[str, int, dict[str, Any], list[str]]] = [
+    ("cgan/digits", 6000, {"lr": 1.0}, ["exploding gradients"]),
+    ("mlp/leaky", 15_000, {"lr": 1e-9}, ["learning stalled"]),
+    ("cgan/digits", 10_000, {}, []), ("mlp/relu", 20_000, {}, []), ("mlp/leaky", 15_000, {}, []),
+    ("wgan-gp/digits", 4000, {}, []), ("sngan/digits", 4000, {}, []),
+]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("recipe", "images", "settings", "expected"), OWN)
+def test_short_trainings_are_watched_at_their_recipes_own_intervals(
+    recipe: str, images: int, settings: dict[str, Any], expected: list[str], desk: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    diagnosis, said = watched(recipe, images, capsys, settings=settings)
+    assert [line.split(": ")[1] for line in said.splitlines() if line.startswith("doctor: ")] == expected
+    assert diagnosis.state == (expected or ["healthy"])[0], diagnosis.to_text()
+
+
 class TestNotFinite:
     def test_a_run_that_became_nan_says_so_from_what_is_left(
         self, desk: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with pytest.raises(RunError, match="no longer finite"):
+        with pytest.raises(RunError, match="no longer finite") as ended:
             train("cgan/tiny", desk / "run", images=3200.0, settings={"lr": 1e30})
-        (finding,) = examine(Run.open("run")).findings
+        (finding,) = examine(Run.open(desk / "run")).findings
+        assert str(ended.value).endswith(f"; next: {finding.command}")
         assert finding.state == "NaN"
         assert "step" in finding.evidence
         assert shlex.split(finding.command)[-2:] == ["--set", "lr=0.001"]
@@ -192,9 +215,11 @@ class TestNotFinite:
         with monkeypatch.context() as patch:
             patch.setattr(training, "take_step", broken)
             patch.setattr(training, "SAVE_SECONDS", -1)
-            with pytest.raises(RunError, match="no longer finite"):
+            with pytest.raises(RunError, match="no longer finite") as ended:
                 train("cgan/tiny", path, images=320.0, seed=7)
-        assert examine(Run.open(path)).state == "NaN"
+        (finding,) = examine(Run.open(path)).findings
+        assert finding.state == "NaN"
+        assert str(ended.value).endswith(f"; next: {finding.command}")
         train("cgan/tiny", path, images=320.0, seed=7)  # it was the test's doing: so it goes on
         assert examine(Run.open(path)).state == "healthy"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -98,7 +99,8 @@ class TestWhatIsKept:
         done = cli_run("train", "cgan/tiny", "--images", 320, "--out", "run", "--evaluate-every", "10 steps")
         assert done.out == "run\n"
         said = done.err.splitlines()
-        assert any(line.startswith("evaluating every 160 images and at the end: 200 generated") for line in said)
+        (first,) = [line for line in said if line.startswith("evaluating every 160 images and at the end: 200 ")]
+        assert re.search(r", \d+\.\d s each, after \d+\.\d s of preparation$", first)
         at = [line for line in said if line.startswith(("at 160 images: FID ", "at 320 images: FID "))]
         assert len(at) == 2
         assert "best so far" in at[0]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from common import train
-from ganvas import curves, objectives
+from common import assert_same_run, train
+from ganvas import curves, gans, objectives
 from ganvas.gan import Logits
-from ganvas.record import statistics
+from ganvas.recipe import Interval
+from ganvas.record import checkup_interval, statistics
+from test_doctor import RECIPES
 
 pytestmark = pytest.mark.usefixtures("steady")
 
@@ -74,3 +77,40 @@ def test_where_every_step_has_a_line_few_of_them_have_gradient_norms(
     found = run.read_log()
     assert [line["step"] for line in found if "g_gradient" in line] == lines
     assert len(found) == 40 / int(log[0])
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if not name.endswith("/tiny")])
+@pytest.mark.parametrize("planned", [10_000, 30_000, 10_000_000])
+def test_trainings_of_any_length_have_ten_to_fifty_checkups(recipe: str, planned: int) -> None:
+    own = gans.find(recipe)[2].train
+    log, sheet = (Interval.parse(text).images(own.batch, 60_000) for text in (own.log, own.sheet))
+    assert 10 <= planned / checkup_interval(log, sheet, planned) <= 50
+
+
+def test_of_few_images_there_are_as_few_as_sheets() -> None:
+    assert checkup_interval(32, 160, 320) == 160
+    assert checkup_interval(60_000, 60_000, 3000) == 1000
+
+
+@pytest.mark.parametrize(
+    ("log", "lines", "checkups"),
+    [
+        ("10 epochs", [112, 208, 304, 336], [112, 208, 304]),
+        ("10 steps", [80, 160, 240, 320, 336], [160, 240, 320]),
+        ("48 images", [48, 96, 144, 192, 240, 288, 336], [144, 240, 336]),
+    ],
+)
+def test_a_checkup_is_part_of_a_line_however_rare_these_are(
+    log: str, lines: list[int], checkups: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    stop_after: Callable[[int], None],
+) -> None:  # fmt: skip
+    """The log has those that were asked for, too, and does not depend on a stop."""
+    monkeypatch.setattr("ganvas.record.CHECKUP_IMAGES", 100)
+    settings = {"log": log, "sheet": "1000 epochs", "batch": 16}
+    whole = train("cgan/tiny", tmp_path / "whole", images=336.0, settings=settings)
+    assert [line["images"] for line in whole.read_log()] == lines
+    assert [line["images"] for line in whole.read_log() if "diversity" in line] == checkups
+    stop_after(8)
+    with pytest.raises(KeyboardInterrupt):
+        train("cgan/tiny", tmp_path / "pieces", images=336.0, settings=settings)
+    assert_same_run(whole.path, train("cgan/tiny", tmp_path / "pieces", images=336.0, settings=settings).path)

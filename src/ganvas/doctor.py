@@ -100,7 +100,8 @@ def _mean(lines: Sequence[Mark]) -> Mark:
 
 
 class Watch:
-    """Looks at a training while it goes on. A state is told once: when two checkups, one after the other, show it."""
+    """Looks at a training while it goes on. A state is told once: when two checkups, one after the other, show it, or, of
+    states IN_LOG, two lines with gradient norms."""
 
     def __init__(self, patient: Patient) -> None:
         self.patient = patient
@@ -113,13 +114,16 @@ class Watch:
             self.see(line)
 
     def see(self, line: Mark) -> list[Finding]:
-        """Take in a line of the log; what there is to tell. Only a line with a checkup is thought about."""
+        """Take in a line of the log; what there is to tell. One of losses alone is not thought about: every step may have one."""
         self.history.add(line)
-        if "diversity" not in line:
+        checked = "diversity" in line
+        if not checked and ("g_gradient" not in line or line["step"] < WARM):
             return []
         found = [each for each in diagnose(self.patient, self.history.marks) if each.state not in self.told]
+        if not checked:
+            found = [each for each in found if each.state in IN_LOG]
         sure = [each for each in found if each.state in self.suspected and each.state != "healthy"]
-        self.suspected = {each.state for each in found}
+        self.suspected = {each.state for each in found} | (set() if checked else self.suspected - IN_LOG)
         self.told |= {each.state for each in sure}
         return sure
 
@@ -316,6 +320,7 @@ RULES: dict[State, Callable[[Course], str | None]] = {
     "D overfits the training set": _overfits,
     "D overpowers G": _overpowered,
 }
+IN_LOG: set[State] = {"exploding gradients", "vanishing gradients"}  # told by the log, without a checkup
 LOST = ("NaN", "exploding gradients", "learning stalled")
 
 

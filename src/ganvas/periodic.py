@@ -145,6 +145,7 @@ def prepare(
     left: seconds for all this and the training, where they are counted; most of them are not spent on an extractor."""
     if (when := card.evaluate_every) is None:
         return None
+    began = time.monotonic()
     from ganvas import judging  # half a second to import, for those who want it
 
     if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
@@ -160,12 +161,13 @@ def prepare(
         return None
     try:
         judge = judging.while_training(card, dataset, n=N, data_dir=data_dir, tell=say)
-        began = time.monotonic()
+        ready = time.monotonic()
         verdict = judge(Sampler(gan, dataset.classes, card.device))
     except FAILURES as error:
         say(f"not evaluated during training: {_reason(error)}")
         return None
-    cost = time.monotonic() - began
+    now = time.monotonic()
+    cost = now - ready
     every = None if when == "auto" else Interval.parse(when).images(card.plan.batch, len(dataset))
     often = (
         f"so that it takes less than {SHARE:.0%} of training time" if every is None else f"every {every:,.0f} images"
@@ -173,7 +175,8 @@ def prepare(
     protocol = verdict.protocol
     say(
         f"evaluating {often} and at the end: {protocol.n_fake:,} generated against {protocol.n_real:,} real images "
-        f"({protocol.split}) by {protocol.extractor}, {cost:.1f} s each"
+        f"({protocol.split}) by {protocol.extractor}, {cost:.1f} s each, "
+        f"after {now - began:.1f} s of preparation"
     )
     return Periodic(judge, every, cost, say)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ganvas import remedies
 from ganvas.board import Board
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
@@ -33,12 +34,20 @@ BYTES = 2**26  # of training images that these are looked for among at a time
 NORMS_EVERY = (
     16  # steps, from one line with gradient norms to the next, where every step has a line: a tenth of such a step
 )
-CHECKUPS = 50  # of a training, at sheets or more rarely: they take a second of its time or so
+# Checkups of a training come with its log and its sheets, but within these bounds. One costs as much as some hundred images.
+MOST_CHECKUPS, LEAST_CHECKUPS = 50, 10
+CHECKUP_IMAGES = 1000  # from one to the next, where there would be fewer than LEAST_CHECKUPS
 
 
 def crossed(interval: float | None, before: int, after: int) -> bool:
     """Whether a multiple of `interval` lies in (before, after]."""
     return interval is not None and math.floor(after / interval) > math.floor(before / interval)
+
+
+def checkup_interval(log: float, sheet: float, planned: int) -> float:
+    """Images from one checkup to the next, for the intervals of the log and of sheets and the length that is planned."""
+    at_most = max(planned / LEAST_CHECKUPS, CHECKUP_IMAGES)
+    return max(min(max(log, sheet), at_most), planned / MOST_CHECKUPS)
 
 
 def sheet_classes(count: int, classes: int) -> list[int]:
@@ -89,17 +98,18 @@ class Record:
         dataset: Dataset,
         sampler: Sampler,
         progress: Progress,
-        checkup: Callable[[], dict[str, float]] | None = None,
-        watch: Watch | None = None,
+        checkup: Callable[[], dict[str, float]] | None,
+        watch: Watch,
     ) -> None:
         self.run, self.learner, self.dataset, self.sampler, self.progress = run, learner, dataset, sampler, progress
         self.objective, self.config, self.world = learner.gan.objective, learner.config, learner.world
-        self.log_every, sheet_every = (
+        log_every, sheet_every = (
             Interval.parse(text).images(self.config.batch, len(dataset))
             for text in (self.config.log, self.config.sheet)
         )
         self.checkup, self.watch = checkup, watch
-        self.check_every = max(sheet_every, run.card.plan.images / CHECKUPS)
+        self.check_every = checkup_interval(log_every, sheet_every, run.card.plan.images)
+        self.log_every = log_every / math.ceil(log_every / self.check_every)  # a checkup is part of a line
         self.sums = torch.zeros(len(STATISTICS), device=self.sampler.device)
         self.count = 0  # steps in the sums and in `recent`
         self.recent: list[Logits] = []
@@ -132,8 +142,7 @@ class Record:
         self.purge = images_seen + 1
         if self.world.rank == 0:
             self.run.rewind_log(images_seen)
-            if self.watch:
-                self.watch.resume(self.run.read_log())
+            self.watch.resume(self.run.read_log())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -202,18 +211,14 @@ class Record:
         self.run.append_log(lines)  # one that is not finite, too: by it `ganvas doctor` knows
         if broken:
             line = lines[-1]
-            raise RunError(
-                f"{self.run.path}: the losses are no longer finite at {line['images']} images "
-                f"(D {line['d_loss']}, G {line['g_loss']}): "
-                f"the last saved state is kept; train anew with a smaller step, such as --set lr={line['lr'] / 4:.1g}"
-            )
+            raise self._end("losses", line["images"], f" (D {line['d_loss']}, G {line['g_loss']})")
         for line in lines:
             shown = {name.capitalize(): value for name, value in line.items() if name not in PLACE}
             self._tensorboard().scalars(shown, line["images"])
         self._tensorboard().flush()
         for line in lines:
             self.progress.line(line)
-            for finding in self.watch.see(line) if self.watch else []:
+            for finding in self.watch.see(line):
                 self.progress.say(f"doctor: {finding.state}: {finding.evidence}; next: {finding.command}")
 
     def _figures(self, span: Span) -> dict[str, Any]:
@@ -223,10 +228,18 @@ class Record:
         means = dict(zip(STATISTICS, self._means(span).tolist(), strict=True))
         return span.line | means | gradients | span.checkup
 
-    def spoilt(self, images_seen: int) -> None:
-        """Note that the weights are no longer numbers, where no loss has shown it yet."""
+    def spoilt(self, images_seen: int) -> RunError:
+        """Note that the weights are no longer numbers, where no loss has shown it yet. Returns what is to be raised."""
         if self.world.rank == 0:
             self.run.append_log([self._place(images_seen) | dict.fromkeys(STATISTICS, math.nan)])
+        return self._end("weights", images_seen)
+
+    def _end(self, what: str, images_seen: int, figures: str = "") -> RunError:
+        """That a training cannot go on, with the command that the doctor gives for it."""
+        return RunError(
+            f"{self.run.path}: {what} are no longer finite at {images_seen} images{figures}: "
+            f"the last saved state is kept; next: {remedies.command(self.watch.patient, 'NaN')}"
+        )
 
     def _show(self, images_seen: int) -> None:
         assert self.latest is not None

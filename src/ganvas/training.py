@@ -227,11 +227,7 @@ def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds:
     """Write the state and the generator. Raises RunError where a weight is no number: what was saved before stays."""
     record.flush()
     if not learner.finite:
-        record.spoilt(images_seen)
-        raise RunError(
-            f"{run.path}: weights are no longer finite at {images_seen} images: the last saved state is kept; "
-            f"train anew with a smaller step than lr={learner.g_optimizer.lr:g}"
-        )
+        raise record.spoilt(images_seen)
     if learner.world.rank == 0:
         # The generator first: a finished state promises a finished generator.
         run.save_generator(learner.sampled.state_dict())
