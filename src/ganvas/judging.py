@@ -370,7 +370,7 @@ class _Judgement:
                 path,
                 generated.numpy(),
                 nearest.numpy(),
-                "the closest pairs: left generated, right the nearest training image",
+                f"closest pairs among {count(len(fakes), 'image')}: left generated, right the nearest training image",
             )
         except RunError as error:
             return found.copies, [*found.notes, f"no sheet of the closest pairs: {error}"]
