@@ -85,6 +85,17 @@ class TestBadInput:
         words = options.replace("RUN", str(tiny_run.generator_file)).split()
         assert said in cli_run("evaluate", *words).error
 
+    @pytest.mark.parametrize(
+        "command",
+        ["evaluate GENERATOR --against RUN", "evaluate GENERATOR --data RUN", "train --data RUN", "data inspect RUN"],
+    )
+    def test_a_run_is_no_folder_of_pictures(self, command: str, cli_run: Callable[..., Any], tiny_run: Run) -> None:
+        """Its sheets and charts are no images of its generator's."""
+        named = {"RUN": tiny_run.path, "GENERATOR": tiny_run.generator_file}
+        said = cli_run(*(named.get(word, word) for word in command.split())).error
+        assert f"{tiny_run.path} is a run, whose pictures are sheets and charts: name its data" in said
+        assert f"ganvas sample {tiny_run.path} --n 10000 --out x.npz" in said
+
     def test_one_named_class(self, tmp_path: Path, cli_run: Callable[..., Any], pooled: Pooled) -> None:
         """Labels of the images judged are its number; a classifier has nothing to learn from it."""
         images = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8)
