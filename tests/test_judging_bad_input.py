@@ -44,7 +44,7 @@ class TestBadInput:
             ("missing", "no missing: give a run's directory, a generator.safetensors, or images"),
             ("missing/generator.safetensors", "no file"),
             ("images.npz", "say by --data or --against"),
-            ("images.npz --data mnist-5k --seeds 3", "--seeds 3: images.npz holds images"),
+            ("images.npz --data mnist-5k --seeds 3", "--seeds 3: all images of images.npz are judged"),
             ("images.npz --data mnist-5k --gan some.py", "--gan some.py does nothing for images"),
             ("images.npz --against images.npz --copies", "--copies needs training images"),
             ("images.npz --data mnist-5k --gan-train", "--gan-train needs labels, and images.npz have none"),
@@ -61,6 +61,7 @@ class TestBadInput:
                 "images.npz holds images of 28x28, large.npz of 32x32",
             ),
             ("colour.npz --data mnist-5k", "colour.npz holds RGB images, mnist-5k grey ones"),
+            ("clear.npz --against colour.npz", "clear.npz holds RGBA images, colour.npz RGB ones: both sides need one"),
             ("one.npz --data mnist-5k", "1 judged image"),
             ("images.npz --against one.npz", "1 real image"),
             ("negative.npz --data mnist-5k", "labels run from -1"),
@@ -75,6 +76,7 @@ class TestBadInput:
         npz(Path("images.npz"), images)
         npz(Path("large.npz"), torch.randint(0, 256, (24, 1, 32, 32), dtype=torch.uint8, generator=rng))
         npz(Path("colour.npz"), torch.randint(0, 256, (24, 3, 28, 28), dtype=torch.uint8, generator=rng))
+        npz(Path("clear.npz"), torch.randint(0, 256, (24, 4, 28, 28), dtype=torch.uint8, generator=rng))
         npz(Path("one.npz"), images[:1])
         npz(Path("negative.npz"), images, torch.arange(24) % 10 - 1)
         npz(Path("eleven.npz"), images, torch.arange(24) % 12)
