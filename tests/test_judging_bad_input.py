@@ -61,7 +61,7 @@ class TestBadInput:
                 "images.npz holds images of 28x28, large.npz of 32x32",
             ),
             ("colour.npz --data mnist-5k", "colour.npz holds RGB images, mnist-5k grey ones"),
-            ("clear.npz --against colour.npz", "clear.npz holds RGBA images, colour.npz RGB ones: both sides need one"),
+            ("clear.npz --data mnist-5k", "clear.npz holds RGBA images, mnist-5k grey ones: both sides need one"),
             ("one.npz --data mnist-5k", "1 judged image"),
             ("images.npz --against one.npz", "1 real image"),
             ("negative.npz --data mnist-5k", "labels run from -1"),
