@@ -67,6 +67,23 @@ class TestVerdict:
         assert found.share_held_out is not None
         assert found.share - found.share_held_out > copies.SHARE
 
+    @pytest.mark.parametrize(
+        ("spoil", "identical"),
+        [(lambda images: images, 16), (lambda images: noisy(images, 10), 0)],
+        ids=["exactly", "little noise"],
+    )
+    def test_a_few_copies_among_many_are_the_closest_pairs(
+        self, spoil: Callable[[Tensor], Tensor], identical: int
+    ) -> None:
+        """They make no copier, and most of them are not among the images that are asked for their ratio."""
+        training, unseen, rows = digits().images[:3000], digits().images[3000:], torch.arange(16) * 7
+        found = copies.check(torch.cat([unseen, spoil(training[rows])]), training, digits("test").images)
+        assert (found.copies.verdict, found.copies.n_fake) == ("not a copier", NUMBER)
+        assert torch.equal(found.training, rows[found.fakes - len(unseen)])
+        assert found.copies.identical == identical
+        said = "copy check: training images, to the pixel, among the 1,016 generated ones: 16"
+        assert (said in found.notes) == (identical == 16)
+
     def test_held_out_images(self) -> None:
         found = copies.check(some("test"), digits().images, digits("test").images[NUMBER:]).copies
         assert found.verdict == "not a copier"
@@ -139,10 +156,12 @@ class TestVerdict:
     def test_next_to_no_training_images_tell_nothing(self) -> None:
         found = copies.check(some(), digits().images[:3], None)
         assert (found.copies.verdict, found.copies.ratio, found.copies.share) == ("cannot tell", None, None)
-        assert "3 training images are too few" in found.notes[-1]
+        assert "3 training images are too few" in found.notes[-2]
         assert len(found.fakes) == copies.PAIRS
 
     def test_mirrored_copies_count_where_training_saw_images_mirrored(self) -> None:
+        exactly = some()[:20].flip(3)
+        assert [copies.check(exactly, some(), None, flip=flip).copies.identical for flip in (False, True)] == [0, 20]
         mirrored = noisy(some().flip(3), 5)
         for held_out in (digits("test").images, None):
             plain, flipped = (copies.check(mirrored, digits().images, held_out, flip=flip) for flip in (False, True))
@@ -226,7 +245,9 @@ class TestCommand:
         with Image.open(path / "copies.png") as sheet:
             assert sheet.width > 4 * 2 * 28 * 2
             assert sheet.height > 4 * 28 * 2
-        assert "copy check: not a copier, ratio 1" in cli_run("evaluate", path, "--n", 60, "--copies").out
+        text = cli_run("evaluate", path, "--n", 60, "--copies").out
+        assert "copy check: not a copier, ratio 1" in text
+        assert "; of 60 asked 0.0% count as copies, of held-out images 0.0%" in text
 
     def test_anybodys_copies(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         npz(tmp_path / "made.npz", digits().images[100:200])

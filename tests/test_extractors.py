@@ -121,6 +121,17 @@ class TestNames:
             others = replace(digits, labels=labels)
             assert extractors.find(None, others, tell=tell_nobody).name == name
 
+    @pytest.mark.usefixtures("quick")
+    def test_few_kinds_of_digits_are_digits_by_their_names(self) -> None:
+        digits = data.load("mnist-5k")
+        assert digits.labels is not None
+        sevens_and_ones = digits.rows(((digits.labels == 7) | (digits.labels == 1)).nonzero().flatten()[:60])
+        assert sevens_and_ones.labels is not None
+        for classes, name in ((("7", "1"), "digits"), (("1", "7"), "classifier:mnist-5k")):
+            labels = (sevens_and_ones.labels == 1).long()
+            few = replace(sevens_and_ones, labels=labels, classes=classes)
+            assert extractors.find(None, few, tell=tell_nobody).name == name
+
     @pytest.mark.parametrize("name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "photos"])
     def test_unknown_ones_are_one_line(self, name: str) -> None:
         with pytest.raises(SettingError, match="no extractor is called") as caught:

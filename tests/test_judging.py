@@ -73,6 +73,14 @@ class TestWhatIsReported:
         assert "note: 4,000 of 5,000 real MNIST digits, 400 of each for training" in text
         assert "note: 1,000 of 5,000 real MNIST digits" in text
 
+    def test_brackets_in_a_path_are_no_markup(
+        self, cli_run: Callable[..., Any], training: Dataset, pooled: Pooled, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ganvas.extractors.find", lambda *_, **__: pooled.extractor())
+        for name in ("fakes [final].npz", "fakes [blah].npz"):
+            npz(Path(name), training.images[:30])
+            assert f" {name} " in cli_run("evaluate", name, "--data", "mnist-5k").out
+
     def test_a_verdict_is_kept_with_the_run_and_the_same_twice(
         self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
@@ -133,6 +141,8 @@ class TestWhatIsReported:
         part = [judging.evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
         assert [one.protocol.n_fake for one in part] == [200] * 3
         assert part[0].fid == part[1].fid != part[2].fid
+        both = judging.evaluate(some, n=200, seeds=2, **options)
+        assert both.fid == pytest.approx((part[0].fid + part[2].fid) / 2)
 
     def test_unlabelled_images_have_no_label_accuracy_but_the_other_figures(self, training: Dataset) -> None:
         found = judge(training.images[:300], data="mnist-5k")
@@ -217,6 +227,56 @@ class TestRealSide:
         assert judging.evaluate(same, **options).protocol.resize == "none"
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 2))
         assert judging.evaluate(large, **options).protocol.resize == "28x28 (crop)"
+
+    def test_pictures_get_size_and_channels_as_asked(self, pooled: Pooled, tmp_path: Path) -> None:
+        real = npz(tmp_path / "real.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
+        wide = npz(tmp_path / "wide.npz", torch.randint(0, 256, (20, 3, 8, 24), dtype=torch.uint8))
+        options: dict[str, Any] = {"against": real, "extractor": pooled.extractor(), "quiet": True, "channels": 1}
+        found = [judging.evaluate(wide, size=(8, 8), fit=fit, **options) for fit in ("crop", "pad", "stretch")]
+        assert [one.protocol.resize for one in found] == ["8x8 (crop)", "8x8 (pad)", "8x8 (stretch)"]
+        assert len({one.kid for one in found}) == 3
+        assert "20 colour pictures turned to grey" in found[0].notes
+
+    def test_images_with_transparency(self, pooled: Pooled, tmp_path: Path) -> None:
+        """They are judged beside such images as they are, and beside others with the channels of these."""
+        clear = npz(tmp_path / "clear.npz", torch.randint(0, 256, (20, 4, 8, 8), dtype=torch.uint8))
+        colour = npz(tmp_path / "colour.npz", torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8))
+        options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
+        assert judging.evaluate(clear, against=clear, **options).precision == 1
+        found = judging.evaluate(clear, against=colour, channels=3, **options)
+        assert "20 transparent pictures composited on white" in found.notes
+        wider = judging.evaluate(colour, against=clear, **options)
+        assert "20 RGB images of colour.npz widened to RGBA" in wider.notes
+
+    def test_digits_of_few_classes_in_any_order(self, training: Dataset, held_out: Dataset, tmp_path: Path) -> None:
+        def some(digits: Dataset, names: tuple[str, ...]) -> Dataset:
+            assert digits.labels is not None
+            rows = digits.rows((digits.labels < 3).nonzero().flatten()[:200])
+            assert rows.labels is not None
+            return dataclasses.replace(
+                rows, labels=torch.tensor([names.index(str(k)) for k in rows.labels.tolist()]), classes=names
+            )
+
+        found = judging.evaluate(some(training, ("0", "1", "2")), against=some(held_out, ("2", "0", "1")), quiet=True)
+        assert found.protocol.extractor == "digits"
+        assert found.label_accuracy is not None
+        assert found.real_accuracy is not None
+        assert min(found.label_accuracy, found.real_accuracy) > 0.97
+        assert found.per_class is not None
+        assert (found.per_class["2"] or 0) > 0.97
+        assert found.per_class["7"] is None
+        assert found.class_kl == pytest.approx(0, abs=0.02)
+
+    def test_a_single_training_image_makes_no_floor(self, tmp_path: Path, pooled: Pooled) -> None:
+        images = torch.randint(0, 256, (30, 8, 8), dtype=torch.uint8).numpy()
+        for part, number in (("train", 1), ("test", 30)):
+            (folder := tmp_path / "photos" / part).mkdir(parents=True)
+            for k in range(number):
+                Image.fromarray(images[k]).save(folder / f"{k}.png")
+        made = npz(tmp_path / "made.npz", torch.from_numpy(images)[:, None])
+        found = judging.evaluate(made, data=tmp_path / "photos", extractor=pooled.extractor(), quiet=True)
+        assert "no floor: 30 real images and 1 in place of generated ones are too few" in found.notes
+        assert found.floor.kid is None
 
     def test_a_held_out_folder(self, tmp_path: Path, pooled: Pooled) -> None:
         rng = np.random.default_rng(0)

@@ -44,7 +44,7 @@ class TestBadInput:
             ("missing", "no missing: give a run's directory, a generator.safetensors, or images"),
             ("missing/generator.safetensors", "no file"),
             ("images.npz", "say by --data or --against"),
-            ("images.npz --data mnist-5k --seeds 3", "--seeds 3: images.npz holds images"),
+            ("images.npz --data mnist-5k --seeds 3", "--seeds 3: all images of images.npz are judged"),
             ("images.npz --data mnist-5k --gan some.py", "--gan some.py does nothing for images"),
             ("images.npz --against images.npz --copies", "--copies needs training images"),
             ("images.npz --data mnist-5k --gan-train", "--gan-train needs labels, and images.npz have none"),
@@ -61,6 +61,7 @@ class TestBadInput:
                 "images.npz holds images of 28x28, large.npz of 32x32",
             ),
             ("colour.npz --data mnist-5k", "colour.npz holds RGB images, mnist-5k grey ones"),
+            ("clear.npz --data mnist-5k", "clear.npz holds RGBA images, mnist-5k grey ones: both sides need one"),
             ("one.npz --data mnist-5k", "1 judged image"),
             ("images.npz --against one.npz", "1 real image"),
             ("negative.npz --data mnist-5k", "labels run from -1"),
@@ -75,6 +76,7 @@ class TestBadInput:
         npz(Path("images.npz"), images)
         npz(Path("large.npz"), torch.randint(0, 256, (24, 1, 32, 32), dtype=torch.uint8, generator=rng))
         npz(Path("colour.npz"), torch.randint(0, 256, (24, 3, 28, 28), dtype=torch.uint8, generator=rng))
+        npz(Path("clear.npz"), torch.randint(0, 256, (24, 4, 28, 28), dtype=torch.uint8, generator=rng))
         npz(Path("one.npz"), images[:1])
         npz(Path("negative.npz"), images, torch.arange(24) % 10 - 1)
         npz(Path("eleven.npz"), images, torch.arange(24) % 12)
@@ -84,6 +86,17 @@ class TestBadInput:
         Path("damaged.npz").write_bytes(b"PK no archive")
         words = options.replace("RUN", str(tiny_run.generator_file)).split()
         assert said in cli_run("evaluate", *words).error
+
+    @pytest.mark.parametrize(
+        "command",
+        ["evaluate GENERATOR --against RUN", "evaluate GENERATOR --data RUN", "train --data RUN", "data inspect RUN"],
+    )
+    def test_a_run_is_no_folder_of_pictures(self, command: str, cli_run: Callable[..., Any], tiny_run: Run) -> None:
+        """Its sheets and charts are no images of its generator's."""
+        named = {"RUN": tiny_run.path, "GENERATOR": tiny_run.generator_file}
+        said = cli_run(*(named.get(word, word) for word in command.split())).error
+        assert f"{tiny_run.path} is a run, whose pictures are sheets and charts: name its data" in said
+        assert f"ganvas sample {tiny_run.path} --n 10000 --out x.npz" in said
 
     def test_one_named_class(self, tmp_path: Path, cli_run: Callable[..., Any], pooled: Pooled) -> None:
         """Labels of the images judged are its number; a classifier has nothing to learn from it."""

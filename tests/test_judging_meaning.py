@@ -45,6 +45,15 @@ class TestMeaning:
             assert getattr(found, name) == pytest.approx(getattr(found.floor, name), abs=0.15)
         assert found.class_kl == pytest.approx(0, abs=0.02)
 
+    def test_training_images_by_heart_have_excellent_figures_and_the_copy_check_tells(
+        self, training: Dataset, tmp_path: Path
+    ) -> None:
+        found = judge(training.images[:400], training.labels[:400], copies=True, out=tmp_path / "pairs.png")
+        assert found.fid < 2 * found.floor.fid
+        assert found.recall == pytest.approx(found.floor.recall, abs=0.1)
+        assert found.copies.verdict == "copier"
+        assert (found.copies.ratio, found.copies.identical) == (0, 400)
+
     def test_a_set_against_itself(self, training: Dataset) -> None:
         some = dataclasses.replace(
             training, images=training.images[:600], labels=training.labels[:600], name="some"

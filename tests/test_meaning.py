@@ -9,7 +9,7 @@ from functools import cached_property
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from ganvas import data, extractors, metrics, trained
 from ganvas.data.dataset import Dataset
@@ -52,7 +52,16 @@ class Case:
         return {"fid": metrics.frechet(real, fake), **metrics.prdc(real, fake)._asdict()}
 
 
-@pytest.fixture(scope="module", params=["digits", "self on digits", "classifier on drawn", "self on drawn"])
+def patches(images: Tensor) -> Tensor:
+    """Means and spreads of patches: what anybody might judge by."""
+    means, squares = (avg_pool2d((images.float() / 255) ** power, 4).flatten(1) for power in (1, 2))
+    return torch.cat([means, (squares - means**2).clamp(min=0).sqrt()], 1)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["digits", "self on digits", "classifier on drawn", "self on drawn", "a function on drawn"],
+)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     name, _, source = request.param.partition(" on ")
     if source == "drawn":
@@ -68,7 +77,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         patch.setattr(trained, "STEPS", 200)
         patch.setattr(trained, "EPOCHS", 10)
         patch.setattr(trained, "LEAST_STEPS", 60)
-        yield Case(extractors.find(name, training), real.images, perfect.images, perfect.labels)
+        judge = Extractor.of(patches) if name == "a function" else extractors.find(name, training)
+        yield Case(judge, real.images, perfect.images, perfect.labels)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:

@@ -201,7 +201,7 @@ class TestFiles:
         assert (done.code, done.out, done.err) == (0, "result.png\n", "")
         cli_run("sample", tiny_run.path, "--labels", "20231223", "--out", "same.npz")
         stored = arrays(tmp_path / "same.npz")
-        assert stored.keys() == {"images", "labels"}
+        assert stored.keys() == {"images", "labels", "classes"}
         assert (stored["images"].shape, stored["images"].dtype) == ((8, 28, 28, 1), np.uint8)
         assert (stored["labels"].tolist(), stored["labels"].dtype) == ([2, 0, 2, 3, 1, 2, 2, 3], np.int64)
         np.testing.assert_array_equal(pixels(tmp_path / "result.png"), side_by_side(stored["images"], 4))
@@ -261,11 +261,11 @@ class TestFiles:
         assert [read.classes[k] for k in read.labels] == [str(k) for k in wanted.labels]
 
     @pytest.mark.parametrize("channels", [1, 3, 4])
-    @pytest.mark.parametrize("out", ["made", "made.zip"])
+    @pytest.mark.parametrize("out", ["made", "made.zip", "made.npz"])
     def test_odd_class_names_and_any_channels_come_back(self, channels: int, out: str, tmp_path: Path) -> None:
-        classes = ("a,b", 'say "hi"', "#1", "two words", "ünï", "-", "O'Neil")
-        images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, channels), np.uint8)
-        Samples(images, np.arange(7), classes, 7).save(tmp_path / out)
+        classes = ("a,b", 'say "hi"', "#1", "two words", "ünï", "-", "O'Neil", "0")
+        images = np.random.default_rng(0).integers(0, 256, (8, 5, 4, channels), np.uint8)
+        Samples(images, np.arange(8), classes, 8).save(tmp_path / out)
         read = data.load(tmp_path / out)
         np.testing.assert_array_equal(read.images.permute(0, 2, 3, 1).numpy(), images)
         assert read.labels is not None

@@ -20,6 +20,10 @@ copies with noise of 25 grey levels 80% do.
 do, of copies with noise of 30 grey levels 60%, of copies moved by a pixel all. The generator is a copier where a tenth
 or more of its images count as copies beyond what share of the real ones do: fifty times chance on MNIST, yet found before
 most images are copies.
+
+**All images.** PROBES generated images, by chance, are asked for their ratio: a few copies among thousands are hardly among
+them. So all are compared with all training images for equality, and once more roughly, small and without alignments; those
+that seem nearest are then looked at closely, for the closest pairs. A few copies that are moved by a pixel escape this.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ LONGEST = 32  # pixels a side at which distances are taken
 CHUNK = 2048  # images that are compared with at a time
 BYTES = 2**26  # of pixels as floats that are averaged down at a time
 PROBES = 500  # images of each side that are asked
+LIKELY = 64  # generated images that seem nearest by a rough look
+ROUGH = 16  # pixels a side at which that is taken
 COPY = 0.5  # of the real images' median, below which an image counts as a copy
 SHARE = 0.1  # of images, beyond that of real ones, that makes a copier
 RESAMPLES = 200
@@ -76,18 +82,21 @@ class _Measured(NamedTuple):
 
 
 def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: bool = False) -> Found:
-    """Whether generated images are copies. All uint8 (N, C, H, W) of one shape; at most PROBES of the fakes are asked.
+    """Whether generated images are copies. All uint8 (N, C, H, W) of one shape; at most PROBES of the fakes are asked, and the
+    closest pairs are looked for among all.
 
     Where nothing is held out, or next to nothing, it is measured by the training images themselves; where these are next to
     none, the closest pairs are all that is found. flip: mirror images count too, as of a training that saw them.
     """
     asked = torch.randperm(len(fakes), generator=draws.generator(0, "asked", 0))[:PROBES]
-    fakes = fakes[asked]
-    near = nearest(fakes, training, flip=flip)
-    order = near.distance.argsort(stable=True)[:PAIRS]
+    views = [fakes, fakes.flip(3)] if flip else [fakes]
+    looked_at = torch.cat([asked, _likely(views, training, asked)])
+    closest = nearest(fakes[looked_at], training, flip=flip)
+    order = closest.distance.argsort(stable=True)[:PAIRS]
+    near = Nearest(*(part[: len(asked)] for part in closest))
     yardstick: Literal["held-out", "training"]
     if held_out is not None and len(held_out) >= LEAST:
-        yardstick, measured = "held-out", _by_held_out(fakes, near, training, held_out, flip)
+        yardstick, measured = "held-out", _by_held_out(fakes[asked], near, training, held_out, flip)
     else:
         yardstick, measured = "training", _by_training(near, training, flip)
     found, chance, nearest_held_out = measured
@@ -100,10 +109,38 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: boo
         else "copier" if share - of_real >= SHARE else "not a copier",
         ratio=ratio, spread=_spread(found, chance) if known else None, share=share,
         share_held_out=of_real, nearest_training=float(near.distance.median()), nearest_held_out=nearest_held_out,
-        n_fake=len(fakes), n_training=len(training), n_held_out=0 if held_out is None else len(held_out),
-        space=_space(fakes, flip), yardstick=yardstick,
+        n_fake=len(asked), n_training=len(training), n_held_out=0 if held_out is None else len(held_out),
+        space=_space(fakes, flip), yardstick=yardstick, identical=_identical(views, training),
     )  # fmt: skip
-    return Found(copies, asked[order], near.which[order], near.mirrored[order], _notes(copies, known))
+    notes = _notes(copies, len(fakes), known)
+    return Found(copies, looked_at[order], closest.which[order], closest.mirrored[order], notes)
+
+
+def _likely(views: list[Tensor], training: Tensor, asked: Tensor) -> Tensor:
+    """Indices, int64, of the images that seem nearest to training images, but for those that are asked anyway.
+
+    views: the images and, where these count, the same mirrored.
+    """
+    others = _rough(training)
+    rows = max(1, CHUNK**2 // len(others))
+    least = [
+        torch.cat([squared_distances(part, others).amin(1) for part in _rough(view).split(rows)]) for view in views
+    ]
+    found = torch.stack(least).amin(0)
+    found[asked] = torch.inf
+    return found.argsort(stable=True)[: min(LIKELY, len(found) - len(asked))]
+
+
+def _rough(images: Tensor) -> Tensor:
+    """Float32 (N, D): small and grey."""
+    return reduced(images, ROUGH).mean(1).flatten(1)
+
+
+def _identical(views: list[Tensor], training: Tensor) -> int:
+    """How many images, as in one of the views, are training images to the pixel."""
+    known = {hash(image.tobytes()) for image in training.numpy()}
+    found = torch.tensor([[hash(image.tobytes()) in known for image in view.numpy()] for view in views])
+    return int(found.any(0).sum())
 
 
 def _by_held_out(fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool) -> _Measured:
@@ -127,8 +164,8 @@ def _by_training(near: Nearest, training: Tensor, flip: bool) -> _Measured:
     return _Measured(_quotients(near.distance, beside), _quotients(usual.distance, usually_beside), None)
 
 
-def _notes(copies: Copies, known: bool) -> tuple[str, ...]:
-    """What the verdict rests on, and why there is none."""
+def _notes(copies: Copies, total: int, known: bool) -> tuple[str, ...]:
+    """What the verdict rests on, why there is none, and copies that it does not tell. total: generated images."""
     by_held_out, number, notes = copies.yardstick == "held-out", copies.n_held_out, []
     if not by_held_out:
         few = f"only {number}" if number else "nothing"
@@ -147,6 +184,8 @@ def _notes(copies: Copies, known: bool) -> tuple[str, ...]:
         notes.append(f"{why}, so nobody can say how near is too near; look at the closest pairs")
     elif copies.ratio is None:
         notes.append("no ratio, as most of the images judged are themselves held-out images")
+    if copies.identical:
+        notes.append(f"training images, to the pixel, among the {total:,} generated ones: {copies.identical:,}")
     return tuple(f"copy check: {note}" for note in notes)
 
 
@@ -179,9 +218,9 @@ def nearest(probes: Tensor, others: Tensor, *, without: Tensor | None = None, fl
     return Nearest(exact, index, view >= len(views) // 2 if flip else torch.zeros_like(index, dtype=torch.bool))
 
 
-def reduced(images: Tensor) -> Tensor:
-    """uint8 (N, C, H, W) as float32 in [0, 1], averaged over squares so that no side is longer than LONGEST."""
-    square = -(-max(images.shape[2:]) // LONGEST)
+def reduced(images: Tensor, longest: int = LONGEST) -> Tensor:
+    """uint8 (N, C, H, W) as float32 in [0, 1], averaged over squares so that no side is longer than `longest`."""
+    square = -(-max(images.shape[2:]) // longest)
     if square == 1:
         return images.float() / 255
     rows = max(1, BYTES // (4 * images[:1].numel()))  # large pictures as floats are many times what comes of them

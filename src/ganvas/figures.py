@@ -89,12 +89,12 @@ def _cached(dataset: Dataset, extractor: Extractor) -> Features:
 
 
 def measure(
-    real: Side, fake: Side, classes: tuple[str, ...], *, prdc_n: int, k: int, seed: int = 0
+    real: Side, fake: Side, classes: tuple[str, ...], *, prdc_n: int, k: int
 ) -> tuple[Figures, tuple[str, ...]]:
     """Every figure of two sides but the modes, and notes on those that mean nothing.
 
     classes: the extractor's. prdc_n: how many of each side precision, recall, density and coverage are taken from, the
-    same of a side every time. seed: of KID's subsets.
+    same of a side every time.
     Raises MetricError for a side of a single image.
     """
     for name, one in (("real", real), ("generated", fake)):
@@ -114,7 +114,7 @@ def measure(
         notes.append(
             f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side has {smaller:,}"
         )
-    kernel = metrics.kid(real.features, fake.features, size=size, seed=seed)
+    kernel = metrics.kid(real.features, fake.features, size=size)
     sure = (
         None if fake.probabilities is None else metrics.inception_score(_part(fake.probabilities, len(fake.features)))
     )

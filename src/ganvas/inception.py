@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ganvas.errors import DataError, MissingExtraError, RunError
+from ganvas.errors import MissingExtraError, RunError
 
 CHUNK = 50  # images at a time
 CLASSES = 1008
@@ -79,8 +79,6 @@ def _read(path: Path) -> Any:
 @torch.inference_mode()
 def judge(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 (N, C, H, W), C 1 or 3 -> features (N, 2048), class probabilities (N, 1008)."""
-    if images.shape[1] == 4:
-        raise DataError("inception takes grey or RGB images, these have transparency: bring them to 3 channels")
     features, probabilities = [], []
     for part in images.split(CHUNK):
         feature, logits = network(part.expand(-1, 3, -1, -1))

@@ -146,12 +146,12 @@ def _refuse(source: Source, reality: Reality, n: int, seeds: int, seed: int, gan
     for side, found in (("judged", judged), ("real", len(reality.real))):
         if found < 2:
             raise MetricError(f"{found} {side} image: figures are of sets, give 2 or more on each side")
-    if seeds > 1 and source.images is not None:
-        raise SettingError(f"--seeds {seeds}: {source.name} holds images, which no seed changes; leave it out")
-    if seed and source.images is not None and n >= len(source.images):
-        raise SettingError(
-            f"--seed {seed}: all images of {source.name} are judged, which no seed changes; leave it out"
-        )
+    if source.images is not None and n >= len(source.images):
+        for option, value, usual in (("--seeds", seeds, 1), ("--seed", seed, 0)):
+            if value != usual:
+                raise SettingError(
+                    f"{option} {value}: all images of {source.name} are judged, which no seed changes; leave it out"
+                )
     if copies and reality.training is None:
         raise SettingError("--copies needs training images: name them by --data")
     if gan_train:
@@ -278,7 +278,8 @@ class _Judgement:
         """whole: the real side as the generated one is judged against it."""
         real, stand_in = self.reality.floor(n)
         if min(len(real), len(stand_in)) < 2:
-            return Figures(), [f"no floor: {count(len(self.reality.real), 'real image')} are too few to be halved"]
+            few = f"{count(len(real), 'real image')} and {len(stand_in)} in place of generated ones are too few"
+            return Figures(), [f"no floor: {few}"]
         one = whole if real is self.reality.real else self.side(real, real=True)
         other = self.side(stand_in, real=True)
         found, said = figures.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
@@ -370,7 +371,7 @@ class _Judgement:
                 path,
                 generated.numpy(),
                 nearest.numpy(),
-                "the closest pairs: left generated, right the nearest training image",
+                f"closest pairs among {count(len(fakes), 'image')}: left generated, right the nearest training image",
             )
         except RunError as error:
             return found.copies, [*found.notes, f"no sheet of the closest pairs: {error}"]

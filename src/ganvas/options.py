@@ -134,7 +134,9 @@ def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns))
+    table = Table(box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns))
+    for column in columns:
+        table.add_column(Text(column))  # plain strings would be markup
     for row in rows:
-        table.add_row(*map(Text, row))  # plain strings would be markup
+        table.add_row(*map(Text, row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)

@@ -98,8 +98,8 @@ class Samples:
         elif kind == ".png":
             sheets.save(path, sheets.grid(self.images, columns, scale=scale))
         elif kind == ".npz":
-            arrays = {"images": self.images} | ({} if self.labels is None else {"labels": self.labels})
-            files.write(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+            named = {} if self.labels is None else {"labels": self.labels, "classes": np.array(self.classes)}
+            files.write(path, lambda file: np.savez_compressed(file, images=self.images, **named))  # type: ignore[arg-type]
         else:
             files.write(path, self._zip)
         return path

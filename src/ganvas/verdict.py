@@ -97,6 +97,8 @@ class Copies:
     yardstick: the real images that are asked the same: held-out ones or, without these, training images, each as if it
     were not among them. ratio, spread: with the standard deviation over bootstrap samples.
     share, share_held_out: the part of the generated images, and of the real ones that are the yardstick, that count as copies.
+    n_fake: generated images asked for all this, a part of all by chance. identical: how many of all are training images to the
+    pixel (or mirrored, where training saw such); None in results of earlier versions.
     """
 
     verdict: Literal["copier", "not a copier", "cannot tell"]
@@ -112,6 +114,7 @@ class Copies:
     space: str
     sheet: str = ""
     yardstick: Literal["held-out", "training"] = "held-out"
+    identical: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,11 @@ def read(
         raise DataError(_missing(str(what))) from None
     except OSError as error:
         raise DataError(f"cannot read {shown(str(what))}: {error.strerror}") from None
+    if os.path.isfile(path / "recipe.json"):  # not pathlib: a folder may be closed to us, which its reader tells
+        raise DataError(
+            f"{path} is a run, whose pictures are sheets and charts: name its data, or have it make images, by "
+            f"ganvas sample {shlex.quote(str(path))} --n 10000 --out x.npz"
+        )
     if is_idx(path):
         return read_idx(path, split, wish, digests=digests)
     if path.is_dir() or path.suffix.lower() == ".zip":

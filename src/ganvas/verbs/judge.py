@@ -157,7 +157,10 @@ def _copies(found: Copies) -> str:
     if found.ratio is not None:
         kind += f", ratio {found.ratio:.3f} ± {found.spread or 0:.3f}"
     if found.share is not None:
-        kind += f"; {found.share:.1%} count as copies, of {found.yardstick} images {found.share_held_out:.1%}"
+        kind += (
+            f"; of {found.n_fake:,} asked {found.share:.1%} count as copies, of {found.yardstick} images "
+            f"{found.share_held_out:.1%}"
+        )
     pairs = f"; the closest pairs are in {found.sheet}" if found.sheet else ""
     return f"{kind}\ncopy check: distances in {found.space}{pairs}"
 
