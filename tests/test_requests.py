@@ -86,6 +86,24 @@ class TestRequests:
         two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", settings=changes, quiet=True)
         assert two.card.train == one.card.train | {"lr": 0.125}
 
+    def test_a_gamma_of_the_rule_follows_it_and_one_that_was_given_stays(self, tmp_path: Path) -> None:
+        def gamma(name: str, **options: Any) -> float:
+            run = launch.train(
+                config=one.path / "recipe.json", out=tmp_path / name, images=32, threads=1, quiet=True, **options
+            )
+            assert isinstance(run.card.train["gamma"], float)
+            return run.card.train["gamma"]
+
+        small = {"width": 4, "batch": 8, "precision": "32"}
+        one = launch.train("r3gan/digits", images=16, out=tmp_path / "one", threads=1, settings=small, quiet=True)
+        ruled = one.card.train["gamma"]
+        assert gamma("same") == ruled
+        assert gamma("batch", settings={"batch": 16}) == pytest.approx(ruled / 2)
+        assert gamma("size", size=(14, 14)) == pytest.approx(ruled / 4)
+        assert gamma("given", settings={"batch": 16, "gamma": 3.5}) == 3.5
+        one = launch.train("r3gan/tiny", images=16, out=tmp_path / "own", threads=1, quiet=True)
+        assert gamma("stays", settings={"batch": 16}) == one.card.train["gamma"]
+
     def test_a_config_with_other_data_plans_for_those(self, tiny_run: Run, pictures: Path, tmp_path: Path) -> None:
         run = launch.train(config=tiny_run.path / "recipe.json", data=str(pictures), out=tmp_path / "run", quiet=True)
         assert run.card.plan.epoch == 12

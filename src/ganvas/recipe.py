@@ -271,6 +271,12 @@ def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
     return dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma)), f"gamma {gamma:g}: {rule}"
 
 
+def is_by_rule(train: TrainConfig, spec: ImageSpec) -> bool:
+    """Whether gamma is what `settled` gives a training on such images that leaves it open."""
+    opened = Recipe(model=None, train=dataclasses.replace(train, gamma=None), native=spec)
+    return train.gamma is not None and settled(opened, spec)[0].train.gamma == train.gamma
+
+
 def settings(recipe: Recipe) -> dict[str, Any]:
     """Model and training settings as plain dictionaries, fit for JSON."""
     plain: dict[str, Any] = msgspec.to_builtins({"model": recipe.model, "train": recipe.train})

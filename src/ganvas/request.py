@@ -17,7 +17,7 @@ from ganvas.card import MOST_THREADS, START, Card, Plan, StartedFrom
 from ganvas.convert import convert, leaves
 from ganvas.data.places import expanded
 from ganvas.errors import SettingError, nearest
-from ganvas.recipe import Interval
+from ganvas.recipe import Interval, TrainConfig, is_by_rule
 
 MOST_MINUTES = 366 * 24 * 60
 
@@ -165,12 +165,14 @@ def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request
     if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
         file = shlex.quote(f"PATH/{card.recipe}")
         raise SettingError(f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ...")
-    start = card.started_from
+    start, train = card.started_from, card.train
+    if is_by_rule(convert(train, TrainConfig, "train"), card.image):
+        train = train | {"gamma": None}  # it follows the rule for another batch, or other images
     return Request(
         recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
         channels=card.data.channels, flip=card.data.flip, device=card.device, precision=card.precision or None,
         threads=card.threads, processes=card.processes, evaluate_every=card.evaluate_every,
-        settings={"model": card.model, "train": card.train}, plan=card.plan,
+        settings={"model": card.model, "train": train}, plan=card.plan,
         from_=(str(folder / START) if (folder / START).is_file() else start.path) if start else None,
         started_from=start,
     )  # fmt: skip
