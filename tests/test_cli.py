@@ -62,6 +62,10 @@ class TestStart:
             "compare",
             "report",
             "extractor",
+            "doctor",
+            "runs",
+            "timelapse",
+            "tune",
             "recipes",
             "show",
             "bench",
@@ -69,10 +73,10 @@ class TestStart:
             "demo",
             "env",
         ):
-            assert verb in whole
+            assert verb in whole.split()
         options = (
             "--data --images --epochs --minutes --seed --out --set --config --device --threads --fresh --size --fit "
-            "--channels --data-dir --precision --processes --evaluate-every --verbose"
+            "--channels --data-dir --precision --processes --evaluate-every --flip --from --verbose"
         )
         shown = cli_run("train", "--help").out
         assert [option for option in options.split() if option not in shown] == []

@@ -99,6 +99,30 @@ class TestWhatIsTaken:
         assert (run.card.recipe, run.card.model) == ("cgan/tiny", source.card.model)
         assert run.card.train["lr"] != 0.5
 
+    def test_its_own_recipe_named_takes_its_networks(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+        """As of another length they may be, by a preset; given once more, the command goes on."""
+        source = train("r3gan/tiny", tmp_path / "source", images=16.0, settings={"width": 2})
+        command = ("train", "r3gan/tiny", "--from", source.path, "--images", "16", "--threads", "1", "--out", "run")
+        done = cli_run(*command)
+        assert done.code == 0, done.err
+        assert Run.open("run").card.model == source.card.model
+        assert "is finished" in cli_run(*command).err
+        assert "has model.width=2, not 3" in cli_run(*command[:-2], "--set", "width=3").error
+
+    def test_of_a_run_its_data_unless_others_are_named(
+        self, pictures: Path, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        first = ("train", "mlp/tiny", "--images", "16", "--threads", "1")
+        wish = ("--data", "pictures", "--size", "6", "--fit", "pad", "--channels", "3", "--flip")
+        assert cli_run(*first, *wish, "--out", "source").code == 0
+        done = cli_run(*first, "--from", "source", "--out", "run")
+        assert f"no --data: on that of source, {pictures}" in done.err
+        assert Run.open("run").card.data == Run.open("source").card.data
+        assert cli_run(*first, "--from", "source", "--out", "plain", "--flip=false").code == 0
+        assert not Run.open("plain").card.data.flip
+        alone = cli_run(*first, "--from", "source/generator.safetensors").error
+        assert "is of images of 6x6 RGB, these are 28x28 grey: name others with --data" in alone
+
 
 def train_anew(tmp_path: Path, first_weights: list[dict[str, Any]]) -> dict[str, Any]:
     train("cgan/tiny", tmp_path / "anew", images=32.0, settings=AVERAGED)

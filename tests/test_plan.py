@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import gc
 import shlex
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -20,6 +23,7 @@ from common import state, train
 from ganvas import data, extractors, gans, launch, measure, trained, training
 from ganvas.card import Plan
 from ganvas.errors import SettingError
+from ganvas.options import process_start
 from ganvas.recipe import override
 from ganvas.run import Run
 
@@ -65,6 +69,7 @@ class TestPlan:
         revised = plan.revise(at, at + images)
         for seen in (0, at // 3, at // 2, at - 1):
             assert revised.progress(seen) == plan.progress(seen)
+            assert revised.epoch_progress(seen) == plan.epoch_progress(seen)
         assert plan.revisions == revised.revisions[:-1]
         assert [revised.images_at(seen) for seen in (at - 1, at)] == [plan.images_at(at - 1), at + images]
         restored = Plan(**dataclasses.asdict(revised) | {"revisions": revised.revisions})
@@ -74,12 +79,18 @@ class TestPlan:
     def test_per_epoch_progress_is_that_of_the_epochs_start(self, plan: Plan, data: st.DataObject) -> None:
         seen = data.draw(st.integers(0, plan.total))
         value = plan.epoch_progress(seen)
-        if plan.total < 2 * plan.epoch:
+        if plan.images_at(seen) < 2 * plan.epoch:
             assert value == plan.progress(seen)
         else:
             assert value == plan.progress(seen - seen % plan.epoch)
-            assert value == plan.epoch_progress(seen - seen % plan.epoch)
             assert value <= plan.progress(seen)
+
+    def test_a_revision_beyond_two_epochs_leaves_the_rates_before_it(self) -> None:
+        """Per-epoch schedules then begin; a repeat knows the revision from its first step on."""
+        plan = Plan(images=160, batch=10, epoch=100, requested="1 minute")
+        revised = plan.revise(80, 400)
+        assert [revised.epoch_progress(seen) for seen in range(0, 80, 10)] == [seen / 160 for seen in range(0, 80, 10)]
+        assert revised.epoch_progress(90) == 0
 
 
 class TestClock:
@@ -169,13 +180,18 @@ class TestClock:
         assert (took, plan.total) == (56.0, 70)
         assert len({total for _, total in plan.revisions}) == len(plan.revisions)
 
-    def test_a_training_by_the_clock_goes_on_with_its_plan(
-        self, tmp_path: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
+    def test_a_training_by_the_clock_goes_on_with_its_plan_and_measures_no_more(
+        self,
+        tmp_path: Path,
+        cli_run: Callable[..., Any],
+        stop_after: Callable[[int], None],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         stop_after(40)
         command = ("train", "mlp/tiny", "--minutes", "9", "--out", "run", "--threads", "1")
         assert cli_run(*command).code == 130
         planned = Run.open(tmp_path / "run").card.plan
+        monkeypatch.setattr(launch, "choose", lambda *_, **__: pytest.fail("measured again"))
         stop_after(10)
         assert cli_run(*command).code == 130
         assert Run.open(tmp_path / "run").card.plan == planned
@@ -197,6 +213,22 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
         monkeypatch.setattr(trained, name, 1)
     assert cli_run(*again[1:]).code == 0
     assert extractors.is_there(data.load(pictures))
+
+
+def test_minutes_count_from_the_start_of_the_process(environment: dict[str, str]) -> None:
+    before, rounding = time.time(), 2.0  # psutil knows the machine's start in whole seconds
+    code = "from ganvas.options import process_start; print(process_start())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert before - rounding < float(done.stdout) < time.time() + rounding
+    assert psutil.boot_time() <= process_start() < before
+
+
+def test_numbers_too_small_for_full_precision_count_as_zero() -> None:
+    torch.set_flush_denormal(False)
+    tiny = torch.full((8,), 2e-38)
+    assert bool((tiny * 0.25 > 0).all())
+    measure.prepare_cpu()
+    assert bool((tiny * 0.25 == 0).all())
 
 
 class TestMeasuring:

@@ -94,25 +94,27 @@ def test_one_that_is_training_now_shows_its_newest_line(folder: Path) -> None:
     assert list_runs(folder)[0].state == "stopped"
 
 
-def test_the_best_fid_is_of_those_measured_on_the_way_under_the_newest_protocol(
+def test_the_best_fid_is_of_all_evaluations_under_the_newest_protocol(
     folder: Path, cli_run: Callable[..., Any]
 ) -> None:
     run = Run.open(folder / "9999-new")
     for fid, images, extractor in (
-        (3.0, 16, "a" * 64), (40.25, 32, "b" * 64), (12.5, 48, "b" * 64), (None, 64, "b" * 64), (20.0, 80, "b" * 64),
-        (1.0, None, "b" * 64), (2.0, None, "c" * 64),  # by hand
+        (3.0, 16, "a" * 64), (2.0, None, "a" * 64), (40.25, 32, "b" * 64), (12.5, 48, "b" * 64), (20.0, 80, "b" * 64),
+        (14.0, None, "b" * 64), (None, None, "b" * 64),  # by hand
     ):  # fmt: skip
         protocol = dataclasses.replace(PROTOCOL, extractor_sha256=extractor)
         put(run, judgement(run, fid=fid, protocol=protocol), images)
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write('{"fid": 1')  # cut short
     put(Run.open(folder / "0002-half"), judgement(run, fid=1.0))
+    put(Run.open(folder / "0003-unsaved"), judgement(run, fid=None))
     rows = list_runs(folder)
-    assert [row.best_fid for row in rows] == [None, None, None, 12.5]
-    assert [row.extractor for row in rows] == [None, None, None, "digits"]
+    assert [row.best_fid for row in rows] == [1.0, None, None, 12.5]
+    assert [row.extractor for row in rows] == ["digits", None, None, "digits"]
     table = {line.split()[0]: line.split() for line in cli_run("runs").out.splitlines() if line.strip()}
     assert table["runs/9999-new"][-2:] == ["12.50", "digits"]
-    assert table["runs/0002-half"][-2:] == ["-", "-"]
+    assert table["runs/0002-half"][-2:] == ["1.00", "digits"]
+    assert table["runs/0003-unsaved"][-2:] == ["-", "-"]
 
 
 def test_json(folder: Path, cli_run: Callable[..., Any]) -> None:

@@ -123,3 +123,15 @@ class TestSameBits:
             launch.train(config=tmp_path / "card.json", out=tmp_path / "two", quiet=True)
         two = launch.train(config=tmp_path / "card.json", out=tmp_path / "two", quiet=True)
         assert_same_run(one.path, two.path)
+
+    def test_a_run_that_was_revised_on_the_way_is_repeated_to_the_bit(
+        self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the revision its plan is longer than two epochs, from where on per-epoch schedules go by epochs."""
+        settings = {"batch": 4, "lr.start": 1e-3, "lr.shape": "linear", "lr.per": "epoch"}
+        with monkeypatch.context() as patch:
+            patch.setattr(training.Clock, "revised", lambda _, plan, seen: 48 if seen == 8 else None)
+            one = train("mlp/tiny", tmp_path / "one", data=str(pictures), images=20.0, settings=settings)
+        assert Run.open(one.path).card.plan.revisions == ((8, 48),)
+        two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", quiet=True)
+        assert_same_run(one.path, two.path)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from common import put_idx, train
+from ganvas import gans, launch, tune
 from ganvas.data import inspect, load
 from ganvas.data.dataset import Dataset
 from ganvas.data.named import NAMES
@@ -201,6 +202,17 @@ class TestThousandClasses:
             parse_labels(text, NUMBERS)
         assert "commas" in str(error.value)
         assert len(str(error.value)) < 700
+
+
+def test_their_recipe_is_trained_and_tuned_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
+    monkeypatch.setattr(tune, "_prepare", lambda request, *_: pytest.fail(f"searched on {request.data}"))
+    small = {"width": 2, "batch": 8, "precision": "32"}
+    run = train("r3gan/stacked-mnist", tmp_path / "run", images=8.0, settings=small, data_dir=tmp_path)
+    assert (run.card.data.what, run.card.image.channels) == ("stacked-mnist", 3)
+    with pytest.raises(pytest.fail.Exception, match="searched on stacked-mnist"):
+        tune.tune("r3gan/stacked-mnist", out=tmp_path / "t.toml", quiet=True)
+    assert gans.default_data("r3gan/digits") == gans.default_data(None) == "mnist-5k"
 
 
 def test_both_names_are_known() -> None:

@@ -214,6 +214,42 @@ class TestFile:
         )
         assert first == again
 
+    def test_a_preset_is_left_to_the_training(
+        self, squares: Path, landscape: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Trials have it; what was asked for is written, even where it says the same."""
+        _, file, own = gans.find("r3gan/tiny")
+        changes = {"length": "5 minutes"}
+        preset = dataclasses.replace(override(own, changes), presets={5: {"model.width": 2}, 60: {}})
+        monkeypatch.setitem(file.recipes, "tiny", preset)
+        widths: list[int] = []
+        landscape(lambda recipe: widths.append(recipe.model.width) or 1.0)
+        found = search(squares, "r3gan/tiny", out=tmp_path / "t.toml").request.settings
+        assert set(widths) == {2}
+        assert (set(found), set(found["train"])) == ({"train"}, {"gamma", "lr", "augment"})
+        asked = search(squares, "r3gan/tiny", out=tmp_path / "u.toml", settings={"width": 2}).request.settings
+        assert asked["model"] == {"width": 2}
+
+    def test_mirrored_images_are_searched_for_and_trained_with(
+        self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        flips: list[bool] = []
+        batches = trials.Batches
+
+        def noted(*arguments: Any) -> Any:
+            made = batches(*arguments)
+            flips.append(made.flip)
+            return made
+
+        monkeypatch.setattr(trials, "Batches", noted)
+        assert cli_run("tune", "mlp/tiny", "--data", squares, *SHORT, "--flip").code == 0
+        assert flips == [True] * 3
+        assert read_config(tmp_path / "tuned.toml", None).flip
+        assert "--flip" in next(
+            line for line in (tmp_path / "tuned.toml").read_text().splitlines() if "Once more" in line
+        )
+        assert "--flip with mnist-5k" in cli_run("tune", "mlp/tiny", *SHORT, "--flip").error
+
     def test_a_gan_file_of_the_users(self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         (tmp_path / "my_gan.py").write_text(MY_GAN)
         assert cli_run("tune", "my_gan.py:two", "--data", squares, *SHORT).code == 0

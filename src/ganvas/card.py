@@ -73,8 +73,8 @@ class Plan:
         return next((total for at, total in reversed(self.revisions) if at <= images_seen), self.images)
 
     def epoch_progress(self, images_seen: int) -> float:
-        """Progress at the start of the current epoch: what per-epoch schedules follow, from two epochs up."""
-        if self.total < 2 * self.epoch:
+        """Progress at the start of the current epoch: what per-epoch schedules follow, from two epochs up, as planned then."""
+        if self.images_at(images_seen) < 2 * self.epoch:
             return self.progress(images_seen)
         return self.progress(images_seen // self.epoch * self.epoch)
 

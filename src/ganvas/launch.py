@@ -35,7 +35,6 @@ from ganvas.threads import cores
 from ganvas.threads import threads as threads_of
 from ganvas.training import train as train_run
 
-DEFAULT_DATA = "mnist-5k"
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
 LEAST_SECONDS, LEAST_STEPS = 1.0, 20  # of training, below which a budget is refused
 
@@ -74,7 +73,8 @@ def train(
     (time.time(), by default now). settings: {"train.batch": 32, ...}. config: a TOML file or a run's recipe.json.
     evaluate_every: judge the generator on the way: "20k images", "1 epoch", "500 steps", "auto" (for less than 10% of
     training time) or "never"; what is left unsaid is as it was for a run that is gone on with, else never.
-    from_: a run's directory or a generator.safetensors whose weights to start from, in a new run.
+    from_: a run's directory or a generator.safetensors whose weights to start from, in a new run; on that run's data unless
+    others are given.
     out: the run's directory; without it, the newest unfinished run of the same request, or the next number under runs/.
     fresh: never go on with an earlier run; with `out` and no recipe, make the request of the run there once more.
 
@@ -125,8 +125,12 @@ class _Launch:
             existing.load_state()  # damage is told before differences
             existing.read_log()
             self.request, began = resumed(completed(self.request, existing.card), existing)
-        self.request, self.start, origin = asked_for(self.request, began)
+        asked = self.request
+        self.request, self.start, origin = asked_for(asked, began)
+        if self.request.data != asked.data:
+            self.progress.say(f"no --data: on that of {asked.from_}, {self.request.data}")
         name, file, recipe = gans.find(self.request.recipe or gans.default_recipe(self.request.data))
+        self.request = dataclasses.replace(self.request, data=self.request.data or gans.default_data(name))
         if not existing and self.out is not None and self.out.is_dir() and not self.fresh:
             refuse_foreign(self.out)
         recipe = self._wanted(recipe)
@@ -172,13 +176,9 @@ class _Launch:
             self.request = dataclasses.replace(merged(stored, self.request), plan=None)
 
     def _load(self, native: ImageSpec) -> Dataset:
-        request, what = self.request, self.request.data or DEFAULT_DATA
-        if request.flip and what in data.NAMES and what not in data.MIRRORED:
-            raise SettingError(
-                f"--flip with {what}: characters are not mirrored, for they would be others or none; leave --flip out"
-            )
+        request = self.request
         dataset = data.load(
-            what, size=request.size, native=(native.height, native.width),
+            str(request.data), size=request.size, native=(native.height, native.width),
             fit=request.fit or "crop", channels=request.channels, data_dir=self.data_dir,
         )  # fmt: skip
         for note in dataset.notes:
@@ -208,8 +208,7 @@ class _Launch:
             )
         if processes > 1 and device == "cuda" and world is None and processes > torch.cuda.device_count():
             raise SettingError(f"--processes {processes}: this machine has {torch.cuda.device_count()} CUDA devices")
-        what = request.data or DEFAULT_DATA
-        plain = settings(recipe)
+        what, plain = str(request.data), settings(recipe)
         return Card(
             recipe=name, gan=file.name, gan_sha256=file.sha256, model=plain["model"], train=plain["train"], image=spec,
             data=DataCard(

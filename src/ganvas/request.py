@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ganvas.card import MOST_THREADS, START, Card, Plan, StartedFrom
+from ganvas.card import MOST_THREADS, START, Card, DataCard, Plan, StartedFrom
 from ganvas.convert import convert, leaves
+from ganvas.data import MIRRORED, NAMES
 from ganvas.data.places import expanded
 from ganvas.errors import SettingError, nearest
 from ganvas.recipe import Interval, TrainConfig, is_by_rule
@@ -68,6 +69,10 @@ class Request:
                 object.__setattr__(self, name, expanded(path))
         if self.data is not None and not self.data.strip():
             raise SettingError("--data is empty: give a data set's name or a path")
+        if self.flip and self.data in NAMES and self.data not in MIRRORED:
+            raise SettingError(
+                f"--flip with {self.data}: characters are not mirrored, for they would be others or none; leave --flip out"
+            )
         if self.from_ is not None and not self.from_.strip():
             raise SettingError("--from is empty: give a run's directory or a generator.safetensors")
         if self.threads is not None and self.threads > MOST_THREADS:
@@ -199,6 +204,14 @@ def merged(config: Request, own: Request) -> Request:
     return dataclasses.replace(config, **said)
 
 
+def with_data(request: Request, data: DataCard) -> Request:
+    """A request with what it leaves unsaid of its data taken from a card."""
+    return dataclasses.replace(
+        request, data=request.data or data.what, size=request.size or data.size, fit=request.fit or data.fit,
+        channels=request.channels or data.channels, flip=data.flip if request.flip is None else request.flip,
+    )  # fmt: skip
+
+
 def completed(request: Request, card: Card) -> Request:
     """A request to go on with a run, with what it leaves unsaid taken from the run's card."""
     recipe, settings = request.recipe, dict(request.settings)
@@ -209,14 +222,12 @@ def completed(request: Request, card: Card) -> Request:
                 f"{shlex.quote(f'PATH/{card.recipe}')} --out ..."
             )
         recipe = card.recipe
-        if request.from_ is not None:  # which brings its networks along
-            settings = {"model": card.model, **dict(leaves(settings))}
+    if recipe == card.recipe and request.from_ is not None:  # which brings its networks along
+        settings = {"model": card.model, **dict(leaves(settings))}
     said = request.length is not None or request.settings
     stored = {"model": card.model, "train": card.train}
     return dataclasses.replace(
-        request, recipe=recipe, data=request.data or card.data.what, size=request.size or card.data.size,
-        fit=request.fit or card.data.fit, channels=request.channels or card.data.channels,
-        flip=card.data.flip if request.flip is None else request.flip,
+        with_data(request, card.data), recipe=recipe,
         seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
         processes=request.processes or card.processes, precision=request.precision or card.precision or None,
         device=request.device or card.device, settings=settings if said else stored,

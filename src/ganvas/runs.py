@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ganvas import evaluations, files, verdict
+from ganvas import evaluations, files
 from ganvas.data.words import readable
 from ganvas.errors import RunError
 from ganvas.run import Run
+from ganvas.verdict import alike
 
 State = Literal["training", "finished", "stopped", "damaged"]
 
@@ -21,8 +22,8 @@ class Row:
 
     state: training (a process is writing to it), finished, stopped, or damaged, and `error` then says in what way.
     images_seen: up to the saved state, or for one that is training up to its newest log line. planned: images in all.
-    minutes: of training. best_fid: the least of those measured on the way under the newest protocol, None where none was;
-    by which extractor.
+    minutes: of training. best_fid: the least of its evaluations, on the way and by hand, under the newest of their
+    protocols, None where none was measured; by which extractor.
     """
 
     run: str
@@ -84,7 +85,7 @@ def _row(path: Path) -> Row | None:
 
 
 def _best(run: Run) -> tuple[float | None, str | None]:
-    """The least FID measured on the way, and by which extractor: FIDs of unlike protocols have no least."""
-    found = verdict.on_the_way(evaluations.all_of(run))
-    fid = min((each.fid for _, each in found if each.fid is not None), default=None)
-    return fid, None if fid is None else found[-1][1].protocol.extractor
+    """The least FID, and by which extractor: FIDs of unlike protocols have no least, the newest protocol counts."""
+    found = [each for _, each in evaluations.all_of(run)]
+    fids = [each.fid for each in found if each.fid is not None and alike(each, found[-1])]
+    return min(fids, default=None), found[-1].protocol.extractor if fids else None

@@ -16,7 +16,7 @@ from ganvas.data.words import is_utf8, not_utf8
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
-from ganvas.request import Request
+from ganvas.request import Request, with_data
 from ganvas.run import Run
 from ganvas.sample import located, read_weights
 
@@ -76,7 +76,8 @@ def resumed(request: Request, run: Run) -> tuple[Request, StartedFrom | None]:
 
 
 def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Start | None, StartedFrom | None]:
-    """What a request's --from leads to; a request that names no recipe then takes that one, with its networks.
+    """What a request's --from leads to; a request that names no other recipe then takes that one, with its networks, and
+    one that names no data those of the run.
 
     began: what the run that stands there was started from. That need not be there any more: the run has a copy.
     Raises RunError for what cannot be read, SettingError where a repeat finds other weights.
@@ -94,13 +95,15 @@ def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Sta
             f"the run to be repeated was started from {request.from_}, which holds other weights now: "
             "give those of then with --from, such as the run's own start.safetensors"
         )
-    if request.recipe is None:
+    if request.recipe in (None, start.card.recipe):
         request = _with_its_recipe(request, start.card)
+    if request.data is None and source.is_dir():
+        request = with_data(request, start.card.data)
     return request, start, request.started_from or start.origin
 
 
 def _with_its_recipe(request: Request, card: Card) -> Request:
-    if card.gan.endswith(".py"):
+    if request.recipe is None and card.gan.endswith(".py"):
         file = shlex.quote(f"PATH/{card.recipe}")
         raise SettingError(f"--from {request.from_} is of a GAN in a file of yours: name it, ganvas train {file} ...")
     changes = {"model": card.model, **dict(leaves(request.settings))}
@@ -127,7 +130,10 @@ def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
     """What keeps weights from fitting, in words; empty where nothing is known of it."""
     old, new = (f"{str(image).partition(',')[0]}" for image in (card.image, spec))
     if old != new:
-        return f"is of images of {old}, these are {new}: bring them to that shape with --size and --channels"
+        return (
+            f"is of images of {old}, these are {new}: name others with --data, or bring these to that shape "
+            "with --size and --channels"
+        )
     if different := differences({"model": card.model}, {"model": settings(recipe)["model"]}):
         return f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them"
     # Of equal settings, classes alone make networks differ.

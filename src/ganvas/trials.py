@@ -186,7 +186,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all trials have in common. recipe: as it is, before it is changed."""
+    """What all trials have in common. recipe: as it is, before it is changed. flip: mirror half of the real images."""
 
     file: GanFile
     recipe: Recipe
@@ -196,6 +196,7 @@ class Ground:
     device: str
     precision: str
     seed: int
+    flip: bool = False
 
     @property
     def samples(self) -> int:
@@ -222,7 +223,7 @@ class Ground:
         config, batch = recipe.train, recipe.train.batch
         gan = self.file.build(recipe.model, self.spec, self.seed)
         learner = Learner(gan, config, len(self.training), torch.device(self.device), self.precision)
-        batches = Batches(self.training, learner, self.seed)
+        batches = Batches(self.training, learner, self.seed, self.flip)
         plan = Plan(images=images, batch=batch, epoch=len(self.training), requested=f"{images} images")
         places = {images * k // CHECKPOINTS // batch * batch for k in range(1, CHECKPOINTS)} | {images}
         for seen in range(batch, images + 1, batch):

@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -23,10 +23,10 @@ import torch
 from ganvas import data as sources
 from ganvas import files, gans
 from ganvas.card import MOST_IMAGES, versions
+from ganvas.convert import leaves
 from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.feasible import networks
-from ganvas.launch import DEFAULT_DATA
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Recipe, for_length, settled
@@ -89,6 +89,7 @@ def tune(
     size: tuple[int, int] | None = None,
     fit: Literal["crop", "pad", "stretch"] | None = None,
     channels: Literal[1, 3, 4] | None = None,
+    flip: bool | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
@@ -98,7 +99,7 @@ def tune(
 ) -> Tuned:
     """Search gamma, learning rate and augmentation by short trainings, and write the best to `out`, a TOML for `train(config=)`.
 
-    recipe, data, size, fit, channels, data_dir, device, precision, threads: as of `ganvas.train`. settings: changes of the
+    recipe, data, size, fit, channels, flip, data_dir, device, precision, threads: as of `ganvas.train`. settings: changes of the
     recipe, which the search starts from. minutes: of the whole search since `started` (time.time(), by default now); 10,
     unless both `trials`, how many trainings, and `images`, the length of each, are given: then no clock has a say, and the
     same arguments, threads and precision give the same result on the same machine. seed: of trainings, samples and the search.
@@ -109,8 +110,9 @@ def tune(
     """
     started = time.time() if started is None else started
     request = Request(
-        recipe=recipe, data=os.fspath(data or DEFAULT_DATA), seed=seed or 0, size=size, fit=fit, channels=channels,
-        device=pick_device(device or "auto"), precision=precision, threads=threads, settings=settings or {},
+        recipe=recipe, data=os.fspath(data or gans.default_data(recipe)), seed=seed or 0, size=size, fit=fit,
+        channels=channels, flip=flip, device=pick_device(device or "auto"), precision=precision, threads=threads,
+        settings=settings or {},
     )  # fmt: skip
     _check(minutes, trials, images, Path(out))
     optuna, say = _optuna(), Progress(quiet=quiet).say
@@ -161,7 +163,7 @@ def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say
 
     minutes: of the search; None for one by no clock.
     """
-    what, device = request.data or DEFAULT_DATA, request.device or "cpu"
+    what, device = request.data or gans.default_data(request.recipe), request.device or "cpu"
     name, file, asked = gans.find(request.recipe or gans.default_recipe(what))
     recipe = for_length(asked, request.settings)[0]  # as it is trained for its own length
     dataset = sources.load(
@@ -182,7 +184,9 @@ def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say
         choice = choose(file, recipe, spec, training, device, threads=threads, precision=bits, seconds=most)
         threads, bits = choice.threads, choice.precision
     torch.set_num_threads(threads)
-    ground = Ground(file, recipe, spec, training, Score(training, held_out), device, bits, request.seed or 0)
+    ground = Ground(
+        file, recipe, spec, training, Score(training, held_out), device, bits, request.seed or 0, bool(request.flip)
+    )
     began = time.perf_counter()
     if choice:
         ground.scored(choice.rehearsal.learner)
@@ -310,25 +314,28 @@ def _give_up(done: tuple[Trial, ...], stopped: int, say: Callable[[str], None]) 
 
 def _tuned(prepared: Prepared, budget: Budget, done: tuple[Trial, ...], stopped: int, seconds: float) -> Tuned:
     best = min((trial for trial in done if trial.state == "finished"), key=lambda trial: (trial.score, trial.number))
-    ground = prepared.ground
-    found = _different(prepared.asked, changed(ground.recipe, best.change), prepared.space)
+    ground, asked = prepared.ground, prepared.request.settings
+    # A preset is left to the training, which may be of another length.
+    own = for_length(prepared.asked, {}, ground.recipe.train.length)[0]
+    named = {path.removeprefix("model.").removeprefix("train.").partition(".")[0] for path, _ in leaves(asked)}
+    found = _different(own, changed(ground.recipe, best.change), named.union(prepared.space))
     return Tuned(
-        request=dataclasses.replace(prepared.request, settings=found), asked=prepared.request.settings,
+        request=dataclasses.replace(prepared.request, settings=found), asked=asked,
         data_name=ground.training.name, data_dir=prepared.data_dir, trials=done, best=best.number, images=budget.images,
         samples=ground.samples, real=prepared.real, seconds=seconds, stopped=stopped,
         versions=versions() | {"optuna": importlib.metadata.version("optuna")},
     )  # fmt: skip
 
 
-def _different(own: Recipe, found: Recipe, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Settings {"model": {...}, "train": {...}} that make the one recipe the other; those of `names`, which were searched,
-    even where they are equal."""
+def _different(own: Recipe, found: Recipe, names: Container[str]) -> dict[str, dict[str, Any]]:
+    """Settings {"model": {...}, "train": {...}} that make the one recipe the other; those of `names`, which were asked for
+    or searched, even where they are equal."""
     before, after = settings_of(own), settings_of(found)
     different = {
         part: {
             name: value
             for name, value in after[part].items()
-            if value is not None and (value != before[part].get(name) or (part == "train" and name in names))
+            if value is not None and (value != before[part].get(name) or name in names)
         }
         for part in ("model", "train")
     }

@@ -25,7 +25,8 @@ FIRST = "# Written by ganvas tune"  # a file that begins so is a search's own, a
 class Tuned:
     """The result of a search.
 
-    request: to train with; its settings are those of the best trial, as far as they differ from the recipe's or were searched.
+    request: to train with; its settings are those of the best trial, as far as they differ from the recipe's, were
+    asked for or searched.
     asked: the settings that the search was to start from. trials: the first is the recipe as it is. best: the number of the
     best. images: of a trial. samples, real: how many were compared for a score. stopped: the signal that ended it, 0 for none.
     """
@@ -92,6 +93,7 @@ class Tuned:
         options |= {"--size": request.size and "{}x{}".format(*request.size)}
         options |= {"--fit": request.fit, "--channels": request.channels}
         words = [f"{word}" for option in options.items() if option[1] is not None for word in option]
+        words += ["--flip"] * bool(request.flip)
         sets = [f"{path}={msgspec.json.encode(value).decode()}" for path, value in leaves(self.asked)]
         return shlex.join(
             ["ganvas", "tune", request.recipe or "", *words, *self._where(), *(["--set", *sets] if sets else [])]

@@ -174,6 +174,11 @@ def default_recipe(what: str | None) -> str:
     return "r3gan/images" if own else "r3gan/digits"
 
 
+def default_data(recipe: str | None) -> str:
+    """What to train a recipe on when no data are named: digits that are always there, stacked where it is made for stacks."""
+    return "stacked-mnist" if recipe == "r3gan/stacked-mnist" else "mnist-5k"
+
+
 def parted(recipe: str) -> tuple[str, str | None]:
     """(path, key) of a recipe in a file of the user's: of "my_gan.py" no key, of "my_gan.py:tiny" "tiny"; ("", None) for one
     of a built-in GAN. The path may hold colons itself ("C:\\my_gan.py")."""

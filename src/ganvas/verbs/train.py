@@ -41,7 +41,8 @@ def train(
         A recipe's name (see ganvas recipes) or a GAN file: my_gan.py, my_gan.py:tiny. Default: r3gan/digits, or
         r3gan/images for a folder, .zip or .npz.
     data
-        A data set's name, or a path: a folder of pictures, .zip, .npz or IDX files. Default: mnist-5k.
+        A data set's name, or a path: a folder of pictures, .zip, .npz or IDX files. Default: mnist-5k, or stacked-mnist
+        for its recipe; with --from RUN, that run's.
     images
         Stop after so many training images.
     epochs

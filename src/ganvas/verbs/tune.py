@@ -29,6 +29,7 @@ def tune(
     out: Path = Path("tuned.toml"),
     set_: Settings = None,
     pictures: Pictures = AS_THEY_ARE,
+    flip: bool | None = None,
     device: Device | None = None,
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: Annotated[int | None, Whole] = None,
@@ -44,7 +45,7 @@ def tune(
     recipe
         A recipe's name or a GAN file. Default: r3gan/digits, or r3gan/images for a folder, .zip or .npz.
     data
-        A data set's name, or a path. Default: mnist-5k.
+        A data set's name, or a path. Default: mnist-5k, or stacked-mnist for its recipe.
     minutes
         Wall time of the whole search, start-up included. Default: 10, or none where --trials and --images are given.
     trials
@@ -58,6 +59,8 @@ def tune(
         The TOML to write; an earlier one is kept beside it.
     set_
         Change settings of the recipe, which the search then starts from: path=value ...
+    flip
+        Mirror half of the training images, left to right. Not for letters and digits.
     device
         Default: auto.
     precision
@@ -73,7 +76,8 @@ def tune(
     tuned = tuning.tune(
         recipe, data=data, minutes=minutes, trials=trials, images=images, seed=seed, out=out,
         settings=parse_assignments(set_ or []), size=pictures.sides, fit=pictures.fit, channels=pictures.channels,
-        data_dir=pictures.data_dir, device=device, precision=precision, threads=threads, started=process_start(),
+        flip=flip, data_dir=pictures.data_dir, device=device, precision=precision, threads=threads,
+        started=process_start(),
     )  # fmt: skip
     if json:
         print_json(tuned.to_json())
