@@ -44,9 +44,11 @@ import plain
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.data.places import data_root
+from ganvas.doctor import Watch
 from ganvas.measure import Rehearsal
 from ganvas.progress import Progress
 from ganvas.record import Record
+from ganvas.remedies import Patient
 from ganvas.run import Run
 from ganvas.threads import cores
 from ganvas.training import take_step
@@ -113,7 +115,7 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     learner, batches = rehearsal.learner, rehearsal.batches
     progress = Progress(quiet=True)
     progress.begin(plan.images, 0)
-    record = Record(run, learner, dataset, run.sampler(), progress)
+    record = Record(run, learner, dataset, run.sampler(), progress, None, Watch(Patient(run.path, run.card)))
     images_seen, began = 0, time.monotonic()
     try:
         while True:
