@@ -212,8 +212,14 @@ RECIPES = {
     ),
     "images": Recipe(
         summary="pictures of any size, grey or colour, with labels or without",
-        model=Config(z_dim=64),
-        train=replace(_TRAINING, length="60 minutes", sheet_rows=6, sheet_columns=6),
+        model=Config(z_dim=64, width=16, blocks=1),
+        train=replace(
+            _TRAINING,
+            length="60 minutes",
+            sheet_rows=6,
+            sheet_columns=6,
+            lr=Schedule(start=5e-4, shape="cosine", end=5e-5, warmup=0.05, warmup_from=5e-5),
+        ),
         native=ImageSpec(height=64, width=64, channels=3),
     ),
     "stacked-mnist": Recipe(
