@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ import torch.distributed
 import torch.multiprocessing
 from torch import nn
 
-from common import MY_GAN, normalise_part, train, train_no_more
+from common import MY_GAN, normalise_part, state, train, train_no_more
 from ganvas import dist, gans, launch
 from ganvas.dist import World
 from ganvas.errors import RunError, SettingError
@@ -160,27 +162,17 @@ def test_processes_must_divide_the_batch(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_trains_and_resumes_exactly(precision: str, tmp_path: Path) -> None:
-    common = ("train", "mlp/tiny", "--threads", "1", "--precision", precision, "--set", "log=1 step")
-    assert ganvas(*common, "--images", "160", "--out", "whole", cwd=tmp_path).returncode == 0
-    script = (  # stop after five steps, as a signal would
-        "import ganvas.training as t, ganvas\n"
-        "old = t.take_step\n"
-        "def five(learner, batches, seen):\n"
-        "    if seen == 64: import os, signal; os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    return old(learner, batches, seen)\n"
-        "t.take_step = five\n"
-        f"ganvas.train('mlp/tiny', images=160, threads=1, precision='{precision}', settings={{'log': '1 step'}}, out='part')\n"
-    )
-    stopped = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False, capture_output=True
-    )
-    assert stopped.returncode == 143
-    state = torch.load(tmp_path / "part" / "state.pt", weights_only=True)
-    assert state["images_seen"] == 80
-    assert ganvas("train", "--out", "part", cwd=tmp_path).returncode == 0
+def test_mixed_precision_trains_and_resumes_exactly(
+    precision: Any, tmp_path: Path, stop_after: Callable[[int], None]
+) -> None:
+    options: dict[str, Any] = {"images": 160.0, "precision": precision, "settings": {"log": "1 step"}}
+    train("mlp/tiny", tmp_path / "whole", **options)
+    stop_after(5)
+    with pytest.raises(KeyboardInterrupt):
+        train("mlp/tiny", tmp_path / "part", **options)
+    assert state(tmp_path / "part")["images_seen"] == 80
+    train("mlp/tiny", tmp_path / "part", **options)
     whole, part = learner(tmp_path / "whole"), learner(tmp_path / "part")
     assert all(torch.equal(whole["generator"][name], part["generator"][name]) for name in whole["generator"])
     assert all(torch.isfinite(tensor).all() for tensor in whole["generator"].values())

@@ -144,11 +144,9 @@ def test_what_is_wrong_is_found_and_told_once(case: str, desk: Path, capsys: pyt
 HEALTHY: list[tuple[str, int, dict[str, Any], int]] = [
     ("r3gan/digits", 4000, {}, 0),
     ("r3gan/tiny", 3000, {}, 0), ("r3gan/tiny", 3000, {}, 1), ("r3gan/tiny", 3000, {}, 2),
-    ("sngan/digits", 1600, {}, 0), ("sngan/tiny", 2400, {}, 1),
-    ("wgan-gp/digits", 1000, {}, 0), ("wgan-gp/tiny", 2400, {}, 1),
+    ("sngan/tiny", 2400, {}, 1), ("wgan-gp/tiny", 2400, {}, 1),
     ("dcgan/64", 1600, {"width": 8}, 0), ("dcgan/tiny", 1600, {}, 1),
-    ("cgan/digits", 5000, {}, 0), ("cgan/tiny", 8000, {}, 1),
-    ("mlp/relu", 4800, {}, 0), ("mlp/leaky", 15000, {}, 0), ("mlp/batchnorm", 4800, {}, 0),
+    ("cgan/tiny", 8000, {}, 1), ("mlp/batchnorm", 4800, {}, 0),
     ("mlp/tiny", 8000, {}, 0), ("mlp/tiny", 8000, {}, 1),
 ]  # fmt: skip
 
