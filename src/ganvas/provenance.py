@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ganvas.card import Card
 from ganvas.data import NAMES
 from ganvas.recipe import settings, settled
+from ganvas.remedies import place
 from ganvas.request import toml
 from ganvas.run import Run
 from ganvas.verdict import Verdict
@@ -101,11 +102,6 @@ def revisions(card: Card) -> str:
 def judging(run: Run, data_dir: Path | None) -> str:
     """The command that judges a run and looks for copies, fit for a shell."""
     return shlex.join(["ganvas", "evaluate", str(run.path), *run.card.own_file(run.gan), "--copies", *place(data_dir)])
-
-
-def place(data_dir: Path | None) -> list[str]:
-    """--data-dir DIR, where one was given."""
-    return [] if data_dir is None else ["--data-dir", str(data_dir)]
 
 
 def commands(run: Run, judged: Verdict | None, data_dir: Path | None) -> list[tuple[str, str]]:

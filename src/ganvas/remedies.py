@@ -64,26 +64,31 @@ class Patient:
         return train
 
 
+def place(data_dir: Path | None) -> list[str]:
+    """--data-dir DIR, where one was given."""
+    return [] if data_dir is None else ["--data-dir", str(data_dir)]
+
+
 def command(patient: Patient, state: str) -> str:
     """What to run next, fit for a shell."""
     if state in ("healthy", "too early to tell"):
         return shlex.join(_going_on(patient))
     change = REMEDIES[state](patient)
-    place = [] if patient.data_dir is None else ["--data-dir", str(patient.data_dir)]
+    where = place(patient.data_dir)
     if change is None:
-        return shlex.join(["ganvas", "train", *_other_recipe(patient), *place])
+        return shlex.join(["ganvas", "train", *_other_recipe(patient), *where])
     config = str(patient.path / "recipe.json")
-    return shlex.join(["ganvas", "train", *patient.card.own_recipe(patient.gan), "--config", config, *change, *place])
+    return shlex.join(["ganvas", "train", *patient.card.own_recipe(patient.gan), "--config", config, *change, *where])
 
 
 def _going_on(patient: Patient) -> list[str]:
     path, own = str(patient.path), ["--gan", patient.gan] if patient.gan else []
     if patient.state == "finished":
         return ["ganvas", "sample", path, *own]
-    place = [] if patient.data_dir is None else ["--data-dir", str(patient.data_dir)]
+    where = place(patient.data_dir)
     if patient.state == "training":
-        return ["ganvas", "doctor", path, *own, *place]
-    return ["ganvas", "train", *patient.card.own_recipe(patient.gan), "--out", path, *place]
+        return ["ganvas", "doctor", path, *own, *where]
+    return ["ganvas", "train", *patient.card.own_recipe(patient.gan), "--out", path, *where]
 
 
 def _other_recipe(patient: Patient) -> list[str]:
