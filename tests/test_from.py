@@ -323,6 +323,10 @@ class TestWhatDoesNotFit:
         (source / "state.pt").write_bytes(b"text")
         assert "state.pt is damaged" in self.refused(cli_run, "cgan/tiny", "--from", source)
         (source / "state.pt").unlink()
+        line = self.refused(cli_run, "cgan/tiny", "--from", source)
+        assert "its state.pt is missing" in line
+        assert str(source / "generator.safetensors") in line
+        (source / "generator.safetensors").unlink()
         assert "has saved no weights yet" in self.refused(cli_run, "cgan/tiny", "--from", source)
         assert "--from is empty" in self.refused(cli_run, "cgan/tiny", "--from", " ")
 
