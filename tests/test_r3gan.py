@@ -146,10 +146,10 @@ class TestObjectives:
 
 
 class TestPresets:
-    @pytest.mark.parametrize(("minutes", "width"), [(0.2, 16), (1, 16), (5, 16), (17, 16), (18, 32), (600, 32)])
-    def test_the_nearest_by_ratio_is_taken(self, minutes: float, width: int) -> None:
+    @pytest.mark.parametrize(("minutes", "blocks"), [(0.2, 0), (1, 0), (5, 0), (17, 0), (18, 1), (600, 1)])
+    def test_the_nearest_by_ratio_is_taken(self, minutes: float, blocks: int) -> None:
         recipe = gans.load("r3gan").recipes["digits"]
-        assert override(recipe, recipe.preset(minutes)[1]).model.width == width
+        assert override(recipe, recipe.preset(minutes)[1]).model.blocks == blocks
 
     def test_a_recipe_without_presets_is_what_it_is(self) -> None:
         assert gans.load("cgan").recipes["digits"].preset(3) == (3, {})
@@ -170,12 +170,15 @@ class TestPresets:
         return plan
 
     def test_minutes_choose_it_and_settings_come_before_it(self, planned: Callable[..., Recipe]) -> None:
-        assert planned(minutes=1).model.width == 16
-        assert planned(minutes=60).model.width == 32
+        assert planned(minutes=1).model == Config()
+        hour = planned(minutes=60)
+        assert hour.model == Config(blocks=1)
+        assert (hour.train.lr.start, hour.train.lr.end, hour.train.lr.warmup) == (1e-3, 5e-5, 0.05)
+        assert planned(minutes=60, settings={"blocks": 0, "lr.end": 1e-4}).train.lr.end == 1e-4
         assert planned(minutes=1, settings={"width": 20}).model.width == 20
         assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
-        assert planned(images=100).model.width == 16
-        assert planned().model.width == 16  # the recipe's own length is five minutes
+        assert planned(images=100).model == Config()
+        assert planned().model == Config()  # the recipe's own length is five minutes
 
     @pytest.mark.parametrize(
         ("changes", "said"),
