@@ -20,7 +20,7 @@ from ganvas.card import Card, DataCard, Plan, versions
 from ganvas.diagnosis import examine
 from ganvas.doctor import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
-from ganvas.recipe import GAMMA, override, parse_assignments, settings, settled
+from ganvas.recipe import GAMMA, for_length, override, parse_assignments, settings, settled
 from ganvas.remedies import REMEDIES, Patient, command
 from ganvas.run import Run
 
@@ -33,17 +33,19 @@ def network(recipe: str) -> Gan:
     return file.build(own.model, own.native)
 
 
-def patient_of(recipe: str, what: str = "mnist-5k", images: int = 4000, **changes: Any) -> Patient:
+def patient_of(
+    recipe: str, what: str = "mnist-5k", images: int = 4000, requested: str = "20000 images", **changes: Any
+) -> Patient:
     """A patient of a recipe with some settings changed, and the card that its training would have."""
     name, file, own = gans.find(recipe)
     gan = network(recipe)
-    asked, _ = settled(override(own, changes), own.native)
+    asked, _ = settled(for_length(own, changes, requested)[0], own.native)
     plain = settings(asked)
     card = Card(
         recipe=name, gan=file.name, gan_sha256=file.sha256, model=plain["model"], train=plain["train"],
         image=dataclasses.replace(own.native, classes=tuple("0123456789")),
         data=DataCard(what=what, name="some", images=images, fingerprint=""), seed=0, threads=1, device="cpu",
-        plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested="20000 images"),
+        plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested=requested),
         versions=versions(),
     )  # fmt: skip
     return Patient.of(
@@ -270,6 +272,14 @@ class TestRemedies:
     def test_pictures_may_be_mirrored_and_letters_not(self) -> None:
         assert change_of(patient_of("r3gan/images", "a folder"), "starving on tiny data") == ["--flip"]
         assert change_of(patient_of("r3gan/images", "svhn"), "starving on tiny data")[0] == "--set"
+
+    def test_the_usual_rate_is_that_of_the_preset(self) -> None:
+        """Back to the recipe's rate without its networks would be forward to one that diverges."""
+        patient = patient_of("r3gan/digits", requested="60 minutes")
+        assert patient.card.model["blocks"] == 1
+        assert change_of(patient, "D overpowers G")[1] == "d_lr.start=0.00025"
+        slow = patient_of("r3gan/digits", requested="60 minutes", blocks=1, lr=1e-6)
+        assert change_of(slow, "D overpowers G")[1] == "lr.start=0.001"
 
     def test_a_large_data_set_gets_a_fixed_probability(self) -> None:
         patient = patient_of("mlp/leaky", images=60_000)

@@ -40,6 +40,7 @@ class TestBadInput:
             ("RUN --extractor digts", "did you mean digits"),
             ("RUN --data nowhere", "nowhere"),
             ("RUN --out x.png", "does nothing without --copies"),
+            ("RUN --copies --out images.npz", "--out images.npz: the sheet of the closest pairs is a picture"),
             ("RUN --gan some.py", "leave --gan out"),
             ("missing", "no missing: give a run's directory, a generator.safetensors, or images"),
             ("missing/generator.safetensors", "no file"),

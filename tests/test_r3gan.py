@@ -146,7 +146,7 @@ class TestObjectives:
 
 
 class TestPresets:
-    @pytest.mark.parametrize(("minutes", "blocks"), [(0.2, 0), (1, 0), (5, 0), (17, 0), (18, 1), (600, 1)])
+    @pytest.mark.parametrize(("minutes", "blocks"), [(0.2, 0), (1, 0), (5, 0), (25, 0), (38, 0), (39, 1), (600, 1)])
     def test_the_nearest_by_ratio_is_taken(self, minutes: float, blocks: int) -> None:
         recipe = gans.load("r3gan").recipes["digits"]
         assert override(recipe, recipe.preset(minutes)[1]).model.blocks == blocks
@@ -174,7 +174,11 @@ class TestPresets:
         hour = planned(minutes=60)
         assert hour.model == Config(blocks=1)
         assert (hour.train.lr.start, hour.train.lr.end, hour.train.lr.warmup) == (1e-3, 5e-5, 0.05)
-        assert planned(minutes=60, settings={"blocks": 0, "lr.end": 1e-4}).train.lr.end == 1e-4
+        # A preset's rates are for its networks: where either is given, neither is taken.
+        assert planned(minutes=60, settings={"blocks": 0}).train.lr.start == 2e-3
+        assert planned(minutes=60, settings={"lr.start": 3e-3}).model == Config()
+        assert planned(minutes=60, settings={"lr": 1e-4}).model == Config()
+        assert planned(minutes=60, settings={"blocks": 1, "batch": 64}).train.lr.start == 1e-3
         assert planned(minutes=1, settings={"width": 20}).model.width == 20
         assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
         assert planned(images=100).model == Config()
@@ -184,9 +188,13 @@ class TestPresets:
         ("changes", "said"),
         [
             ({}, "settings for about 60 minutes: model.width=48, train.batch=64"),
-            ({"width": 20}, "settings for about 60 minutes: train.batch=64"),
-            ({"model": {"width": 20}, "train.batch": 8}, ""),
-            ({"width": 48, "batch": 8}, "settings for about 60 minutes: model.width=48"),
+            ({"width": 48}, "settings for about 60 minutes: model.width=48, train.batch=64"),
+            ({"width": 20}, "the settings for about 60 minutes are left out, for model.width is given"),
+            (
+                {"model": {"width": 20}, "train.batch": 8},
+                "the settings for about 60 minutes are left out, for model.width, train.batch is given",
+            ),
+            ({"width": 48, "batch": 8}, "the settings for about 60 minutes are left out, for train.batch is given"),
         ],
     )
     def test_what_is_said_of_it_is_in_the_recipe(self, changes: dict[str, Any], said: str) -> None:

@@ -312,17 +312,30 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = None) -> tuple[Recipe, str]:
     """The recipe with changes for a training of some length, its own unless given; of minutes with the preset for so many,
-    which changes come before, and a sentence on what came of it ("" for nothing)."""
+    and a sentence on what came of it ("" for nothing). A preset's settings go together: where one of them is changed, none is
+    taken."""
     asked, said = override(recipe, changes), ""
     length = length or asked.train.length
     if (interval := Interval.parse(length)).unit == "minutes":
         minutes, preset = recipe.preset(interval.amount)
-        asked = override(override(recipe, preset), changes)
-        taken = {name: value for name, value in preset.items() if override(asked, {name: value}) == asked}
-        if taken:
-            values = ", ".join(f"{name}={value}" for name, value in taken.items())
+        with_preset = override(override(recipe, preset), changes)
+        other = [name for name, value in preset.items() if not _holds(with_preset, name, value)]
+        if other:
+            said = (
+                f"the settings for about {Interval(minutes, 'minutes')} are left out, for {', '.join(other)} is given"
+            )
+        elif preset:
+            asked, values = with_preset, ", ".join(f"{name}={value}" for name, value in preset.items())
             said = f"settings for about {Interval(minutes, 'minutes')}: {values}"
     return override(asked, {"train.length": length}), said
+
+
+def _holds(recipe: Recipe, name: str, value: Any) -> bool:
+    """Whether a setting of a recipe has this value."""
+    try:
+        return override(recipe, {name: value}) == recipe
+    except SettingError:  # such as the end of a rate that is constant now
+        return False
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ganvas.card import Card
 from ganvas.convert import convert
 from ganvas.gan import Gan
 from ganvas.gans import GanFile, default_recipe
-from ganvas.recipe import Recipe, Schedule, TrainConfig, settled
+from ganvas.recipe import Recipe, Schedule, TrainConfig, for_length, settled
 
 USUAL_RATE = 2e-4  # of Adam for GANs, where a recipe's own is out of range (Radford et al. 2015, arXiv 1511.06434)
 HIGHEST_RATE = 0.01  # above, it is
@@ -33,7 +33,7 @@ Stage = Literal["training", "stopped", "finished"]
 class Patient:
     """A run, as far as rules and remedies need it.
 
-    path: its directory. gan: path of the user's own GAN file. usual: how its recipe trains as it stands in the GAN's file.
+    path: its directory. gan: path of the user's own GAN file. usual: how its recipe trains for as long.
     chance: D's loss where it cannot tell, 0 where there is no such value. joint, paired: as in ganvas.gan. Where the user's
     own file is not known, neither are these: None, 0, False.
     """
@@ -54,7 +54,7 @@ class Patient:
     ) -> Patient:
         """own: path of the user's own GAN file."""
         recipe = file.recipes.get(card.recipe_key)
-        usual = recipe.train if recipe else None
+        usual = for_length(recipe, {}, card.plan.requested)[0].train if recipe else None
         patient = cls(path, card, own, data_dir, usual, joint=gan.joint, paired=gan.objective.paired, state=state)
         return dataclasses.replace(patient, chance=gan.objective.chance * patient.train.d_loss_scale)
 

@@ -211,6 +211,7 @@ RECIPES = {
         # Slower blocks pay where there is an hour (docs/log.md).
         presets={
             5: {},
+            25: {},
             60: {"model.blocks": 1, "train.lr.start": 1e-3, "train.lr.end": 5e-5, "train.lr.warmup_from": 1e-4},
         },
     ),
