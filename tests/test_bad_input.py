@@ -91,7 +91,12 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
         "1.png",
     ),
     "labels of one column": ("d", {"d/1.png": png(), "d/labels.csv": b"1.png\n"}, "labels.csv"),
-    "no labels for a conditional GAN": ("d", {"d/1.png": png(), "d/2.png": png()}, "recipe such as r3gan/images"),
+    "no labels for a conditional GAN": (
+        "d",
+        {"d/1.png": png(), "d/2.png": png()},
+        "needs labels and these images have none: give a folder per class or a labels.csv, "
+        "or use an unconditional recipe such as r3gan/images",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import psutil
 
-from ganvas.errors import RunError
+from ganvas.errors import RunError, SettingError
 
 REASONS = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
@@ -46,6 +46,12 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def refuse_ending(out: Path, what: str, *endings: str) -> None:
+    """Raises SettingError where --out does not end in one of these, in small or capital letters. what: what is written."""
+    if out.suffix.lower() not in endings:
+        raise SettingError(f"--out {out}: {what}; give a name that ends in {endings[0]}")
 
 
 def refuse_unwritable(path: Path) -> None:

@@ -13,7 +13,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.words import count
 from ganvas.verdict import GanTrain
 
-STEPS = 400  # of each training, in whole epochs: five of 10,000 images
+STEPS = 400  # of each training, in whole epochs: six of 10,000 images
 
 
 def compare(

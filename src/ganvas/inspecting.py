@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ganvas import data, feasible, gans, measure, sheets
+from ganvas import data, feasible, files, gans, measure, sheets
 from ganvas.data.places import expanded
-from ganvas.errors import SettingError
 from ganvas.progress import duration
 from ganvas.recipe import KINDS, ImageSpec, Interval, settled
 
@@ -81,8 +80,7 @@ def inspect(
     recipe: whose training to time; by default that of a training on such data.
     Raises DataError, SettingError or RunError.
     """
-    if out.suffix.lower() != ".png":
-        raise SettingError(f"--out {out}: the sheet is a PNG; give a name that ends in .png")
+    files.refuse_ending(out, "the sheet is a PNG", ".png")
     what = expanded(what)
     name, file, asked = gans.find(recipe or gans.default_recipe(what))
     at_home = asked.native

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganvas import asking, extractors, figures, metrics, sheets, sides, stacks
+from ganvas import asking, extractors, figures, files, metrics, sheets, sides, stacks
 from ganvas import copies as copying
 from ganvas import gan_train as teaching
 from ganvas.asking import K
@@ -69,6 +69,8 @@ def evaluate(
     A run's verdict is also added to its metrics.jsonl. Raises a GanvasError for anything that cannot be.
     """
     _check(n, seeds, seed, prdc_n, k)
+    if out is not None:
+        files.refuse_ending(Path(out), "the sheet of the closest pairs is a picture", ".png")
     asked = asking.asked(
         data=data, against=against, n=n, prdc_n=prdc_n, seed=seed, seeds=seeds, extractor=extractor, k=k, size=size, fit=fit,
         channels=channels, data_dir=data_dir, device=None if device == "cpu" else device,

@@ -25,7 +25,7 @@ from ganvas import environment, evaluations, files, judging, provenance, sheets,
 from ganvas.charts import Curve, chart
 from ganvas.data.words import count, first_few, shown
 from ganvas.diagnosis import examine
-from ganvas.errors import RunError, SettingError
+from ganvas.errors import RunError
 from ganvas.record import sheet_classes
 from ganvas.run import Run
 from ganvas.runs import Row, list_runs
@@ -90,8 +90,7 @@ def save(run: Run, out: Path | None = None, *, evaluate: bool = False, data_dir:
 
 
 def _refuse_foreign(out: Path) -> None:
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise SettingError(f"--out {out}: the report is HTML; give a name that ends in .html")
+    files.refuse_ending(out, "the report is HTML", ".html", ".htm")
     if out.is_dir():
         raise RunError(f"{out} is a folder: choose another --out")
     if out.exists():

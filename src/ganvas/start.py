@@ -58,11 +58,11 @@ def read_start(path: Path) -> Start:
 def _of_run(path: Path) -> tuple[dict[str, dict[str, Tensor]], Card]:
     run = Run.open(path)
     state = run.load_state()
-    if state is None and run.generator_file.exists():
-        raise RunError(
-            f"--from {path}: its state.pt is missing; --from {run.generator_file} starts with its generator alone"
-        )
     if state is None:
+        if run.generator_file.exists():
+            raise RunError(
+                f"--from {path}: its state.pt is missing; --from {run.generator_file} starts with its generator alone"
+            )
         raise RunError(f"--from {path}: this run has saved no weights yet; train it on, or start from another")
     try:
         networks = {network: dict(state["learner"][network]) for network in NETWORKS}

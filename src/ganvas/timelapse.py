@@ -28,8 +28,7 @@ def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
     Raises SettingError for another ending or length, RunError where the run has no sheets, where they cannot be read or
     differ in size, or the disk refuses.
     """
-    if out.suffix.lower() != ".gif":
-        raise SettingError(f"--out {out}: the time-lapse is a GIF; give a name that ends in .gif")
+    files.refuse_ending(out, "the time-lapse is a GIF", ".gif")
     if not 0.5 <= seconds <= LONGEST:
         raise SettingError(f"--seconds {seconds:g}: expected 0.5 to {LONGEST:g}")
     sheets = run.sheets()

@@ -138,8 +138,7 @@ def _check(minutes: float | None, trials: int | None, images: float | None, out:
             raise SettingError(f"{name} {value:g}: expected more than 0, and at most {most:,}")
     if trials is not None and not 2 <= trials <= MOST_TRIALS:
         raise SettingError(f"--trials {trials}: expected 2 to {MOST_TRIALS:,}; the first is the recipe as it is")
-    if out.suffix.lower() != ".toml":
-        raise SettingError(f"--out {out}: the result is TOML; give a name that ends in .toml")
+    files.refuse_ending(out, "the result is TOML", ".toml")
     with files.reading(out):
         if out.is_dir() or (out.exists() and not out.read_bytes().startswith(FIRST.encode())):
             raise SettingError(f"--out {out}: what stands there was not written by ganvas tune; give another name")

@@ -210,14 +210,13 @@ RECIPES = {
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
         # Slower blocks pay where there is an hour (docs/log.md).
         presets={
-            5: {},
             25: {},
             60: {"model.blocks": 1, "train.lr.start": 1e-3, "train.lr.end": 5e-5, "train.lr.warmup_from": 1e-4},
         },
     ),
     "images": Recipe(
         summary="pictures of any size, grey or colour, with labels or without",
-        model=Config(z_dim=64, width=16, blocks=1),
+        model=Config(z_dim=64, blocks=1),
         train=replace(
             _TRAINING,
             length="60 minutes",

@@ -72,8 +72,6 @@ def evaluate(
 
     if out is not None and not copies:
         raise SettingError(f"--out {out} does nothing without --copies: leave it out")
-    if out is not None and out.suffix.lower() != ".png":
-        raise SettingError(f"--out {out}: the sheet of the closest pairs is a picture: end it in .png")
     verdict = judging.evaluate(
         source, data=data, against=against, n=n, extractor=extractor, seeds=seeds, seed=seed, prdc_n=prdc_n,
         gan_train=gan_train, copies=copies, gan=gan, size=pictures.sides, fit=pictures.fit, channels=pictures.channels,
