@@ -179,6 +179,9 @@ class TestPresets:
         assert planned(minutes=60, settings={"lr.start": 3e-3}).model == Config()
         assert planned(minutes=60, settings={"lr": 1e-4}).model == Config()
         assert planned(minutes=60, settings={"blocks": 1, "batch": 64}).train.lr.start == 1e-3
+        assert hour.train.augment_least == 0.3
+        given = planned(minutes=60, settings={"augment": 0.1})  # what it would do nothing beside
+        assert (given.train.augment, given.train.augment_least, given.model) == (0.1, 0.0, Config())
         assert planned(minutes=1, settings={"width": 20}).model.width == 20
         assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
         assert planned(images=100).model == Config()

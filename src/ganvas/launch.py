@@ -138,7 +138,8 @@ class _Launch:
         spec = ImageSpec.of(dataset)
         recipe, *said = settled(recipe, spec)
         if recipe.train.augment == "adaptive":
-            said.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
+            kinds = augment.kinds_for(dataset.images)
+            said.append(augment.explained(kinds, len(dataset), recipe.train.augment_least))
         device = pick_device(self.request.device or "auto")
         gan = networks(file, recipe, spec, device)  # says now why it cannot
         if recipe.native.classes and not spec.classes and not gan.conditional:

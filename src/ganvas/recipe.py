@@ -157,7 +157,8 @@ class TrainConfig:
     penalty_every: the penalty is part of every so many-th step, with so many times its weight.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
     augment: the probability with which D is shown each image, real or fake, augmented; or "adaptive", to let it follow how
-    far D knows its training images by heart where they are few (see ganvas.augment).
+    far D knows its training images by heart where they are few (see ganvas.augment). augment_least: what an adaptive one is at
+    the least, also where images are many.
     precision: "fastest" lets 16 bits (bf16) be chosen where they are faster, unless the user says.
     average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
     length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
@@ -181,6 +182,7 @@ class TrainConfig:
     penalty_every: Positive = 1
     precision: Literal["32", "fastest"] = "32"
     augment: Fraction | Literal["adaptive"] = 0.0
+    augment_least: Fraction = 0.0
     average: str | None = None
     log: str = "100 steps"
     sheet: str = "1 epoch"
@@ -202,6 +204,11 @@ class TrainConfig:
         if self.order == "together" and (self.g_fakes != "same" or self.d_loss_scale != 1):
             raise SettingError(
                 "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1: one pass serves both"
+            )
+        if self.augment_least and self.augment != "adaptive":
+            raise SettingError(
+                f"train.augment_least={self.augment_least} does nothing with train.augment={self.augment}: "
+                "leave it out, or set train.augment='adaptive'"
             )
         for name, value, idle in (("gamma", self.gamma, None), ("penalty_every", self.penalty_every, 1)):
             if self.penalty == "none" and value != idle:
@@ -318,8 +325,11 @@ def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = 
     length = length or asked.train.length
     if (interval := Interval.parse(length)).unit == "minutes":
         minutes, preset = recipe.preset(interval.amount)
-        with_preset = override(override(recipe, preset), changes)
-        other = [name for name, value in preset.items() if not _holds(with_preset, name, value)]
+        try:
+            with_preset = override(override(recipe, preset), changes)
+            other = [name for name, value in preset.items() if not _holds(with_preset, name, value)]
+        except SettingError:  # such as a least augmentation beside one that is given
+            other = list(changes)
         if other:
             said = (
                 f"the settings for about {Interval(minutes, 'minutes')} are left out, for {', '.join(other)} is given"

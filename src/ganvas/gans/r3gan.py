@@ -211,7 +211,13 @@ RECIPES = {
         # Slower blocks pay where there is an hour (docs/log.md).
         presets={
             25: {},
-            60: {"model.blocks": 1, "train.lr.start": 1e-3, "train.lr.end": 5e-5, "train.lr.warmup_from": 1e-4},
+            60: {
+                "model.blocks": 1,
+                "train.lr.start": 1e-3,
+                "train.lr.end": 5e-5,
+                "train.lr.warmup_from": 1e-4,
+                "train.augment_least": 0.3,
+            },
         },
     ),
     "images": Recipe(
