@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import hashlib
 import json
 import os
 import shlex
@@ -171,12 +170,11 @@ def train(cell: Cell, length: Length, places: Places) -> Result:
     if row["state"] != "finished":
         raise RunError(f"{run} is {row['state']}: expected a finished training")
     card = json.loads((run / "recipe.json").read_bytes())
-    settled = json.dumps({part: card[part] for part in ("model", "train")}, sort_keys=True)
     return Result(
         table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked=str(length),
         seed=cell.seed, images_seen=row["images_seen"], seconds=round(finished.seconds, 2), threads=card["threads"],
         precision=card["precision"], peak_rss_mb=round(finished.peak_rss_mb, 1),
-        settings_sha256=hashlib.sha256(settled.encode()).hexdigest(),
+        resolved={part: card[part] for part in ("model", "train")},
         versions=card["versions"], machine=machine(), load=load, commit=commit, date=date,
     )  # fmt: skip
 

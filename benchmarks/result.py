@@ -39,6 +39,7 @@ class Result:
     """What was asked of one training, what it cost, and how it was judged.
 
     asked: the length. seconds: wall time of the whole `ganvas train`, start to exit. load: of the machine when it began.
+    resolved: all settings of the model and of the training, as the run's recipe.json has them.
     commit: of the code, with a + where that was changed. note: what is to be said of it, if anything.
     diversity: of its samples, 1 for that of held-out pictures. evaluation: what `ganvas evaluate --json` said; empty in
     what is kept of a training that is yet to be judged.
@@ -57,7 +58,7 @@ class Result:
     threads: int
     precision: str
     peak_rss_mb: float
-    settings_sha256: str
+    resolved: dict[str, dict[str, Any]]
     versions: dict[str, str]
     machine: dict[str, str | int | float]
     load: float

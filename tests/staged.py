@@ -101,7 +101,7 @@ def result_of(cell: Cell, seconds: float = 60.0, images: int = 1000, **figures: 
     )  # fmt: skip
     return Result(
         table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked="", seed=0,
-        images_seen=images, seconds=seconds, threads=2, precision="32", peak_rss_mb=100.0, settings_sha256="",
+        images_seen=images, seconds=seconds, threads=2, precision="32", peak_rss_mb=100.0, resolved={},
         versions={}, load=0.1, machine={"processor": "P", "cores": 2, "memory_gb": 8}, commit="c", date="2026-11-24",
         plain=Plain(images="MNIST", rates=(600.0,), ganvas=(1300.0,)) if cell.plain else None,
         diversity=0.9 if cell.pictures else None, evaluation=json.loads(verdict.to_json()),

@@ -113,7 +113,7 @@ def test_a_cell_is_trained_judged_and_kept(stage: Stage, few: Callable[..., None
     assert result.versions == {"torch": "2.9"}
     assert result.seconds > 0
     assert result.peak_rss_mb > 1  # Linux counts what the process that began it held, too: here all of pytest
-    assert len(result.settings_sha256) == 64
+    assert result.resolved == {"model": {"width": 8}, "train": {"batch": 4}}
     assert result.evaluation["fid"] == 0.5
     assert result.evaluation["protocol"]["n_fake"] == 10_000
     assert result.evaluation["floor"]["per_class"] is None  # of a thousand classes
