@@ -66,9 +66,6 @@ def test_small_sets_alone_are_augmented() -> None:
         0,
     ]
     assert explained(("translation",), 60_000).startswith("no augmentation: 60,000 images")
-    least = explained(("translation",), 60_000, 0.3)
-    assert least.startswith("augmentation: translation alone (grey figures on a plain ground), with probability 0.3;")
-    assert "adapts itself above 0.3, and 256" in explained(("translation",), 4000, 0.3)
     few = explained(("translation",), 4000)
     assert few.startswith("augmentation: translation alone (grey figures on a plain ground), as there are 4,000 images")
     assert "256 images are held out" in few
@@ -106,17 +103,6 @@ def test_the_controller_moves_p_by_the_images_over_the_ramp() -> None:
     assert controller.update(-1.0, 500) == 0
     assert controller.update(1.0, 5000) == MOST < 1
     assert Controller(1000, target=0.6, most=0.5).update(0.5, 100) == 0
-
-
-def test_a_least_probability_is_where_p_starts_and_where_it_stays_above() -> None:
-    controller = Controller(ramp=1000, least=0.3)
-    assert controller.p == 0.3
-    assert controller.update(-1.0, 50) == 0.3
-    assert controller.update(1.0, 50) == pytest.approx(0.35)
-    assert controller.update(1.0, 5000) == MOST
-    assert Controller(ramp=1000, least=0.9).update(1.0, 5000) == 0.9  # what is asked for is above our own limit
-    with pytest.raises(ValueError, match=r"of 0\.1"):
-        controller.load_state_dict({"p": 0.1})
 
 
 def test_the_ramp_follows_the_plan_as_it_stands() -> None:

@@ -19,7 +19,8 @@ from torch import nn
 import ganvas
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
-from ganvas.recipe import ImageSpec, override
+from ganvas.overrides import override
+from ganvas.recipe import ImageSpec
 from ganvas.run import Run
 from ganvas.threads import threads
 

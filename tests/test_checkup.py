@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from common import assert_same_run, assert_same_tree, noise_images, put_idx, state, train
-from ganvas import data, gans, launch, learner, training
+from ganvas import data, diagnosis, gans, launch, learner, training
 from ganvas.checkup import Checkup
 from ganvas.doctor import COPIED, COPIED_BLIND
 from ganvas.recipe import ImageSpec
@@ -54,6 +56,26 @@ def test_held_out_images_may_be_of_other_classes(monkeypatch: pytest.MonkeyPatch
             assert [found.classes[k] for k in found.labels] == names
 
 
+def test_a_held_out_part_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for part, count in (("train", 40), ("test", 4)):
+        (tmp_path / "pictures" / part).mkdir(parents=True)
+        for k in range(count):
+            pixels = np.random.default_rng(k).integers(256, size=(8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / part / f"{k}.png")
+    run = train("r3gan/tiny", tmp_path / "run", images=16.0, data=str(tmp_path / "pictures"))
+    told: list[str] = []
+    held_out = run.card.held_out(tell=told.append)
+    assert held_out is not None
+    assert (len(held_out), told) == (4, [])
+    for path in (tmp_path / "pictures" / "test").iterdir():
+        path.write_bytes(b"no picture")
+    assert run.card.held_out(tell=told.append) is None
+    (line,) = told
+    assert line.startswith("the held-out part is left out: ")
+    assert "test" in line
+    assert line in diagnosis.examine(run).notes
+
+
 def test_nothing_is_fetched_to_be_held_out(tmp_path: Path, no_network: None) -> None:
     digits = data.load("mnist-5k")
     assert digits.labels is not None
@@ -90,6 +112,9 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     assert known["copying"] < 0.5
     assert 0.9 < novel["copying"] < 1.1
     assert 0.8 < known["diversity"] < 1.2
+    assert 0.8 < known["apart"] < 1.2
+    three = figures(digits.images[:3].repeat(22, 1, 1, 1))
+    assert three["diversity"] > 0.5 > 0.01 > three["apart"]
     assert known["class_kl"] < 0.3
     one = figures(digits.images[:1].expand(64, -1, -1, -1))
     assert one["diversity"] < 0.01

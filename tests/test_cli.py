@@ -173,6 +173,13 @@ class TestReports:
         assert shown["recipe"]["name"] == "mlp/tiny"
         assert shown["recipe"]["train"]["batch"] == 16
 
+    def test_show_tells_what_minutes_change(self, cli_run: Callable[..., Any]) -> None:
+        told = cli_run("show", "r3gan/digits").out
+        presets = document(cli_run("show", "r3gan/digits", "--json"))["presets"]
+        assert presets["60"]["model.blocks"] == 1
+        assert "with --minutes of about 60: model.blocks = 1, train.lr.start = 0.001" in told
+        assert document(cli_run("show", "mlp/tiny", "--json"))["presets"] == {}
+
     def test_show_resolves_settings_and_shapes(self, cli_run: Callable[..., Any], pictures: Path) -> None:
         shown = document(cli_run("show", "cgan/tiny", "--json", "--set", "batch=4", "g_widths=[5]", "--data", pictures))
         assert shown["recipe"]["train"]["batch"] == 4

@@ -82,6 +82,15 @@ class TestTable:
         assert "note: one.json and two.json were judged with unlike versions" in done.out
         assert "torch 2.6 and 2.7" in done.out
 
+    def test_unlike_samplings_are_told_of_each(self, cli_run: Callable[..., Any]) -> None:
+        two = dataclasses.replace(verdict(2.5), seeds=3, spread=Figures(kid=0.5))
+        out = cli_run("compare", saved("one.json", verdict()), saved("two.json", two)).out
+        assert "note: one.json: seed 0" in out
+        assert "note: two.json: means and ± over 3 seeds from 0" in out
+        alone = cli_run("compare", saved("two.json", two)).out
+        assert "note:" not in alone
+        assert "means and ± over 3 seeds from 0; " in alone
+
     def test_figures_that_are_not_there_are_dashes(self, cli_run: Callable[..., Any]) -> None:
         done = cli_run("compare", saved("one.json", verdict()), saved("two.json", verdict(None)))
         row = next(line for line in done.out.splitlines() if "two.json" in line)

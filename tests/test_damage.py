@@ -8,6 +8,7 @@ import json
 import os
 import random
 import struct
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from common import TRAIN
 from ganvas.errors import RunError
@@ -57,6 +59,19 @@ def test_a_line_cut_short_does_not_spoil_the_next(tiny_run: Run, copy: Callable[
     assert [line["fid"] for line in run.read_metrics()] == [1.0, 2.0]
     run.append_metrics('{"fid": 4}')
     assert [line["fid"] for line in run.read_metrics()] == [1.0, 2.0, 4]
+
+
+def test_one_evaluation_at_a_time_is_kept(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+    """`ganvas evaluate` may end while a training keeps one of its own."""
+    run = Run.open(copy(tiny_run))
+    other = threading.Thread(target=run.append_metrics, args=('{"fid": 1.0}',))
+    with FileLock(run.path / ".metrics.lock"):
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        assert run.read_metrics() == []
+    other.join(10)
+    assert run.read_metrics() == [{"fid": 1.0}]
 
 
 class TestDamage:

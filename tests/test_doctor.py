@@ -20,7 +20,8 @@ from ganvas.card import Card, DataCard, Plan, versions
 from ganvas.diagnosis import examine
 from ganvas.doctor import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
-from ganvas.recipe import GAMMA, for_length, override, parse_assignments, settings, settled
+from ganvas.overrides import for_length, override, parse_assignments
+from ganvas.recipe import GAMMA, settings, settled
 from ganvas.remedies import REMEDIES, Patient, command
 from ganvas.run import Run
 
@@ -55,7 +56,7 @@ def patient_of(
 
 WELL = {
     "lr": 1e-3, "d_loss": 1.0, "g_loss": 1.0, "d_real": 0.6, "d_fake": 0.4, "d_accuracy": 0.7, "d_gradient": 3.0,
-    "g_gradient": 2.0, "g_least_gradient": 0.1, "diversity": 0.8, "nearest": 1.1, "copying": 1.0, "d_known": 0.6,
+    "g_gradient": 2.0, "g_least_gradient": 0.1, "diversity": 0.8, "apart": 0.9, "nearest": 1.1, "copying": 1.0, "d_known": 0.6,
     "d_held": 0.6, "memorised": 0.05, "told": 0.9,
 }  # fmt: skip
 
@@ -100,6 +101,7 @@ class TestRules:
             ("mode collapse", "mlp/tiny", {"class_kl": lambda at: 0.1 + 0.7 * (at > 0.5)},
              {"class_kl": lambda at: 0.1 + 0.4 * (at > 0.5)}),
             ("mode collapse", "mlp/tiny", {"class_kl": 1.1}, {"class_kl": 0.8}),
+            ("mode collapse", "mlp/tiny", {"apart": 0.07}, {"apart": 0.09}),
             ("D overfits the training set", "mlp/tiny", {"memorised": 0.5}, {"memorised": 0.3}),
             ("D overfits the training set", "r3gan/tiny", {"memorised": 0.8}, {"memorised": 0.6}),
             ("D overpowers G", "mlp/tiny", {"d_loss": 0.01, "nearest": lambda at: 2.4 - at / 5},
@@ -146,6 +148,12 @@ class TestRules:
         assert states(patient_of("mlp/tiny"), marks(**old)) == ["healthy"]
         assert states(patient_of("mlp/tiny"), marks(**old, g_loss=1e4)) == ["exploding gradients"]
         assert states(patient_of("mlp/tiny"), []) == ["too early to tell"]
+
+    def test_a_few_steps_are_not_healthy_yet(self) -> None:
+        patient = patient_of("mlp/tiny")
+        for step, expected in ((9, "too early to tell"), (10, "healthy")):
+            assert states(patient, [mark | {"step": step} for mark in marks(1)]) == [expected]
+        assert states(patient, [mark | {"step": 9} for mark in marks(1, g_loss=1e4)]) == ["exploding gradients"]
 
     def test_trained_weights_may_stay_as_they_are(self) -> None:
         from ganvas.card import StartedFrom
@@ -256,6 +264,7 @@ class TestRemedies:
             ("D overpowers G", "mlp/leaky", {"lr": 1e-6}, ["--set", "lr=0.0003"]),
             ("learning stalled", "mlp/leaky", {"lr": 1e-9}, ["--set", "lr=0.0003"]),
             ("learning stalled", "mlp/leaky", {}, ["--set", "lr=0.0012"]),
+            ("learning stalled", "mlp/leaky", {"lr": 1.0, "d_lr": 3e-4}, ["--set", "lr=0.0003"]),
             ("memorising", "dcgan/64", {}, ["--set", "augment=0.4"]),
             ("memorising", "dcgan/64", {"augment": 0.4}, ["--set", "augment=0.8"]),
             ("memorising", "dcgan/64", {"augment": 0.8}, ["--images", str(20_032 // 2)]),
@@ -325,7 +334,7 @@ class TestVerb:
         assert f"next: ganvas train --out {path}\n" in cli_run("doctor", path).out
         with Run.open(path).locked():
             done = cli_run("doctor", path, "--data-dir", "here")
-            assert "healthy (training, 144 of 320 images seen)" in done.out
+            assert "too early to tell (training, 144 of 320 images seen)" in done.out
             assert f"next: ganvas doctor {path} --data-dir here\n" in done.out
 
     def test_no_log_yet(self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]) -> None:

@@ -49,6 +49,15 @@ class ThreesAndEights(nn.Module):
         digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
         return (0.8 * digits + 0.2 * self.inner(z)).clamp(-1, 1)
 
+class FivePictures(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, digits = inner, data.load("mnist-5k", split="test")
+        first = [int((digits.labels == k).nonzero()[0]) for k in range(5)]
+        self.images = nn.Parameter(to_float(digits.images[first]))
+    def forward(self, z):
+        return (0.9 * self.images[(z[:, 0] * 1e5).long() % 5] + 0.001 * self.inner(z)).clamp(-1, 1)
+
 class Deep(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -107,6 +116,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "an r3gan without its penalties": ("D overpowers G", "r3gan/tiny", 6400, {"gamma": 0}, "gamma=2.4"),
     "a G that does not look at its latents": ("mode collapse", "Ignores", 3000, {}, "r3gan/digits"),
     "a G that makes two of ten digits": ("mode collapse", "ThreesAndEights", 3000, {}, "r3gan/digits"),
+    "a G that makes five pictures": ("mode collapse", "FivePictures", 3000, {}, "r3gan/digits"),
     "a G that returns training images": ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint": ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
     "20 images": ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),

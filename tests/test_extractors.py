@@ -53,6 +53,15 @@ def tell_nobody(line: str) -> None:
 
 
 class TestDigits:
+    def test_it_is_the_default_of_unlabelled_digits_and_of_nothing_else(self) -> None:
+        digits = data.load("mnist-5k", split="test").images
+        assert extractors.default(Dataset("digits", digits)) == "digits"
+        assert extractors.default(Dataset("shifted digits", digits.roll(2, 3))) == "digits"
+        others = {"inverted": 255 - digits, "mirrored": digits.flip(3), "noise": noise(500, side=28).images,
+                  "one digit": digits[:1].expand(500, -1, -1, -1), "colour": digits.expand(-1, 3, -1, -1)}  # fmt: skip
+        for name, images in others.items():
+            assert extractors.default(Dataset(name, images)) == "self", name
+
     def test_it_names_real_digits_rightly(self) -> None:
         held_out = data.load("mnist-5k", split="test")
         judge = extractors.find("digits", held_out)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, assert_same_run, assert_same_tree, state, train
-from ganvas import launch, training
+from ganvas import gans, launch, training
 from ganvas.card import weights_sha256
 from ganvas.run import Run
 from ganvas.sample import open_generator
@@ -108,6 +108,17 @@ class TestWhatIsTaken:
         assert Run.open("run").card.model == source.card.model
         assert "is finished" in cli_run(*command).err
         assert "has model.width=2, not 3" in cli_run(*command[:-2], "--set", "width=3").error
+
+    def test_networks_of_a_preset_come_with_its_rates(self, tmp_path: Path) -> None:
+        """The recipe's own would be forward to what diverges."""
+        hour = gans.find("r3gan/digits")[2].presets[60]
+        source = train("r3gan/digits", tmp_path / "source", images=32.0, settings=hour | {"width": 2, "log": "1 steps"})
+        for k, (settings, start) in enumerate((({}, hour["train.lr.start"]), ({"lr.start": 1e-4}, 1e-4))):
+            run = train(None, tmp_path / f"run{k}", from_=source.path, images=32.0, settings=settings)
+            assert (run.card.model["blocks"], run.card.train["lr"]["start"]) == (1, start)
+            assert run.card.train["lr"]["end"] == hour["train.lr.end"]
+        plain = train("r3gan/digits", tmp_path / "plain", images=32.0, settings={"width": 2})
+        assert train(None, tmp_path / "again", from_=plain.path, images=32.0).card.train["lr"]["start"] == 2e-3
 
     def test_of_a_run_its_data_unless_others_are_named(
         self, pictures: Path, cli_run: Callable[..., Any], tmp_path: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import shlex
 import shutil
 import signal
@@ -211,6 +212,32 @@ class TestGoingOn:
         done = cli_run("train", "--out", path)
         assert (done.code, done.out) == (0, f"{path}\n")
         assert_same_run(tiny_run.path, path)
+
+    def test_a_run_of_before_a_setting_was_there_goes_on(
+        self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path], tmp_path: Path
+    ) -> None:
+        path = copy(half_run)
+        card = json.loads((path / "recipe.json").read_text())
+        del card["train"]["augment"]
+        (path / "recipe.json").write_text(json.dumps(card))
+        done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--out", path)
+        assert done.code == 0, done.err
+        assert "going on with" in done.err
+        card["train"]["batch"] = 32
+        (path / "recipe.json").write_text(json.dumps(card))
+        assert (
+            "train.batch=32, not 16"
+            in cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--out", path).error
+        )
+
+    def test_another_recipe_is_named_before_its_settings(
+        self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
+        path = copy(tiny_run)
+        said = cli_run("train", "r3gan/tiny", "--out", path).error
+        assert said.endswith("was made with recipe=cgan/tiny, not r3gan/tiny: give the same, another --out, or --fresh")
+        said = cli_run("train", "cgan/digits", "--config", path / "recipe.json").error
+        assert "with all settings of cgan/tiny: leave cgan/digits out, or --config" in said
 
     def test_a_finished_run_says_so_and_is_left_as_it_is(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path], tree: Callable[[Path], Any]

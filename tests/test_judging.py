@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from common import train
-from ganvas import data, evaluations, judging, sides
+from ganvas import data, draws, evaluations, judging, sides
 from ganvas.data.dataset import Dataset
-from ganvas.errors import GanvasError
+from ganvas.errors import GanvasError, SettingError
 from ganvas.extractors import Extractor, Features
 from ganvas.run import Run
 from judged import Pooled, judge, npz
@@ -141,8 +141,20 @@ class TestWhatIsReported:
         part = [judging.evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
         assert [one.protocol.n_fake for one in part] == [200] * 3
         assert part[0].fid == part[1].fid != part[2].fid
+        order = torch.randperm(400, generator=draws.generator(0, "judged", 0))  # seeds take parts without one in common
+        others = judging.evaluate(some.rows(order[200:]), **options)
         both = judging.evaluate(some, n=200, seeds=2, **options)
-        assert both.fid == pytest.approx((part[0].fid + part[2].fid) / 2)
+        assert both.fid == pytest.approx((part[0].fid + others.fid) / 2)
+        with pytest.raises(SettingError, match=r"takes 3 parts of 200, and .* holds 400 images: give --n 133 or less"):
+            judging.evaluate(some, n=200, seeds=3, **options)
+
+    def test_an_inception_score_of_few_images_is_told_to_be_low(self, held_out: Dataset) -> None:
+        told = "inception_score is of 40 images in ten parts: it cannot exceed 4, and is too low below 1,000"
+        found = judge(held_out.images[:40], data="mnist-5k")
+        assert told in found.notes
+        assert found.inception_score is not None
+        assert found.inception_score <= 4
+        assert not any("inception_score" in note for note in judge(held_out.images, data="mnist-5k").notes)
 
     def test_unlabelled_images_have_no_label_accuracy_but_the_other_figures(self, training: Dataset) -> None:
         found = judge(training.images[:300], data="mnist-5k")
@@ -228,6 +240,17 @@ class TestRealSide:
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 2))
         assert judging.evaluate(large, **options).protocol.resize == "28x28 (crop)"
 
+    def test_colours_that_go_are_in_the_protocol(self, training: Dataset, pooled: Pooled, tmp_path: Path) -> None:
+        options: dict[str, Any] = {"data": "mnist-5k", "extractor": pooled.extractor(), "quiet": True}
+        for k in range(20):
+            pixels = np.random.default_rng(k).integers(256, size=(28, 28, 3), dtype=np.uint8)
+            (tmp_path / "colour").mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "colour" / f"{k}.png")
+        found = judging.evaluate(tmp_path / "colour", channels=1, **options)
+        assert found.protocol.resize == "turned to grey"
+        grey = npz(tmp_path / "grey.npz", training.images[:20])
+        assert judging.evaluate(grey, channels=1, **options).protocol.resize == "none"
+
     def test_pictures_get_size_and_channels_as_asked(self, pooled: Pooled, tmp_path: Path) -> None:
         real = npz(tmp_path / "real.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
         wide = npz(tmp_path / "wide.npz", torch.randint(0, 256, (20, 3, 8, 24), dtype=torch.uint8))
@@ -309,6 +332,7 @@ class TestRealSide:
             judging.evaluate(run, n=20, extractor=wide, quiet=True)
         against = judging.evaluate(run, n=20, extractor=wide, against=tmp_path / "elsewhere", size=(6, 6), quiet=True)
         assert any("stand in for the training images" in note for note in against.notes)
+        assert (against.protocol.asked_classes, found.protocol.asked_classes) == ("equal", "")
 
     def test_grey_images_are_widened_to_rgb_and_it_is_said(self, pooled: Pooled, tmp_path: Path) -> None:
         grey = npz(tmp_path / "grey.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))

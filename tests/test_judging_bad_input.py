@@ -26,6 +26,17 @@ pytestmark = pytest.mark.usefixtures("steady", "cache")
 NAN = Extractor("nan", "3", (), None, "none", (), lambda x: Features(x.float().mean((2, 3)) / 0, None))
 
 
+def test_a_bare_command_asks_for_the_usual_numbers(
+    monkeypatch: pytest.MonkeyPatch, cli_run: Callable[..., Any]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(judging, "evaluate", lambda source, **options: asked.append(options) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli_run("evaluate", "run")
+    (options,) = asked
+    assert (options["n"], options["prdc_n"], options["seeds"], options["seed"]) == (10_000, 2000, 1, 0)
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("options", "said"),

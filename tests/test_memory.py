@@ -21,7 +21,8 @@ from ganvas import feasible, gans, launch
 from ganvas.data.idx import idx_array
 from ganvas.errors import DataError, SettingError
 from ganvas.measure import peak_rss_mb
-from ganvas.recipe import ImageSpec, override, settled
+from ganvas.overrides import override
+from ganvas.recipe import ImageSpec, settled
 from ganvas.sample import read_weights, shipped
 
 SMALL = ImageSpec(height=64, width=64, channels=3)

@@ -55,6 +55,15 @@ class TestClosedForms:
         assert metrics.frechet(real, fake) == pytest.approx(metrics.frechet(fake, real))
         assert metrics.frechet(real, real) == pytest.approx(0, abs=1e-9)
 
+    def test_kids_spread_is_that_of_its_subsets(self) -> None:
+        real, fake = normal(100, seed=0), normal(100, seed=1)
+        one = metrics.kid(real, fake, subsets=1, size=50)
+        two = metrics.kid(real, fake, subsets=2, size=50)
+        assert one.std == 0
+        other = 2 * two.mean - one.mean
+        assert two.std == pytest.approx(abs(one.mean - other) / 2)
+        assert two.std > 0
+
     def test_kid_is_unbiased(self) -> None:
         """Samples of one distribution give 0 on average, some below: a biased estimate would be above 0 throughout."""
         values = [metrics.kid(normal(100, seed=2 * s), normal(100, seed=2 * s + 1), subsets=1).mean for s in range(60)]

@@ -24,7 +24,7 @@ from ganvas import data, extractors, gans, launch, measure, trained, training
 from ganvas.card import Plan
 from ganvas.errors import SettingError
 from ganvas.options import process_start
-from ganvas.recipe import override
+from ganvas.overrides import override
 from ganvas.run import Run
 
 TOTALS = st.integers(1, 10**7)

@@ -14,7 +14,8 @@ from torch import nn
 from ganvas import gans, launch, measure, objectives
 from ganvas.errors import SettingError
 from ganvas.gans.r3gan import Config, Stem, build, halvings
-from ganvas.recipe import ImageSpec, Recipe, for_length, override
+from ganvas.overrides import for_length, override
+from ganvas.recipe import ImageSpec, Recipe
 from ganvas.run import Run
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -171,17 +172,21 @@ class TestPresets:
 
     def test_minutes_choose_it_and_settings_come_before_it(self, planned: Callable[..., Recipe]) -> None:
         assert planned(minutes=1).model == Config()
+        assert [planned(minutes=minutes).train.lr.end for minutes in (0.5, 1, 2, 2.1, 5)] == [
+            5e-4,
+            5e-4,
+            5e-4,
+            1e-4,
+            1e-4,
+        ]
         hour = planned(minutes=60)
         assert hour.model == Config(blocks=1)
-        assert (hour.train.lr.start, hour.train.lr.end, hour.train.lr.warmup) == (1e-3, 5e-5, 0.05)
+        assert (hour.train.lr.start, hour.train.lr.end, hour.train.lr.warmup) == (4e-4, 4e-5, 0.05)
         # A preset's rates are for its networks: where either is given, neither is taken.
         assert planned(minutes=60, settings={"blocks": 0}).train.lr.start == 2e-3
         assert planned(minutes=60, settings={"lr.start": 3e-3}).model == Config()
         assert planned(minutes=60, settings={"lr": 1e-4}).model == Config()
-        assert planned(minutes=60, settings={"blocks": 1, "batch": 64}).train.lr.start == 1e-3
-        assert hour.train.augment_least == 0.3
-        given = planned(minutes=60, settings={"augment": 0.1})  # what it would do nothing beside
-        assert (given.train.augment, given.train.augment_least, given.model) == (0.1, 0.0, Config())
+        assert planned(minutes=60, settings={"blocks": 1, "batch": 64}).train.lr.start == 4e-4
         assert planned(minutes=1, settings={"width": 20}).model.width == 20
         assert planned(minutes=1, settings={"z_dim": 20}).model == Config(z_dim=20, width=16)
         assert planned(images=100).model == Config()
@@ -198,11 +203,20 @@ class TestPresets:
                 "the settings for about 60 minutes are left out, for model.width, train.batch is given",
             ),
             ({"width": 48, "batch": 8}, "the settings for about 60 minutes are left out, for train.batch is given"),
+            (
+                {"train": {"lr": 1.0, "batch": 8}},
+                "the settings for about 60 minutes are left out, for train.batch is given",
+            ),
         ],
     )
     def test_what_is_said_of_it_is_in_the_recipe(self, changes: dict[str, Any], said: str) -> None:
         recipe = replace(gans.load("r3gan").recipes["digits"], presets={60: {"model.width": 48, "train.batch": 64}})
         assert for_length(recipe, changes, "60 minutes")[1] == said
+
+    def test_what_a_setting_takes_along_is_told_by_its_own_name(self) -> None:
+        recipe = gans.load("r3gan").recipes["digits"]
+        said = for_length(recipe, {"width": 20, "lr.shape": "constant"}, "60 minutes")[1]
+        assert said == "the settings for about 60 minutes are left out, for train.lr.shape is given"
 
     def test_a_repeated_run_has_its_own_settings(self, planned: Callable[..., Recipe], tmp_path: Path) -> None:
         run = launch.train("r3gan/tiny", images=16, quiet=True, threads=1)

@@ -12,7 +12,7 @@ from torch import nn
 from common import plan_of
 from ganvas import gans
 from ganvas.learner import Learner
-from ganvas.recipe import override
+from ganvas.overrides import override
 
 pytestmark = pytest.mark.usefixtures("steady")
 

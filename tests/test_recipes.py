@@ -17,7 +17,8 @@ from ganvas.card import Plan
 from ganvas.convert import convert
 from ganvas.gan import Gan
 from ganvas.learner import Learner
-from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, override, settings
+from ganvas.overrides import override
+from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, settings
 from ganvas.record import statistics
 from ganvas.show import count
 from ganvas.training import take_step

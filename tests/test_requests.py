@@ -14,7 +14,7 @@ import pytest
 from common import MY_GAN, assert_same_run, plan_of, state, train
 from ganvas import gans, launch
 from ganvas.errors import GanvasError
-from ganvas.recipe import for_length
+from ganvas.overrides import for_length
 from ganvas.request import Request, merged, read_config
 from ganvas.run import Run
 

@@ -112,8 +112,8 @@ def test_the_best_fid_is_of_all_evaluations_under_the_newest_protocol(
     assert [row.best_fid for row in rows] == [1.0, None, None, 12.5]
     assert [row.extractor for row in rows] == ["digits", None, None, "digits"]
     table = {line.split()[0]: line.split() for line in cli_run("runs").out.splitlines() if line.strip()}
-    assert table["runs/9999-new"][-2:] == ["12.50", "digits"]
-    assert table["runs/0002-half"][-2:] == ["1.00", "digits"]
+    assert table["runs/9999-new"][-2:] == ["12.5", "digits"]
+    assert table["runs/0002-half"][-2:] == ["1", "digits"]
     assert table["runs/0003-unsaved"][-2:] == ["-", "-"]
 
 

@@ -13,7 +13,8 @@ from common import noise_images, refusal
 from ganvas import gans
 from ganvas.convert import convert, differences
 from ganvas.errors import SettingError
-from ganvas.recipe import ImageSpec, Interval, Recipe, Schedule, TrainConfig, override, parse_assignments, settings
+from ganvas.overrides import override, parse_assignments
+from ganvas.recipe import ImageSpec, Interval, Recipe, Schedule, TrainConfig, settings
 
 pytestmark = pytest.mark.usefixtures("steady")
 
@@ -141,6 +142,17 @@ def test_differences_are_told_by_path() -> None:
     assert not differences(settings(DCGAN), json.loads(json.dumps(settings(DCGAN))))
 
 
+def test_another_shape_leaves_out_what_it_does_not_have() -> None:
+    warm = override(DCGAN, {"lr": {"start": 1e-3, "end": 1e-4, "shape": "cosine", "warmup": 0.1, "hold": 0.2}})
+    constant = override(warm, {"lr.shape": "constant"}).train.lr
+    assert constant == Schedule(start=1e-3, warmup=0.1, per=warm.train.lr.per)  # type: ignore[union-attr]
+    inverse = override(warm, {"lr.decay": 1e-3, "lr.shape": "inverse"}).train.lr
+    assert inverse == Schedule(start=1e-3, shape="inverse", decay=1e-3, per=warm.train.lr.per)  # type: ignore[union-attr]
+    assert override(override(warm, {"lr.shape": "constant"}), {"lr": {"shape": "linear", "end": 0.0}}).train.lr.end == 0  # type: ignore[union-attr]
+    said = refusal(override, warm, {"lr.shape": "constant", "lr.end": 0.0})
+    assert "end=0.0 does nothing" in said
+
+
 # Values over time
 
 
@@ -237,7 +249,8 @@ def test_intervals_are_read(text: str, amount: float, unit: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "5", "steps", "0 steps", "0.0 epochs", "-1 steps", "nan steps", "inf steps", "5 parsecs", "5 5 steps", "0x5 steps",
+    ["", "5", "steps", "0 steps", "0.0 epochs", "-1 steps", "nan steps", "inf steps",
+     "1e-308 images", "5 parsecs", "5 5 steps", "0x5 steps",
      "9" * 400 + " steps", "5 stepss", "5 K steps", "٣ steps"],
 )  # fmt: skip
 def test_what_is_no_interval_is_refused(text: str) -> None:

@@ -19,7 +19,8 @@ from ganvas.batches import Batches
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.learner import Learner
-from ganvas.recipe import ImageSpec, override
+from ganvas.overrides import override
+from ganvas.recipe import ImageSpec
 from ganvas.record import statistics
 from ganvas.training import step, take_step
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state

@@ -258,20 +258,6 @@ def test_many_images_are_neither_held_out_nor_augmented() -> None:
     assert learner.augmentation == 0
 
 
-def test_many_images_are_augmented_with_the_least_probability_and_none_is_held_out() -> None:
-    learner, batches = learning(count=augment.FEW, augment="adaptive", augment_least=0.25, dtype=torch.float32)
-    assert (learner.controller, batches.held) == (None, None)
-    assert learner.augmentation == 0.25
-    _, other = learning(count=augment.FEW, augment=0.25, dtype=torch.float32)
-    for seen in (0, 8, 16):
-        ours, theirs = batches.at(seen).real_changes.shift, other.at(seen).real_changes.shift
-        assert ours is not None
-        assert theirs is not None
-        assert torch.equal(ours, theirs)
-    few, _ = learning(count=50, augment="adaptive", augment_least=0.25, dtype=torch.float32)
-    assert few.augmentation == 0.25
-
-
 def test_the_probability_rises_when_d_knows_its_images_and_is_part_of_the_state() -> None:
     learner, batches = learning(count=50, augment="adaptive", dtype=torch.float32)  # too few to hold some out
     plan = dataclasses.replace(plan_of(learner.config, 50), images=10_000)

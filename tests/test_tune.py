@@ -15,7 +15,8 @@ import torch
 from common import MY_GAN, noise_images
 from ganvas import data, gans, trials
 from ganvas.errors import SettingError
-from ganvas.recipe import ImageSpec, Recipe, Schedule, override, settled
+from ganvas.overrides import override
+from ganvas.recipe import ImageSpec, Recipe, Schedule, settled
 from ganvas.request import Request, read_config, to_toml
 from ganvas.run import Run
 from tuning import SHORT, lr, search

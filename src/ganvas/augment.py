@@ -16,7 +16,7 @@ from torch import Tensor
 
 Kind = Literal["translation", "colour", "cutout"]
 
-FEW = 20_000  # images from which a data set needs no augmentation that adapts itself
+FEW = 20_000  # images from which a data set needs no augmentation
 FEWEST = 100  # images below which none are spared to see how much D knows by heart
 MOST = 0.8  # the largest p
 TARGET = 0.6  # how much D may know by heart, as in the paper
@@ -189,20 +189,14 @@ def spared(number: int) -> int:
     return min(256, number // 10) if FEWEST <= number < FEW else 0
 
 
-def explained(kinds: tuple[Kind, ...], number: int, least: float = 0.0) -> str:
-    """The rule and what came of it for a data set of `number` images, in one line for the user.
-
-    least: the least probability.
-    """
-    which = ", ".join(kinds) + (" alone (grey figures on a plain ground)" if len(kinds) == 1 else "")
-    if number >= FEW and least > 0:
-        return f"augmentation: {which}, with probability {least:g}; it does not adapt itself from {FEW:,} images on"
+def explained(kinds: tuple[Kind, ...], number: int) -> str:
+    """The rule and what came of it for a data set of `number` images, in one line for the user."""
     if number >= FEW:
         return f"no augmentation: {number:,} images, {FEW:,} or more are enough without"
+    which = ", ".join(kinds) + (" alone (grey figures on a plain ground)" if len(kinds) == 1 else "")
     rule = f"augmentation: {which}, as there are {number:,} images, fewer than {FEW:,}"
     if kept := spared(number):
-        above = f" above {least:g}" if least > 0 else ""
-        return f"{rule}; the probability adapts itself{above}, and {kept} images are held out for that"
+        return f"{rule}; the probability adapts itself, and {kept} images are held out for that"
     return f"{rule}; the probability climbs to {MOST:g}, as fewer than {FEWEST} leave none to measure by"
 
 
@@ -230,13 +224,11 @@ def ramp_images(total: int) -> float:
 class Controller:
     """Raises p while D knows more than `target` by heart, and lowers it while it knows less (Karras et al. 2020, section 3).
 
-    p starts from `least`, and takes `ramp` images to rise by 1. It never exceeds `most`. It is all the state there is.
+    p starts from 0, and takes `ramp` images to rise from 0 to 1. It never exceeds `most`. It is all the state there is.
     """
 
-    def __init__(self, ramp: float, target: float = TARGET, least: float = 0.0, most: float = MOST) -> None:
-        self.ramp, self.target = ramp, target
-        self.least, self.most = least, max(least, most)
-        self.p = least
+    def __init__(self, ramp: float, target: float = TARGET, most: float = MOST) -> None:
+        self.ramp, self.target, self.most, self.p = ramp, target, most, 0.0
 
     def update(self, known: float, images: int) -> float:
         """The new p, `images` after the last.
@@ -245,7 +237,7 @@ class Controller:
         few dozen is learnt by heart in any case. Not a number: p stays.
         """
         direction = (known > self.target) - (known < self.target)
-        self.p = min(self.most, max(self.least, self.p + direction * images / self.ramp))
+        self.p = min(self.most, max(0.0, self.p + direction * images / self.ramp))
         return self.p
 
     def state_dict(self) -> dict[str, float]:
@@ -254,6 +246,6 @@ class Controller:
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Take over a state. Raises ValueError where it is none."""
         p = state["p"]
-        if not isinstance(p, float) or not self.least <= p <= self.most:
+        if not isinstance(p, float) or not 0 <= p <= self.most:
             raise ValueError(f"a probability of augmentation of {p}")
         self.p = p

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ganvas import data, gans
 from ganvas.convert import convert
+from ganvas.data.assemble import NoHeldOutError
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, RunError
 from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig
@@ -195,15 +196,22 @@ class Card:
             channels=self.data.channels, data_dir=data_dir, fetch=fetch,
         )  # fmt: skip
 
-    def held_out(self, data_dir: Path | None = None) -> Dataset | None:
-        """The part of the run's data that is held out, as its images are, of its classes; None where there is none here."""
+    def held_out(self, data_dir: Path | None = None, tell: Callable[[str], None] = lambda line: None) -> Dataset | None:
+        """The part of the run's data that is held out, as its images are, of its classes; None where there is none here.
+
+        tell: is told of a part that is there and cannot be read, which is left out.
+        """
         classes = self.image.classes
         try:
             part = data.load(
                 self.data.what, split="test", size=(self.image.height, self.image.width), fit=self.data.fit,
                 channels=self.image.channels, data_dir=data_dir, fetch=False,
             )  # fmt: skip
-        except DataError:
+        except NoHeldOutError:
+            return None
+        except DataError as error:
+            if self.data.what not in data.NAMES:  # a set by name is not fetched for this
+                tell(f"the held-out part is left out: {error}")
             return None
         if part.classes == classes:
             return part

@@ -88,7 +88,8 @@ class Checkup:
         """Figures by name, each where it can be had and is finite.
 
         diversity: the mean distance of two samples (of one class, where there are classes to ask for) over that of two real
-        images. nearest: the mean distance of a sample to the nearest training image over that of a held-out image. copying:
+        images. apart: the mean distance of a sample to the nearest other one over that of as many real images. nearest: the
+        mean distance of a sample to the nearest training image over that of a held-out image. copying:
         how much nearer samples are to training images than to held-out ones, as a ratio of distances, over the same of
         held-out images: 1 for what knows no more of one than of the other, 0 for copies. class_kl: divergence of the
         histogram of classes, each sample's that of the nearest training image, from the training images' own or, where there
@@ -143,7 +144,8 @@ class Checkup:
         """What of real images the figures of samples are set against."""
         known = self.known.pixels
         spread = [_spread(known[real]) for _, real in self.layout.groups]
-        usual = {"spread": sum(spread) / len(spread)}
+        apart = float(_to_others(known[:SAMPLES]).mean()) if len(known) >= SAMPLES else math.nan
+        usual = {"spread": sum(spread) / len(spread), "apart": apart}
         if self.held is None:
             usual["nearest"] = float(_to_others(known).mean()) if len(known) > 1 else math.nan
             return usual
@@ -157,6 +159,7 @@ class Checkup:
         mine, figures = reduced(fakes).flatten(1), {}
         spread = [_spread(mine[samples]) for samples, _ in self.layout.groups]
         figures["diversity"] = _over(sum(spread) / len(spread), self.usual["spread"])
+        figures["apart"] = _over(float(_to_others(mine).mean()), self.usual["apart"])
         to_known = distances(mine, self.known.pixels).min(1).values
         figures["nearest"] = _over(float(to_known.mean()), self.usual["nearest"])
         if self.held is not None:

@@ -105,7 +105,7 @@ def _checkup(
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise RunError(f"{run.path} has a state.pt that does not fit ({' '.join(str(error).split())[:100]})") from None
     gan.generator = learner.sampled
-    held_out = run.card.held_out(data_dir)
+    held_out = run.card.held_out(data_dir, notes.append)
     batches = Batches(dataset, learner, run.card.seed, run.card.data.flip)
     checkup = Checkup(learner, batches, Sampler(gan, dataset.classes), held_out)
     return checkup() | checkup.of_all()

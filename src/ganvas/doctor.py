@@ -39,6 +39,7 @@ TINY_EPOCHS = 10  # by then a D of any size knows them
 COPIED = 0.6  # of held-out images' distances: healthy samples are at 1.0 to 1.1, a copier's at 0.05
 COPIED_BLIND = 0.3  # the same where nothing is held out, and blur alone brings samples nearer
 SAME = 0.03  # of the diversity of real images: that of samples of one image. Untrained networks have 0.1
+TWINS = 0.1  # of the diversity of samples: how far each is from the next one, of what real images are. Healthy: 0.5 and more
 FEW_KINDS = 0.1  # the same from GROWN steps on: good GANs have 0.7 to 1.1, plain ones long stay at 0.1 to 0.2
 GROWN = 5000  # steps
 WARM = 50  # steps, in which BatchNorm's running statistics have yet to become those of G's layers
@@ -46,6 +47,7 @@ FALLEN = 0.4  # of the greatest diversity that there was among samples that look
 ONE_SIDED = 0.4  # of log(classes): one class alone has 1, two of ten digits 0.5, sharp healthy GANs 0.2 or less
 RISEN = 0.25  # of log(classes), above the least that there was: half of the classes are gone
 SHARP = 0.6  # of the diversity of real images, which 1s alone have: blurred samples stay below, and are nearest to 1s
+EARLY = 10  # steps, before which nothing is healthy yet
 STILL = 0.02  # relative change of figures, over the whole training, that says that nothing moves
 STILL_MOVED = 1e-4  # the sum of the learning rates: no weight can have moved much further. A weight is 0.01 to 0.1
 STILL_STEPS = 100  # below, nothing can be expected to have moved
@@ -136,6 +138,8 @@ def diagnose(patient: Patient, marks: Sequence[Mark]) -> list[Finding]:
     found = [(state, evidence) for state, rule in RULES.items() if (evidence := rule(course)) is not None]
     lost = [k for k, (state, _) in enumerate(found) if state in LOST]
     found = found[: lost[0] + 1] if lost else found  # the other figures mean nothing then
+    if not found and course.last["step"] < EARLY:
+        return [_finding(patient, "too early to tell", f"{course.last['step']:.0f} steps so far; {_healthy(course)}")]
     return [_finding(patient, state, evidence) for state, evidence in found or [("healthy", _healthy(course))]]
 
 
@@ -227,7 +231,7 @@ def _memorising(course: Course) -> str | None:
 
 
 def _collapse(course: Course) -> str | None:
-    return _alike(course) or _few_classes(course)
+    return _alike(course) or _few_pictures(course) or _few_classes(course)
 
 
 def _alike(course: Course) -> str | None:
@@ -240,6 +244,17 @@ def _alike(course: Course) -> str | None:
     return (
         f"two samples differ by {_n(diversity)} of what two real images do (expected: about 1; it was {_n(most)})"
         + ("" if kinds is None else f"; their classes' divergence from the data's is {_n(kinds)} (expected: near 0)")
+    )
+
+
+def _few_pictures(course: Course) -> str | None:
+    """Samples that are each a twin of another: of three pictures two differ mostly, as of many."""
+    apart, diversity = course.now("apart"), course.now("diversity")
+    if apart is None or diversity is None or apart > TWINS * diversity or course.last["step"] < WARM:
+        return None
+    return (
+        f"samples are copies of a few pictures: each is {_n(apart)} times as far from the nearest other one as real images are "
+        f"(expected: about 1), though two by chance differ by {_n(diversity)} of what two real images do"
     )
 
 

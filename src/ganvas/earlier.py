@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from ganvas import files
 from ganvas.card import Card
 from ganvas.convert import differences
 from ganvas.errors import RunError, SettingError
+from ganvas.gans import GanFile
+from ganvas.recipe import settings
 from ganvas.request import Request
 from ganvas.run import BusyError, Run
 
@@ -31,12 +34,17 @@ def _identity(card: Card) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def different(run: Run, wanted: Card) -> list[str]:
+def different(run: Run, wanted: Card, file: GanFile) -> list[str]:
+    """What keeps a run from being what is wanted of a GAN's file; what its version did not know yet is as by default."""
+    own = run.card
+    if own.gan == wanted.gan:
+        with suppress(RunError):
+            own = dataclasses.replace(own, **settings(own.settings(file)))
     if not wanted.threads:
         wanted = dataclasses.replace(wanted, threads=run.card.threads)
     if not wanted.precision:
         wanted = dataclasses.replace(wanted, precision=run.card.precision)
-    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (run.card, wanted))
+    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (own, wanted))
     return differences(old, new)
 
 
@@ -46,14 +54,14 @@ def numbered() -> list[tuple[int, Path]]:
     return sorted(((int(number[0]), path) for number, path in found if number), reverse=True)
 
 
-def unfinished(wanted: Card, request: Request, say: Callable[[str], None]) -> Run | None:
+def unfinished(wanted: Card, file: GanFile, request: Request, say: Callable[[str], None]) -> Run | None:
     """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
     for _, path in numbered():
         try:
             if not Run.is_at(path):  # no run, or one that is being made
                 continue
             run = Run.open(path)
-            if different(run, wanted) or (request.plan and request.plan != run.card.plan):
+            if different(run, wanted, file) or (request.plan and request.plan != run.card.plan):
                 continue
             with run.locked():
                 if not run.finished:

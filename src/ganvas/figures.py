@@ -26,6 +26,7 @@ from ganvas.verdict import Figures
 
 CACHE_FORMAT = 1  # part of every key: what is cached under another is not read
 FEW = 1000  # images, below which figures are rough
+ROUGH = 1000  # images, of which an inception score's ten parts are of a hundred
 PART_SEED = 0  # of which images stand for all where neighbours are counted
 
 
@@ -113,6 +114,11 @@ def measure(
     if size < metrics.SUBSET:
         notes.append(
             f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side has {smaller:,}"
+        )
+    if fake.probabilities is not None and len(fake.features) < ROUGH:
+        notes.append(
+            f"inception_score is of {len(fake.features):,} images in ten parts: it cannot exceed "
+            f"{math.ceil(len(fake.features) / 10)}, and is too low below {ROUGH:,}"
         )
     kernel = metrics.kid(real.features, fake.features, size=size)
     sure = (

@@ -5,6 +5,7 @@ torch-fidelity would unpickle its weights without restraint. Here they are read 
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import socket
 import warnings
@@ -21,6 +22,11 @@ from ganvas.errors import MissingExtraError, RunError
 CHUNK = 50  # images at a time
 CLASSES = 1008
 RESIZE = "bilinear 299x299, as TensorFlow 1 does"
+
+
+def version() -> str:
+    """torch-fidelity's, whose code makes features of the weights: another may make others."""
+    return importlib.metadata.version("torch-fidelity")
 
 
 def load(path: Path | None) -> tuple[nn.Module, dict[str, Tensor]]:

@@ -154,6 +154,11 @@ def _refuse(source: Source, reality: Reality, n: int, seeds: int, seed: int, gan
                 raise SettingError(
                     f"{option} {value}: all images of {source.name} are judged, which no seed changes; leave it out"
                 )
+    if source.images is not None and seeds * n > len(source.images) > n:
+        raise SettingError(
+            f"--seeds {seeds} takes {seeds} parts of {n:,}, and {source.name} holds {len(source.images):,} images: give --n "
+            f"{max(2, len(source.images) // seeds)} or less"
+        )
     if copies and reality.training is None:
         raise SettingError("--copies needs training images: name them by --data")
     if gan_train:
@@ -192,14 +197,18 @@ def _find(name: str | None, like: Dataset, reading: Reading, tell: Tell) -> Extr
 
 
 def _resize(source: Source, reading: Reading, judge: Extractor) -> str:
-    """What is done to the judged images before features are taken."""
-    if source.images is None or reading.size is None:
-        return judge.resize
-    size = "{}x{}".format(*reading.size)
-    if not any(f" to {size}" in note for note in source.images.notes):  # they had it
-        return judge.resize
-    done = f"{size} ({reading.fit or 'crop'})"
-    return done if judge.resize == "none" else f"{done}, {judge.resize}"
+    """What is done to the judged images before features are taken, as far as it loses anything."""
+    notes, done = source.images.notes if source.images else (), []
+    if reading.size is not None:
+        size = "{}x{}".format(*reading.size)
+        if any(f" to {size}" in note for note in notes):  # else they had it
+            done.append(f"{size} ({reading.fit or 'crop'})")
+    for change in ("turned to grey", "composited on white"):
+        if any(note.endswith(change) for note in notes):
+            done.append(change)
+    if judge.resize != "none":
+        done.append(judge.resize)
+    return ", ".join(done) or "none"
 
 
 @dataclass
@@ -263,7 +272,8 @@ class _Judgement:
         """Figures, the images judged, and notes."""
         if self.source.sampler is not None:
             self.tell(f"sampling {count(max(self.n, self._modes_n or 0), 'image')} with seed {seed}")
-        many = self.source.take(max(self.n, self._modes_n or 0), seed, self._shares())
+        most = max(self.n, self._modes_n or 0)
+        many = self.source.take(most, self.seed, self._shares(), part=seed - self.seed, least=self.n)
         fakes = many if len(many) <= self.n else many.rows(torch.arange(self.n))
         judged = self.side(many)
         fake = judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
@@ -318,10 +328,12 @@ class _Judgement:
 
     def _protocol(self, n_fake: int) -> Protocol:
         real = self.reality.real
+        equal = self.source.sampler is not None and bool(self.source.classes) and self._shares() is None
         return Protocol(
             extractor=self.judge.name, extractor_sha256=self.judge.sha256, n_real=len(real), n_fake=n_fake,
             n_prdc=min(self.prdc_n, len(real), n_fake), k=self.k, n_modes=self._modes_n, split=self.reality.split,
-            resize=self.resize, data=real.name, real_sha256=real.fingerprint, seed=self.seed, versions=versions(),
+            resize=self.resize, data=real.name, real_sha256=real.fingerprint, seed=self.seed,
+            asked_classes="equal" if equal else "", versions=versions(),
         )  # fmt: skip
 
     def _notes(self, real_accuracy: float | None) -> list[str]:

@@ -25,9 +25,10 @@ from ganvas.feasible import networks
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
+from ganvas.overrides import for_length, override
 from ganvas.periodic import Periodic
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Interval, Recipe, for_length, override, settings, settled
+from ganvas.recipe import ImageSpec, Interval, Recipe, settings, settled
 from ganvas.request import Request, completed, merged, of_run, read_config
 from ganvas.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit, resumed
@@ -124,6 +125,7 @@ class _Launch:
             existing = Run.open(self.out)
             existing.load_state()  # damage is told before differences
             existing.read_log()
+            self._refuse_another(existing)
             self.request, began = resumed(completed(self.request, existing.card), existing)
         asked = self.request
         self.request, self.start, origin = asked_for(asked, began)
@@ -138,8 +140,7 @@ class _Launch:
         spec = ImageSpec.of(dataset)
         recipe, *said = settled(recipe, spec)
         if recipe.train.augment == "adaptive":
-            kinds = augment.kinds_for(dataset.images)
-            said.append(augment.explained(kinds, len(dataset), recipe.train.augment_least))
+            said.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
         device = pick_device(self.request.device or "auto")
         gan = networks(file, recipe, spec, device)  # says now why it cannot
         if recipe.native.classes and not spec.classes and not gan.conditional:
@@ -152,12 +153,16 @@ class _Launch:
             check_fit(self.start, file.name, recipe, spec, gan)
         wanted = dataclasses.replace(self._card(name, file, recipe, spec, dataset, device), started_from=origin)
         if existing:
-            if unlike := different(existing, wanted):
+            if unlike := different(existing, wanted, file):
                 raise SettingError(
                     f"{existing.path} was made with {'; '.join(unlike)}: give the same, another --out, or --fresh"
                 )
             return self._resume(existing, file, dataset, gan)
-        if self.out is None and not self.fresh and (earlier := unfinished(wanted, self.request, self.progress.say)):
+        if (
+            self.out is None
+            and not self.fresh
+            and (earlier := unfinished(wanted, file, self.request, self.progress.say))
+        ):
             return self._resume(earlier, file, dataset, gan)
         return self._start(wanted, file, recipe, spec, dataset, gan)
 
@@ -169,6 +174,14 @@ class _Launch:
         if said:
             self.progress.say(said)
         return recipe
+
+    def _refuse_another(self, existing: Run) -> None:
+        """Raises SettingError where a recipe is named that a run is not of: before its settings are held against those."""
+        name = self.request.recipe and gans.find(self.request.recipe)[0]
+        if name not in (None, existing.card.recipe):
+            raise SettingError(
+                f"{existing.path} was made with recipe={existing.card.recipe}, not {name}: give the same, another --out, or --fresh"
+            )
 
     def _repeat(self, path: Path) -> None:
         """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run that stands there."""
@@ -328,7 +341,7 @@ class _Launch:
                 stopped = train_run(
                     run, file, dataset, progress=self.progress, world=world, deadline=deadline,
                     evaluation=self.evaluation,
-                    held_out=run.card.held_out(self.data_dir), data_dir=self.data_dir,
+                    held_out=run.card.held_out(self.data_dir, self.progress.say), data_dir=self.data_dir,
                 )  # fmt: skip
         finally:
             self.progress.end()

@@ -98,7 +98,7 @@ class Learner:
         self.together = config.order == "together" and not why_apart(gan, config, precision)
         self.gamma = 0.0
         few = config.augment == "adaptive" and epoch < augment.FEW
-        self.controller = Controller(augment.MOST_RAMP, least=config.augment_least) if few else None
+        self.controller = Controller(augment.MOST_RAMP) if few else None
         self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
         self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
         self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
@@ -169,7 +169,7 @@ class Learner:
         """The probability with which images are augmented before D sees them."""
         if self.controller:
             return self.controller.p
-        return self.config.augment_least if self.config.augment == "adaptive" else self.config.augment
+        return 0.0 if self.config.augment == "adaptive" else self.config.augment
 
     def held_logits(self, held_out: tuple[Tensor, Tensor | None] | None) -> Tensor | None:
         """D's logits (M,) of real images that it is not trained on, and their labels; None without any."""

@@ -1,7 +1,7 @@
-"""Plain data: what to train and how, and how a person changes it. No torch here.
+"""Plain data: what to train and how. No torch here.
 
 A `Recipe` is a GAN file's own settings (`model`) with the settings of its training (`train`). It goes to JSON and back
-unchanged; `override()` changes single values by their dotted path, and answers an unknown one with the nearest name.
+unchanged; `ganvas.overrides` changes single values by their dotted path, and answers an unknown one with the nearest name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -17,8 +16,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ganvas.convert import convert, leaves
-from ganvas.errors import SettingError, nearest
+from ganvas.convert import convert
+from ganvas.errors import SettingError
 
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 UpTo100 = Annotated[int, Meta(ge=1, le=100)]
@@ -112,6 +111,7 @@ class Schedule:
 
 
 _UNITS = ("steps", "epochs", "images", "minutes")
+LEAST_LENGTH = 1e-9  # of an interval, in its unit: of so many multiples there is a number
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,14 @@ class Interval:
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """Read "50 steps". Raises SettingError for anything that is not a positive amount and a known unit."""
+        """Read "50 steps". Raises SettingError for anything that is not an amount of 1e-9 or more and a known unit."""
         match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([kM]?)\s*([a-z]+)\s*", text)
         unit = {u[:-1]: u for u in _UNITS} | {u: u for u in _UNITS}
         if not match or match[3] not in unit:
             raise SettingError(f"'{text}' is not a length: write a number and {', '.join(_UNITS)}, such as '50 steps'")
         amount = float(match[1].replace(",", "").replace("_", "")) * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
-        if not amount > 0 or not math.isfinite(amount):
-            raise SettingError(f"'{text}' is not a length: it must be more than nothing")
+        if not LEAST_LENGTH <= amount < math.inf:
+            raise SettingError(f"'{text}' is not a length: expected a finite amount of {LEAST_LENGTH:g} or more")
         return cls(amount, unit[match[3]])  # type: ignore[arg-type]
 
     def images(self, batch: int, dataset: int) -> float:
@@ -157,8 +157,7 @@ class TrainConfig:
     penalty_every: the penalty is part of every so many-th step, with so many times its weight.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
     augment: the probability with which D is shown each image, real or fake, augmented; or "adaptive", to let it follow how
-    far D knows its training images by heart where they are few (see ganvas.augment). augment_least: what an adaptive one is at
-    the least, also where images are many.
+    far D knows its training images by heart where they are few (see ganvas.augment).
     precision: "fastest" lets 16 bits (bf16) be chosen where they are faster, unless the user says.
     average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
     length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
@@ -182,7 +181,6 @@ class TrainConfig:
     penalty_every: Positive = 1
     precision: Literal["32", "fastest"] = "32"
     augment: Fraction | Literal["adaptive"] = 0.0
-    augment_least: Fraction = 0.0
     average: str | None = None
     log: str = "100 steps"
     sheet: str = "1 epoch"
@@ -204,11 +202,6 @@ class TrainConfig:
         if self.order == "together" and (self.g_fakes != "same" or self.d_loss_scale != 1):
             raise SettingError(
                 "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1: one pass serves both"
-            )
-        if self.augment_least and self.augment != "adaptive":
-            raise SettingError(
-                f"train.augment_least={self.augment_least} does nothing with train.augment={self.augment}: "
-                "leave it out, or set train.augment='adaptive'"
             )
         for name, value, idle in (("gamma", self.gamma, None), ("penalty_every", self.penalty_every, 1)):
             if self.penalty == "none" and value != idle:
@@ -288,122 +281,3 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     """Model and training settings as plain dictionaries, fit for JSON."""
     plain: dict[str, Any] = msgspec.to_builtins({"model": recipe.model, "train": recipe.train})
     return plain
-
-
-def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with some settings changed.
-
-    changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train." will do where only one
-    of them has it ("batch", "lr.shape"). A nested mapping changes what it names and leaves the rest. With penalty "none" go
-    the recipe's own gamma and penalty_every, which would do nothing.
-    Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of range, or NaN.
-    """
-    tree = settings(recipe)
-    resolved = [(_resolve(path, tree), value) for path, value in changes.items()]
-    # Tables first, as in a stored recipe; the penalty before what it takes along.
-    resolved.sort(key=lambda change: ("." in change[0], change[0] != "train.penalty"))
-    for path, value in resolved:
-        table = value if path == "train" and isinstance(value, Mapping) else {}
-        if (path, value) == ("train.penalty", "none") or table.get("penalty") == "none":
-            _put(tree, "train.gamma", None)
-            _put(tree, "train.penalty_every", 1)
-        _put(tree, path, value)
-    return Recipe(
-        model=convert(tree["model"], type(recipe.model), "model"),
-        train=convert(tree["train"], TrainConfig, "train"),
-        native=recipe.native,
-        summary=recipe.summary,
-        presets=recipe.presets,
-    )
-
-
-def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = None) -> tuple[Recipe, str]:
-    """The recipe with changes for a training of some length, its own unless given; of minutes with the preset for so many,
-    and a sentence on what came of it ("" for nothing). A preset's settings go together: where one of them is changed, none is
-    taken."""
-    asked, said = override(recipe, changes), ""
-    length = length or asked.train.length
-    if (interval := Interval.parse(length)).unit == "minutes":
-        minutes, preset = recipe.preset(interval.amount)
-        try:
-            with_preset = override(override(recipe, preset), changes)
-            other = [name for name, value in preset.items() if not _holds(with_preset, name, value)]
-        except SettingError:  # such as a least augmentation beside one that is given
-            other = list(changes)
-        if other:
-            said = (
-                f"the settings for about {Interval(minutes, 'minutes')} are left out, for {', '.join(other)} is given"
-            )
-        elif preset:
-            asked, values = with_preset, ", ".join(f"{name}={value}" for name, value in preset.items())
-            said = f"settings for about {Interval(minutes, 'minutes')}: {values}"
-    return override(asked, {"train.length": length}), said
-
-
-def _holds(recipe: Recipe, name: str, value: Any) -> bool:
-    """Whether a setting of a recipe has this value."""
-    try:
-        return override(recipe, {name: value}) == recipe
-    except SettingError:  # such as the end of a rate that is constant now
-        return False
-
-
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """["train.batch=32", "objective=hinge"] -> {"train.batch": 32, "objective": "hinge"}; values are read as TOML."""
-    changes: dict[str, Any] = {}
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path.strip():
-            raise SettingError(f"'{assignment}' is not a setting: write path=value, such as train.batch=32")
-        try:
-            read = tomllib.loads(f"value = {text}")
-        except tomllib.TOMLDecodeError:
-            read = {}
-        changes[path.strip()] = read["value"] if len(read) == 1 else text
-    return changes
-
-
-def _resolve(path: str, tree: dict[str, Any]) -> str:
-    """The whole path of a setting, or of a part of one: of a schedule that may still be a constant."""
-    parts = path.split(".")
-    known = [p for p, _ in leaves(tree)]
-    branches = {p.rsplit(".", n)[0] for p in known for n in range(1, p.count(".") + 1)}
-    everything = [*known, *sorted(branches - {"model", "train"})]
-    if path in everything or path in ("model", "train"):
-        return path
-    if len(parts) > 2 and ".".join(parts[:2]) in everything:
-        return path  # inside a schedule; convert() checks its names
-    short = {p: p.split(".", 1)[-1] for p in everything}
-    ends = [p for p in everything if short[p] == path]
-    if not ends and len(parts) > 1:
-        ends = [f"{p}.{'.'.join(parts[1:])}" for p in everything if short[p] == parts[0]]
-    if len(ends) == 1:
-        return ends[0]
-    if ends:
-        raise SettingError(f"setting {path} could be {' or '.join(ends)}: write the whole path")
-    if len(parts) > 1 and parts[-1] in {part.name for part in dataclasses.fields(Schedule)}:
-        return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"  # says what is wrong with the part before it
-    if parts[-1] == "objective":
-        raise SettingError(
-            f"unknown setting {path}: this GAN has one objective of its own; r3gan and sngan take others"
-        )
-    hint = nearest(path, everything) if len(parts) > 1 else nearest(path, short.values())
-    raise SettingError(f"unknown setting {path}: {hint}")
-
-
-def _put(tree: dict[str, Any], path: str, value: Any) -> None:
-    *branches, leaf = path.split(".")
-    for name in branches:
-        inner = tree.get(name)
-        if isinstance(inner, (int, float)):  # a constant becomes a schedule when one of its parts is set
-            inner = tree[name] = {"start": inner}
-        if inner is None:
-            inner = tree[name] = {}
-        if not isinstance(inner, dict):
-            raise SettingError(f"setting {path}: {name} has no parts of its own")
-        tree = inner
-    if isinstance(value, Mapping) and isinstance(tree.get(leaf), dict):
-        for name, part in value.items():
-            _put(tree, f"{leaf}.{name}", part)
-    else:
-        tree[leaf] = value

@@ -19,7 +19,8 @@ from ganvas.card import Card
 from ganvas.convert import convert
 from ganvas.gan import Gan
 from ganvas.gans import GanFile, default_recipe
-from ganvas.recipe import Recipe, Schedule, TrainConfig, for_length, settled
+from ganvas.overrides import for_length
+from ganvas.recipe import Recipe, Schedule, TrainConfig, settled
 
 USUAL_RATE = 2e-4  # of Adam for GANs, where a recipe's own is out of range (Radford et al. 2015, arXiv 1511.06434)
 HIGHEST_RATE = 0.01  # above, it is
@@ -233,7 +234,10 @@ def _may_be_mirrored(patient: Patient) -> bool:
 
 
 def _faster(patient: Patient) -> list[str]:
-    """The recipe's own rates, where the run's are below them, else four times as much, and at the least the usual one."""
+    """The recipe's own rates, where the run's are below them, else four times as much, and at the least the usual one; but
+    lower ones, where they are so high that they may have killed G in its first steps."""
+    if _too_fast(patient):
+        return _calmer(patient)
     train, usual = patient.train, patient.usual
     rates = _rates(train)
     if usual is not None and _peak(train.lr) < _peak(usual.lr):

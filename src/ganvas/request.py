@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ganvas import gans
 from ganvas.card import MOST_THREADS, START, Card, DataCard, Plan, StartedFrom
 from ganvas.convert import convert, leaves
 from ganvas.data import MIRRORED, NAMES
@@ -170,6 +171,8 @@ def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request
     if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
         file = shlex.quote(f"PATH/{card.recipe}")
         raise SettingError(f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ...")
+    if recipe is not None and (name := gans.find(recipe)[0]) != card.recipe:
+        raise SettingError(f"{origin} is a run's, with all settings of {card.recipe}: leave {name} out, or --config")
     start, train = card.started_from, card.train
     if is_by_rule(convert(train, TrainConfig, "train"), card.image):
         train = train | {"gamma": None}  # it follows the rule for another batch, or other images

@@ -260,7 +260,10 @@ class Run:
     def append_metrics(self, line: str) -> None:
         """Keep an evaluation, one line of JSON. What a full disk or a kill left of an earlier line is dropped before."""
         path = self.path / "metrics.jsonl"
-        with files.writing(path):
+        with (
+            files.writing(path),
+            FileLock(self.path / ".metrics.lock"),
+        ):  # `ganvas evaluate` may come while a run trains
             before = path.read_bytes() if path.exists() else b""
             if before and not before.endswith(b"\n"):
                 files.write(path, before[: before.rfind(b"\n") + 1])

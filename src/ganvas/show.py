@@ -18,18 +18,21 @@ from ganvas.request import toml
 
 @dataclass(frozen=True)
 class Summary:
-    """recipe: resolved settings. parameters: {network: {trainable, total}}, total with running means and variances but
+    """settings: resolved. presets: minutes -> what `ganvas train --minutes` changes about then.
+    parameters: {network: {trainable, total}}, total with running means and variances but
     without their counters. layers: a table for each network."""
 
     name: str
     image: ImageSpec
     settings: dict[str, Any]
+    presets: dict[float, dict[str, Any]]
     parameters: dict[str, dict[str, int]]
     layers: dict[str, ModelStatistics]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "recipe": {"name": self.name, "image": msgspec.to_builtins(self.image), **self.settings},
+            "presets": {f"{minutes:g}": preset for minutes, preset in self.presets.items()},
             "parameters": self.parameters,
         }
 
@@ -37,6 +40,9 @@ class Summary:
         lines = [f"{self.name} for {self.image}", ""]
         for part, values in self.settings.items():
             lines += [f"{part}.{name} = {toml(value)}" for name, value in values.items() if value is not None]
+        for minutes, preset in self.presets.items():
+            changes = ", ".join(f"{name} = {toml(value)}" for name, value in preset.items())
+            lines.append(f"with --minutes of about {minutes:g}: {changes or 'as above'}")
         for network, table in self.layers.items():
             counts = self.parameters[network]
             lines += [
@@ -55,6 +61,7 @@ def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summ
         name=name,
         image=spec,
         settings=settings(recipe),
+        presets={minutes: dict(preset) for minutes, preset in recipe.presets.items()},
         parameters={network: count(module) for network, module in networks.items()},
         layers={network: _layers(gan, network, spec) for network in networks},
     )

@@ -74,19 +74,20 @@ class Source:
         assert self.sampler is not None
         return self.sampler.classes
 
-    def take(self, n: int, seed: int, shares: Tensor | None = None) -> Dataset:
-        """n images of a seed: a generator's first n, or n of the images that are there, by chance; all where they are fewer,
-        shuffled, for they may come sorted and a part of them is to stand for all.
+    def take(self, n: int, seed: int, shares: Tensor | None = None, part: int = 0, least: int = 0) -> Dataset:
+        """n images: a generator's first n of the seed that is `part` after this one, or n of the images that are there, by
+        chance, from the place on where so many parts of `least` end; all where they are fewer, shuffled, for they may come
+        sorted and a part of them is to stand for all.
 
         shares: (K,) how often a conditional generator is asked for each class; else for each as often.
         """
         if self.images is not None:
-            rows = torch.randperm(len(self.images), generator=draws.generator(seed, "judged", 0))[:n]
-            return self.images.rows(rows)
+            rows = torch.randperm(len(self.images), generator=draws.generator(seed, "judged", 0))
+            return self.images.rows(rows.roll(-part * least)[:n])
         assert self.sampler is not None
         classes = self.sampler.classes
         wanted = spread_labels(n, torch.ones(len(classes)) if shares is None else shares) if classes else None
-        images = self.sampler(range(n), seed=seed, labels=None if wanted is None else wanted.tolist())
+        images = self.sampler(range(n), seed=seed + part, labels=None if wanted is None else wanted.tolist())
         return Dataset(self.name, images.permute(0, 3, 1, 2).contiguous(), wanted, classes)
 
 

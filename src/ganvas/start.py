@@ -7,9 +7,11 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from ganvas import gans
 from ganvas.card import START, Card, StartedFrom, joined, parted, weights_sha256
 from ganvas.convert import differences, leaves
 from ganvas.data.words import is_utf8, not_utf8
@@ -110,8 +112,19 @@ def _with_its_recipe(request: Request, card: Card) -> Request:
     if request.recipe is None and card.gan.endswith(".py"):
         file = shlex.quote(f"PATH/{card.recipe}")
         raise SettingError(f"--from {request.from_} is of a GAN in a file of yours: name it, ganvas train {file} ...")
-    changes = {"model": card.model, **dict(leaves(request.settings))}
+    changes = {"model": card.model, **_rates(card), **dict(leaves(request.settings))}
     return dataclasses.replace(request, recipe=card.recipe, settings=changes)
+
+
+def _rates(card: Card) -> dict[str, Any]:
+    """How the recipe's preset trains networks that have its settings, as those of a card do; {} where no preset has any."""
+    if card.gan.endswith(".py"):
+        return {}
+    for preset in gans.find(card.recipe)[2].presets.values():
+        networks = {name.removeprefix("model."): value for name, value in preset.items() if name.startswith("model.")}
+        if networks and all(card.model.get(name) == value for name, value in networks.items()):
+            return {name: value for name, value in preset.items() if name.startswith("train.")}
+    return {}
 
 
 def check_fit(start: Start, name: str, recipe: Recipe, spec: ImageSpec, gan: Gan) -> None:

@@ -28,8 +28,9 @@ from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.feasible import networks
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
+from ganvas.overrides import for_length
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Recipe, for_length, settled
+from ganvas.recipe import ImageSpec, Recipe, settled
 from ganvas.recipe import settings as settings_of
 from ganvas.request import MOST_MINUTES, Request
 from ganvas.signals import Stop

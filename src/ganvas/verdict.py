@@ -6,7 +6,7 @@ The JSON that `ganvas evaluate --json` prints is a `Verdict`, field by field; `g
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -65,7 +65,8 @@ class Protocol:
     n_real, n_fake: images on each side. n_prdc: on each side of precision, recall, density and coverage, with k neighbours.
     n_modes: images whose modes are counted. split: which real images: "test", "train" where nothing is held out, or
     "against". resize: what is done to images before features are taken. data, real_sha256: the real images, by name and
-    by content. seed: of the first sampling.
+    by content. seed: of the first sampling. asked_classes: "equal" where a conditional generator was asked for each class as
+    often, for want of training images by whose proportions it is asked otherwise.
     """
 
     extractor: str
@@ -80,13 +81,14 @@ class Protocol:
     data: str
     real_sha256: str
     seed: int
+    asked_classes: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
 
 # Names say nothing that hashes do not; another seed is another sample of the same; versions are noted, as last digits
 # may depend on them. Numbers of images all count: FID falls with them, precision and recall move.
 DECISIVE = (
-    "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes", "split", "resize", "real_sha256",
+    "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes", "split", "resize", "real_sha256", "asked_classes",
 )  # fmt: skip
 
 
@@ -235,15 +237,16 @@ def on_the_way(found: Sequence[tuple[int | None, Verdict]]) -> list[tuple[int, V
 
 
 def _differences(a: Protocol, b: Protocol) -> list[str]:
-    shown = {
+    shown: dict[str, Callable[[Protocol], str]] = {
         "extractor_sha256": lambda p: f"{p.extractor} {p.extractor_sha256[:8]}",
         "real_sha256": lambda p: f"{p.data} {p.real_sha256[:8]}",
+        "asked_classes": lambda p: p.asked_classes or "as in training",
     }
-    titles = {"extractor_sha256": "extractor", "real_sha256": "real images"}
+    titles = {"extractor_sha256": "extractor", "real_sha256": "real images", "asked_classes": "classes asked for"}
     found = []
     for name in DECISIVE:
         if getattr(a, name) != getattr(b, name):
-            one, two = (shown.get(name, lambda p, name=name: getattr(p, name))(p) for p in (a, b))
+            one, two = (shown[name](p) if name in shown else getattr(p, name) for p in (a, b))
             found.append(f"{titles.get(name, name)} {one} and {two}")
     return found
 

@@ -111,7 +111,10 @@ def compare(*results: Path, json: bool = False) -> None:
     floors = [("floor", found[0][1])] if alike else [(f"floor of {path}", one) for path, one in found]
     rows += [[title, *(number(getattr(one.floor, name)) for name in shown)] for title, one in floors]
     print_table(["", *(ROWS[name][0] for name in shown)], rows)
-    print(_protocol(found[0][1]))
+    sampled = {(one.seeds, one.protocol.seed) for _, one in found}
+    print(_protocol(found[0][1], _sampling(found[0][1]) if len(sampled) == 1 else ""))
+    if len(sampled) > 1:  # ± is over seeds, or of KID's subsets
+        notes += [f"{path}: {_sampling(one)}" for path, one in found]
     for note in notes:
         print(f"note: {note}")
 
@@ -135,7 +138,7 @@ def _print(verdict: Verdict) -> None:
         )
     if verdict.copies is not None:
         print(_copies(verdict.copies))
-    print(_protocol(verdict))
+    print(_protocol(verdict, _sampling(verdict)))
     for note in verdict.notes:
         print(f"note: {note}")
 
@@ -165,13 +168,19 @@ def _copies(found: Copies) -> str:
     return f"{kind}\ncopy check: distances in {found.space}{pairs}"
 
 
-def _protocol(verdict: Verdict) -> str:
+def _sampling(verdict: Verdict) -> str:
+    seed = verdict.protocol.seed
+    return f"seed {seed}" if verdict.seeds == 1 else f"means and ± over {verdict.seeds} seeds from {seed}"
+
+
+def _protocol(verdict: Verdict, sampling: str) -> str:
     p = verdict.protocol
-    seeds = f"seed {p.seed}" if verdict.seeds == 1 else f"means over {verdict.seeds} seeds from {p.seed}"
+    sampling = f"{sampling}; " if sampling else ""
+    sampling = f"classes asked for equally; {sampling}" if p.asked_classes == "equal" else sampling
     modes = f"; modes of {p.n_modes:,}" if p.n_modes else ""
     kept = ", ".join(f"{name} {version}" for name, version in p.versions.items())
     return (
         f"protocol: {p.extractor} {p.extractor_sha256[:8]}; {p.n_fake:,} judged against {p.n_real:,} real ({p.split} of "
         f"{p.data} {p.real_sha256[:8]}); precision to coverage on {p.n_prdc:,} with k {p.k}{modes}; resize {p.resize}; "
-        f"{seeds}; {kept}"
+        f"{sampling}{kept}"
     )

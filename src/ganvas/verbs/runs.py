@@ -34,7 +34,7 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
         [
             [row.run, row.progress, row.recipe or "-", row.data or "-", *(
                 "-" if value is None else format(value, form)
-                for value, form in ((row.images_seen, ","), (row.minutes, ".1f"), (row.best_fid, ".2f"))
+                for value, form in ((row.images_seen, ","), (row.minutes, ".1f"), (row.best_fid, ".3g"))
             ), row.extractor or "-"]
             for row in rows
         ],

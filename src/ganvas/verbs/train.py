@@ -79,7 +79,7 @@ def train(
         Print every line of the log.
     """
     from ganvas import dist, launch
-    from ganvas.recipe import parse_assignments
+    from ganvas.overrides import parse_assignments
 
     run = launch.train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,

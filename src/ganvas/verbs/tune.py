@@ -71,7 +71,7 @@ def tune(
         Print one JSON document.
     """
     from ganvas import tune as tuning
-    from ganvas.recipe import parse_assignments
+    from ganvas.overrides import parse_assignments
 
     tuned = tuning.tune(
         recipe, data=data, minutes=minutes, trials=trials, images=images, seed=seed, out=out,

@@ -1,0 +1,154 @@
+"""A recipe with some of its settings changed: by dotted paths, and by the time that there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from ganvas.convert import convert, leaves
+from ganvas.errors import SettingError, nearest
+from ganvas.recipe import Interval, Recipe, Schedule, TrainConfig, settings
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with some settings changed.
+
+    changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train." will do where only one
+    of them has it ("batch", "lr.shape"). A nested mapping changes what it names and leaves the rest. What of the recipe's own
+    would do nothing then goes along: with penalty "none" gamma and penalty_every, with another shape of a schedule the parts
+    that this does not have.
+    Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of range, or NaN.
+    """
+    tree = settings(recipe)
+    resolved = [(_resolve(path, tree), value) for path, value in changes.items()]
+    # Tables first, as in a stored recipe; what takes others along before these.
+    resolved.sort(key=lambda change: ("." in change[0], not change[0].endswith(LEADING)))
+    for path, value in resolved:
+        for inner, part in leaves({path: value}):
+            _take_along(tree, inner, part)
+        _put(tree, path, value)
+    return Recipe(
+        model=convert(tree["model"], type(recipe.model), "model"),
+        train=convert(tree["train"], TrainConfig, "train"),
+        native=recipe.native,
+        summary=recipe.summary,
+        presets=recipe.presets,
+    )
+
+
+LEADING = (".penalty", ".shape")  # settings that take others along
+IDLE = {
+    "constant": ("end", "decay", "hold"), "linear": ("decay",), "cosine": ("decay",),
+    "inverse": ("end", "warmup", "warmup_from", "hold"),
+}  # fmt: skip
+
+
+def _take_along(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Put back what does nothing once a setting has this value."""
+    where, _, name = path.rpartition(".")
+    if (path, value) == ("train.penalty", "none"):
+        _put(tree, "train.gamma", None)
+        _put(tree, "train.penalty_every", 1)
+    elif name == "shape" and isinstance(value, str) and isinstance(_at(tree, where), dict):
+        usual = {part.name: part.default for part in dataclasses.fields(Schedule)}
+        for part in IDLE.get(value, ()):
+            _put(tree, f"{where}.{part}", usual[part])
+
+
+def _at(tree: Any, path: str) -> Any:
+    for name in path.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = None) -> tuple[Recipe, str]:
+    """The recipe with changes for a training of some length, its own unless given; of minutes with the preset for so many,
+    and a sentence on what came of it ("" for nothing). A preset's settings go together: where one of them is changed, none is
+    taken."""
+    asked, said = override(recipe, changes), ""
+    length = length or asked.train.length
+    if (interval := Interval.parse(length)).unit == "minutes":
+        minutes, preset = recipe.preset(interval.amount)
+        taken = override(recipe, preset)
+        if not _keeps(taken, changes, preset):
+            given = {_resolve(path, settings(recipe)): value for path, value in leaves(changes)}
+            unlike = [path for path, value in given.items() if not _keeps(taken, {path: value}, preset)] or list(given)
+            said = (
+                f"the settings for about {Interval(minutes, 'minutes')} are left out, for {', '.join(unlike)} is given"
+            )
+        elif preset:
+            asked, values = override(taken, changes), ", ".join(f"{name}={value}" for name, value in preset.items())
+            said = f"settings for about {Interval(minutes, 'minutes')}: {values}"
+    return override(asked, {"train.length": length}), said
+
+
+def _keeps(recipe: Recipe, changes: Mapping[str, Any], preset: Mapping[str, Any]) -> bool:
+    """Whether a recipe with changes still has a preset's settings."""
+    try:
+        changed = override(recipe, changes)
+        return all(override(changed, {name: value}) == changed for name, value in preset.items())
+    except SettingError:  # such as the end of a rate that is constant now
+        return False
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """["train.batch=32", "objective=hinge"] -> {"train.batch": 32, "objective": "hinge"}; values are read as TOML."""
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path.strip():
+            raise SettingError(f"'{assignment}' is not a setting: write path=value, such as train.batch=32")
+        try:
+            read = tomllib.loads(f"value = {text}")
+        except tomllib.TOMLDecodeError:
+            read = {}
+        changes[path.strip()] = read["value"] if len(read) == 1 else text
+    return changes
+
+
+def _resolve(path: str, tree: dict[str, Any]) -> str:
+    """The whole path of a setting, or of a part of one: of a schedule that may still be a constant."""
+    parts = path.split(".")
+    known = [p for p, _ in leaves(tree)]
+    branches = {p.rsplit(".", n)[0] for p in known for n in range(1, p.count(".") + 1)}
+    everything = [*known, *sorted(branches - {"model", "train"})]
+    if path in everything or path in ("model", "train"):
+        return path
+    if len(parts) > 2 and ".".join(parts[:2]) in everything:
+        return path  # inside a schedule; convert() checks its names
+    short = {p: p.split(".", 1)[-1] for p in everything}
+    ends = [p for p in everything if short[p] == path]
+    if not ends and len(parts) > 1:
+        ends = [f"{p}.{'.'.join(parts[1:])}" for p in everything if short[p] == parts[0]]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise SettingError(f"setting {path} could be {' or '.join(ends)}: write the whole path")
+    if len(parts) > 1 and parts[-1] in {part.name for part in dataclasses.fields(Schedule)}:
+        return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"  # says what is wrong with the part before it
+    if parts[-1] == "objective":
+        raise SettingError(
+            f"unknown setting {path}: this GAN has one objective of its own; r3gan and sngan take others"
+        )
+    hint = nearest(path, everything) if len(parts) > 1 else nearest(path, short.values())
+    raise SettingError(f"unknown setting {path}: {hint}")
+
+
+def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    *branches, leaf = path.split(".")
+    for name in branches:
+        inner = tree.get(name)
+        if isinstance(inner, (int, float)):  # a constant becomes a schedule when one of its parts is set
+            inner = tree[name] = {"start": inner}
+        if inner is None:
+            inner = tree[name] = {}
+        if not isinstance(inner, dict):
+            raise SettingError(f"setting {path}: {name} has no parts of its own")
+        tree = inner
+    if isinstance(value, Mapping) and isinstance(tree.get(leaf), dict):
+        for name, part in value.items():
+            _put(tree, f"{leaf}.{name}", part)
+    else:
+        tree[leaf] = value
