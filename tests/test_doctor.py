@@ -104,6 +104,8 @@ class TestRules:
             ("mode collapse", "mlp/tiny", {"apart": 0.07}, {"apart": 0.09}),
             ("D overfits the training set", "mlp/tiny", {"memorised": 0.5}, {"memorised": 0.3}),
             ("D overfits the training set", "r3gan/tiny", {"memorised": 0.8}, {"memorised": 0.6}),
+            ("D overfits the training set", "r3gan/tiny", {"memorised": 0.8, "augmentation": 0.8},
+             {"memorised": 0.8, "augmentation": 0.5}),
             ("D overpowers G", "mlp/tiny", {"d_loss": 0.01, "nearest": lambda at: 2.4 - at / 5},
              {"d_loss": 0.01, "nearest": lambda at: 2.4 - at}),
             ("D overpowers G", "wgan-gp/tiny", {"told": 1.0, "nearest": lambda at: 2.4 - at / 5},

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganvas import remedies
+from ganvas import augment, remedies
 from ganvas.remedies import Patient
 
 State = Literal[
@@ -61,6 +61,7 @@ OPENING_PAIRED = 400  # the same of a relativistic loss
 BETTER = 0.9  # of what distances were in the first half: by so much samples must have come nearer to be on their way
 OVERFIT = 0.4  # how well D tells training from held-out images: chance alone reaches 0.15
 OVERFIT_ADAPTIVE = 0.75  # the same where augmentation adapts itself, whose aim is 0.6
+MOST_AUGMENTED = 0.99 * augment.MOST  # and can rise no further
 
 
 @dataclass(frozen=True)
@@ -318,9 +319,13 @@ def _overfits(course: Course) -> str | None:
     memorised, adaptive = course.now("memorised"), course.patient.train.augment == "adaptive"
     if memorised is None or memorised < (OVERFIT_ADAPTIVE if adaptive else OVERFIT):
         return None
+    augmented = course.last.get("augmentation")  # where it adapts itself, which is the cure while it can
+    if adaptive and augmented is not None and augmented < MOST_AUGMENTED:
+        return None
     return (
         f"D's mean score is {_n(course.now('d_known'))} for training images and {_n(course.now('d_held'))} for held-out ones: "
         f"it tells {(1 + memorised) / 2:.0%} of pairs (expected: about 50%)"
+        + (f", with {augmented:.0%} of what it sees augmented" if augmented else "")
     )
 
 
