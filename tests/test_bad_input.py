@@ -375,3 +375,21 @@ def test_the_library_raises_what_the_command_prints(tmp_path: Path, monkeypatch:
     with pytest.raises(RunError):
         Run.open(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("recipe", "side"), [("r3gan/images", 16), ("r3gan/digits", 28)])
+def test_five_pictures_are_trained_on_with_a_notice(
+    recipe: str, side: int, cli_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "five").mkdir()
+    for k in range(5):
+        pixels = np.random.default_rng(k).integers(256, size=(side, side, 3 if side == 16 else 1), dtype=np.uint8)
+        Image.fromarray(pixels.squeeze()).save(tmp_path / "five" / f"{k}.png")
+    options = ("--set", "width=4", "batch=8", "--images", "160", "--threads", "1", "--out", "run")
+    done = cli_run("train", recipe, "--data", "five", "--size", side, *options)
+    assert done.code == 0, done.err
+    assert "as there are 5 images, fewer than 20,000; the probability climbs to 0.8" in done.err
+    told = [line for line in done.err.splitlines() if line.startswith("doctor: ")]
+    assert [line.split(": ")[1] for line in told] == ["starving on tiny data"]
+    assert Run.open("run").finished
+    assert cli_run("sample", "run", "--n", "2", "--out", "two.npz").code == 0

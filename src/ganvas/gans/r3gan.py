@@ -34,7 +34,8 @@ LEAST_SIDE = 8  # images are halved while their shorter side is longer than this
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """width: channels for a layer of the image's own size; they double with each halving, up to `widest`.
-    blocks: residual blocks of each size, in both networks: with them a rate of 2e-3 diverges, 1e-3 does not on digits.
+    blocks: residual blocks of each size, in both networks: with them a rate of 2e-3 diverges, and 1e-3 is too much
+    for a long training (docs/log.md).
     embedding: a class's size in G. labels: whether the GAN is conditional where the images have labels.
     """
 

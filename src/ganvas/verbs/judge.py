@@ -37,7 +37,7 @@ def evaluate(
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, or images: .npz, .zip, a folder.
+        A run's directory, a generator.safetensors, digits, or images: .npz, .zip, a folder, a set's name.
     data
         The real images: a data set's name or a path. Its held-out part is judged against. Default: a run's own.
     against

@@ -38,8 +38,8 @@ def train(
     Parameters
     ----------
     recipe
-        A recipe's name (see ganvas recipes) or a GAN file: my_gan.py, my_gan.py:tiny. Default: r3gan/digits, or
-        r3gan/images for a folder, .zip or .npz.
+        A recipe's name (see ganvas recipes) or a GAN file: my_gan.py, my_gan.py:tiny. Default: r3gan/digits,
+        r3gan/images for a folder, .zip or .npz, r3gan/stacked-mnist for such data, or that of --from or of the run in --out.
     data
         A data set's name, or a path: a folder of pictures, .zip, .npz or IDX files. Default: mnist-5k, or stacked-mnist
         for its recipe; with --from RUN, that run's.
@@ -56,7 +56,7 @@ def train(
     set_
         Change settings of the recipe: path=value ..., such as train.batch=32 (see ganvas show).
     config
-        Take all this from a TOML file, or from another run's recipe.json to repeat it.
+        Take these from a TOML file (but --out, --data-dir, --fresh, --verbose), or from another run's recipe.json to repeat it.
     flip
         Mirror half of the training images, left to right. Not for letters and digits.
     device
@@ -71,7 +71,7 @@ def train(
         Judge the generator on the way, and keep the best: 20k images, 1 epoch, 500 steps; auto, as often as takes less
         than 10% of training time; or never. Default: never, or as before for a run that is gone on with.
     from_
-        Start a new run from trained weights: of a run, or of a generator.safetensors.
+        Start a new run from trained weights: of a run, of a generator.safetensors, or digits.
     fresh
         Start anew even where an unfinished run could go on; an earlier run in --out is set aside, and made once more
         where no recipe is named.

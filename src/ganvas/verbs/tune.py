@@ -43,7 +43,8 @@ def tune(
     Parameters
     ----------
     recipe
-        A recipe's name or a GAN file. Default: r3gan/digits, or r3gan/images for a folder, .zip or .npz.
+        A recipe's name or a GAN file. Default: r3gan/digits, r3gan/images for a folder, .zip or .npz,
+        r3gan/stacked-mnist for such data.
     data
         A data set's name, or a path. Default: mnist-5k, or stacked-mnist for its recipe.
     minutes
