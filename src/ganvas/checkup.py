@@ -1,7 +1,7 @@
 """A checkup: what samples, and what D says of images that it is trained on and of others, tell of a training's health.
 
-Taken ten to fifty times a training (less often below 10,000 images), at lines of the log, and by `ganvas doctor`. It changes nothing: both networks are asked
-in inference mode, without gradients, and nothing is drawn at random that a step would draw.
+Taken ten to fifty times a training (less often below 10,000 images), at lines of the log, and by `ganvas doctor`. It changes
+nothing: both networks are asked in inference mode, without gradients, and nothing is drawn at random that a step would draw.
 
 Distances are Euclidean, between pixels in [0, 1] of images averaged down to at most 32 a side (`copies.reduced`).
 """
