@@ -16,7 +16,7 @@ import psutil
 from cells import TABLES, Cell
 from ganvas import files
 from ganvas.errors import MetricError, RunError
-from ganvas.verdict import DECISIVE
+from ganvas.verdict import DECISIVE, Protocol
 
 FORMAT = 1
 
@@ -144,12 +144,13 @@ def protocol(results: list[Result]) -> dict[str, Any]:
     """The one protocol of some results. Raises MetricError, naming two results, where they have several."""
     first, *others = results
     one: dict[str, Any] = first.evaluation["protocol"]
+    of_one = msgspec.convert(one, Protocol)  # what an earlier version did not tell is as by default
     for other in others:
-        two = other.evaluation["protocol"]
+        of_other = msgspec.convert(other.evaluation["protocol"], Protocol)
         unlike = [
-            f"{name} {one.get(name)} and {two.get(name)}"
+            f"{name} {getattr(of_one, name)} and {getattr(of_other, name)}"
             for name in (*DECISIVE, "seed")
-            if one.get(name) != two.get(name)
+            if getattr(of_one, name) != getattr(of_other, name)
         ]
         if unlike:
             raise MetricError(

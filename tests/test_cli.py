@@ -177,7 +177,7 @@ class TestReports:
         told = cli_run("show", "r3gan/digits").out
         presets = document(cli_run("show", "r3gan/digits", "--json"))["presets"]
         assert presets["60"]["model.blocks"] == 1
-        assert "with --minutes of about 60: model.blocks = 1, train.lr.start = 0.001" in told
+        assert "with --minutes of about 60: model.blocks = 1, train.lr.start = 0.0004" in told
         assert document(cli_run("show", "mlp/tiny", "--json"))["presets"] == {}
 
     def test_show_resolves_settings_and_shapes(self, cli_run: Callable[..., Any], pictures: Path) -> None:

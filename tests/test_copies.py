@@ -269,7 +269,7 @@ class TestCommand:
         data = npz(tmp_path / "some.npz", digits().images[:300])
         run = train("mlp/tiny", tmp_path / "run", data=data, images=32.0, flip=True)
         mirrored = Dataset("made", some().flip(3))
-        monkeypatch.setattr(Source, "take", lambda *_: mirrored)
+        monkeypatch.setattr(Source, "take", lambda *_, **__: mirrored)
         pairs: list[Any] = []
         monkeypatch.setattr(
             judging.sheets, "save_pairs", lambda path, left, right, caption: pairs.extend((left, right))

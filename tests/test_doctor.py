@@ -288,9 +288,9 @@ class TestRemedies:
         """Back to the recipe's rate without its networks would be forward to one that diverges."""
         patient = patient_of("r3gan/digits", requested="60 minutes")
         assert patient.card.model["blocks"] == 1
-        assert change_of(patient, "D overpowers G")[1] == "d_lr.start=0.00025"
+        assert change_of(patient, "D overpowers G")[1] == "d_lr.start=0.0001"
         slow = patient_of("r3gan/digits", requested="60 minutes", blocks=1, lr=1e-6)
-        assert change_of(slow, "D overpowers G")[1] == "lr.start=0.001"
+        assert change_of(slow, "D overpowers G")[1] == "lr.start=0.0004"
 
     def test_a_large_data_set_gets_a_fixed_probability(self) -> None:
         patient = patient_of("mlp/leaky", images=60_000)

@@ -116,7 +116,8 @@ class TestNames:
         assert find(few).name == "digits"
         assert find(replace(few, classes=tuple("abcdefghij"))).name == "classifier:mnist-5k"
         assert find(replace(few, images=few.images[:, :, 2:, 2:])).name == "classifier:mnist-5k"
-        assert find(replace(few, labels=None, classes=())).name == "self:mnist-5k"
+        assert find(replace(few, labels=None, classes=())).name == "digits"
+        assert find(Dataset("noise", noise(40, side=28).images)).name == "self:noise"
         assert find(Dataset("one", few.images, torch.zeros(40, dtype=torch.int64), ("all",))).name == "self:one"
 
     @pytest.mark.usefixtures("quick")

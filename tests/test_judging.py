@@ -256,7 +256,9 @@ class TestRealSide:
         wide = npz(tmp_path / "wide.npz", torch.randint(0, 256, (20, 3, 8, 24), dtype=torch.uint8))
         options: dict[str, Any] = {"against": real, "extractor": pooled.extractor(), "quiet": True, "channels": 1}
         found = [judging.evaluate(wide, size=(8, 8), fit=fit, **options) for fit in ("crop", "pad", "stretch")]
-        assert [one.protocol.resize for one in found] == ["8x8 (crop)", "8x8 (pad)", "8x8 (stretch)"]
+        assert [one.protocol.resize for one in found] == [
+            f"8x8 ({fit}), turned to grey" for fit in ("crop", "pad", "stretch")
+        ]
         assert len({one.kid for one in found}) == 3
         assert "20 colour pictures turned to grey" in found[0].notes
 

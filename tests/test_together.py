@@ -16,7 +16,8 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.learner import Learner
-from ganvas.recipe import ImageSpec, TrainConfig, override, settled
+from ganvas.overrides import override
+from ganvas.recipe import ImageSpec, TrainConfig, settled
 from ganvas.training import step, take_step
 
 pytestmark = pytest.mark.usefixtures("steady")

@@ -125,7 +125,7 @@ class Watch:
         found = [each for each in diagnose(self.patient, self.history.marks) if each.state not in self.told]
         if not checked:
             found = [each for each in found if each.state in IN_LOG]
-        sure = [each for each in found if each.state in self.suspected and each.state != "healthy"]
+        sure = [each for each in found if each.state in self.suspected and each.state in RULES]
         self.suspected = {each.state for each in found} | (set() if checked else self.suspected - IN_LOG)
         self.told |= {each.state for each in sure}
         return sure

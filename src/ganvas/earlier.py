@@ -17,7 +17,6 @@ from ganvas.card import Card
 from ganvas.convert import differences
 from ganvas.errors import RunError, SettingError
 from ganvas.gans import GanFile
-from ganvas.recipe import settings
 from ganvas.request import Request
 from ganvas.run import BusyError, Run
 
@@ -39,13 +38,19 @@ def different(run: Run, wanted: Card, file: GanFile) -> list[str]:
     own = run.card
     if own.gan == wanted.gan:
         with suppress(RunError):
-            own = dataclasses.replace(own, **settings(own.settings(file)))
+            own, wanted = _whole(own, file), _whole(wanted, file)
     if not wanted.threads:
         wanted = dataclasses.replace(wanted, threads=run.card.threads)
     if not wanted.precision:
         wanted = dataclasses.replace(wanted, precision=run.card.precision)
     old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (own, wanted))
     return differences(old, new)
+
+
+def _whole(card: Card, file: GanFile) -> Card:
+    """The card with every setting. Raises RunError where its settings do not fit."""
+    recipe = card.settings(file)
+    return dataclasses.replace(card, model=dataclasses.asdict(recipe.model), train=dataclasses.asdict(recipe.train))
 
 
 def numbered() -> list[tuple[int, Path]]:
