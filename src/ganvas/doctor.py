@@ -39,7 +39,7 @@ TINY_EPOCHS = 10  # by then a D of any size knows them
 COPIED = 0.6  # of held-out images' distances: healthy samples are at 1.0 to 1.1, a copier's at 0.05
 COPIED_BLIND = 0.3  # the same where nothing is held out, and blur alone brings samples nearer
 SAME = 0.03  # of the diversity of real images: that of samples of one image. Untrained networks have 0.1
-TWINS = 0.1  # of the diversity of samples: how far each is from the next one, of what real images are. Healthy: 0.5 and more
+TWINS = 0.1  # of the diversity of samples: how far each is from the next one. Of three pictures: below 0.01; real digits: about 1
 FEW_KINDS = 0.1  # the same from GROWN steps on: good GANs have 0.7 to 1.1, plain ones long stay at 0.1 to 0.2
 GROWN = 5000  # steps
 WARM = 50  # steps, in which BatchNorm's running statistics have yet to become those of G's layers
@@ -139,9 +139,12 @@ def diagnose(patient: Patient, marks: Sequence[Mark]) -> list[Finding]:
     found = [(state, evidence) for state, rule in RULES.items() if (evidence := rule(course)) is not None]
     lost = [k for k, (state, _) in enumerate(found) if state in LOST]
     found = found[: lost[0] + 1] if lost else found  # the other figures mean nothing then
-    if not found and course.last["step"] < EARLY:
-        return [_finding(patient, "too early to tell", f"{course.last['step']:.0f} steps so far; {_healthy(course)}")]
-    return [_finding(patient, state, evidence) for state, evidence in found or [("healthy", _healthy(course))]]
+    if not found:
+        step, early = course.last["step"], course.last["step"] < EARLY
+        found = [
+            ("too early to tell", f"{step:.0f} steps; {_healthy(course)}") if early else ("healthy", _healthy(course))
+        ]
+    return [_finding(patient, state, evidence) for state, evidence in found]
 
 
 def _finding(patient: Patient, state: State, evidence: str) -> Finding:
