@@ -4,9 +4,9 @@
 
 The first table. Both sides run in this one process and take turns, on the same images: MNIST where $GANVAS_DATA (or the
 cache) has it, else the embedded digits, written as MNIST's files. ganvas's side is the loop of `train()` with its draws,
-schedules, log and TensorBoard; the plain side is plain.py. Neither makes pictures or saves states. ganvas has the
-thread count that `train()` chose, the plain loops have PyTorch's default. Figures are medians over the rounds, in real
-images a second. Run it on an idle machine.
+schedules, log and TensorBoard; the other side is plain.py, or textbook.py for recipes of no tutorial. Neither makes pictures
+or saves states. ganvas has the thread count and the precision that `train()` chose, the other loops have PyTorch's default.
+Figures are medians over the rounds, in real images a second. Run it on an idle machine.
 
 Two rows compare with figures that are given, not measured here, both from a machine with two cores:
 - The Keras source's own loop took 127 ms a step of 32 real images, 253 images a second: 4 times that is the target.
@@ -41,6 +41,7 @@ from rich.table import Table
 
 import ganvas
 import plain
+import textbook
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.data.places import data_root
@@ -59,10 +60,12 @@ class Comparison:
     """A row of the first table. ganvas, other: real images a second, one figure a round, or one that is given."""
 
     recipe: str
-    target: float
+    target: float | None = None
     against: str = "the plain loop"
     size: tuple[int, int] | None = None
+    data: str = "mnist"
     threads: int = 0
+    precision: str = ""
     ganvas: list[float] = field(default_factory=list)
     other: list[float] = field(default_factory=list)
 
@@ -71,12 +74,20 @@ class Comparison:
         return statistics.median(self.ganvas) / statistics.median(self.other)
 
 
+TEXTBOOK = "a textbook loop"
+LOOPS = plain.SYSTEMS | textbook.SYSTEMS
 COMPARISONS = (
     Comparison("mlp/relu", 2.5),
     Comparison("mlp/leaky", 3.0),
     Comparison("mlp/batchnorm", 2.0),
     Comparison("cgan/digits", 2.0),
     Comparison("dcgan/64", 1.3),
+    Comparison("r3gan/digits", against=TEXTBOOK),
+    Comparison("r3gan/images", against=TEXTBOOK),
+    Comparison("r3gan/stacked-mnist", against=TEXTBOOK, data="stacked-mnist"),
+    Comparison("sngan/digits", against=TEXTBOOK),
+    Comparison("wgan-gp/digits", against=TEXTBOOK),
+    Comparison("dcgan/repository", against=TEXTBOOK),
     Comparison("mlp/batchnorm", 4.0, "the Keras source's loop (given)", other=[253.0]),
     Comparison("dcgan/64", 1.4, "a torchgan DCGAN (given)", size=(32, 32), other=[329.0]),
 )
@@ -111,7 +122,7 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     """The loop of `train()` without pictures and saved states: each next() takes a step and tells its real images."""
     file = run.card.gan_file()
     recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
-    rehearsal = Rehearsal(file, recipe, run.card.image, dataset, "cpu")
+    rehearsal = Rehearsal(file, recipe, run.card.image, dataset, "cpu", run.card.precision)
     learner, batches = rehearsal.learner, rehearsal.batches
     progress = Progress(quiet=True)
     progress.begin(plan.images, 0)
@@ -148,12 +159,12 @@ def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float
     default_threads = torch.get_num_threads()
     # A run of one step, made as any user's is: so its thread count is what `train()` finds best here.
     run = ganvas.train(
-        row.recipe, data="mnist", data_dir=root, size=row.size, settings=SETTINGS.get(row.recipe), images=1.0,
+        row.recipe, data=row.data, data_dir=root, size=row.size, settings=SETTINGS.get(row.recipe), images=1.0,
         device="cpu", out=out, quiet=True,
     )  # fmt: skip
-    dataset = data.load("mnist", data_dir=root, size=row.size)
+    dataset = data.load(row.data, data_dir=root, size=row.size)
     other = list(row.other)
-    theirs = None if other else (step.images for step in plain.SYSTEMS[row.recipe](root).steps)
+    theirs = None if other else (step.images for step in LOOPS[row.recipe](root).steps)
     ours_rates = []
     with closing(ganvas_steps(run, dataset)) as ours:
         for _ in range(rounds):
@@ -161,7 +172,9 @@ def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float
                 other.append(rate(theirs, seconds, default_threads, flush_denormal=False))
             ours_rates.append(rate(ours, seconds, run.card.threads, flush_denormal=True))
     torch.set_num_threads(default_threads)
-    return dataclasses.replace(row, threads=run.card.threads, ganvas=ours_rates, other=other)
+    return dataclasses.replace(
+        row, threads=run.card.threads, precision=run.card.precision, ganvas=ours_rates, other=other
+    )
 
 
 def bench(recipe: str, seconds: float) -> dict[str, Any]:
@@ -173,13 +186,14 @@ def bench(recipe: str, seconds: float) -> dict[str, Any]:
 
 def comparison_table(rows: list[Comparison], images: str) -> Table:
     table = Table(title=f"Real images a second, on {images}", title_justify="left")
-    for heading in ("recipe", "threads", "ganvas", "other", "ratio", "target"):
+    for heading in ("recipe", "threads", "bits", "ganvas", "other", "ratio", "target"):
         table.add_column(heading, justify="left" if heading == "recipe" else "right")
     table.add_column("against")
     for row in rows:
         table.add_row(
-            row.recipe, str(row.threads), f"{statistics.median(row.ganvas):,.0f}", f"{statistics.median(row.other):,.0f}",
-            f"{row.ratio:.2f}", f"{row.target:g}", row.against,
+            row.recipe, str(row.threads), row.precision,
+            f"{statistics.median(row.ganvas):,.0f}", f"{statistics.median(row.other):,.0f}",
+            f"{row.ratio:.2f}", "-" if row.target is None else f"{row.target:g}", row.against,
         )  # fmt: skip
     return table
 

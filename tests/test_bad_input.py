@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from common import MY_GAN, TRAIN
-from ganvas import inspecting, launch
+from ganvas import data, inspecting, launch
+from ganvas.batches import Batches
 from ganvas.errors import GanvasError, RunError
+from ganvas.learner import Learner
 from ganvas.run import Run
 
 pytestmark = pytest.mark.usefixtures("bounded")
@@ -175,6 +178,7 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--set order=both", "order"),
     ("--set length=soon", "soon"),
     ("--set length=1e999", "length"),
+    ("--set length=1e12_minutes", "expected at most 527,040, a year"),
     ("--set log=never", "never"),
     ("--set sheet='1 minutes'", "sheet"),
     ("--set sheet_name=../x", "sheet_name"),
@@ -394,3 +398,28 @@ def test_five_pictures_are_trained_on_with_a_notice(
     assert [line.split(": ")[1] for line in told] == ["starving on tiny data"]
     assert Run.open("run").finished
     assert cli_run("sample", "run", "--n", "2", "--out", "two.npz").code == 0
+
+
+def test_a_few_steps_are_told_to_be_too_few(cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    """Of a recipe that counts in epochs, five images are over before anything is learned."""
+    np.savez(tmp_path / "five.npz", images=np.random.default_rng(0).integers(256, size=(5, 28, 28), dtype=np.uint8))
+    options = ("--data", "five.npz", "--threads", "1")
+    done = cli_run("train", "mlp/relu", *options, "--out", "run")
+    assert done.code == 0, done.err
+    assert "50 epochs of 5 images are 16 steps, too few to learn from: give --minutes or --images" in done.err
+    assert "too few" not in cli_run("train", "mlp/relu", *options, "--images", "80", "--out", "asked").err
+
+
+def test_classes_without_images_are_told_of_and_never_asked_for(cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "two.npz", images=images, labels=np.tile([3, 8], 10))
+    done = cli_run("train", "cgan/tiny", "--data", "two.npz", "--images", "64", "--threads", "1", "--out", "run")
+    assert "no image of two.npz is of class 0, 1, 2, 4, 5, 6, 7: it is not learned" in done.err
+    dataset, card = data.load("two.npz"), Run.open("run").card
+    file = card.gan_file()
+    learner = Learner(
+        file.build(card.settings(file).model, card.image), card.settings(file).train, len(dataset), torch.device("cpu")
+    )
+    batches = Batches(dataset, learner, seed=0)
+    asked = torch.cat([batches.at(seen).d_labels for seen in range(0, 320, 16)])
+    assert set(asked.tolist()) == {3, 8}

@@ -231,6 +231,24 @@ class TestNotFinite:
         for tensor in torch.load(path / "state.pt", weights_only=True)["learner"]["generator"].values():
             assert torch.isfinite(tensor).all()
 
+    def test_generators_that_are_kept_are_finite(
+        self, tmp_path: Path, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        step = training.take_step
+
+        def broken(learner: Any, batches: Any, seen: int) -> Any:
+            figures = step(learner, batches, seen)
+            if seen == 16:
+                with torch.no_grad():
+                    learner.g_parameters[0].fill_(torch.inf)
+            return figures
+
+        monkeypatch.setattr(training, "take_step", broken)
+        settings = ("--set", "weights=1 steps", "log=100 steps")
+        message = cli_run("train", "cgan/tiny", "--images", "80", "--threads", "1", "--out", "run", *settings).error
+        assert "weights are no longer finite at 32 images" in message
+        assert [path.name for path in (tmp_path / "run" / "weights").iterdir()] == ["000000016.safetensors"]
+
     def test_an_absurd_learning_rate(self, cli_run: Callable[..., Any]) -> None:
         message = cli_run("train", "cgan/tiny", "--set", "lr=1e30", "--images", "3200", "--threads", "1").error
         assert "no longer finite" in message

@@ -187,6 +187,21 @@ def test_npz_other_arrays_are_named(tmp_path: Path) -> None:
     assert load(npz(tmp_path, images=IMAGES, z=LABELS, y=LABELS)).notes == ("arrays not used: y, z",)
 
 
+def test_an_npz_without_names(tmp_path: Path) -> None:
+    """As np.savez(FILE, images, labels) writes it, and many a sampler does."""
+    np.savez(tmp_path / "a.npz", IMAGES, LABELS)
+    np.savez(tmp_path / "named.npz", images=IMAGES, labels=LABELS)
+    named, unnamed = load(tmp_path / "named.npz"), load(tmp_path / "a.npz")
+    assert unnamed.notes == ("arr_0 is read as images, arr_1 is read as labels",)
+    assert (unnamed.fingerprint, unnamed.classes) == (named.fingerprint, named.classes)
+    np.savez(tmp_path / "a.npz", IMAGES, LABELS / 2)
+    assert load(tmp_path / "a.npz").labels is None
+    assert load(tmp_path / "a.npz").notes == ("arr_0 is read as images", "arrays not used: arr_1")
+    np.savez(tmp_path / "a.npz", IMAGES / 255)
+    with pytest.raises(DataError, match="images are float64, expected uint8"):
+        load(tmp_path / "a.npz")
+
+
 def test_npz_channels_follow_the_pixels(tmp_path: Path) -> None:
     grey = np.repeat(IMAGES[..., None], 4, axis=3)
     grey[..., 3] = 255
@@ -240,6 +255,22 @@ def test_damaged_npz(tmp_path: Path) -> None:
     for body in (b"", b"text", whole[:60], whole[:70] + b"xxxx" + whole[74:]):
         path.write_bytes(body)
         with pytest.raises(DataError, match=r"a\.npz (is not a zip archive|cannot be read)"):
+            load(path)
+
+
+def test_members_that_are_no_arrays(tmp_path: Path) -> None:
+    for name in ("images", "images.npy"):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.writestr(name, b"no array")
+        with pytest.raises(DataError, match=r"a\.npz cannot be read"):
+            load(tmp_path / "a.npz")
+    path = tmp_path / "a.npz"
+    np.savez(path, images=np.zeros((20, 30, 30), np.uint8))  # large: its checksum is told at its end
+    whole = path.read_bytes()
+    assert whole.count(b"(20, 30, 30)") == 1
+    for damaged in (b"(20, 30, 30 ", b"'20, 30, 30)", b"\n20, 30, 30)"):
+        path.write_bytes(whole.replace(b"(20, 30, 30)", damaged))
+        with pytest.raises(DataError, match=r"a\.npz cannot be read"):
             load(path)
 
 

@@ -240,6 +240,14 @@ class TestRealSide:
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 2))
         assert judging.evaluate(large, **options).protocol.resize == "28x28 (crop)"
 
+    def test_real_images_that_were_resized_are_in_the_protocol(
+        self, training: Dataset, pooled: Pooled, tmp_path: Path
+    ) -> None:
+        options: dict[str, Any] = {"extractor": pooled.extractor(), "size": (28, 28), "quiet": True}
+        large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 3))
+        found = judging.evaluate(training.rows(torch.arange(30)), against=large, **options)
+        assert found.protocol.resize == "real ones cropped and resized to 28x28"
+
     def test_colours_that_go_are_in_the_protocol(self, training: Dataset, pooled: Pooled, tmp_path: Path) -> None:
         options: dict[str, Any] = {"data": "mnist-5k", "extractor": pooled.extractor(), "quiet": True}
         for k in range(20):

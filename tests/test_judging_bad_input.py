@@ -17,6 +17,7 @@ from ganvas import judging
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, MetricError, RunError, SettingError
 from ganvas.extractors import Extractor, Features
+from ganvas.gan import Gan
 from ganvas.run import Run
 from judged import Pooled, judge, npz
 
@@ -65,7 +66,7 @@ class TestBadInput:
             ("images.npz --data mnist-5k --seed 3", "--seed 3: all images of images.npz are judged"),
             (
                 "keyless.npz --data mnist-5k",
-                "no array named images, only: arr_0: save the images again under that name",
+                "no array named images, only: pictures: save the images again under that name",
             ),
             ("large.npz --data mnist-5k", "large.npz holds images of 32x32, mnist-5k of 28x28"),
             (
@@ -93,7 +94,7 @@ class TestBadInput:
         npz(Path("negative.npz"), images, torch.arange(24) % 10 - 1)
         npz(Path("eleven.npz"), images, torch.arange(24) % 12)
         npz(Path("labelled.npz"), images, torch.arange(24) % 10)
-        np.savez("keyless.npz", images.numpy())
+        np.savez("keyless.npz", pictures=images.numpy())
         np.savez("floats.npz", images=np.full((4, 28, 28), np.nan, np.float32))
         Path("damaged.npz").write_bytes(b"PK no archive")
         words = options.replace("RUN", str(tiny_run.generator_file)).split()
@@ -159,6 +160,30 @@ class TestBadInput:
     def test_features_that_are_not_finite(self, training: Dataset) -> None:
         with pytest.raises(MetricError, match="nan gives features of mnist-5k that are not finite"):
             judge(training.images[:50], extractor=NAN)
+
+    def test_an_extractor_that_tells_nothing_apart(self, training: Dataset) -> None:
+        dead = Extractor.of(lambda x: torch.ones(len(x), 4), name="dead")
+        found = judging.evaluate(training.rows(torch.arange(60)), data="mnist-5k", extractor=dead, quiet=True)
+        assert "all 1,000 real images have the same features: figures of them mean little" in found.notes
+        assert "all 60 generated images have the same features: figures of them mean little" in found.notes
+
+    def test_pixels_that_are_no_numbers_are_not_judged_as_black(
+        self, tiny_run: Run, copy: Callable[[Run], Path], monkeypatch: pytest.MonkeyPatch, cli_run: Callable[..., Any]
+    ) -> None:
+        make = Gan.make
+
+        def some(gan: Gan, z: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+            images = make(gan, z, labels)
+            images[min(50, len(images) - 1)] = torch.nan
+            return images
+
+        monkeypatch.setattr(Gan, "make", some)
+        path = copy(tiny_run)
+        with pytest.raises(RunError, match="pixels that are no numbers, among images 0 to 63 of seed 0"):
+            judging.evaluate(path, n=100, quiet=True)
+        done = cli_run("sample", path, "--n", 4, "--out", "a.png")
+        assert "the generator gives pixels that are no numbers, among images 0 to 3" in done.error
+        assert not Path("a.png").exists()
 
     def test_fewer_images_than_features(self, training: Dataset) -> None:
         found = judge(training.images[:60], training.labels[:60])

@@ -215,6 +215,13 @@ def test_neighbours_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     assert 36 * 430 < largest <= 37 * 430
 
 
+def test_kernels_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fake = mixture(300, 10, seed=1), mixture(280, 7, seed=2)
+    whole = metrics.kid(real, fake, subsets=2, size=280)
+    monkeypatch.setattr(metrics, "BLOCK", 37 * 280)
+    assert metrics.kid(real, fake, subsets=2, size=280).mean == pytest.approx(whole.mean, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("measure", "said"),
     [
@@ -227,6 +234,7 @@ def test_neighbours_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
         (lambda: metrics.frechet(normal(100), normal(100) / 0), r"features of the generated images are not finite"),
         (lambda: metrics.prdc(normal(5), normal(100)), r"5 real images: .* k = 5 need 6 or more"),
         (lambda: metrics.kid(normal(1), normal(100)), r"real features have the shape \(1, 8\)"),
+        (lambda: metrics.kid(normal(9, 0), normal(9, 0)), r"real features have the shape \(9, 0\)"),
         (lambda: metrics.histogram_kl(torch.tensor([4]), torch.ones(4)), r"from 0 to 3"),
         (lambda: metrics.histogram_kl(torch.tensor([], dtype=torch.int64), torch.ones(4)), r"labels must be some"),
     ],

@@ -146,6 +146,13 @@ class TestPenalties:
         assert torch.allclose(seen[0], mix.view(-1, 1, 1, 1) * real + (1 - mix).view(-1, 1, 1, 1) * fake)
         assert torch.allclose(penalty, torch.full((4,), (math.sqrt(40) - 1) ** 2).double())
 
+    def test_vectors_are_as_good_as_images(self) -> None:
+        layer = torch.nn.Linear(6, 1).double()
+        points, mix = torch.randn(5, 6).double(), torch.rand(5).double()
+        slopes = objectives.gradient_penalty(lambda x: layer(x).squeeze(1), points, -points, mix)
+        expected = (layer.weight.norm() - 1).square().expand(5)
+        assert torch.allclose(slopes, expected)
+
     def test_a_slope_of_0_has_a_finite_gradient(self) -> None:
         gain = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         mix = torch.full((4,), 0.5).double()

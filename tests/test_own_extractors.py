@@ -146,6 +146,11 @@ def test_globals_count_and_what_modules_hold_beside_their_weights(monkeypatch: p
     assert len(set(seen)) == len(seen)
     assert identity(nn.Sequential(Scaled(1), nn.Flatten())) == seen[4]
     assert identity(by_a_global) == seen[3]
+    arrays = [np.array(["cat", "dog"]), np.array(["cat", "cow"]), np.array([None, 1.5], object), np.eye(3)[:, ::-1]]
+    told = [identity(partial(means, array)) for array in [*arrays, np.eye(3), np.eye(3, dtype=np.float32)]]
+    assert len(set(told)) == 6
+    assert identity(partial(means, np.array(["cat", "dog"]))) == told[0]
+    assert identity(partial(means, np.random.default_rng(0))) == identity(partial(means, np.random.default_rng(0)))
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
@@ -173,6 +178,35 @@ def test_numpy_arrays_will_do_and_wrong_shapes_are_named() -> None:
         with pytest.raises(DataError) as caught:
             Extractor.of(wrong)(noise(6))
         assert f"shape {shape} for 6 images: expected (6, D)" in str(caught.value)
+
+
+def test_lists_of_rows_and_reversed_arrays_will_do() -> None:
+    images = noise(6)
+    plain = images.float().mean((2, 3))
+    assert torch.equal(Extractor.of(lambda x: list(x.float().mean((2, 3))))(images).features, plain)
+    turned = Extractor.of(lambda x: x.flatten(1).numpy()[:, ::-1])(images).features
+    assert torch.equal(turned, images.float().flatten(1).flip(1))
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        (lambda x: None, r"gave None for 6 images: expected features as an array \(6, D\)"),
+        (lambda x: ["a"] * len(x), "gave a list that is no array of numbers for 6 images"),
+        (lambda x: [[1.0], [1.0, 2.0]] * 3, "gave a list that is no array of numbers for 6 images"),
+        (lambda x: x.flatten(1) * 1j, "gave complex numbers for 6 images"),
+        (lambda x: x.flatten(1)[:, :0], r"gave no features at all, an array of the shape \(6, 0\)"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_one_line(judge: Callable[[Tensor], Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        Extractor.of(judge)(noise(6))
+
+
+def test_as_many_features_of_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractors, "CHUNK", 4)
+    with pytest.raises(DataError, match="gave 2 and 4 features an image: expected the same number"):
+        Extractor.of(lambda x: x.flatten(1)[:, : len(x)])(noise(6))
 
 
 def test_features_that_are_not_finite_are_left_to_the_figures() -> None:

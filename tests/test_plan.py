@@ -25,6 +25,7 @@ from ganvas.card import Plan
 from ganvas.errors import SettingError
 from ganvas.options import process_start
 from ganvas.overrides import override
+from ganvas.recipe import ImageSpec
 from ganvas.run import Run
 
 TOTALS = st.integers(1, 10**7)
@@ -164,6 +165,16 @@ class TestClock:
             assert run.card.plan.requested == "10 minutes"
         whole, short = (Run.open(tmp_path / name).card.plan.images for name in ("0.0", "480.0"))
         assert short < whole / 2
+
+    def test_more_is_kept_back_where_more_images_are_looked_through_at_the_end(self, tiny_run: Run) -> None:
+        card = tiny_run.card
+        assert launch.finishing(card) == pytest.approx(launch.FINISH_SECONDS, abs=0.2)
+        many = dataclasses.replace(card.data, images=10_000)
+        large = dataclasses.replace(card, data=many, image=ImageSpec(height=256, width=256, channels=3))
+        seconds = 10_000 * 256 * 256 * 3 / launch.NEAREST_RATE
+        assert launch.finishing(large) == pytest.approx(launch.FINISH_SECONDS + seconds)
+        mirrored = dataclasses.replace(large, data=dataclasses.replace(many, flip=True))
+        assert launch.finishing(mirrored) == pytest.approx(launch.FINISH_SECONDS + 2 * seconds)
 
     @pytest.mark.parametrize("spent", [3.0, 11.0, 67.0, 700.0])
     def test_the_least_minutes_that_are_told_are_enough(

@@ -13,7 +13,7 @@ import pytest
 
 from common import MY_GAN, assert_same_run, plan_of, state, train
 from ganvas import gans, launch
-from ganvas.errors import GanvasError
+from ganvas.errors import GanvasError, SettingError
 from ganvas.overrides import for_length
 from ganvas.request import Request, merged, read_config
 from ganvas.run import Run
@@ -108,6 +108,34 @@ class TestRequests:
         run = launch.train(config=tiny_run.path / "recipe.json", data=str(pictures), out=tmp_path / "run", quiet=True)
         assert run.card.plan.epoch == 12
 
+    def test_a_repeat_is_of_the_same_images(self, pictures: Path, tmp_path: Path) -> None:
+        one = launch.train("mlp/tiny", data=str(pictures), images=32, threads=1, out=tmp_path / "one", quiet=True)
+        shutil.copy(pictures / "cat" / "00.png", pictures / "cat" / "more.png")
+        config = one.path / "recipe.json"
+        with pytest.raises(
+            SettingError, match=r"saw other images, labels or classes than .* holds now: give those, or"
+        ):
+            launch.train(config=config, out=tmp_path / "two", quiet=True)
+        assert not (tmp_path / "two").exists()
+        two = launch.train(config=config, images=40, out=tmp_path / "two", quiet=True)
+        assert two.card.data.images == one.card.data.images + 1
+
+    def test_what_else_changed_since_the_run_that_is_repeated_is_said(
+        self, tmp_path: Path, cli_run: Callable[..., Any]
+    ) -> None:
+        code = tmp_path / "my.py"
+        code.write_text(MY_GAN)
+        train(str(code), tmp_path / "one", images=16.0)
+        config = tmp_path / "one" / "recipe.json"
+        assert "no repeat" not in cli_run("train", code, "--config", config, "--out", "same").err
+        code.write_text(MY_GAN + "\n")
+        card = json.loads(config.read_text())
+        card["versions"]["torch"] = "1.0"
+        config.write_text(json.dumps(card))
+        done = cli_run("train", code, "--config", config, "--out", "other")
+        assert done.code == 0
+        assert "no repeat to the bit, as my.py, torch changed since that run" in done.err
+
     def test_a_config_never_leads_to_code(self, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
@@ -153,6 +181,23 @@ class TestOwnFile:
         done = cli_run("sample", "whole", "--gan", own, "--n", "4", "--out", "four.npz")
         assert done.code == 0, done.err
         assert np.load("four.npz")["images"].shape == (4, 28, 28, 1)
+
+    def test_part_of_a_discriminator_may_be_frozen(self, own: Path, tmp_path: Path) -> None:
+        code = MY_GAN.replace("nn.Sequential(nn.Flatten(),", "nn.Sequential(nn.Flatten(), nn.Linear(64, 64),").replace(
+            "* spec.width, 1))", "* spec.width, 1))\n        self.layers[1].requires_grad_(False)"
+        )
+        own.write_text(code)
+        for penalty in ("r1", "gradient"):
+            run = train(str(own), tmp_path / penalty, images=32.0, size=(8, 8), settings={"train.penalty": penalty})
+            d = state(run.path)["learner"]["discriminator"]
+            assert d["layers.1.weight"].shape == (64, 64)
+            assert run.read_log()[-1]["d_loss"] > 0
+
+    def test_a_conditional_gan_without_labels_is_told_what_to_do(self, own: Path, tmp_path: Path) -> None:
+        own.write_text(MY_GAN.replace("config.z_dim)\n", "config.z_dim, conditional=True)\n"))
+        np.savez(tmp_path / "plain.npz", images=np.zeros((9, 8, 8), np.uint8))
+        with pytest.raises(SettingError, match=r"no labels to train it with: give them .*, or train another, such as"):
+            train(str(own), tmp_path / "run", data=str(tmp_path / "plain.npz"))
 
     def test_another_recipe_of_the_file(self, own: Path, tmp_path: Path) -> None:
         run = train(f"{own}:two", tmp_path / "run")

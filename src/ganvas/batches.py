@@ -57,6 +57,8 @@ class Batches:
         self.known = None if shuffled is None else shuffled[held:]
         self.order = draws.Order(seed, len(dataset) - held)
         self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
+        # A class without images is never asked for: D could not say what is wrong with it.
+        self.present = torch.tensor([]) if dataset.labels is None else dataset.labels.unique()
         self.images = dataset.images.contiguous()
         self.channels_last = any(
             p.ndim == 4 for p in learner.d_parameters
@@ -122,7 +124,7 @@ class Batches:
             rng = draws.generator(self.seed, f"{purpose}-latents", block)
             z, labels = torch.randn((BLOCK, count, self.gan.z_dim), generator=rng), None
             if self.gan.conditional:
-                labels = torch.randint(len(self.dataset.classes), (BLOCK, count), generator=rng)
+                labels = self.present[torch.randint(len(self.present), (BLOCK, count), generator=rng)]
             self._blocks[purpose] = block, z, labels
         _, z, labels = self._blocks[purpose]
         mine = None if labels is None else self.world.part(labels[place]).to(self.device)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -107,6 +108,9 @@ class Extractor:
         def take(images: Tensor) -> Features:
             parts = [_checked(judge(part), len(part), len(classes), title) for part in images.split(CHUNK)]
             features, probabilities = zip(*parts, strict=True)
+            if len(widths := {each.shape[1] for each in features}) > 1:
+                numbers = " and ".join(map(str, sorted(widths)))
+                raise DataError(f"{title} gave {numbers} features an image: expected the same number for all images")
             return Features(torch.cat(features), torch.cat(probabilities) if classes else None)
 
         digest = sha256 or identity(judge)
@@ -270,13 +274,27 @@ def _checked(given: Any, count: int, classes: int, name: str) -> tuple[Tensor, T
         raise DataError(
             f"{name} has {classes} classes, but gives {'no' if classes else 'their'} probabilities: both or none"
         )
-    rows = [
-        torch.as_tensor(each) for each in (features, torch.empty(count, 0) if probabilities is None else probabilities)
-    ]
+    rows = [_tensor(each, count, name) for each in (features, np.empty((count, 0)) if classes == 0 else probabilities)]
     for each, columns in zip(rows, (None, classes), strict=True):
         if each.ndim != 2 or len(each) != count or each.shape[1] != (columns if columns is not None else each.shape[1]):
             expected = f"({count}, {'D' if columns is None else columns})"
             raise DataError(
                 f"{name} gave an array of the shape {tuple(each.shape)} for {count} images: expected {expected}"
             )
-    return rows[0].to("cpu", torch.float32), rows[1].to("cpu", torch.float32)
+    if rows[0].shape[1] == 0:
+        raise DataError(
+            f"{name} gave no features at all, an array of the shape {tuple(rows[0].shape)}: expected (N, D)"
+        )
+    return rows[0], rows[1]
+
+
+def _tensor(given: Any, count: int, name: str) -> Tensor:
+    """What an object of the user's gave for `count` images, as float32. Raises DataError for what holds no real numbers."""
+    try:
+        made = given if isinstance(given, Tensor) else torch.as_tensor(np.ascontiguousarray(given))
+        kind = "complex numbers" if made.is_complex() else ""
+    except (TypeError, ValueError, RuntimeError):
+        kind = "None" if given is None else f"a {type(given).__name__} that is no array of numbers"
+    if kind:
+        raise DataError(f"{name} gave {kind} for {count} images: expected features as an array ({count}, D)")
+    return made.to("cpu", torch.float32)

@@ -101,7 +101,11 @@ def measure(
     for name, one in (("real", real), ("generated", fake)):
         if len(one.features) < 2:
             raise MetricError(f"1 {name} image: figures are of sets, give 2 or more")
-    notes: list[str] = []
+    notes = [
+        f"all {len(one.features):,} {name} images have the same features: figures of them mean little"
+        for name, one in (("real", real), ("generated", fake))
+        if bool((one.features == one.features[0]).all())
+    ]
     n = min(prdc_n, len(real.features), len(fake.features))
     near = None
     if n > k:

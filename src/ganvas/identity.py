@@ -13,7 +13,6 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ganvas.card import weights_sha256
@@ -40,8 +39,11 @@ def _told(of: Any, seen: dict[int, Any], depth: int) -> str:
     if depth > DEEPEST:
         return type(of).__qualname__
     seen[id(of)] = of
-    if isinstance(of, (Tensor, np.ndarray)):
-        return weights_sha256({"": torch.as_tensor(of).detach().cpu().contiguous()})
+    if isinstance(of, Tensor):
+        return weights_sha256({"": of.detach().cpu().contiguous()})
+    if isinstance(of, np.ndarray):
+        held = inner(of.tolist()) if of.dtype.hasobject else hashlib.sha256(of.tobytes()).hexdigest()
+        return f"{of.dtype} {of.shape} {held}"
     if isinstance(of, (tuple, list)):
         return f"({', '.join(map(inner, of))})"
     if isinstance(of, (set, frozenset)):
@@ -90,7 +92,7 @@ def _held(of: Any) -> Any:
     """What an object has been given: of a module its weights, buffers and children, too, but not what every one has."""
     held = getattr(of, "__dict__", None)
     if held is None:
-        return re.sub(" at 0x[0-9a-f]+", "", repr(of))
+        return re.sub(" at 0x[0-9a-fA-F]+", "", repr(of))  # NumPy writes capitals
     if not isinstance(of, nn.Module):
         return held
     parts = [dict(each(recurse=False)) for each in (of.named_parameters, of.named_buffers)]

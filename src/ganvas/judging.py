@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from ganvas.sides import Reading, Reality, Source
 from ganvas.threads import cores, threads
 from ganvas.verdict import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
+RESIZED = re.compile(r", ((?:cropped|resized|stretched)[a-z ]* to \d+x\d+)")  # in a data set's notes
 FEWER = "; the fewer images, the higher the FID"
 Tell = Callable[[str], None]
 
@@ -85,7 +87,7 @@ def evaluate(
     if extractor is None or isinstance(extractor, str):
         extractor = _find(extractor, reality.like, reading, tell)
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
-    resize = _resize(opened, reading, judge)
+    resize = _resize(opened, reality, reading, judge)
     judgement = _Judgement(
         opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, asked, most_modes=stacks.MODES_N
     )
@@ -196,8 +198,8 @@ def _find(name: str | None, like: Dataset, reading: Reading, tell: Tell) -> Extr
     return extractors.find(name, like, data_dir=reading.data_dir, tell=tell)
 
 
-def _resize(source: Source, reading: Reading, judge: Extractor) -> str:
-    """What is done to the judged images before features are taken, as far as it loses anything."""
+def _resize(source: Source, reality: Reality, reading: Reading, judge: Extractor) -> str:
+    """What is done to the images of both sides before features are taken, as far as it loses anything."""
     notes, done = source.images.notes if source.images else (), []
     if reading.size is not None:
         size = "{}x{}".format(*reading.size)
@@ -206,6 +208,7 @@ def _resize(source: Source, reading: Reading, judge: Extractor) -> str:
     for change in ("turned to grey", "composited on white"):
         if any(note.endswith(change) for note in notes):
             done.append(change)
+    done += [f"real ones {found[1]}" for note in reality.real.notes if (found := RESIZED.search(note))]
     if judge.resize != "none":
         done.append(judge.resize)
     return ", ".join(done) or "none"

@@ -17,11 +17,12 @@ import torch
 from ganvas import augment, data, dist, files, gans, learner, periodic
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
+from ganvas.data.words import first_few
 from ganvas.devices import pick_device
-from ganvas.dist import World
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
-from ganvas.errors import GanvasError, RunError, SettingError
+from ganvas.errors import SettingError
 from ganvas.feasible import networks
+from ganvas.following import follow
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
@@ -29,7 +30,7 @@ from ganvas.overrides import for_length, override
 from ganvas.periodic import Periodic
 from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, settings, settled
-from ganvas.request import Request, completed, merged, of_run, read_config
+from ganvas.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit, resumed
 from ganvas.threads import cores
@@ -37,6 +38,10 @@ from ganvas.threads import threads as threads_of
 from ganvas.training import train as train_run
 
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
+NEAREST_RATE = (
+    3e8  # bytes of images a second, at least, that are looked through for the last pictures' nearest neighbours
+)
+FEW_STEPS = 100  # in which nothing is learned
 LEAST_SECONDS, LEAST_STEPS = 1.0, 20  # of training, below which a budget is refused
 
 
@@ -137,6 +142,7 @@ class _Launch:
             refuse_foreign(self.out)
         recipe = self._wanted(recipe)
         dataset = self._load(recipe.native)
+        self._refuse_no_repeat(dataset, file)
         spec = ImageSpec.of(dataset)
         recipe, *said = settled(recipe, spec)
         if recipe.train.augment == "adaptive":
@@ -145,6 +151,8 @@ class _Launch:
         gan = networks(file, recipe, spec, device)  # says now why it cannot
         if recipe.native.classes and not spec.classes and not gan.conditional:
             said.append(f"{dataset.name} has no labels: {name} is trained without, and cannot be asked for a class")
+        if gan.conditional and (empty := dataset.empty_classes):
+            said.append(f"no image of {dataset.name} is of class {first_few(empty)}: it is not learned")
         if why := learner.why_apart(gan, recipe.train, self.request.precision or recipe.train.precision):
             said.append(f"train.order='together': {why}; D is trained first, then G")
         for line in filter(None, said):
@@ -183,6 +191,21 @@ class _Launch:
                 f"{existing.path} was made with recipe={existing.card.recipe}, not {name}: give the same, another --out, or --fresh"
             )
 
+    def _refuse_no_repeat(self, dataset: Dataset, file: GanFile) -> None:
+        """Raises SettingError where a run is to be repeated on other images than it saw; says what else may change bits."""
+        card = self.request.repeats
+        if card is None or self.request.plan is None:
+            return
+        if dataset.fingerprint != card.data.fingerprint:
+            raise SettingError(
+                f"the run to be repeated saw other images, labels or classes than {dataset.name} holds now: give those, or a "
+                "length such as --minutes, to train on these by its settings"
+            )
+        changed = [] if file.sha256 == card.gan_sha256 else [file.name]
+        changed += [name for name, version in versions().items() if card.versions.get(name) != version]
+        if changed:
+            self.progress.say(f"no repeat to the bit, as {', '.join(changed)} changed since that run")
+
     def _repeat(self, path: Path) -> None:
         """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run that stands there."""
         if self.request.recipe is None:
@@ -216,6 +239,13 @@ class _Launch:
             )
         length = Interval.parse(train.length)
         total = 0 if length.unit == "minutes" else max(1, round(length.images(train.batch, len(dataset))))
+        if length.unit == "minutes" and length.amount > MOST_MINUTES:
+            raise SettingError(f"a length of {length}: expected at most {MOST_MINUTES:,}, a year")
+        if length.unit == "epochs" and request.length is None and total < FEW_STEPS * train.batch:
+            steps = math.ceil(total / train.batch)
+            self.progress.say(
+                f"{length} of {len(dataset):,} images are {steps} steps, too few to learn from: give --minutes or --images"
+            )
         if total > MOST_IMAGES:
             raise SettingError(
                 f"{length} are {total:.3g} images, more than can ever be seen: expected at most {MOST_IMAGES:.0e}"
@@ -249,7 +279,7 @@ class _Launch:
 
     def _left(self, card: Card) -> float:
         """Seconds of a length in minutes that training may still take."""
-        return self.started + Interval.parse(card.train["length"]).amount * 60 - FINISH_SECONDS - time.time()
+        return self.started + Interval.parse(card.train["length"]).amount * 60 - finishing(card) - time.time()
 
     def _measured(
         self, card: Card, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset
@@ -360,6 +390,12 @@ class _Launch:
         return run
 
 
+def finishing(card: Card) -> float:
+    """Seconds that are kept back from a length in minutes for what comes after training."""
+    image = card.image.channels * card.image.height * card.image.width
+    return FINISH_SECONDS + card.data.images * image * (1 + card.data.flip) / NEAREST_RATE
+
+
 def too_short(card: Card, before: float, seconds: float) -> str:
     """Why a length in minutes is refused, and which would do.
 
@@ -367,41 +403,9 @@ def too_short(card: Card, before: float, seconds: float) -> str:
     """
     least = max(LEAST_SECONDS, LEAST_STEPS * seconds)
     # The next start may take longer than this one, and with more time more of it is measured for, and for a step longer.
-    enough = math.ceil((1.5 * before + FINISH_SECONDS + least + seconds) / (1 - SHARE) / 6) / 10
+    enough = math.ceil((1.5 * before + finishing(card) + least + seconds) / (1 - SHARE) / 6) / 10
     why, cure = "starting and finishing take most of it here", ""
     if least > LEAST_SECONDS:
         why = f"a step of {card.recipe} on {card.image} takes {seconds:.2g} s here, and {LEAST_STEPS} are the least"
         cure = ", or make the images smaller with --size"
     return f"--minutes {card.plan.requested.split()[0]} is too short: {why}; give at least {enough:g}{cure}"
-
-
-def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
-    """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk.
-
-    Raises RunError where this process does not have that run, its GAN's file or its data; in the first process, too.
-    """
-    prepare_cpu()
-    dist.join(world)
-    path, finished = world.agree(["", ""])
-    if not finished:
-        problem = ""
-        try:
-            run, file, dataset = _same(path, gan, data_dir)
-        except GanvasError as error:
-            problem = str(error)
-        world.refuse(problem)
-        dist.take_device(world, run.card.device)
-        train_run(run, file, dataset, progress=Progress(quiet=True), world=world)
-    dist.leave()
-    return Run.open(path, gan=gan)
-
-
-def _same(path: str, gan: str | None, data_dir: Path | None) -> tuple[Run, GanFile, Dataset]:
-    """A run with its GAN's file and its data. Raises RunError where these are others than the first process found."""
-    run = Run.open(path, gan=gan)
-    file, dataset = run.card.gan_file(gan), run.card.dataset(data_dir)
-    if file.sha256 != run.card.gan_sha256:
-        raise RunError(f"{gan} is another file here than where the run was made: copy it")
-    if dataset.fingerprint != run.card.data.fingerprint:
-        raise RunError(f"{dataset.name} holds other images here than where the run was made: copy them")
-    return run, file, dataset

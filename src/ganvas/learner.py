@@ -162,7 +162,7 @@ class Learner:
             if kind == "gradient":
                 terms.append(objectives.gradient_penalty(at(real), real.images, fake.images.float(), mix))
             loss = torch.stack([term.mean() for term in terms]).sum() * (self.gamma * self.config.penalty_every)
-            torch.autograd.backward(self.scaler.scale(loss), inputs=self.d_parameters)
+            torch.autograd.backward(self.scaler.scale(loss), inputs=[p for p in self.d_parameters if p.requires_grad])
 
     @property
     def augmentation(self) -> float:

@@ -67,8 +67,11 @@ def kid(real: Tensor, fake: Tensor, *, subsets: int = 100, size: int = SUBSET, s
 
 def _kernel_sum(a: Tensor, b: Tensor) -> Tensor:
     """The sum of (x.y + 1)^3 over all pairs of rows."""
-    kernel = torch.addmm(a.new_ones(()), a, b.T).view(-1)
-    return torch.dot(kernel * kernel, kernel)  # a third faster than a power
+    total = a.new_zeros(())
+    for rows in a.split(_block_rows(b)):
+        kernel = torch.addmm(a.new_ones(()), rows, b.T).view(-1)
+        total += torch.dot(kernel * kernel, kernel)  # a third faster than a power
+    return total
 
 
 class Coverage(NamedTuple):
@@ -153,8 +156,9 @@ def perfect_modes(samples: int, count: int, *, times: int = 32, seed: int = 0) -
 
 def _checked(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     for name, features in (("real", real), ("generated", fake)):
-        if features.ndim != 2 or len(features) < 2:
-            raise MetricError(f"{name} features have the shape {tuple(features.shape)}: expected (N, D), N 2 or more")
+        if features.ndim != 2 or len(features) < 2 or features.shape[1] == 0:
+            shape = tuple(features.shape)
+            raise MetricError(f"{name} features have the shape {shape}: expected (N, D), N 2 or more, D 1 or more")
         if not bool(features.isfinite().all()):
             raise MetricError(f"features of the {name} images are not finite: look at the images they were taken from")
     if real.shape[1] != fake.shape[1]:

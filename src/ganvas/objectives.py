@@ -119,7 +119,7 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
 
     mix: (N,) in [0, 1], uniformly drawn: the part of the real image.
     """
-    between = torch.lerp(fake, real, mix.view(-1, 1, 1, 1))
+    between = torch.lerp(fake, real, mix.view(-1, *[1] * (real.ndim - 1)))
     return (
         squared_slopes(judge, between).add(1e-12).sqrt() - 1
     ).square()  # 1e-12: the root's own slope at 0 is infinite

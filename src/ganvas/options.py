@@ -129,15 +129,25 @@ def print_json(document: Any) -> None:
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
+WHOLE = 20  # characters of a word, such as a number, that is never broken at the end of a column
+
+
 def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table as wide as the terminal, or wider where its numbers would not fit."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns))
-    for column in columns:
-        table.add_column(Text(column))  # plain strings would be markup
-    for row in rows:
+    lines = [list(row) for row in rows]
+    for column, *cells in zip(columns, *lines, strict=True):
+        words = [word for cell in (column, *cells) for word in cell.split()]
+        least = max((len(word) for word in words if len(word) <= WHOLE), default=1)
+        table.add_column(Text(column), min_width=least)  # plain strings would be markup
+    for row in lines:
         table.add_row(*map(Text, row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    # Each column has a space on either side, and one between it and the next.
+    console.width = max(console.width, sum((column.min_width or 1) + 3 for column in table.columns) + 1)
+    console.print(table)

@@ -29,6 +29,7 @@ class Request:
     """What the user asked for; None where nothing was said. Also the shape of a --config file.
 
     from_: the run or file whose weights to start from ("from" in TOML). started_from: what they must be, in a repeat.
+    plan: of the run `repeats`, to be kept to the image.
     """
 
     recipe: str | None = None
@@ -50,6 +51,7 @@ class Request:
     from_: str | None = None
     started_from: StartedFrom | None = None
     plan: Plan | None = None
+    repeats: Card | None = None
 
     def __post_init__(self) -> None:
         lengths = [name for name in ("images", "epochs", "minutes") if getattr(self, name) is not None]
@@ -119,7 +121,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
     """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it was.
 
     recipe: what the user named beside it.
-    TOML: the fields of Request but `settings`, `started_from` and `plan` at the top, and tables [model] and [train].
+    TOML: the fields of Request but `settings`, `started_from`, `plan` and `repeats` at the top, and tables [model] and [train].
     Raises SettingError for what cannot be read or is not known.
     """
     try:
@@ -132,7 +134,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
     if path.suffix == ".json":
         return of_run(Card.from_json(text, str(path)), recipe, f"--config {path}", path.parent)
     changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
-    for name in ("settings", "plan", "from_", "started_from"):
+    for name in ("settings", "plan", "from_", "started_from", "repeats"):
         if name in plain:
             use = "write from" if "from" in name else "use the tables [model] and [train]"
             raise SettingError(f"--config {path}: unknown setting {name}: {use}")
@@ -146,9 +148,8 @@ def read_config(path: Path, recipe: str | None) -> Request:
 
 def to_toml(request: Request) -> str:
     """A request without a plan as TOML, which `read_config` reads back. settings: as {"model": {...}, "train": {...}}."""
-    fields = [
-        field.name for field in dataclasses.fields(request) if field.name not in ("settings", "started_from", "plan")
-    ]
+    inner = ("settings", "started_from", "plan", "repeats")
+    fields = [field.name for field in dataclasses.fields(request) if field.name not in inner]
     lines = [f"{name.rstrip('_')} = {toml(value)}" for name in fields if (value := getattr(request, name)) is not None]
     for table, values in request.settings.items():
         lines += ["", f"[{table}]", *(f"{name} = {toml(value)}" for name, value in values.items())]
@@ -182,7 +183,7 @@ def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request
         threads=card.threads, processes=card.processes, evaluate_every=card.evaluate_every,
         settings={"model": card.model, "train": train}, plan=card.plan,
         from_=(str(folder / START) if (folder / START).is_file() else start.path) if start else None,
-        started_from=start,
+        started_from=start, repeats=card,
     )  # fmt: skip
 
 

@@ -55,11 +55,17 @@ class Sampler:
 
     @torch.inference_mode()
     def __call__(
-        self, indices: Sequence[int] | NDArray[np.int64], *, seed: int = 0, labels: Sequence[int] | None = None
+        self,
+        indices: Sequence[int] | NDArray[np.int64],
+        *,
+        seed: int = 0,
+        labels: Sequence[int] | None = None,
+        strict: bool = False,
     ) -> Tensor:
         """Images uint8 (N, H, W, C) on the CPU for the given indices of a seed.
 
         labels: one class index an image, for a conditional generator; without them image k shows class k modulo K.
+        strict: raise RunError for a pixel that is no number, which else is black.
         The generator's mode (training or inference) is as before afterwards.
         """
         if self.gan.conditional and labels is None:
@@ -70,7 +76,13 @@ class Sampler:
         for start in range(0, len(indices), CHUNK):
             z = latents(indices[start : start + CHUNK], seed, self.gan.z_dim).to(self.device)
             y = None if labels is None else torch.tensor(labels[start : start + CHUNK], device=self.device)
-            images.append(to_uint8(self.gan.make(z, y)))
+            made = self.gan.make(z, y)
+            if strict and not bool(made.isfinite().all()):
+                raise RunError(
+                    f"the generator gives pixels that are no numbers, among images {start} to {start + len(z) - 1} of seed "
+                    f"{seed}: its training diverged, or its layers overflow; train it anew"
+                )
+            images.append(to_uint8(made))
         self.gan.generator.train(was_training)
         return torch.cat(images)
 
@@ -242,7 +254,7 @@ def ordered(sampler: Sampler, *, n: int | None = None, labels: str | None = None
 
 def make(sampler: Sampler, order: Order, seed: int = 0) -> Samples:
     """The images of an order (see `ordered`)."""
-    images = sampler(range(order.n), seed=seed, labels=order.labels or None).numpy()
+    images = sampler(range(order.n), seed=seed, labels=order.labels or None, strict=True).numpy()
     labels = np.array(order.labels, np.int64) if order.labels else None
     return Samples(images, labels, sampler.classes, order.columns)
 

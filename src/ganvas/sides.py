@@ -87,7 +87,9 @@ class Source:
         assert self.sampler is not None
         classes = self.sampler.classes
         wanted = spread_labels(n, torch.ones(len(classes)) if shares is None else shares) if classes else None
-        images = self.sampler(range(n), seed=seed + part, labels=None if wanted is None else wanted.tolist())
+        images = self.sampler(
+            range(n), seed=seed + part, labels=None if wanted is None else wanted.tolist(), strict=True
+        )
         return Dataset(self.name, images.permute(0, 3, 1, 2).contiguous(), wanted, classes)
 
 

@@ -125,6 +125,7 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
 def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
     """In steps with a penalty on D's slope, by the images before they are augmented: add its gradients to D's."""
     if batch.mix is not None:
+        draws.join(learner.d_dropouts, 1)
         real = Seen(batch.real, batch.real_labels, batch.real_changes)
         learner.penalise(real, Seen(fakes, batch.d_labels, batch.d_changes), batch.mix)
 
@@ -312,6 +313,8 @@ def train(
                     if crossed(sheet_every, before, images_seen):
                         record.sheet(images_seen)
                     if crossed(weights_every, before, images_seen) and world.rank == 0:
+                        if not learner.finite:
+                            raise record.spoilt(images_seen)
                         run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
                     if evaluation and evaluation.due(before, images_seen, spent()):
                         save()  # first: so a generator that is kept is never of a later moment

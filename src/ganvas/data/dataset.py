@@ -70,6 +70,14 @@ class Dataset:
     def width(self) -> int:
         return int(self.images.shape[3])
 
+    @property
+    def empty_classes(self) -> list[str]:
+        """Names of classes that no image is of: numbers may leave some out, as {3, 8} does."""
+        if self.labels is None:
+            return []
+        counts = self.labels.bincount(minlength=len(self.classes))
+        return [name for name, found in zip(self.classes, counts.tolist(), strict=True) if not found]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of shape, pixels, labels and class names: equal when training would see the same data."""

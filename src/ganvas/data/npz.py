@@ -1,7 +1,12 @@
-"""NumPy archives: `images` uint8 (N, H, W) or (N, H, W, C), `labels` integers (N,), `classes` strings (K,)."""
+"""NumPy archives: `images` uint8 (N, H, W) or (N, H, W, C), `labels` integers (N,), `classes` strings (K,).
+
+Without `images`, `arr_0` and `arr_1` are read for images and labels: what `np.savez(FILE, images, labels)` writes, and many
+samplers do.
+"""
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,13 +22,14 @@ from ganvas.data.words import first_few
 from ganvas.errors import DataError
 
 _KEYS = ("images", "labels", "classes")
+_UNNAMED = {"arr_0": "images", "arr_1": "labels"}
 
 
 def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
     """Read a .npz; labels without `classes` are named '0' to 'K-1'. Nothing is unpickled. Raises DataError."""
     if split == "test":
         raise NoHeldOutError(f"{path} has no held-out part: put that into a file of its own")
-    arrays, others = _arrays(path)
+    arrays, others, notes = _arrays(path)
     if "images" not in arrays:
         raise DataError(
             f"{path} holds no array named images, only: {first_few(others) or 'nothing'}: "
@@ -37,17 +43,31 @@ def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> 
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
         raise DataError(f"{path}: images are {images.shape}, expected (N, H, W) or (N, H, W, C) with C 1, 3 or 4")
     labels, classes = _labels(path, arrays, len(images))
-    notes = (f"arrays not used: {first_few(others)}",) if others else ()
-    return assemble_array(path.resolve().name, images, labels, classes, wish, notes, digests=digests)
+    if others:
+        notes.append(f"arrays not used: {first_few(others)}")
+    return assemble_array(path.resolve().name, images, labels, classes, wish, tuple(notes), digests=digests)
 
 
-def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
-    """The arrays that we know, and the names of the others."""
+def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[str]]:
+    """The arrays that we know, the names of the others, and a note where ours are taken for what has no name."""
     try:
         with opened_zip(path), np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in _KEYS if key in archive}, sorted(set(archive.files) - set(_KEYS))
+            names = {key: key for key in _KEYS if key in archive}
+            if "images" not in archive and "arr_0" in archive:
+                names = {key: name for key, name in _UNNAMED.items() if key in archive}
+            arrays = {name: archive[key] for key, name in names.items()}
+            if "arr_1" in names and (arrays["labels"].ndim, arrays["labels"].dtype.kind) not in ((1, "i"), (1, "u")):
+                del names["arr_1"], arrays["labels"]  # latents, say
+            others = sorted(set(archive.files) - set(names))
+        if strange := [key for key, name in names.items() if not isinstance(arrays[name], np.ndarray)]:
+            raise ValueError(f"{strange[0]} is no array")
+        taken = [f"{key} is read as {name}" for key, name in names.items() if key != name]
+        return arrays, others, [", ".join(taken)] if taken else []
     except (
         ValueError,
+        TypeError,
+        SyntaxError,
+        tokenize.TokenError,
         OSError,
         EOFError,
         KeyError,

@@ -65,7 +65,10 @@ class GanFile:
         if not self.sha256:
             return
         if gan.conditional and not spec.classes:
-            raise SettingError(f"{self.name} is a conditional GAN, and these images have no labels to train it with")
+            raise SettingError(
+                f"{self.name} is a conditional GAN, and these images have no labels to train it with: "
+                "give them a folder per class or a labels.csv, or train another, such as r3gan/images"
+            )
         networks = {"generator": gan.generator, "discriminator": gan.discriminator}
         for name, network in networks.items():
             if not any(p.requires_grad for p in network.parameters()):

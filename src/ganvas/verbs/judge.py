@@ -106,11 +106,14 @@ def compare(*results: Path, json: bool = False) -> None:
         print_json({"results": dict(found), "notes": notes})
         return
     shown = [name for name in ROWS if any(getattr(one, name) is not None for _, one in found)]
-    rows = [[path, *(cell(one, name) for name in shown)] for path, one in found]
     alike = all(one.floor == found[0][1].floor for _, one in found)  # without the same --data they need not be
     floors = [("floor", found[0][1])] if alike else [(f"floor of {path}", one) for path, one in found]
-    rows += [[title, *(number(getattr(one.floor, name)) for name in shown)] for title, one in floors]
-    print_table(["", *(ROWS[name][0] for name in shown)], rows)
+    rows = []
+    for name in shown:
+        title, better = ROWS[name]
+        least = (number(getattr(one.floor, name)) for _, one in floors)
+        rows.append([title, *(cell(one, name) for _, one in found), *least, better])
+    print_table(["", *(path for path, _ in found), *(title for title, _ in floors), "better"], rows)
     sampled = {(one.seeds, one.protocol.seed) for _, one in found}
     print(_protocol(found[0][1], _sampling(found[0][1]) if len(sampled) == 1 else ""))
     if len(sampled) > 1:  # ± is over seeds, or of KID's subsets
