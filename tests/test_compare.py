@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,5 +161,5 @@ def test_numbers_are_never_broken_in_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "60")
     row = [f"runs/{'x' * 70}", *["0.00109 ± 0.0005001"] * 8]
     print_table(["", *["label accuracy"] * 8], [row])
-    out = capsys.readouterr().out
+    out = re.sub("\x1b[^m]*m", "", capsys.readouterr().out)
     assert out.split().count("0.00109") == out.split().count("0.0005001") == out.split().count("accuracy") == 8

@@ -130,6 +130,7 @@ def print_json(document: Any) -> None:
 
 
 WHOLE = 20  # characters of a word, such as a number, that is never broken at the end of a column
+BESIDE = 3  # a column's spaces to its left and right, and one to the next
 
 
 def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
@@ -141,13 +142,25 @@ def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns))
     lines = [list(row) for row in rows]
-    for column, *cells in zip(columns, *lines, strict=True):
-        words = [word for cell in (column, *cells) for word in cell.split()]
-        least = max((len(word) for word in words if len(word) <= WHOLE), default=1)
-        table.add_column(Text(column), min_width=least)  # plain strings would be markup
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    widths = _widths(list(zip(columns, *lines, strict=True)), console.width - BESIDE * len(columns) - 1)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(Text(column), width=width, overflow="fold")  # plain strings would be markup
     for row in lines:
         table.add_row(*map(Text, row))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    # Each column has a space on either side, and one between it and the next.
-    console.width = max(console.width, sum((column.min_width or 1) + 3 for column in table.columns) + 1)
+    console.width = max(console.width, sum(widths) + BESIDE * len(columns) + 1)
     console.print(table)
+
+
+def _widths(columns: list[tuple[str, ...]], width: int) -> list[int]:
+    """Characters for each column, of `width` in all: enough for its words, and from left to right for its lines."""
+    from rich.cells import cell_len  # characters of some scripts are two wide
+
+    least = [max(min(cell_len(word), WHOLE) for cell in ("-", *cells) for word in cell.split()) for cells in columns]
+    left = max(0, width - sum(least))
+    widths = []
+    for cells, needed in zip(columns, least, strict=True):
+        more = min(left, max(map(cell_len, cells)) - needed) if any(cells) else 0
+        left -= max(0, more)
+        widths.append(needed + max(0, more))
+    return widths
