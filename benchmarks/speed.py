@@ -42,7 +42,7 @@ from rich.table import Table
 import ganvas
 import plain
 import textbook
-from ganvas import data, gans
+from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.data.places import data_root
 from ganvas.doctor import Watch
@@ -82,12 +82,10 @@ COMPARISONS = (
     Comparison("mlp/batchnorm", 2.0),
     Comparison("cgan/digits", 2.0),
     Comparison("dcgan/64", 1.3),
-    Comparison("r3gan/digits", against=TEXTBOOK),
-    Comparison("r3gan/images", against=TEXTBOOK),
-    Comparison("r3gan/stacked-mnist", against=TEXTBOOK, data="stacked-mnist"),
-    Comparison("sngan/digits", against=TEXTBOOK),
-    Comparison("wgan-gp/digits", against=TEXTBOOK),
-    Comparison("dcgan/repository", against=TEXTBOOK),
+    *(
+        Comparison(name, against=TEXTBOOK, data="stacked-mnist" if name == textbook.STACKS else "mnist")
+        for name in textbook.SYSTEMS
+    ),
     Comparison("mlp/batchnorm", 4.0, "the Keras source's loop (given)", other=[253.0]),
     Comparison("dcgan/64", 1.4, "a torchgan DCGAN (given)", size=(32, 32), other=[329.0]),
 )
@@ -228,7 +226,7 @@ def rounds(text: str) -> int:
 
 
 def main() -> None:
-    recipes = [f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"]
+    recipes = textbook.RECIPES
     parser = argparse.ArgumentParser(description="How fast ganvas trains on this machine.")
     parser.add_argument("--seconds", type=seconds, default=5.0, help="length of a round (default 5)")
     parser.add_argument("--rounds", type=rounds, default=5, help="rounds (default 5)")

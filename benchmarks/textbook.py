@@ -12,28 +12,23 @@ import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ganvas import gans, objectives
+from ganvas.augment import PLAIN
 from ganvas.convolutions import Double, Halve
 from ganvas.gan import Gan
 from ganvas.gans.r3gan import Stem
+from ganvas.learner import Seen
 from ganvas.recipe import ImageSpec, Interval, TrainConfig, settled
+from plain import SYSTEMS as TUTORIALS
 from plain import Plain, Step, mnist_loader
 
 CLASSES = tuple("0123456789")
-NAMES = ("dcgan/repository", "r3gan/digits", "r3gan/images", "r3gan/stacked-mnist", "sngan/digits", "wgan-gp/digits")
+RECIPES = tuple(f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny")
 STACKS = "r3gan/stacked-mnist"
-
-
-class Seen(NamedTuple):
-    """Images (N, C, H, W) as D sees them, with their labels (N,), where it is told these."""
-
-    images: Tensor
-    labels: Tensor | None
 
 
 class Stacks(torch.utils.data.Dataset[tuple[Tensor, int]]):
@@ -106,7 +101,9 @@ def textbook(name: str, root: Path) -> Plain:
                 fake, asked = made(len(images))
                 d_loss = gan.objective.d_loss(gan.judge(images, labels), gan.judge(fake.detach(), asked)).mean()
                 if config.penalty != "none":
-                    d_loss = d_loss + penalty(gan, config, Seen(images, labels), Seen(fake.detach(), asked))
+                    d_loss = d_loss + penalty(
+                        gan, config, Seen(images, labels, PLAIN), Seen(fake.detach(), asked, PLAIN)
+                    )
                 d_optimizer.zero_grad()
                 d_loss.backward()
                 d_optimizer.step()
@@ -127,4 +124,6 @@ def textbook(name: str, root: Path) -> Plain:
     return Plain(gan.generator, gan.discriminator, steps())
 
 
-SYSTEMS: dict[str, Callable[[Path], Plain]] = {name: partial(textbook, name) for name in NAMES}
+SYSTEMS: dict[str, Callable[[Path], Plain]] = {
+    name: partial(textbook, name) for name in RECIPES if name not in TUTORIALS
+}

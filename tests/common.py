@@ -15,7 +15,7 @@ import torch.multiprocessing
 from numpy.typing import NDArray
 from torch import nn
 
-from ganvas import launch
+from ganvas import launch, training
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import GlobalBatchNorm, World, join, leave
@@ -93,6 +93,27 @@ def noise_images(spec: ImageSpec, number: int) -> Dataset:
 def plan_of(train: TrainConfig, images: int) -> Plan:
     total = Interval.parse(train.length).images(train.batch, images)
     return Plan(images=round(total), batch=train.batch, epoch=images, requested=train.length)
+
+
+def spoil_weights(
+    patch: pytest.MonkeyPatch, network: str, value: float, before: int | None = None, after: int | None = None
+) -> None:
+    """Fill a network's first weights with a value, before or after the step that begins at so many images seen."""
+    step = training.take_step
+
+    def fill(learner: Any) -> None:
+        with torch.no_grad():
+            getattr(learner, network)[0].fill_(value)
+
+    def broken(learner: Any, batches: Any, seen: int) -> Any:
+        if seen == before:
+            fill(learner)
+        logits = step(learner, batches, seen)
+        if seen == after:
+            fill(learner)
+        return logits
+
+    patch.setattr(training, "take_step", broken)
 
 
 MY_GAN = """

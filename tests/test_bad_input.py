@@ -417,9 +417,9 @@ def test_classes_without_images_are_told_of_and_never_asked_for(cli_run: Callabl
     assert "no image of two.npz is of class 0, 1, 2, 4, 5, 6, 7: it is not learned" in done.err
     dataset, card = data.load("two.npz"), Run.open("run").card
     file = card.gan_file()
-    learner = Learner(
-        file.build(card.settings(file).model, card.image), card.settings(file).train, len(dataset), torch.device("cpu")
-    )
+    recipe = card.settings(file)
+    gan = file.build(recipe.model, card.image)
+    learner = Learner(gan, recipe.train, len(dataset), torch.device("cpu"))
     batches = Batches(dataset, learner, seed=0)
     asked = torch.cat([batches.at(seen).d_labels for seen in range(0, 320, 16)])
     assert set(asked.tolist()) == {3, 8}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from common import ENDLESS, TRAIN
+from common import ENDLESS, TRAIN, spoil_weights
 from ganvas import training
 from ganvas.run import Run
 
@@ -190,15 +190,7 @@ class TestNotFinite:
         path = copy(half_run)
         before = (path / "state.pt").read_bytes(), (path / "generator.safetensors").read_bytes()
         with monkeypatch.context() as patch:
-            step = training.take_step
-
-            def broken(learner: Any, batches: Any, seen: int) -> Any:
-                if seen == 240:
-                    with torch.no_grad():
-                        learner.d_parameters[0].fill_(torch.nan)
-                return step(learner, batches, seen)
-
-            patch.setattr(training, "take_step", broken)
+            spoil_weights(patch, "d_parameters", torch.nan, before=240)
             patch.setattr(training, "SAVE_SECONDS", 1e9)
             message = cli_run("train", "--out", path).error
         assert "no longer finite" in message
@@ -214,16 +206,7 @@ class TestNotFinite:
     ) -> None:  # fmt: skip
         """Not within an interval of the log, nor by Ctrl-C, nor when the weights are spoilt and no loss has shown it."""
         path = copy(half_run)
-        step = training.take_step
-
-        def broken(learner: Any, batches: Any, seen: int) -> Any:
-            figures = step(learner, batches, seen)
-            if seen == 144:
-                with torch.no_grad():
-                    learner.g_parameters[0].fill_(torch.inf)
-            return figures
-
-        monkeypatch.setattr(training, "take_step", broken)
+        spoil_weights(monkeypatch, "g_parameters", torch.inf, after=144)
         monkeypatch.setattr(training, "SAVE_SECONDS", 1e9 if stop else -1)
         if stop:
             stop_after(1)
@@ -234,16 +217,7 @@ class TestNotFinite:
     def test_generators_that_are_kept_are_finite(
         self, tmp_path: Path, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        step = training.take_step
-
-        def broken(learner: Any, batches: Any, seen: int) -> Any:
-            figures = step(learner, batches, seen)
-            if seen == 16:
-                with torch.no_grad():
-                    learner.g_parameters[0].fill_(torch.inf)
-            return figures
-
-        monkeypatch.setattr(training, "take_step", broken)
+        spoil_weights(monkeypatch, "g_parameters", torch.inf, after=16)
         settings = ("--set", "weights=1 steps", "log=100 steps")
         message = cli_run("train", "cgan/tiny", "--images", "80", "--threads", "1", "--out", "run", *settings).error
         assert "weights are no longer finite at 32 images" in message

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from common import put_idx, train
+from common import put_idx, spoil_weights, train
 from ganvas import cli, data, launch, training
 from ganvas.diagnosis import Diagnosis, examine
 from ganvas.errors import RunError
@@ -212,16 +212,9 @@ class TestNotFinite:
     def test_so_it_does_where_no_loss_has_shown_it(
         self, half_run: Run, copy: Callable[[Run], Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path, step = copy(half_run), training.take_step
-
-        def broken(learner: Any, batches: Any, seen: int) -> Any:
-            logits = step(learner, batches, seen)
-            with torch.no_grad():
-                learner.g_parameters[0].fill_(torch.inf)
-            return logits
-
+        path = copy(half_run)
         with monkeypatch.context() as patch:
-            patch.setattr(training, "take_step", broken)
+            spoil_weights(patch, "g_parameters", torch.inf, after=144)
             patch.setattr(training, "SAVE_SECONDS", -1)
             with pytest.raises(RunError, match="no longer finite") as ended:
                 train("cgan/tiny", path, images=320.0, seed=7)

@@ -57,8 +57,7 @@ class Batches:
         self.known = None if shuffled is None else shuffled[held:]
         self.order = draws.Order(seed, len(dataset) - held)
         self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
-        # A class without images is never asked for: D could not say what is wrong with it.
-        self.present = torch.tensor([]) if dataset.labels is None else dataset.labels.unique()
+        self.present = dataset.present  # no other class is asked for: D could not say what is wrong with it
         self.images = dataset.images.contiguous()
         self.channels_last = any(
             p.ndim == 4 for p in learner.d_parameters

@@ -29,7 +29,7 @@ from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.overrides import for_length, override
 from ganvas.periodic import Periodic
 from ganvas.progress import Progress, duration
-from ganvas.recipe import ImageSpec, Interval, Recipe, settings, settled
+from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings, settled
 from ganvas.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit, resumed
@@ -155,6 +155,8 @@ class _Launch:
             said.append(f"no image of {dataset.name} is of class {first_few(empty)}: it is not learned")
         if why := learner.why_apart(gan, recipe.train, self.request.precision or recipe.train.precision):
             said.append(f"train.order='together': {why}; D is trained first, then G")
+        if self.request.length is None:
+            said.append(too_few(recipe.train, len(dataset)))
         for line in filter(None, said):
             self.progress.say(line)
         if self.start:
@@ -241,11 +243,6 @@ class _Launch:
         total = 0 if length.unit == "minutes" else max(1, round(length.images(train.batch, len(dataset))))
         if length.unit == "minutes" and length.amount > MOST_MINUTES:
             raise SettingError(f"a length of {length}: expected at most {MOST_MINUTES:,}, a year")
-        if length.unit == "epochs" and request.length is None and total < FEW_STEPS * train.batch:
-            steps = math.ceil(total / train.batch)
-            self.progress.say(
-                f"{length} of {len(dataset):,} images are {steps} steps, too few to learn from: give --minutes or --images"
-            )
         if total > MOST_IMAGES:
             raise SettingError(
                 f"{length} are {total:.3g} images, more than can ever be seen: expected at most {MOST_IMAGES:.0e}"
@@ -388,6 +385,15 @@ class _Launch:
         look = shlex.join(["ganvas", "sample", str(run.path), *(["--gan", self.gan_path] if self.gan_path else [])])
         self.progress.say(f"done in {took}; look at {run.path}, or: {look}")
         return run
+
+
+def too_few(train: TrainConfig, images: int) -> str:
+    """What is said of a length in epochs that is over before anything is learned; "" of any other."""
+    length = Interval.parse(train.length)
+    steps = math.ceil(length.images(train.batch, images) / train.batch) if length.unit == "epochs" else FEW_STEPS
+    if steps >= FEW_STEPS:
+        return ""
+    return f"{length} of {images:,} images are {steps} steps, too few to learn from: give --minutes or --images"
 
 
 def finishing(card: Card) -> float:

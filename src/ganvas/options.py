@@ -160,7 +160,7 @@ def _widths(columns: list[tuple[str, ...]], width: int) -> list[int]:
     left = max(0, width - sum(least))
     widths = []
     for cells, needed in zip(columns, least, strict=True):
-        more = min(left, max(map(cell_len, cells)) - needed) if any(cells) else 0
-        left -= max(0, more)
-        widths.append(needed + max(0, more))
+        more = max(0, min(left, max(map(cell_len, cells)) - needed))
+        left -= more
+        widths.append(needed + more)
     return widths

@@ -228,11 +228,14 @@ class Record:
         means = dict(zip(STATISTICS, self._means(span).tolist(), strict=True))
         return span.line | means | gradients | span.checkup
 
-    def spoilt(self, images_seen: int) -> RunError:
-        """Note that the weights are no longer numbers, where no loss has shown it yet. Returns what is to be raised."""
+    def check_weights(self, images_seen: int) -> None:
+        """Before any are saved, in every process. Raises RunError, and notes it in the log, where they are no longer numbers
+        and no loss has shown it yet."""
+        if self.learner.finite:
+            return
         if self.world.rank == 0:
             self.run.append_log([self._place(images_seen) | dict.fromkeys(STATISTICS, math.nan)])
-        return self._end("weights", images_seen)
+        raise self._end("weights", images_seen)
 
     def _end(self, what: str, images_seen: int, figures: str = "") -> RunError:
         """That a training cannot go on, with the command that the doctor gives for it."""

@@ -22,6 +22,7 @@ from ganvas.errors import SettingError, nearest
 from ganvas.recipe import Interval, TrainConfig, is_by_rule
 
 MOST_MINUTES = 366 * 24 * 60
+INNER = ("settings", "plan", "started_from", "repeats")  # fields of a Request that no TOML has by these names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
     if path.suffix == ".json":
         return of_run(Card.from_json(text, str(path)), recipe, f"--config {path}", path.parent)
     changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
-    for name in ("settings", "plan", "from_", "started_from", "repeats"):
+    for name in (*INNER, "from_"):
         if name in plain:
             use = "write from" if "from" in name else "use the tables [model] and [train]"
             raise SettingError(f"--config {path}: unknown setting {name}: {use}")
@@ -148,8 +149,7 @@ def read_config(path: Path, recipe: str | None) -> Request:
 
 def to_toml(request: Request) -> str:
     """A request without a plan as TOML, which `read_config` reads back. settings: as {"model": {...}, "train": {...}}."""
-    inner = ("settings", "started_from", "plan", "repeats")
-    fields = [field.name for field in dataclasses.fields(request) if field.name not in inner]
+    fields = [field.name for field in dataclasses.fields(request) if field.name not in INNER]
     lines = [f"{name.rstrip('_')} = {toml(value)}" for name in fields if (value := getattr(request, name)) is not None]
     for table, values in request.settings.items():
         lines += ["", f"[{table}]", *(f"{name} = {toml(value)}" for name, value in values.items())]

@@ -227,8 +227,7 @@ def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:
 def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds: float) -> None:
     """Write the state and the generator. Raises RunError where a weight is no number: what was saved before stays."""
     record.flush()
-    if not learner.finite:
-        raise record.spoilt(images_seen)
+    record.check_weights(images_seen)
     if learner.world.rank == 0:
         # The generator first: a finished state promises a finished generator.
         run.save_generator(learner.sampled.state_dict())
@@ -312,10 +311,10 @@ def train(
                     record.step(logits, before, images_seen, spent())
                     if crossed(sheet_every, before, images_seen):
                         record.sheet(images_seen)
-                    if crossed(weights_every, before, images_seen) and world.rank == 0:
-                        if not learner.finite:
-                            raise record.spoilt(images_seen)
-                        run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
+                    if crossed(weights_every, before, images_seen):
+                        record.check_weights(images_seen)
+                        if world.rank == 0:
+                            run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
                     if evaluation and evaluation.due(before, images_seen, spent()):
                         save()  # first: so a generator that is kept is never of a later moment
                         evaluate()

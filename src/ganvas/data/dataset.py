@@ -71,12 +71,15 @@ class Dataset:
         return int(self.images.shape[3])
 
     @property
+    def present(self) -> Tensor:
+        """The classes that images are of, int64 indices in order: numbers may leave some out, as {3, 8} does."""
+        return torch.tensor([], dtype=torch.int64) if self.labels is None else self.labels.unique()
+
+    @property
     def empty_classes(self) -> list[str]:
-        """Names of classes that no image is of: numbers may leave some out, as {3, 8} does."""
-        if self.labels is None:
-            return []
-        counts = self.labels.bincount(minlength=len(self.classes))
-        return [name for name, found in zip(self.classes, counts.tolist(), strict=True) if not found]
+        """Names of classes that no image is of."""
+        present = set(self.present.tolist())
+        return [name for k, name in enumerate(self.classes) if k not in present]
 
     @cached_property
     def fingerprint(self) -> str:
