@@ -14,7 +14,7 @@ digits: $(READY)
 	.venv/bin/ganvas sample runs/digits --labels $(DIGITS) --out result.png
 
 test: $(READY)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2
 
 check: $(READY)
 	.venv/bin/ruff check .

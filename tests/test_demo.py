@@ -14,6 +14,8 @@ from torch import Tensor
 from ganvas import demo
 from ganvas.errors import GanvasError, RunError, SettingError
 
+pytestmark = pytest.mark.usefixtures("steady")
+
 STEPS = 1500  # as `demo_1d` trains when not told otherwise
 EDGES = torch.linspace(-4, 4, 41)
 

@@ -30,7 +30,7 @@ def convert(tree: Any, kind: type, where: str) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             raise SettingError(f"{path}={value}: expected a finite number")
     try:
-        return msgspec.convert(tree, kind)
+        return msgspec.convert(_worded(tree, kind), kind)
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at ")
         within = at.strip("`").removeprefix("$")
@@ -38,6 +38,21 @@ def convert(tree: Any, kind: type, where: str) -> Any:
         if choices:
             message = f"{message.rpartition(' ')[2]} is none of {', '.join(choices)}"
         raise SettingError(f"{where}{within}: {message[0].lower()}{message[1:]}") from None
+
+
+def _worded(tree: Any, kind: type) -> Any:
+    """The tree with numbers as words where only words can be: `precision=32` is a number to TOML."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
+        return tree
+    hints = typing.get_type_hints(kind)
+    return {
+        name: str(part) if type(part) is int and _is_word(hints[name]) else part  # a bool is no number here
+        for name, part in tree.items()
+    }
+
+
+def _is_word(kind: Any) -> bool:
+    return typing.get_origin(kind) is Literal and all(isinstance(word, str) for word in typing.get_args(kind))
 
 
 def _choices(kind: Any, path: str) -> list[str]:
