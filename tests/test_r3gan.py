@@ -179,6 +179,8 @@ class TestPresets:
             1e-4,
             1e-4,
         ]
+        assert [planned(minutes=minutes).train.gamma for minutes in (1, 5, 60)] == pytest.approx([0.1, 0.4, 0.4])
+        assert planned(minutes=1, settings={"gamma": 3}).train.gamma == 3
         hour = planned(minutes=60)
         assert hour.model == Config(blocks=1)
         assert (hour.train.lr.start, hour.train.lr.end, hour.train.lr.warmup) == (4e-4, 4e-5, 0.05)

@@ -77,6 +77,8 @@ def test_a_schedules_parts_are_settings_too() -> None:
         ({"betas": [0.9]}, "train.betas: "),
         ({"g_slope": -math.inf}, "model.g_slope=-inf: expected a finite number"),
         ({"order": "sideways"}, "train.order: 'sideways' is none of d-first, g-first"),
+        ({"precision": 16}, "train.precision: '16' is none of 32, fastest"),
+        ({"precision": True}, "train.precision: expected `str`, got `bool`"),
         ({"train.lr.shape": "cosin"}, "train.lr.shape: 'cosin' is none of constant, linear, cosine"),
         ({"train.lr": {}}, "train.lr: object missing required field `start`"),
         ({"train": 3}, "train: expected `object`, got `int`"),
@@ -129,6 +131,8 @@ def test_assignments_are_read_as_toml_and_else_as_words() -> None:
         "train.batch": 32, "lr": 1e-3, "betas": [0.5, 0.9], "batchnorm": True, "order": "g-first", "log": "2 steps",
         "a": "b=c",
     }  # fmt: skip
+    quick = dataclasses.replace(RELU, train=dataclasses.replace(RELU.train, precision="fastest"))
+    assert override(quick, parse_assignments(["precision=32"])) == RELU  # a word, though it reads as a number
     for wrong in ("batch", "=3", " =3"):
         assert f"'{wrong}' is not a setting" in refusal(parse_assignments, [wrong])
 
@@ -222,10 +226,11 @@ def test_with_the_penalty_goes_what_serves_it_alone() -> None:
     assert (recipe.train.gamma, recipe.train.penalty_every) == (2.4, 2)
     stored = settings(recipe)  # as a card has it, on top of which penalty=none is said
     for changes in ({"penalty": "none"}, {"train": {"penalty": "none"}}, {**stored, "penalty": "none"}):
-        train = override(recipe, changes).train
-        assert (train.penalty, train.gamma, train.penalty_every) == ("none", None, 1)
+        train = override(override(recipe, {"gamma_factor": 0.5}), changes).train
+        assert (train.penalty, train.gamma, train.gamma_factor, train.penalty_every) == ("none", None, 1, 1)
     for asked in ({"penalty_every": 2, "penalty": "none"}, {"penalty": "none", "penalty_every": 2}):
         assert "train.penalty_every=2 does nothing without a penalty" in refusal(override, recipe, asked)
+    assert "train.gamma_factor=2.0 does nothing without a penalty" in refusal(override, RELU, {"gamma_factor": 2})
     assert "gamma=3" in refusal(override, recipe, {"train": {"penalty": "none", "gamma": 3}})
 
 

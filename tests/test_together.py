@@ -17,7 +17,7 @@ from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.learner import Learner
 from ganvas.overrides import override
-from ganvas.recipe import ImageSpec, TrainConfig, settled
+from ganvas.recipe import ImageSpec, TrainConfig, is_by_rule, settled
 from ganvas.training import step, take_step
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -185,6 +185,17 @@ def test_gamma_is_settled_by_pixels_and_batch(spec: tuple[int, int, Any], batch:
     assert f"gamma {gamma:g}" in said
     again, silence = settled(done, ImageSpec(height=height, width=width, channels=channels))
     assert (again, silence) == (done, "")
+
+
+@pytest.mark.parametrize(("recipe", "gamma"), [("r3gan/digits", 0.1), ("wgan-gp/digits", 2.5)])
+def test_a_recipe_multiplies_the_rules_gamma(recipe: str, gamma: float) -> None:
+    asked = override(gans.find(recipe)[2], {"gamma_factor": 0.25})
+    done, said = settled(asked, asked.native)
+    assert done.train.gamma == pytest.approx(gamma)
+    assert said.startswith(f"gamma {gamma:g}: ")
+    assert said.endswith(", times the recipe's 0.25")
+    assert is_by_rule(done.train, done.native)  # so a repeat with another batch follows the rule anew
+    assert not is_by_rule(override(done, {"gamma": 0.3}).train, done.native)
 
 
 def test_a_gamma_that_is_given_stays_and_other_recipes_have_none() -> None:

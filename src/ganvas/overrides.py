@@ -9,7 +9,7 @@ from typing import Any
 
 from ganvas.convert import convert, leaves
 from ganvas.errors import SettingError, nearest
-from ganvas.recipe import Interval, Recipe, Schedule, TrainConfig, settings
+from ganvas.recipe import PENALTY_ALONE, Interval, Recipe, Schedule, TrainConfig, settings
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -17,8 +17,8 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
     changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train." will do where only one
     of them has it ("batch", "lr.shape"). A nested mapping changes what it names and leaves the rest. What of the recipe's own
-    would do nothing then goes along: with penalty "none" gamma and penalty_every, with another shape of a schedule the parts
-    that this does not have.
+    would do nothing then goes along: with penalty "none" gamma, its factor and penalty_every, with another shape of a schedule
+    the parts that this does not have.
     Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of range, or NaN.
     """
     tree = settings(recipe)
@@ -49,8 +49,8 @@ def _take_along(tree: dict[str, Any], path: str, value: Any) -> None:
     """Put back what does nothing once a setting has this value."""
     where, _, name = path.rpartition(".")
     if (path, value) == ("train.penalty", "none"):
-        _put(tree, "train.gamma", None)
-        _put(tree, "train.penalty_every", 1)
+        for part, idle in PENALTY_ALONE.items():
+            _put(tree, f"train.{part}", idle)
     elif name == "shape" and isinstance(value, str) and isinstance(_at(tree, where), dict):
         usual = {part.name: part.default for part in dataclasses.fields(Schedule)}
         for part in IDLE.get(value, ()):

@@ -142,6 +142,9 @@ class Interval:
         return f"{amount} {self.unit[:-1] if amount == 1 else self.unit}"
 
 
+PENALTY_ALONE = {"gamma": None, "gamma_factor": 1.0, "penalty_every": 1}  # what serves it, and its value without one
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a GAN is trained: one step sees `batch` real images and changes both networks once.
@@ -154,6 +157,7 @@ class TrainConfig:
     d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
     penalty: on D's slope: at real images (r1), at fakes (r2), at both, or between the two (gradient; see ganvas.objectives).
     gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. By the rule of `settled` unless given.
+    gamma_factor: by what the rule's gamma is multiplied.
     penalty_every: the penalty is part of every so many-th step, with so many times its weight.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
     augment: the probability with which D is shown each image, real or fake, augmented; or "adaptive", to let it follow how
@@ -178,6 +182,7 @@ class TrainConfig:
     d_loss_scale: PositiveFloat = 1.0
     penalty: Literal["none", "r1", "r2", "r1+r2", "gradient"] = "none"
     gamma: Schedule | NonNegative | None = None
+    gamma_factor: PositiveFloat = 1.0
     penalty_every: Positive = 1
     precision: Literal["32", "fastest"] = "32"
     augment: Fraction | Literal["adaptive"] = 0.0
@@ -203,8 +208,8 @@ class TrainConfig:
             raise SettingError(
                 "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1: one pass serves both"
             )
-        for name, value, idle in (("gamma", self.gamma, None), ("penalty_every", self.penalty_every, 1)):
-            if self.penalty == "none" and value != idle:
+        for name, idle in PENALTY_ALONE.items():
+            if self.penalty == "none" and (value := getattr(self, name)) != idle:
                 raise SettingError(
                     f"train.{name}={value} does nothing without a penalty: set train.penalty, or leave it out"
                 )
@@ -266,8 +271,10 @@ def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
     if train.penalty == "gradient":
         gamma, rule = 10.0, "the gradient penalty's usual weight"
     else:
-        gamma = float(f"{GAMMA * pixels / 784 * 64 / train.batch:.3g}")
+        gamma = GAMMA * pixels / 784 * 64 / train.batch
         rule = f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch}), by pixels and batch"
+    gamma = float(f"{gamma * train.gamma_factor:.3g}")
+    rule += f", times the recipe's {train.gamma_factor:g}" * (train.gamma_factor != 1)
     return dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma)), f"gamma {gamma:g}: {rule}"
 
 
