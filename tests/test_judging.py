@@ -238,7 +238,7 @@ class TestRealSide:
         same = npz(tmp_path / "same.npz", training.images[:20])
         assert judging.evaluate(same, **options).protocol.resize == "none"
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 2))
-        assert judging.evaluate(large, **options).protocol.resize == "28x28 (crop)"
+        assert judging.evaluate(large, **options).protocol.resize == "resized to 28x28"
 
     def test_real_images_that_were_resized_are_in_the_protocol(
         self, training: Dataset, pooled: Pooled, tmp_path: Path
@@ -265,7 +265,8 @@ class TestRealSide:
         options: dict[str, Any] = {"against": real, "extractor": pooled.extractor(), "quiet": True, "channels": 1}
         found = [judging.evaluate(wide, size=(8, 8), fit=fit, **options) for fit in ("crop", "pad", "stretch")]
         assert [one.protocol.resize for one in found] == [
-            f"8x8 ({fit}), turned to grey" for fit in ("crop", "pad", "stretch")
+            f"{done} to 8x8, turned to grey"
+            for done in ("cropped and resized", "resized and padded with white", "stretched")
         ]
         assert len({one.kid for one in found}) == 3
         assert "20 colour pictures turned to grey" in found[0].notes
@@ -278,6 +279,7 @@ class TestRealSide:
         assert judging.evaluate(clear, against=clear, **options).precision == 1
         found = judging.evaluate(clear, against=colour, channels=3, **options)
         assert "20 transparent pictures composited on white" in found.notes
+        assert found.protocol.resize == "composited on white"
         wider = judging.evaluate(colour, against=clear, **options)
         assert "20 RGB images of colour.npz widened to RGBA" in wider.notes
 

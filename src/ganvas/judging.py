@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,6 @@ from ganvas.sides import Reading, Reality, Source
 from ganvas.threads import cores, threads
 from ganvas.verdict import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
-RESIZED = re.compile(r", ((?:cropped|resized|stretched)[a-z ]* to \d+x\d+)")  # in a data set's notes
 FEWER = "; the fewer images, the higher the FID"
 Tell = Callable[[str], None]
 
@@ -87,7 +85,7 @@ def evaluate(
     if extractor is None or isinstance(extractor, str):
         extractor = _find(extractor, reality.like, reading, tell)
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
-    resize = _resize(opened, reality, reading, judge)
+    resize = _resize(opened, reality, judge)
     judgement = _Judgement(
         opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, asked, most_modes=stacks.MODES_N
     )
@@ -198,17 +196,10 @@ def _find(name: str | None, like: Dataset, reading: Reading, tell: Tell) -> Extr
     return extractors.find(name, like, data_dir=reading.data_dir, tell=tell)
 
 
-def _resize(source: Source, reality: Reality, reading: Reading, judge: Extractor) -> str:
+def _resize(source: Source, reality: Reality, judge: Extractor) -> str:
     """What is done to the images of both sides before features are taken, as far as it loses anything."""
-    notes, done = source.images.notes if source.images else (), []
-    if reading.size is not None:
-        size = "{}x{}".format(*reading.size)
-        if any(f" to {size}" in note for note in notes):  # else they had it
-            done.append(f"{size} ({reading.fit or 'crop'})")
-    for change in ("turned to grey", "composited on white"):
-        if any(note.endswith(change) for note in notes):
-            done.append(change)
-    done += [f"real ones {found[1]}" for note in reality.real.notes if (found := RESIZED.search(note))]
+    done = list(source.images.altered) if source.images else []
+    done += [f"real ones {what}" for what in reality.real.altered]
     if judge.resize != "none":
         done.append(judge.resize)
     return ", ".join(done) or "none"

@@ -154,7 +154,7 @@ def assemble(
         channels = 4 if transparent else 3 if colour else 1
     notes += (*_size_notes(readable, size, channels, wish), *_channel_notes(readable, pixels.shape[1], channels))
     return Reading(
-        _dataset(name, pixels[:, :channels], labels, classes, notes),
+        _dataset(name, pixels[:, :channels], labels, classes, notes, _altered(readable, size, channels, wish)),
         Counter("{}x{}".format(*s.header.size) for s in readable),
         unreadable,
         tuple(s.digest for s in readable) if digests else (),
@@ -262,18 +262,36 @@ def _failures(pictures: Sequence[Picture], entries: Sequence[object]) -> tuple[t
     return tuple((picture.name, str(entry)) for picture, entry in pairs if isinstance(entry, UnreadableError))
 
 
-def _size_notes(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> Iterable[str]:
+def _altered(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> tuple[str, ...]:
+    done = {
+        "composited on white": channels < 4 and any(s.transparent for s in seen),
+        "turned to grey": channels == 1 and any(s.colour for s in seen),
+    }
+    fitted = _fitted(seen, size, channels, wish)
+    return (*([fitted] if fitted else []), *(what for what, holds in done.items() if holds))
+
+
+def _fitted(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> str:
+    """What brings pictures to one size; "" where they have it."""
     sizes = {s.header.size for s in seen}
     if sizes == {size}:
-        return
+        return ""
     height, width = size
     paper = "transparent pixels" if channels == 4 else "white"
     done = {"crop": "cropped and resized", "pad": f"resized and padded with {paper}", "stretch": "stretched"}[wish.fit]
     if all(h * width == w * height for h, w in sizes):
         done = "resized"
+    return f"{done} to {height}x{width}"
+
+
+def _size_notes(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> Iterable[str]:
+    fitted = _fitted(seen, size, channels, wish)
+    if not fitted:
+        return
+    sizes, (height, width) = {s.header.size for s in seen}, size
     were = f"{len(sizes):,} sizes" if len(sizes) > 1 else "{}x{}".format(*next(iter(sizes)))
     why = "" if wish.size else ", the recipe's own size, as none was given"
-    yield f"{count(len(seen), 'picture')} of {were}, {done} to {height}x{width}{why}"
+    yield f"{count(len(seen), 'picture')} of {were}, {fitted}{why}"
     grows = max if wish.fit == "pad" else min
     enlarged = sum(grows(s.header.size[0] / height, s.header.size[1] / width) < 1 for s in seen)
     if enlarged:
@@ -319,7 +337,12 @@ def _digest(*parts: bytes) -> bytes:
 
 
 def _dataset(
-    name: str, pixels: Pixels, labels: Labels | None, classes: tuple[str, ...], notes: tuple[str, ...]
+    name: str,
+    pixels: Pixels,
+    labels: Labels | None,
+    classes: tuple[str, ...],
+    notes: tuple[str, ...],
+    altered: tuple[str, ...] = (),
 ) -> Dataset:
     images = torch.from_numpy(np.ascontiguousarray(pixels))
-    return Dataset(name, images, None if labels is None else torch.from_numpy(labels), classes, notes)
+    return Dataset(name, images, None if labels is None else torch.from_numpy(labels), classes, notes, altered)

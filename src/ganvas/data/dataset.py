@@ -20,6 +20,7 @@ class Dataset:
     labels: int64 (N,), each an index into `classes`; None for a set without labels.
     classes: the classes' names; () for a set without labels.
     notes: what was done to the pictures on their way in, one sentence each, to be shown to the user.
+    altered: what of that lost something, in a few words each, for the protocol of a judgement.
 
     Raises DataError where these do not hold.
     """
@@ -29,6 +30,7 @@ class Dataset:
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
