@@ -76,6 +76,8 @@ class Batches:
             heads = self.world.part(draws.kept(draws.bits(self.seed, "flip", images_seen), (config.batch,), 0.5))
         real, real_labels = self._picked(indices, heads)
         d_z, d_labels = self._latents("d", images_seen, config.batch)
+        if config.penalty == "gradient":
+            d_labels = real_labels  # a point between two images of one class is judged as of that class
         g_z, g_labels = d_z, d_labels
         if config.g_fakes != "same":
             g_z, g_labels = self._latents("g", images_seen, config.g_batch or config.batch)

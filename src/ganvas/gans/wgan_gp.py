@@ -7,9 +7,9 @@ real and fake images sees to (Gulrajani et al. 2017, arXiv 1704.00028, with weig
 steps of the critic for one of G; here the critic's learning rate is three times G's instead, as Heusel et al. (2017, arXiv
 1706.08500, section 4) found to serve WGAN-GP better. Labels, where there are any, go to G beside the latents and are compared
 with the critic's features (projection: Miyato and Koyama 2018, arXiv 1802.05637, equation 3). The critic's loss falls below
-zero and its absolute value, the distance, falls as images get better. A point between a real image and a fake, which may be of
-another class, is judged as of the real one's. The penalty needs a second backward pass in every step,
-so this is the slowest of the small recipes.
+zero and its absolute value, the distance, falls as images get better. The critic's fakes are of the classes of the real images
+beside them, so that a point between two is judged as of one class. The penalty needs a second backward pass in every step, so
+this is the slowest of the small recipes.
 """
 
 from __future__ import annotations
