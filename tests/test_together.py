@@ -156,7 +156,7 @@ def test_the_penalty_is_part_of_every_kth_step_with_k_times_its_weight(kind: str
 @pytest.mark.parametrize(("g_fakes", "order"), [("fresh", "d-first"), ("same", "together")])
 def test_the_gradient_penalty_is_taken_between_images_of_one_class(g_fakes: Any, order: Any) -> None:
     """A D that is told of classes is else hardly held where a fake is judged as of its own: `wgan-gp/digits` then
-    diverged within ten epochs of MNIST."""
+    diverged in five minutes of MNIST."""
     for penalty, alike in (("gradient", True), ("r1+r2", False)):
         _, batches = learning(order=order, g_fakes=g_fakes, penalty=penalty, gamma=1.0)
         batch = batches.at(0)
