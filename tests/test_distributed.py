@@ -38,8 +38,8 @@ def learner(run: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def assert_close(one: Path, two: Path, recipe: str) -> None:
-    """Equal but for rounding. Biases just before BatchNorm are left out: their gradient is zero but for rounding, which
-    Adam blows up to full steps, and they do not change the network's output in training."""
+    """Equal but for rounding. Biases are left out: before BatchNorm, or where D's fakes are of the real images' classes, a
+    gradient may be zero but for rounding, which Adam blows up to full steps. Rates are small, so that these change little else."""
     file = gans.load(recipe.partition("/")[0])
     for network in ("generator", "discriminator"):
         a, b = learner(one)[network], learner(two)[network]
@@ -47,14 +47,14 @@ def assert_close(one: Path, two: Path, recipe: str) -> None:
         compared = [name for name in a if not (name.endswith("bias") and a[name].ndim == 1) and "running" not in name]
         assert compared, file
         for name in compared:
-            torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-3, msg=f"{network}.{name}")
+            torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=2e-5, msg=f"{network}.{name}")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.names() if name != "r3gan"])  # which is below
 def test_two_processes_equal_one(recipe: str, tmp_path: Path) -> None:
-    train(recipe, tmp_path / "one", size=(16, 16), images=96.0, settings={"lr": 1e-4})
-    common = ("train", recipe, "--size", "16", "--images", "96", "--threads", "1", "--set", "lr=1e-4")
+    train(recipe, tmp_path / "one", size=(16, 16), images=96.0, settings={"lr": 1e-4, "d_lr": 1e-4})
+    common = ("train", recipe, "--size", "16", "--images", "96", "--threads", "1", "--set", "lr=1e-4", "d_lr=1e-4")
     two = ganvas(*common, "--out", "two", "--processes", "2", cwd=tmp_path)
     assert two.returncode == 0, two.stderr
     assert_close(tmp_path / "one", tmp_path / "two", recipe)
