@@ -40,9 +40,8 @@ def test_a_terminal_that_cannot_spell_a_class(pictures: Path, environment: dict[
     (pictures / "cat").rename(pictures / CAT)
     for options, spelt in (((), rb"\u732b"), (("--json",), CAT.encode())):
         command = [sys.executable, "-m", "ganvas", "data", "inspect", str(pictures), "--recipe", "mlp/tiny", *options]
-        done = subprocess.run(
-            command, env=environment | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=60
-        )
+        latin = environment | {"PYTHONIOENCODING": "latin-1"}
+        done = subprocess.run(command, env=latin, cwd=pictures.parent, capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert spelt in done.stdout
 
