@@ -255,11 +255,11 @@ def main() -> None:
             if options.only in (None, row.recipe):
                 progress.print(f"{row.recipe} against {row.against} ...")
                 comparisons.append(measured(row, root, Path(folder, str(number)), options.rounds, options.seconds))
+
     if options.json:
         rows = [dataclasses.asdict(row) | {"ratio": row.ratio} for row in comparisons]
         print(json.dumps({"machine": machine, "images": images, "comparisons": rows, "recipes": benches}, indent=2))
         return
-
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
     if comparisons:

@@ -90,15 +90,16 @@ def textbook(name: str, root: Path) -> Plain:
         half_life = Interval.parse(config.average).images(config.batch, 1)
         weight = 1 - 0.5 ** (config.batch / half_life)
 
-    def made(size: int) -> tuple[Tensor, Tensor | None]:
-        labels = torch.randint(len(CLASSES), (size,)) if gan.conditional else None
+    def made(size: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        if gan.conditional and labels is None:
+            labels = torch.randint(len(CLASSES), (size,))
         return gan.make(torch.randn(size, gan.z_dim), labels), labels
 
     def steps() -> Iterator[Step]:
         while True:
             for images, named in loader:
                 labels = named if gan.conditional else None
-                fake, asked = made(len(images))
+                fake, asked = made(len(images), labels if config.penalty == "gradient" else None)
                 d_loss = gan.objective.d_loss(gan.judge(images, labels), gan.judge(fake.detach(), asked)).mean()
                 if config.penalty != "none":
                     d_loss = d_loss + penalty(

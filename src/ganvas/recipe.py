@@ -155,7 +155,8 @@ class TrainConfig:
     d_fakes: G's mode when it makes the images that D is trained on; "inference" uses running statistics and leaves them.
     g_batch: images in G's step, where that is not `batch`.
     d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
-    penalty: on D's slope: at real images (r1), at fakes (r2), at both, or between the two (gradient; see ganvas.objectives).
+    penalty: on D's slope: at real images (r1), at fakes (r2), at both, or between the two (gradient; see ganvas.objectives),
+    when D's fakes are of the classes of the real images beside them.
     gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. By the rule of `settled` unless given.
     gamma_factor: by what the rule's gamma is multiplied.
     penalty_every: the penalty is part of every so many-th step, with so many times its weight.

@@ -152,9 +152,10 @@ def assemble(
     if wish.channels is None:
         transparent, colour = any(s.transparent for s in readable), any(s.colour for s in readable)
         channels = 4 if transparent else 3 if colour else 1
-    notes += (*_size_notes(readable, size, channels, wish), *_channel_notes(readable, pixels.shape[1], channels))
+    fitted = _fitted(readable, size, channels, wish)
+    notes += (*_size_notes(readable, size, fitted, wish), *_channel_notes(readable, pixels.shape[1], channels))
     return Reading(
-        _dataset(name, pixels[:, :channels], labels, classes, notes, _altered(readable, size, channels, wish)),
+        _dataset(name, pixels[:, :channels], labels, classes, notes, _altered(readable, fitted, channels)),
         Counter("{}x{}".format(*s.header.size) for s in readable),
         unreadable,
         tuple(s.digest for s in readable) if digests else (),
@@ -262,13 +263,13 @@ def _failures(pictures: Sequence[Picture], entries: Sequence[object]) -> tuple[t
     return tuple((picture.name, str(entry)) for picture, entry in pairs if isinstance(entry, UnreadableError))
 
 
-def _altered(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> tuple[str, ...]:
+def _altered(seen: Sequence[Seen], fitted: str, channels: int) -> tuple[str, ...]:
     done = {
+        fitted: bool(fitted),
         "composited on white": channels < 4 and any(s.transparent for s in seen),
         "turned to grey": channels == 1 and any(s.colour for s in seen),
     }
-    fitted = _fitted(seen, size, channels, wish)
-    return (*([fitted] if fitted else []), *(what for what, holds in done.items() if holds))
+    return tuple(what for what, holds in done.items() if holds)
 
 
 def _fitted(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> str:
@@ -284,8 +285,7 @@ def _fitted(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wi
     return f"{done} to {height}x{width}"
 
 
-def _size_notes(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> Iterable[str]:
-    fitted = _fitted(seen, size, channels, wish)
+def _size_notes(seen: Sequence[Seen], size: tuple[int, int], fitted: str, wish: Wish) -> Iterable[str]:
     if not fitted:
         return
     sizes, (height, width) = {s.header.size for s in seen}, size
