@@ -37,8 +37,8 @@ from filelock import FileLock, Timeout
 import pictures
 import tables
 from cells import DRAWN, TABLES, Cell, Length
-from ganvas import files
 from ganvas.errors import GanvasError, RunError, SettingError, nearest
+from ganvas.system import files
 from result import Plain, Result, commit_of, file_of, machine, read_result
 
 # Nothing here imports torch: a process's peak memory counts that of its parent, too, at the moment when it began.

@@ -14,8 +14,8 @@ import msgspec
 import psutil
 
 from cells import TABLES, Cell
-from ganvas import files
 from ganvas.errors import MetricError, RunError
+from ganvas.system import files
 from ganvas.verdict import DECISIVE, Protocol
 
 FORMAT = 1

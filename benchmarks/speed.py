@@ -44,14 +44,14 @@ import plain
 import textbook
 from ganvas import data
 from ganvas.data.dataset import Dataset
-from ganvas.data.places import data_root
 from ganvas.doctor import Watch
 from ganvas.measure import Rehearsal
-from ganvas.progress import Progress
 from ganvas.record import Record
 from ganvas.remedies import Patient
 from ganvas.run import Run
-from ganvas.threads import cores
+from ganvas.system.machine import cores
+from ganvas.system.paths import data_root
+from ganvas.system.progress import Progress
 from ganvas.training import take_step
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganvas import data, draws
+from ganvas import data
 from ganvas.augment import (
     Changes,
     apply,
@@ -18,6 +18,7 @@ from ganvas.dist import World
 from ganvas.gradients import AutogradPass
 from ganvas.objectives import squared_slopes
 from ganvas.pixels import to_float
+from ganvas.system import seeding
 
 ALL = ("translation", "colour", "cutout")
 
@@ -25,7 +26,7 @@ ALL = ("translation", "colour", "cutout")
 def drawn(
     count: int, p: float, size: tuple[int, int] = (16, 24), kinds: tuple[str, ...] = ALL, seed: int = 0
 ) -> Changes:
-    return draw(draws.generator(seed, "augment", 0), count, kinds, size, p)  # type: ignore[arg-type]
+    return draw(seeding.generator(seed, "augment", 0), count, kinds, size, p)  # type: ignore[arg-type]
 
 
 def pictures(

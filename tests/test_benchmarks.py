@@ -22,7 +22,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
 from ganvas.run import Run
-from ganvas.threads import threads
+from ganvas.system.machine import threads
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 IMAGES = 200  # two batches of the largest

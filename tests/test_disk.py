@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from common import TRAIN
-from ganvas import files, training
+from ganvas import training
 from ganvas.run import Run
+from ganvas.system import files
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

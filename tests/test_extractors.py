@@ -17,9 +17,9 @@ import torch
 
 from ganvas import data, extractors, trained
 from ganvas.data.dataset import Dataset
-from ganvas.data.places import cache_dir, data_root
 from ganvas.errors import DataError, GanvasError, RunError, SettingError
 from ganvas.recipe import ImageSpec
+from ganvas.system.paths import cache_dir, data_root
 
 REAL = data_root() / "MNIST"  # where the user keeps it; the fixture below hides the variable
 

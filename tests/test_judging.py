@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from common import train
-from ganvas import data, draws, evaluations, judging, sides
+from ganvas import data, evaluations, judging, sides
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, SettingError
 from ganvas.extractors import Extractor, Features
 from ganvas.run import Run
+from ganvas.system import seeding
 from judged import Pooled, judge, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
@@ -141,7 +142,9 @@ class TestWhatIsReported:
         part = [judging.evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
         assert [one.protocol.n_fake for one in part] == [200] * 3
         assert part[0].fid == part[1].fid != part[2].fid
-        order = torch.randperm(400, generator=draws.generator(0, "judged", 0))  # seeds take parts without one in common
+        order = torch.randperm(
+            400, generator=seeding.generator(0, "judged", 0)
+        )  # seeds take parts without one in common
         others = judging.evaluate(some.rows(order[200:]), **options)
         both = judging.evaluate(some, n=200, seeds=2, **options)
         assert both.fid == pytest.approx((part[0].fid + others.fid) / 2)

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from common import noise_images, refusal
-from ganvas import draws, gans, objectives
+from ganvas import gans, objectives
 from ganvas.batches import Batches
 from ganvas.card import Plan
-from ganvas.convert import convert
 from ganvas.gan import Gan
 from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, settings
 from ganvas.record import statistics
 from ganvas.show import count
+from ganvas.system import seeding
+from ganvas.system.schema import convert
 from ganvas.training import take_step
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -91,7 +92,7 @@ def describe(layer: nn.Module) -> str:
         return f"{name} {a.num_features} eps {a.eps:g} momentum {a.momentum:g}"
     if isinstance(a, nn.LeakyReLU):
         return f"{name} {a.negative_slope:g}"
-    return f"{name} {a.p:g}" if isinstance(a, draws.Dropout) else name
+    return f"{name} {a.p:g}" if isinstance(a, seeding.Dropout) else name
 
 
 def dense(*sizes: int, after: tuple[str, ...]) -> list[str]:

@@ -17,9 +17,10 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, train
-from ganvas import files, report
+from ganvas import report
 from ganvas.diagnosis import examine
 from ganvas.run import Run
+from ganvas.system import files
 from paged import PROTOCOL, judgement, page, put
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from common import noise_images, refusal
 from ganvas import gans
-from ganvas.convert import convert, differences
 from ganvas.errors import SettingError
 from ganvas.overrides import override, parse_assignments
 from ganvas.recipe import ImageSpec, Interval, Recipe, Schedule, TrainConfig, settings
+from ganvas.system.schema import convert, differences
 
 pytestmark = pytest.mark.usefixtures("steady")
 

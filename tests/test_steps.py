@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common import plan_of
-from ganvas import draws, gans
+from ganvas import gans
 from ganvas.batches import Batches
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
@@ -22,6 +22,7 @@ from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
 from ganvas.record import statistics
+from ganvas.system import seeding
 from ganvas.training import step, take_step
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state
 
@@ -149,7 +150,7 @@ def test_batches_hold_the_recipes_images_noise_and_labels(name: str) -> None:
     latents: list[Tensor] = []
     for images_seen in range(0, plan.epoch + config.batch, config.batch):
         b = batches.at(images_seen)
-        indices = draws.Order(SEED, len(dataset)).indices(images_seen, config.batch)
+        indices = seeding.Order(SEED, len(dataset)).indices(images_seen, config.batch)
         seen.append(indices)
         assert torch.allclose(b.real.double(), dataset.images[indices].double() / 255 * 2 - 1, atol=1e-6)
         assert b.d_z.shape == (config.batch, learner.gan.z_dim)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common import plan_of
-from ganvas import augment, draws, gans, objectives
+from ganvas import augment, gans, objectives
 from ganvas.batches import Batches
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
@@ -18,6 +18,7 @@ from ganvas.gan import Gan
 from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, TrainConfig, is_by_rule, settled
+from ganvas.system import seeding
 from ganvas.training import step, take_step
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -316,6 +317,6 @@ def test_draws_of_augmentations_are_those_of_the_seed_and_place() -> None:
     a, b, later = first.at(16), again.at(16), first.at(24)
     assert torch.equal(a.d_changes.shift, b.d_changes.shift)
     assert not torch.equal(a.d_changes.shift, later.d_changes.shift)
-    shift = augment.draw(draws.generator(5, "augment-d", 16), 8, ("translation",), (6, 5), 0.5).shift
+    shift = augment.draw(seeding.generator(5, "augment-d", 16), 8, ("translation",), (6, 5), 0.5).shift
     assert first.kinds == ("translation", "colour", "cutout")
     assert torch.equal(a.d_changes.shift, shift)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from ganvas import draws
 from ganvas.batches import Batch
+from ganvas.system import seeding
 
 SEED = 5
 
@@ -210,8 +210,8 @@ class Digits(Source):
         """Dropout(0.4) of both layers in G's step, on real images and on fakes: 0, or 1 / 0.6 for what is kept."""
         if self.slip == "no Dropout":
             return ([torch.ones(64, 512)] * 2,) * 3
-        source = draws.bits(SEED, "d-dropout", images_seen)
-        for_g, for_d = ([draws.kept(source, (n, 512), 0.4) for _ in range(2)] for n in (64, 128))
+        source = seeding.bits(SEED, "d-dropout", images_seen)
+        for_g, for_d = ([seeding.kept(source, (n, 512), 0.4) for _ in range(2)] for n in (64, 128))
         for_real, for_fake = [m[:64] for m in for_d], [m[64:] for m in for_d]
         a, b, c = ([m.double() / 0.6 for m in masks] for masks in (for_g, for_real, for_fake))
         return a, b, c

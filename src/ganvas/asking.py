@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ganvas.data.named import NAMES
-from ganvas.data.words import readable
+from ganvas.system.text import readable
 from ganvas.verdict import Asked
 
 K = 5  # neighbours of precision, recall, density and coverage: the command line has no other

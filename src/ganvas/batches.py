@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganvas import augment, draws
+from ganvas import augment
 from ganvas.augment import PLAIN, Changes
 from ganvas.data.dataset import Dataset
 from ganvas.learner import Learner
 from ganvas.pixels import to_float
+from ganvas.system import seeding
 
 BLOCK = 16  # steps whose latents are drawn together
 
@@ -52,10 +53,10 @@ class Batches:
         self.learner = learner
         self.kinds = augment.kinds_for(dataset.images) if learner.config.augment else ()
         held = augment.spared(len(dataset)) if learner.controller else 0
-        shuffled = torch.randperm(len(dataset), generator=draws.generator(seed, "held out", 0)) if held else None
+        shuffled = torch.randperm(len(dataset), generator=seeding.generator(seed, "held out", 0)) if held else None
         self.held = None if shuffled is None else shuffled[:held]
         self.known = None if shuffled is None else shuffled[held:]
-        self.order = draws.Order(seed, len(dataset) - held)
+        self.order = seeding.Order(seed, len(dataset) - held)
         self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
         self.present = dataset.present  # no other class is asked for: D could not say what is wrong with it
         self.images = dataset.images.contiguous()
@@ -73,7 +74,7 @@ class Batches:
             indices = self.known[indices]
         heads = None
         if self.flip:
-            heads = self.world.part(draws.kept(draws.bits(self.seed, "flip", images_seen), (config.batch,), 0.5))
+            heads = self.world.part(seeding.kept(seeding.bits(self.seed, "flip", images_seen), (config.batch,), 0.5))
         real, real_labels = self._picked(indices, heads)
         d_z, d_labels = self._latents("d", images_seen, config.batch)
         if config.penalty == "gradient":
@@ -83,7 +84,7 @@ class Batches:
             g_z, g_labels = self._latents("g", images_seen, config.g_batch or config.batch)
         mix = None
         if config.penalty != "none" and images_seen // config.batch % config.penalty_every == 0:
-            mix = torch.rand(config.batch, generator=draws.generator(self.seed, "mix", images_seen))
+            mix = torch.rand(config.batch, generator=seeding.generator(self.seed, "mix", images_seen))
             mix = self.world.part(mix).to(self.device)
         batch = Batch(real, real_labels, d_z, d_labels, g_z, g_labels, mix)
         if self.kinds and self.learner.augmentation > 0:
@@ -114,7 +115,7 @@ class Batches:
 
     def _changes(self, purpose: str, images_seen: int, count: int, mine: Callable[[Tensor], Tensor]) -> Changes:
         """What is done to the images of one purpose in one step, of which `mine` takes this process's part."""
-        rng = draws.generator(self.seed, f"augment-{purpose}", images_seen)
+        rng = seeding.generator(self.seed, f"augment-{purpose}", images_seen)
         changes = augment.draw(rng, count, self.kinds, self.size, self.learner.augmentation)
         return changes.each(lambda t: mine(t).to(self.device))
 
@@ -122,7 +123,7 @@ class Batches:
         """Latents and labels of one step. They are drawn for BLOCK steps at once, which costs hardly more than for one."""
         block, place = divmod(images_seen // self.config.batch, BLOCK)
         if self._blocks.get(purpose, (-1,))[0] != block:
-            rng = draws.generator(self.seed, f"{purpose}-latents", block)
+            rng = seeding.generator(self.seed, f"{purpose}-latents", block)
             z, labels = torch.randn((BLOCK, count, self.gan.z_dim), generator=rng), None
             if self.gan.conditional:
                 labels = self.present[torch.randint(len(self.present), (BLOCK, count), generator=rng)]

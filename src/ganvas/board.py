@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ganvas.files import writing
+from ganvas.system.files import writing
 
 
 class Board:

@@ -20,11 +20,11 @@ from msgspec import Meta
 from torch import Tensor
 
 from ganvas import data, gans
-from ganvas.convert import convert
 from ganvas.data.assemble import NoHeldOutError
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, RunError
 from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig
+from ganvas.system.schema import convert
 from ganvas.version import __version__
 
 FORMAT = 1

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ganvas import draws
 from ganvas.augment import memorised as share_told
 from ganvas.batches import Batches
 from ganvas.copies import reduced
@@ -26,6 +25,7 @@ from ganvas.metrics import histogram_kl, squared_distances
 from ganvas.pixels import to_float
 from ganvas.record import sheet_classes
 from ganvas.sample import Sampler
+from ganvas.system import seeding
 
 SAMPLES = 64  # of the run's fixed latents
 CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
@@ -45,7 +45,7 @@ class Reals(NamedTuple):
     @classmethod
     def of(cls, dataset: Dataset, among: Tensor | None, seed: int) -> Reals:
         """At most MOST of a data set's images, or of those with the indices `among`, chosen by the seed."""
-        rng = draws.generator(seed, "checkup", len(dataset))
+        rng = seeding.generator(seed, "checkup", len(dataset))
         chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[:MOST]
         chosen = chosen if among is None else among[chosen]
         parts = [reduced(dataset.images[some]).flatten(1) for some in chosen.split(CHUNK)]

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, affine_grid, cross_entropy, grid_sample
 
-from ganvas import draws
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError
 from ganvas.pixels import to_float
+from ganvas.system import seeding
 
 BATCH = 128
 PEAK_RATE = 3e-3
@@ -114,7 +114,7 @@ def train_classifier(
         stride = stride_for(dataset.height, dataset.width)
         model = Classifier(dataset.channels, len(dataset.classes), stride=stride).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01, fused=True)
-    steps, order = max(1, math.ceil(len(dataset) * epochs / BATCH)), draws.Order(seed, len(dataset))
+    steps, order = max(1, math.ceil(len(dataset) * epochs / BATCH)), seeding.Order(seed, len(dataset))
     model.train()
     seen = shrunk(dataset.images)
     losses, epoch = [], 0
@@ -143,7 +143,7 @@ def rate(progress: float, climb: float) -> float:
 
 def _distorted(images: Tensor, seed: int, step: int) -> Tensor:
     """Each image a little turned, stretched and moved; what comes in from outside is its border's continuation."""
-    r = torch.rand(5, len(images), generator=draws.generator(seed, "distortion", step)) * 2 - 1
+    r = torch.rand(5, len(images), generator=seeding.generator(seed, "distortion", step)) * 2 - 1
     turn, (tall, wide) = r[0] * TURN, 1 + r[1:3] * ZOOM
     rows = [
         turn.cos() * wide,

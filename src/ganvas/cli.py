@@ -14,7 +14,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 from ganvas.errors import GanvasError
-from ganvas.files import REASONS
+from ganvas.system.files import REASONS
 from ganvas.verbs import extract, judge, look, report, runs, sample, train, tune
 from ganvas.version import __version__
 

@@ -35,8 +35,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ganvas import draws
 from ganvas.metrics import squared_distances
+from ganvas.system import seeding
 from ganvas.verdict import Copies
 
 LONGEST = 32  # pixels a side at which distances are taken
@@ -88,7 +88,7 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: boo
     Where nothing is held out, or next to nothing, it is measured by the training images themselves; where these are next to
     none, the closest pairs are all that is found. flip: mirror images count too, as of a training that saw them.
     """
-    asked = torch.randperm(len(fakes), generator=draws.generator(0, "asked", 0))[:PROBES]
+    asked = torch.randperm(len(fakes), generator=seeding.generator(0, "asked", 0))[:PROBES]
     views = [fakes, fakes.flip(3)] if flip else [fakes]
     looked_at = torch.cat([asked, _likely(views, training, asked)])
     closest = nearest(fakes[looked_at], training, flip=flip)
@@ -145,7 +145,7 @@ def _identical(views: list[Tensor], training: Tensor) -> int:
 
 def _by_held_out(fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool) -> _Measured:
     to_held_out = nearest(fakes, held_out, flip=flip).distance
-    chosen = torch.randperm(len(held_out), generator=draws.generator(0, "copies", 0))[:PROBES]
+    chosen = torch.randperm(len(held_out), generator=seeding.generator(0, "copies", 0))[:PROBES]
     to_training = nearest(held_out[chosen], training, flip=flip).distance
     to_others = nearest(held_out[chosen], held_out, without=chosen[:, None], flip=flip).distance
     found, chance = _quotients(near.distance, to_held_out), _quotients(to_training, to_others)
@@ -156,7 +156,7 @@ def _by_training(near: Nearest, training: Tensor, flip: bool) -> _Measured:
     if len(training) < LEAST:
         nothing = torch.full((1,), math.nan)
         return _Measured(nothing, nothing, None)
-    chosen = torch.randperm(len(training), generator=draws.generator(0, "copies", 0))[:PROBES]
+    chosen = torch.randperm(len(training), generator=seeding.generator(0, "copies", 0))[:PROBES]
     usual = nearest(training[chosen], training, without=chosen[:, None], flip=flip)
     itself, both = near.which[:, None], torch.stack([usual.which, chosen], 1)
     beside = nearest(training[near.which], training, without=itself, flip=flip).distance
@@ -252,7 +252,7 @@ def _quotients(to_training: Tensor, to_held_out: Tensor) -> Tensor:
 
 def _spread(found: Tensor, chance: Tensor) -> float | None:
     """Standard deviation of the ratio over bootstrap samples of both sides."""
-    rng = draws.generator(0, "copies", 1)
+    rng = seeding.generator(0, "copies", 1)
     medians = [r[torch.randint(len(r), (RESAMPLES, len(r)), generator=rng)].median(1).values for r in (found, chance)]
     return _finite(float((medians[0] / medians[1]).std()))
 

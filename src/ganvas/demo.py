@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganvas.errors import SettingError
-from ganvas.files import write, writing
+from ganvas.system.files import write, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

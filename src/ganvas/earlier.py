@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from ganvas import files
 from ganvas.card import Card
-from ganvas.convert import differences
 from ganvas.errors import RunError, SettingError
 from ganvas.gans import GanFile
 from ganvas.request import Request
 from ganvas.run import BusyError, Run
+from ganvas.system import files
+from ganvas.system.schema import differences
 
 RUNS = Path("runs")
 

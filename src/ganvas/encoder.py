@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from ganvas import draws
 from ganvas.classifier import CHUNK, convolutions, rate, shrunk, stride_for
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError
 from ganvas.pixels import to_float
+from ganvas.system import seeding
 
 STEPS = 800
 BATCH = 64  # pictures a step, two windows of each
@@ -82,7 +82,7 @@ def train_encoder(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * rate((step + 0.5) / steps, 0.1)
-        rng = draws.generator(seed, "windows", step)
+        rng = seeding.generator(seed, "windows", step)
         chosen = to_float(pictures[torch.randperm(len(pictures), generator=rng)[:BATCH]])
         windows = torch.cat([_windows(chosen, rng), _windows(chosen, rng)])
         loss = _contrast(head(model.raw(windows.contiguous(memory_format=torch.channels_last))))

@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from ganvas.data import cache_dir
-from ganvas.threads import cores
+from ganvas.system.machine import cores
 from ganvas.version import __version__
 
 _PACKAGES = (

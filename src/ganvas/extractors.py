@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganvas import draws, inception, trained
+from ganvas import inception, trained
 from ganvas.card import weights_sha256
 from ganvas.classifier import Classifier, inner_size
 from ganvas.data import NAMES
@@ -31,6 +31,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, SettingError, nearest
 from ganvas.identity import identity
 from ganvas.recipe import KINDS, ImageSpec
+from ganvas.system import seeding
 
 DIGITS = Path(__file__).parent / "weights" / "digits.safetensors"
 MADE_OF_MNIST = ("mnist-5k", "stacked-mnist", "stacked-mnist-5k")  # of its training images, in their training parts
@@ -184,7 +185,7 @@ def _of_digits(dataset: Dataset) -> bool:
         return False
     if dataset.labels is not None and not set(dataset.classes) <= set(DIGIT_NAMES):
         return False
-    some = torch.randperm(len(dataset), generator=draws.generator(0, "digits", 0))[:TRIED]
+    some = torch.randperm(len(dataset), generator=seeding.generator(0, "digits", 0))[:TRIED]
     probabilities = _shipped(dataset)(dataset.images[some]).probabilities
     assert probabilities is not None
     if dataset.labels is None:

@@ -15,13 +15,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ganvas import draws, files, metrics
+from ganvas import metrics
 from ganvas.card import weights_sha256
 from ganvas.data.dataset import Dataset
-from ganvas.data.places import cache_dir
-from ganvas.data.words import count, first_few
 from ganvas.errors import MetricError, RunError
 from ganvas.extractors import Extractor, Features
+from ganvas.system import files, seeding
+from ganvas.system.paths import cache_dir
+from ganvas.system.text import count, first_few
 from ganvas.verdict import Figures
 
 CACHE_FORMAT = 1  # part of every key: what is cached under another is not read
@@ -153,7 +154,7 @@ def _frechet(real: Side, fake: Side, notes: list[str]) -> float | None:
 
 def _part(features: Tensor, n: int) -> Tensor:
     """n rows at random, always the same ones of so many: images often come sorted by class."""
-    return features[torch.randperm(len(features), generator=draws.generator(PART_SEED, "part", 0))[:n]]
+    return features[torch.randperm(len(features), generator=seeding.generator(PART_SEED, "part", 0))[:n]]
 
 
 def _class_kl(real: Side, fake: Side, classes: tuple[str, ...], notes: list[str]) -> float | None:

@@ -10,8 +10,8 @@ from ganvas.dist import World
 from ganvas.errors import GanvasError, RunError
 from ganvas.gans import GanFile
 from ganvas.measure import prepare_cpu
-from ganvas.progress import Progress
 from ganvas.run import Run
+from ganvas.system.progress import Progress
 from ganvas.training import train
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 
-from ganvas import draws
 from ganvas.classifier import BATCH, accuracy, train_classifier
 from ganvas.data.dataset import Dataset
-from ganvas.data.words import count
+from ganvas.system import seeding
+from ganvas.system.text import count
 from ganvas.verdict import GanTrain
 
 STEPS = 400  # of each training, in whole epochs: six of 10,000 images
@@ -27,7 +27,7 @@ def compare(
     epochs = math.ceil(STEPS * BATCH / n)
     reached = []
     for dataset in (fakes, training):
-        rows = torch.randperm(len(dataset), generator=draws.generator(0, "gan-train", 0))[:n]
+        rows = torch.randperm(len(dataset), generator=seeding.generator(0, "gan-train", 0))[:n]
         tell(f"training a classifier on {count(n, 'image')} of {dataset.name}, {count(epochs, 'epoch')}")
         reached.append(accuracy(train_classifier(dataset.rows(rows), epochs=epochs), held_out))
     return GanTrain(fakes=reached[0], reals=reached[1], images=n)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu_
 
-from ganvas.draws import Dropout
+from ganvas.system.seeding import Dropout
 
 aten = torch.ops.aten
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ganvas import data, feasible, files, gans, measure, sheets
-from ganvas.data.places import expanded
-from ganvas.progress import duration
+from ganvas import data, feasible, gans, measure, sheets
 from ganvas.recipe import KINDS, ImageSpec, Interval, settled
+from ganvas.system import files
+from ganvas.system.paths import expanded
+from ganvas.system.progress import duration
 
 SHEET_COLUMNS, SHEET_ROWS = 16, 8
 LISTED = 20  # names that a person is shown of a long list

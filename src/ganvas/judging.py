@@ -11,22 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganvas import asking, extractors, figures, files, metrics, sheets, sides, stacks
+from ganvas import asking, extractors, figures, metrics, sheets, sides, stacks
 from ganvas import copies as copying
 from ganvas import gan_train as teaching
 from ganvas.asking import K
 from ganvas.card import Card, versions, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
-from ganvas.data.words import count, first_few, readable
 from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.extractors import POOR, Extractor
 from ganvas.figures import FEW, Side
-from ganvas.progress import Progress
 from ganvas.run import Run
 from ganvas.sample import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.sides import Reading, Reality, Source
-from ganvas.threads import cores, threads
+from ganvas.system import files
+from ganvas.system.machine import cores, threads
+from ganvas.system.progress import Progress
+from ganvas.system.text import count, first_few, readable
 from ganvas.verdict import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
 FEWER = "; the fewer images, the higher the FID"

@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 import torch
 
-from ganvas import augment, data, dist, files, gans, learner, periodic
+from ganvas import augment, data, dist, gans, learner, periodic
 from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
-from ganvas.data.words import first_few
 from ganvas.devices import pick_device
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
@@ -28,13 +27,15 @@ from ganvas.gans import GanFile
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.overrides import for_length, override
 from ganvas.periodic import Periodic
-from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings, settled
 from ganvas.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit, resumed
-from ganvas.threads import cores
-from ganvas.threads import threads as threads_of
+from ganvas.system import files
+from ganvas.system.machine import cores
+from ganvas.system.machine import threads as threads_of
+from ganvas.system.progress import Progress, duration
+from ganvas.system.text import first_few
 from ganvas.training import train as train_run
 
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving

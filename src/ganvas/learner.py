@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ganvas import augment, dist, draws, objectives
+from ganvas import augment, dist, objectives
 from ganvas.adam import Adam
 from ganvas.augment import Changes, Controller
 from ganvas.card import Plan
@@ -21,6 +21,7 @@ from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gradients import AutogradPass, Pass, passes
 from ganvas.recipe import Interval, Schedule, TrainConfig
+from ganvas.system import seeding
 
 
 class Seen(NamedTuple):
@@ -100,8 +101,8 @@ class Learner:
         few = config.augment == "adaptive" and epoch < augment.FEW
         self.controller = Controller(augment.MOST_RAMP) if few else None
         self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
-        self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, draws.Dropout)]
-        self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, draws.Dropout)]
+        self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, seeding.Dropout)]
+        self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, seeding.Dropout)]
 
     def set_rates(self, plan: Plan, images_seen: int) -> None:
         """Set both learning rates, and the penalty's weight, for the coming step."""
@@ -124,7 +125,7 @@ class Learner:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
             if layers:
-                draws.aim(layers, draws.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
+                seeding.aim(layers, seeding.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
 
     def make(self, z: Tensor, labels: Tensor | None) -> Pass:
         with self.autocast():

@@ -23,7 +23,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.gans import GanFile
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe
-from ganvas.threads import cores
+from ganvas.system.machine import cores
 from ganvas.training import take_step
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h

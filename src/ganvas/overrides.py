@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from ganvas.convert import convert, leaves
 from ganvas.errors import SettingError, nearest
 from ganvas.recipe import PENALTY_ALONE, Interval, Recipe, Schedule, TrainConfig, settings
+from ganvas.system.schema import convert, leaves
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ganvas.convert import convert
 from ganvas.errors import SettingError
+from ganvas.system.schema import convert
 
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 UpTo100 = Annotated[int, Meta(ge=1, le=100)]

@@ -19,11 +19,11 @@ from ganvas.errors import RunError
 from ganvas.gan import Logits, Objective
 from ganvas.learner import Learner
 from ganvas.metrics import squared_distances
-from ganvas.progress import Progress
 from ganvas.recipe import Interval
 from ganvas.run import GRADIENTS, PLACE, STATISTICS, Run
 from ganvas.sample import Sampler
 from ganvas.sheets import grid, png
+from ganvas.system.progress import Progress
 
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50

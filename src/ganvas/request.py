@@ -15,11 +15,11 @@ import msgspec
 
 from ganvas import gans
 from ganvas.card import MOST_THREADS, START, Card, DataCard, Plan, StartedFrom
-from ganvas.convert import convert, leaves
 from ganvas.data import MIRRORED, NAMES
-from ganvas.data.places import expanded
 from ganvas.errors import SettingError, nearest
 from ganvas.recipe import Interval, TrainConfig, is_by_rule
+from ganvas.system.paths import expanded
+from ganvas.system.schema import convert, leaves
 
 MOST_MINUTES = 366 * 24 * 60
 INNER = ("settings", "plan", "started_from", "repeats")  # fields of a Request that no TOML has by these names

@@ -21,11 +21,12 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
-from ganvas import files, sheets
+from ganvas import sheets
 from ganvas.card import START, Card, joined, parted, weights_sha256
-from ganvas.data.words import is_utf8, shown
 from ganvas.errors import RunError
 from ganvas.sample import Sampler, Samples, draw, open_generator, read_weights
+from ganvas.system import files
+from ganvas.system.text import is_utf8, shown
 
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
 PLACE = ("images", "step", "epoch", "seconds", "lr")

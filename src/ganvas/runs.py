@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ganvas import evaluations, files
-from ganvas.data.words import readable
+from ganvas import evaluations
 from ganvas.errors import RunError
 from ganvas.run import Run
+from ganvas.system import files
+from ganvas.system.text import readable
 from ganvas.verdict import alike
 
 State = Literal["training", "finished", "stopped", "damaged"]

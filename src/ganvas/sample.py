@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ganvas import files, sheets
+from ganvas import sheets
 from ganvas.card import Card, weights_sha256
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.gan import Gan
 from ganvas.pixels import to_uint8
+from ganvas.system import files
 
 CHUNK = 64  # images made at a time
 MOST_IMAGES = 10_000_000

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ganvas import files
+from ganvas.system import files
 
 Pixels = NDArray[np.uint8]
 

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from ganvas import data as sources
-from ganvas import draws
 from ganvas.card import Card
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
-from ganvas.data.words import count, first_few
 from ganvas.errors import DataError, RunError, SettingError
 from ganvas.recipe import KINDS
 from ganvas.run import Run
 from ganvas.sample import Sampler, located, open_generator
+from ganvas.system import seeding
+from ganvas.system.text import count, first_few
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Source:
         shares: (K,) how often a conditional generator is asked for each class; else for each as often.
         """
         if self.images is not None:
-            rows = torch.randperm(len(self.images), generator=draws.generator(seed, "judged", 0))
+            rows = torch.randperm(len(self.images), generator=seeding.generator(seed, "judged", 0))
             return self.images.rows(rows.roll(-part * least)[:n])
         assert self.sampler is not None
         classes = self.sampler.classes
@@ -175,9 +175,9 @@ class Reality:
         one half of the images against the other where there are no two parts."""
         if self.split == "test":
             assert self.training is not None
-            rows = torch.randperm(len(self.training), generator=draws.generator(0, "floor", 0))[:n]
+            rows = torch.randperm(len(self.training), generator=seeding.generator(0, "floor", 0))[:n]
             return self.real, self.training.rows(rows)
-        rows = torch.randperm(len(self.real), generator=draws.generator(0, "floor", 0))
+        rows = torch.randperm(len(self.real), generator=seeding.generator(0, "floor", 0))
         half = len(rows) // 2
         return self.real.rows(rows[half:]), self.real.rows(rows[:half][:n])
 

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ganvas import gans
 from ganvas.card import START, Card, StartedFrom, joined, parted, weights_sha256
-from ganvas.convert import differences, leaves
-from ganvas.data.words import is_utf8, not_utf8
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
 from ganvas.request import Request, with_data
 from ganvas.run import Run
 from ganvas.sample import located, read_weights
+from ganvas.system.schema import differences, leaves
+from ganvas.system.text import is_utf8, not_utf8
 
 NETWORKS = ("generator", "discriminator", "average")
 

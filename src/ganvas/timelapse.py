@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ganvas import files
 from ganvas.errors import RunError, SettingError
 from ganvas.run import Run
+from ganvas.system import files
 
 MOST_BYTES = 5_000_000
 MOST_SIDE = 720  # pixels; larger sheets are made smaller

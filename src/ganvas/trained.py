@@ -21,18 +21,18 @@ from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ganvas import draws
 from ganvas.card import versions, weights_sha256
 from ganvas.classifier import BATCH, Classifier, accuracy, inner_size, stride_for, train_classifier
 from ganvas.data.dataset import Dataset
-from ganvas.data.places import cache_dir
 from ganvas.encoder import BATCH as PICTURES
 from ganvas.encoder import STEPS, Encoder, train_encoder
 from ganvas.errors import RunError
-from ganvas.files import write
 from ganvas.recipe import ImageSpec
-from ganvas.threads import cores
-from ganvas.threads import threads as on_threads
+from ganvas.system import seeding
+from ganvas.system.files import write
+from ganvas.system.machine import cores
+from ganvas.system.machine import threads as on_threads
+from ganvas.system.paths import cache_dir
 
 FORMAT = 1
 TRAINING = 1  # raised when training changes: networks trained otherwise are not taken from the cache
@@ -123,7 +123,7 @@ def hold_back(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
     """A labelled data set without a tenth of each class, and that tenth; None where no class has ten images."""
     if dataset.labels is None:
         return dataset, None
-    order = torch.randperm(len(dataset), generator=draws.generator(seed, "held back", 0))
+    order = torch.randperm(len(dataset), generator=seeding.generator(seed, "held back", 0))
     share = min(HELD_BACK, MOST_HELD_BACK / len(dataset))
     held = torch.zeros(len(dataset), dtype=torch.bool)
     for label in range(len(dataset.classes)):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganvas import augment, draws
+from ganvas import augment
 from ganvas.batches import Batch, Batches
 from ganvas.card import FORMAT, Plan
 from ganvas.checkup import Checkup
@@ -26,14 +26,15 @@ from ganvas.gans import GanFile
 from ganvas.gradients import Aside, DensePass, Pass
 from ganvas.learner import Learner, Seen
 from ganvas.periodic import Periodic, figures_of
-from ganvas.progress import Progress
 from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
 from ganvas.remedies import Patient
 from ganvas.run import Run
 from ganvas.sample import Sampler
-from ganvas.signals import Stop
-from ganvas.threads import threads
+from ganvas.system import seeding
+from ganvas.system.machine import threads
+from ganvas.system.progress import Progress
+from ganvas.system.signals import Stop
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
 # Between looks at the clock when there is a deadline: a tenth of what is left, within these bounds.
@@ -63,7 +64,7 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
         judged = [_judge_both(learner, batch, fakes)]
         real, fake = judged[0].output.float().split([len(batch.real), len(fakes)])
     else:
-        draws.join(learner.d_dropouts, 1)
+        seeding.join(learner.d_dropouts, 1)
         judged = [
             learner.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels),
             learner.judge(augment.apply(fakes, batch.d_changes), batch.d_labels),
@@ -82,7 +83,7 @@ def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, T
     """Train G on what D says of its fakes (made here unless given). Returns D's logits of fakes, and of real images
     where the objective needs them."""
     gan, real = learner.gan, None
-    draws.join(learner.d_dropouts, 1)
+    seeding.join(learner.d_dropouts, 1)
     made = made or learner.make(batch.g_z, batch.g_labels)
     judged = learner.judge(augment.apply(made.output, batch.g_changes), batch.g_labels)
     fake = judged.output.float()
@@ -117,7 +118,7 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
     labels = None
     if batch.real_labels is not None and batch.d_labels is not None:
         labels = torch.cat([batch.real_labels, batch.d_labels])
-    draws.join(learner.d_dropouts, 2)
+    seeding.join(learner.d_dropouts, 2)
     images = [augment.apply(batch.real, batch.real_changes), augment.apply(fakes, batch.d_changes)]
     return learner.judge(torch.cat(images), labels)
 
@@ -125,7 +126,7 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
 def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
     """In steps with a penalty on D's slope, by the images before they are augmented: add its gradients to D's."""
     if batch.mix is not None:
-        draws.join(learner.d_dropouts, 1)
+        seeding.join(learner.d_dropouts, 1)
         real = Seen(batch.real, batch.real_labels, batch.real_changes)
         learner.penalise(real, Seen(fakes, batch.d_labels, batch.d_changes), batch.mix)
 

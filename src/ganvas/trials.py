@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu
 
-from ganvas import augment, data, draws, extractors, metrics
+from ganvas import augment, data, extractors, metrics
 from ganvas.batches import Batches
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
@@ -25,6 +25,7 @@ from ganvas.pixels import to_float
 from ganvas.recipe import ImageSpec, Recipe, Schedule
 from ganvas.request import Request
 from ganvas.sample import CHUNK, Sampler
+from ganvas.system import seeding
 from ganvas.training import take_step
 
 CHECKPOINTS = 3  # scores of a training, evenly spread, the last at its end
@@ -122,7 +123,7 @@ def held_apart(training: Dataset, what: str, request: Request, data_dir: Path | 
     seed = request.seed or 0
     held = data.load_held_out(what, training, fit=request.fit or "crop", data_dir=data_dir)
     if held is not None and len(held) >= LEAST_HELD:
-        held = _some(held, draws.generator(seed, "scored by", 0), MOST_HELD)
+        held = _some(held, seeding.generator(seed, "scored by", 0), MOST_HELD)
         return training, held, f"scored by {len(held):,} images of the held-out part"
     count = min(MOST_HELD, len(training) // SHARE_HELD)
     if count < LEAST_HELD:
@@ -131,7 +132,7 @@ def held_apart(training: Dataset, what: str, request: Request, data_dir: Path | 
             f"is scored by one in {SHARE_HELD} that it holds back, {LEAST_HELD} or more, so it needs "
             f"{SHARE_HELD * LEAST_HELD} images; train with the recipe's own settings"
         )
-    order = torch.randperm(len(training), generator=draws.generator(seed, "scored by", 0))
+    order = torch.randperm(len(training), generator=seeding.generator(seed, "scored by", 0))
     said = f"no part is held out: scored by {count:,} of the {len(training):,} images, which trials are not trained on"
     return training.rows(order[count:]), training.rows(order[:count]), said
 
@@ -166,7 +167,7 @@ def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
             parts.append(adaptive_avg_pool2d(x, 2).flatten(1))
         return torch.cat(parts)
 
-    known = raw(_some(training, draws.generator(0, "features", 0), MOST_HELD).images)
+    known = raw(_some(training, seeding.generator(0, "features", 0), MOST_HELD).images)
     mean, deviation = known.mean(0), known.std(0)
     scale = deviation + deviation.mean() / 4 + 1e-6  # so that what hardly varies in the data does not outweigh the rest
     return lambda images: (raw(images) - mean) / scale
@@ -211,7 +212,7 @@ class Ground:
         labels = None
         if learner.gan.conditional:
             assert self.training.labels is not None
-            order = torch.randperm(len(self.training), generator=draws.generator(self.seed, "sampled labels", 0))
+            order = torch.randperm(len(self.training), generator=seeding.generator(self.seed, "sampled labels", 0))
             labels = self.training.labels[order[torch.arange(self.samples) % len(order)]].tolist()
         gan = dataclasses.replace(learner.gan, generator=generator)
         made = Sampler(gan, self.spec.classes, self.device)(range(self.samples), seed=self.seed, labels=labels)

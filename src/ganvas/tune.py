@@ -21,19 +21,20 @@ from typing import Any, Literal, NoReturn
 import torch
 
 from ganvas import data as sources
-from ganvas import files, gans
+from ganvas import gans
 from ganvas.card import MOST_IMAGES, versions
-from ganvas.convert import leaves
 from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.feasible import networks
 from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.overrides import for_length
-from ganvas.progress import Progress, duration
 from ganvas.recipe import ImageSpec, Recipe, settled
 from ganvas.recipe import settings as settings_of
 from ganvas.request import MOST_MINUTES, Request
-from ganvas.signals import Stop
+from ganvas.system import files
+from ganvas.system.progress import Progress, duration
+from ganvas.system.schema import leaves
+from ganvas.system.signals import Stop
 from ganvas.trials import CHECKPOINTS, Ground, Score, Trial, changed, held_apart, searched, shown
 from ganvas.tuned import FIRST, Tuned, how, write
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from ganvas import files
-from ganvas.convert import leaves
 from ganvas.earlier import set_aside
-from ganvas.progress import duration
 from ganvas.request import Request, to_toml
+from ganvas.system import files
+from ganvas.system.progress import duration
+from ganvas.system.schema import leaves
 from ganvas.trials import Trial
 
 FIRST = "# Written by ganvas tune"  # a file that begins so is a search's own, and may be replaced

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from ganvas import files
 from ganvas.errors import MetricError, RunError
+from ganvas.system import files
 
 
 @dataclass(frozen=True, kw_only=True)

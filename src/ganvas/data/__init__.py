@@ -7,7 +7,7 @@
 from ganvas.data.dataset import Dataset
 from ganvas.data.inspection import Inspection, inspect
 from ganvas.data.named import MIRRORED, NAMES
-from ganvas.data.places import cache_dir
 from ganvas.data.sources import load, load_held_out
+from ganvas.system.paths import cache_dir
 
 __all__ = ["MIRRORED", "NAMES", "Dataset", "Inspection", "cache_dir", "inspect", "load", "load_held_out"]

@@ -30,8 +30,8 @@ from ganvas.data.pictures import (
     is_grey,
     strict_pillow,
 )
-from ganvas.data.words import count, first_few
 from ganvas.errors import DataError
+from ganvas.system.text import count, first_few
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

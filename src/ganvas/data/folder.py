@@ -23,8 +23,8 @@ import numpy as np
 from ganvas.data.assemble import NoHeldOutError, Picture, Reading, Split, assemble
 from ganvas.data.members import Member, members
 from ganvas.data.pictures import SUFFIXES, Wish, opened
-from ganvas.data.words import count, first_few, shown
 from ganvas.errors import DataError
+from ganvas.system.text import count, first_few, shown
 
 _HELD_OUT = ("test", "val", "valid", "validation")
 _TABLE = "labels.csv"

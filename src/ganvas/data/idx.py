@@ -14,8 +14,8 @@ import numpy as np
 from ganvas.data.assemble import Labels, NoHeldOutError, Pixels, Reading, Split, assemble_array
 from ganvas.data.members import MAX_RATIO, RATIO_FLOOR
 from ganvas.data.pictures import Wish
-from ganvas.data.words import count
 from ganvas.errors import DataError
+from ganvas.system.text import count
 
 MAX_BYTES = 16 * 2**30
 

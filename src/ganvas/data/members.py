@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ganvas.data.words import first_few, shown
 from ganvas.errors import DataError
+from ganvas.system.text import first_few, shown
 
 MAX_MEMBERS = 2_000_000
 MAX_BYTES = 64 * 2**30

@@ -31,9 +31,9 @@ from filelock import FileLock
 from ganvas.data.assemble import Pixels, Reading, Split, assemble_array
 from ganvas.data.idx import images_and_labels, labels_beside
 from ganvas.data.pictures import Wish
-from ganvas.data.places import data_root
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
+from ganvas.system.paths import data_root
 
 EMBEDDED = "mnist-5k"
 SPLIT_SEED = 5000

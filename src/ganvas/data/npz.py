@@ -18,8 +18,8 @@ import numpy.typing as npt
 from ganvas.data.assemble import Labels, NoHeldOutError, Reading, Split, assemble_array
 from ganvas.data.members import opened_zip
 from ganvas.data.pictures import Wish
-from ganvas.data.words import first_few
 from ganvas.errors import DataError
+from ganvas.system.text import first_few
 
 _KEYS = ("images", "labels", "classes")
 _UNNAMED = {"arr_0": "images", "arr_1": "labels"}

@@ -14,9 +14,9 @@ from ganvas.data.idx import is_idx, read_idx
 from ganvas.data.named import NAMES, read_named
 from ganvas.data.npz import read_npz
 from ganvas.data.pictures import Channels, Fit, Wish
-from ganvas.data.places import expanded
-from ganvas.data.words import is_utf8, not_utf8, shown
 from ganvas.errors import DataError, SettingError, nearest
+from ganvas.system.paths import expanded
+from ganvas.system.text import is_utf8, not_utf8, shown
 
 TOLERATED = 0.01  # the share of pictures that may be unreadable
 

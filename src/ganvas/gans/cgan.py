@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from ganvas import objectives
-from ganvas.draws import Dropout
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gradients import Dense
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, PositiveFloat, Recipe, TrainConfig
+from ganvas.system.seeding import Dropout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ganvas.errors import SettingError
-from ganvas.files import refuse_unwritable
 from ganvas.options import AS_THEY_ARE, Pictures, Signed, Whole, check_threads, positive, print_json
+from ganvas.system.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from ganvas.data.dataset import Dataset
