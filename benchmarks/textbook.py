@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from ganvas import gans, objectives
 from ganvas.augment import PLAIN
-from ganvas.convolutions import Double, Halve
 from ganvas.gan import Gan
 from ganvas.gans.r3gan import Stem
+from ganvas.layers.convolutions import Double, Halve
 from ganvas.learner import Seen
 from ganvas.recipe import ImageSpec, Interval, TrainConfig, settled
 from plain import SYSTEMS as TUTORIALS

@@ -15,7 +15,7 @@ from ganvas.augment import (
     pull,
 )
 from ganvas.dist import World
-from ganvas.gradients import AutogradPass
+from ganvas.layers.dense import AutogradPass
 from ganvas.objectives import squared_slopes
 from ganvas.pixels import to_float
 from ganvas.system import seeding

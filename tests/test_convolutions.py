@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganvas import convolutions
-from ganvas.convolutions import Double, Halve
+from ganvas.layers import convolutions
+from ganvas.layers.convolutions import Double, Halve
 
 SIZES = [(8, 8), (7, 9), (5, 6), (4, 4), (3, 3), (2, 3), (2, 2)]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.prune import random_unstructured
 
-from ganvas.gradients import Aside, Dense, passes
+from ganvas.layers.dense import Aside, Dense, passes
 from ganvas.system import seeding
 
 pytestmark = pytest.mark.usefixtures("steady")

@@ -19,7 +19,7 @@ from ganvas.dist import World
 from ganvas.ema import Average
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.gradients import AutogradPass, Pass, passes
+from ganvas.layers.dense import AutogradPass, Pass, passes
 from ganvas.recipe import Interval, Schedule, TrainConfig
 from ganvas.system import seeding
 

@@ -23,7 +23,7 @@ from ganvas.doctor import Watch
 from ganvas.errors import RunError
 from ganvas.gan import Logits
 from ganvas.gans import GanFile
-from ganvas.gradients import Aside, DensePass, Pass
+from ganvas.layers.dense import Aside, DensePass, Pass
 from ganvas.learner import Learner, Seen
 from ganvas.periodic import Periodic, figures_of
 from ganvas.recipe import Interval

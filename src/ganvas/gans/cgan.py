@@ -15,7 +15,7 @@ from torch import nn
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.gradients import Dense
+from ganvas.layers.dense import Dense
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, PositiveFloat, Recipe, TrainConfig
 from ganvas.system.seeding import Dropout
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ganvas import objectives
-from ganvas.convolutions import Double, Halve
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
+from ganvas.layers.convolutions import Double, Halve
 from ganvas.recipe import ImageSpec, Positive, Recipe, Schedule, TrainConfig
 
 

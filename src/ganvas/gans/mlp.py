@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ganvas import objectives
 from ganvas.gan import Gan
-from ganvas.gradients import Dense
+from ganvas.layers.dense import Dense
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 
