@@ -14,10 +14,10 @@ from ganvas.augment import (
     draw,
     pull,
 )
+from ganvas.data.pixels import to_float
 from ganvas.dist import World
 from ganvas.layers.dense import AutogradPass
 from ganvas.objectives import squared_slopes
-from ganvas.pixels import to_float
 from ganvas.system import seeding
 
 ALL = ("translation", "colour", "cutout")

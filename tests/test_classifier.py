@@ -7,8 +7,8 @@ import torch
 
 from ganvas import classifier, data
 from ganvas.data.dataset import Dataset
+from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
-from ganvas.pixels import to_float
 
 pytestmark = pytest.mark.usefixtures("steady")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ganvas.data import archive as members_module
 from ganvas.data import inspect, load
-from ganvas.data import members as members_module
 from ganvas.errors import DataError
 
 

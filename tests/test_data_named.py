@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from common import put_idx
-from ganvas.data import NAMES, cache_dir, load, named
+from ganvas.data import NAMES, cache_dir, catalogue, load
 from ganvas.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (6, 28, 28), np.uint8)
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("no_network")
 @pytest.fixture(autouse=True)
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a package of the operating system would have put Fashion-MNIST; nothing is there yet."""
-    monkeypatch.setitem(named.PACKAGED, "fashion-mnist", tmp_path / "packaged")
+    monkeypatch.setitem(catalogue.PACKAGED, "fashion-mnist", tmp_path / "packaged")
     return tmp_path / "packaged"
 
 
@@ -160,7 +160,7 @@ def test_emnist_is_turned_upright_and_its_labels_named(
 def test_class_names_are_those_of_torchvision() -> None:
     from torchvision import datasets
 
-    from ganvas.data.named import _IDX
+    from ganvas.data.catalogue import _IDX
 
     assert list(_IDX["fashion-mnist"].classes) == datasets.FashionMNIST.classes
     assert list(_IDX["kmnist"].classes) == datasets.KMNIST.classes

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from ganvas import data
 from ganvas.gans import mlp
-from ganvas.pixels import to_float
+from ganvas.data.pixels import to_float
 
 Config, RECIPES = mlp.Config, {"tiny": mlp.RECIPES["tiny"]}
 

@@ -13,8 +13,8 @@ from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from ganvas import data, extractors, metrics, trained
 from ganvas.data.dataset import Dataset
+from ganvas.data.pixels import to_float, to_uint8
 from ganvas.extractors import Extractor
-from ganvas.pixels import to_float, to_uint8
 
 COLOURS = torch.tensor([[230, 60, 60], [60, 200, 60], [70, 70, 230], [220, 220, 60], [200, 60, 220], [60, 220, 220]])
 

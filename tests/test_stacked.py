@@ -16,8 +16,8 @@ from PIL import Image
 from common import put_idx, train
 from ganvas import gans, launch, tune
 from ganvas.data import inspect, load
+from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
-from ganvas.data.named import NAMES
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError, SettingError
 from ganvas.record import sheet_classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ganvas.data.named import NAMES
+from ganvas.data.catalogue import NAMES
 from ganvas.system.text import readable
 from ganvas.verdict import Asked
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from ganvas import augment
 from ganvas.augment import PLAIN, Changes
 from ganvas.data.dataset import Dataset
+from ganvas.data.pixels import to_float
 from ganvas.learner import Learner
-from ganvas.pixels import to_float
 from ganvas.system import seeding
 
 BLOCK = 16  # steps whose latents are drawn together

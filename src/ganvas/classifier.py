@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, affine_grid, cross_entropy, grid_sample
 
 from ganvas.data.dataset import Dataset
+from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
-from ganvas.pixels import to_float
 from ganvas.system import seeding
 
 BATCH = 128

@@ -19,8 +19,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from ganvas.classifier import CHUNK, convolutions, rate, shrunk, stride_for
 from ganvas.data.dataset import Dataset
+from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
-from ganvas.pixels import to_float
 from ganvas.system import seeding
 
 STEPS = 800

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ganvas import sheets
 from ganvas.card import Card, weights_sha256
+from ganvas.data.pixels import to_uint8
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.gan import Gan
-from ganvas.pixels import to_uint8
 from ganvas.system import files
 
 CHUNK = 64  # images made at a time

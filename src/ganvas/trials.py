@@ -17,11 +17,11 @@ from ganvas import augment, data, extractors, metrics
 from ganvas.batches import Batches
 from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
+from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.learner import Learner
-from ganvas.pixels import to_float
 from ganvas.recipe import ImageSpec, Recipe, Schedule
 from ganvas.request import Request
 from ganvas.sample import CHUNK, Sampler

@@ -4,10 +4,10 @@
 `inspect()` counts what is in it.
 """
 
+from ganvas.data.catalogue import MIRRORED, NAMES
 from ganvas.data.dataset import Dataset
-from ganvas.data.inspection import Inspection, inspect
-from ganvas.data.named import MIRRORED, NAMES
-from ganvas.data.sources import load, load_held_out
+from ganvas.data.inspect import Inspection, inspect
+from ganvas.data.load import load, load_held_out
 from ganvas.system.paths import cache_dir
 
 __all__ = ["MIRRORED", "NAMES", "Dataset", "Inspection", "cache_dir", "inspect", "load", "load_held_out"]

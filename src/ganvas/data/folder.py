@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ganvas.data.archive import Member, members
 from ganvas.data.assemble import NoHeldOutError, Picture, Reading, Split, assemble
-from ganvas.data.members import Member, members
 from ganvas.data.pictures import SUFFIXES, Wish, opened
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, shown

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ganvas.data.archive import MAX_RATIO, RATIO_FLOOR
 from ganvas.data.assemble import Labels, NoHeldOutError, Pixels, Reading, Split, assemble_array
-from ganvas.data.members import MAX_RATIO, RATIO_FLOOR
 from ganvas.data.pictures import Wish
 from ganvas.errors import DataError
 from ganvas.system.text import count

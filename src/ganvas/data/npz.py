@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ganvas.data.archive import opened_zip
 from ganvas.data.assemble import Labels, NoHeldOutError, Reading, Split, assemble_array
-from ganvas.data.members import opened_zip
 from ganvas.data.pictures import Wish
 from ganvas.errors import DataError
 from ganvas.system.text import first_few

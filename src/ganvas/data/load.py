@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ganvas.data.assemble import NoHeldOutError, Reading, Split, unreadable_line
+from ganvas.data.catalogue import NAMES, read_named
 from ganvas.data.dataset import Dataset
 from ganvas.data.folder import read_folder
 from ganvas.data.idx import is_idx, read_idx
-from ganvas.data.named import NAMES, read_named
 from ganvas.data.npz import read_npz
 from ganvas.data.pictures import Channels, Fit, Wish
 from ganvas.errors import DataError, SettingError, nearest

@@ -12,8 +12,8 @@ import torch
 
 from ganvas.data.assemble import NoHeldOutError, Reading, Split
 from ganvas.data.dataset import Dataset
+from ganvas.data.load import read
 from ganvas.data.pictures import Channels, Fit, Wish
-from ganvas.data.sources import read
 
 
 @dataclass(frozen=True)
