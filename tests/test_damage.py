@@ -21,7 +21,7 @@ from filelock import FileLock
 from common import TRAIN
 from ganvas.errors import RunError
 from ganvas.run import Run
-from ganvas.sample import open_generator
+from ganvas.sampling.sampler import open_generator
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

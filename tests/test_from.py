@@ -18,7 +18,7 @@ from common import MY_GAN, assert_same_run, assert_same_tree, state, train
 from ganvas import gans, launch, training
 from ganvas.card import weights_sha256
 from ganvas.run import Run
-from ganvas.sample import open_generator
+from ganvas.sampling.sampler import open_generator
 from ganvas.start import read_start
 
 AVERAGED = {"average": "100 images"}

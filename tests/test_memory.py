@@ -23,7 +23,7 @@ from ganvas.errors import DataError, SettingError
 from ganvas.measure import peak_rss_mb
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, settled
-from ganvas.sample import read_weights, shipped
+from ganvas.sampling.sampler import read_weights, shipped
 
 SMALL = ImageSpec(height=64, width=64, channels=3)
 

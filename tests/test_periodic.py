@@ -27,7 +27,7 @@ from ganvas.recipe import ImageSpec
 from ganvas.request import Request, read_config, to_toml
 from ganvas.run import Run
 from ganvas.runs import list_runs
-from ganvas.sample import Sampler, open_generator
+from ganvas.sampling.sampler import Sampler, open_generator
 from ganvas.verdict import Verdict
 from judged import Pooled, verdict
 

@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganvas import data, gans, sample
+from ganvas import data, gans
 from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec
 from ganvas.run import Run
-from ganvas.sample import Sampler, Samples, draw, latents, parse_labels
+from ganvas.sampling import sampler as sample
+from ganvas.sampling.sampler import Sampler, Samples, draw, latents, parse_labels
 
 
 def pixels(path: Path) -> np.ndarray[Any, Any]:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ganvas import extractors, sample
+from ganvas import extractors
 from ganvas.data.dataset import Dataset
 from ganvas.run import Run
+from ganvas.sampling import sampler as sample
 
 
 def test_digits_come_at_once(cli_run: Callable[..., Any], tmp_path: Path) -> None:

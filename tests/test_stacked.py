@@ -21,7 +21,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError, SettingError
 from ganvas.record import sheet_classes
-from ganvas.sample import parse_labels
+from ganvas.sampling.sampler import parse_labels
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

@@ -24,7 +24,7 @@ from ganvas.doctor import MOST
 from ganvas.learner import Learner
 from ganvas.metrics import histogram_kl, squared_distances
 from ganvas.record import sheet_classes
-from ganvas.sample import Sampler
+from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding
 
 SAMPLES = 64  # of the run's fixed latents

@@ -19,7 +19,7 @@ from ganvas.gans import GanFile
 from ganvas.learner import Learner
 from ganvas.remedies import Patient, Stage
 from ganvas.run import Run
-from ganvas.sample import Sampler
+from ganvas.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ganvas import data, feasible, gans, measure, sheets
+from ganvas import data, feasible, gans, measure
 from ganvas.recipe import KINDS, ImageSpec, Interval, settled
+from ganvas.sampling import sheets
 from ganvas.system import files
 from ganvas.system.paths import expanded
 from ganvas.system.progress import duration

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganvas import asking, extractors, figures, metrics, sheets, sides, stacks
+from ganvas import asking, extractors, figures, metrics, sides, stacks
 from ganvas import copies as copying
 from ganvas import gan_train as teaching
 from ganvas.asking import K
@@ -22,7 +22,8 @@ from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.extractors import POOR, Extractor
 from ganvas.figures import FEW, Side
 from ganvas.run import Run
-from ganvas.sample import MOST_IMAGES, Sampler, refuse_too_many
+from ganvas.sampling import sheets
+from ganvas.sampling.sampler import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.sides import Reading, Reality, Source
 from ganvas.system import files
 from ganvas.system.machine import cores, threads

@@ -20,7 +20,7 @@ from ganvas.gan import Gan
 from ganvas.recipe import Interval
 from ganvas.record import crossed
 from ganvas.run import Run
-from ganvas.sample import Sampler
+from ganvas.sampling.sampler import Sampler
 from ganvas.verdict import NAMES, Verdict, alike, on_the_way
 
 N = 2000  # generated images of an evaluation

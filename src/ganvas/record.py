@@ -21,8 +21,8 @@ from ganvas.learner import Learner
 from ganvas.metrics import squared_distances
 from ganvas.recipe import Interval
 from ganvas.run import GRADIENTS, PLACE, STATISTICS, Run
-from ganvas.sample import Sampler
-from ganvas.sheets import grid, png
+from ganvas.sampling.sampler import Sampler
+from ganvas.sampling.sheets import grid, png
 from ganvas.system.progress import Progress
 
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display

@@ -21,13 +21,14 @@ import torch
 from markupsafe import Markup
 from PIL import Image
 
-from ganvas import environment, evaluations, judging, provenance, sheets, timelapse, verdict
+from ganvas import environment, evaluations, judging, provenance, timelapse, verdict
 from ganvas.charts import Curve, chart
 from ganvas.diagnosis import examine
 from ganvas.errors import RunError
 from ganvas.record import sheet_classes
 from ganvas.run import Run
 from ganvas.runs import Row, list_runs
+from ganvas.sampling import sheets
 from ganvas.system import files
 from ganvas.system.text import count, first_few, shown
 from ganvas.verdict import Verdict

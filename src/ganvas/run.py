@@ -21,10 +21,10 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
-from ganvas import sheets
 from ganvas.card import START, Card, joined, parted, weights_sha256
 from ganvas.errors import RunError
-from ganvas.sample import Sampler, Samples, draw, open_generator, read_weights
+from ganvas.sampling import sheets
+from ganvas.sampling.sampler import Sampler, Samples, draw, open_generator, read_weights
 from ganvas.system import files
 from ganvas.system.text import is_utf8, shown
 
@@ -165,7 +165,7 @@ class Run:
             raise RunError(f"{self.path} has no generator yet: go on with {again}")
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
-        """Images from the run's generator, to look at or `.save()`: see `ganvas.sample.draw`."""
+        """Images from the run's generator, to look at or `.save()`: see `ganvas.sampling.sampler.draw`."""
         return draw(self.sampler(), n=n, labels=labels, seed=seed)
 
     @contextmanager

@@ -18,7 +18,7 @@ from ganvas.data.pictures import Channels, Fit
 from ganvas.errors import DataError, RunError, SettingError
 from ganvas.recipe import KINDS
 from ganvas.run import Run
-from ganvas.sample import Sampler, located, open_generator
+from ganvas.sampling.sampler import Sampler, located, open_generator
 from ganvas.system import seeding
 from ganvas.system.text import count, first_few
 

@@ -18,7 +18,7 @@ from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
 from ganvas.request import Request, with_data
 from ganvas.run import Run
-from ganvas.sample import located, read_weights
+from ganvas.sampling.sampler import located, read_weights
 from ganvas.system.schema import differences, leaves
 from ganvas.system.text import is_utf8, not_utf8
 

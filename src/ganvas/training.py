@@ -30,7 +30,7 @@ from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
 from ganvas.remedies import Patient
 from ganvas.run import Run
-from ganvas.sample import Sampler
+from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding
 from ganvas.system.machine import threads
 from ganvas.system.progress import Progress

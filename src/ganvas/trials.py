@@ -24,7 +24,7 @@ from ganvas.gans import GanFile
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe, Schedule
 from ganvas.request import Request
-from ganvas.sample import CHUNK, Sampler
+from ganvas.sampling.sampler import CHUNK, Sampler
 from ganvas.system import seeding
 from ganvas.training import take_step
 

@@ -44,7 +44,7 @@ def sample(
     """
     from ganvas.devices import pick_device
     from ganvas.run import Run
-    from ganvas.sample import check, kind_of, located, make, open_generator, ordered
+    from ganvas.sampling.sampler import check, kind_of, located, make, open_generator, ordered
 
     source = located(source)
     kind_of(out)  # says now, before anything is read, what cannot be written

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ganvas import sheets
 from ganvas.card import Card, weights_sha256
 from ganvas.data.pixels import to_uint8
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.gan import Gan
+from ganvas.sampling import sheets
 from ganvas.system import files
 
 CHUNK = 64  # images made at a time
@@ -301,7 +301,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
 
 def shipped() -> dict[str, Path]:
     """The generators that come with the package, by name."""
-    return {path.stem: path for path in sorted((Path(__file__).parent / "generators").glob("*.safetensors"))}
+    return {
+        path.stem: path
+        for path in sorted((Path(__file__).parent.parent / "assets" / "generators").glob("*.safetensors"))
+    }
 
 
 def located(source: Path) -> Path:
