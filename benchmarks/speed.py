@@ -48,7 +48,7 @@ from ganvas.doctor import Watch
 from ganvas.measure import Rehearsal
 from ganvas.record import Record
 from ganvas.remedies import Patient
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system.machine import cores
 from ganvas.system.paths import data_root
 from ganvas.system.progress import Progress

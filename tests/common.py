@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ganvas import launch, training
-from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.dist import GlobalBatchNorm, World, join, leave
 from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
-from ganvas.run import Run
+from ganvas.runs.card import Plan
+from ganvas.runs.run import Run
 
 ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]  # until it is stopped
 TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")

@@ -22,7 +22,7 @@ from PIL import Image
 from ganvas import cli, launch, training, trials
 from ganvas.data.dataset import Dataset
 from ganvas.recipe import Recipe
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 if TYPE_CHECKING:
     from judged import Pooled

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.verdict import Asked, Copies, Figures, Protocol, Verdict
 
 SECTIONS = ["samples", "curves", "report-card", "copy-check", "doctor", "recipe", "data", "environment", "repeat"]

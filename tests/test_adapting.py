@@ -24,9 +24,9 @@ from ganvas.augment import (
     ramp_images,
     spared,
 )
-from ganvas.card import Plan
 from ganvas.dist import World
 from ganvas.learner import Learner
+from ganvas.runs.card import Plan
 
 ALL = ("translation", "colour", "cutout")
 

@@ -17,10 +17,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common import assert_same_tree, state, train
 from ganvas import augment, launch, objectives, record, training
-from ganvas.card import Card, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.gan import Logits
-from ganvas.run import Run
+from ganvas.runs.card import Card, weights_sha256
+from ganvas.runs.run import Run
 
 ARTEFACTS = {
     "recipe.json", "log.jsonl", "real_images.png", "losses.png", "progress.png", "neighbours.png",

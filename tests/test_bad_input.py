@@ -21,7 +21,7 @@ from ganvas import data, inspecting, launch
 from ganvas.batches import Batches
 from ganvas.errors import GanvasError, RunError
 from ganvas.learner import Learner
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

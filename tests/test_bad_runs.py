@@ -15,7 +15,7 @@ import torch
 
 from common import ENDLESS, TRAIN, spoil_weights
 from ganvas import training
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

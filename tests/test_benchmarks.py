@@ -21,7 +21,7 @@ from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system.machine import threads
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"

@@ -15,7 +15,7 @@ from common import train
 from ganvas import evaluations, judging
 from ganvas.errors import MetricError
 from ganvas.options import print_table
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.verdict import DECISIVE, Figures, Protocol, Verdict, mean_and_spread, refuse_unlike
 from judged import Pooled
 

@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d
 from common import train
 from ganvas import copies, judging
 from ganvas.data.dataset import Dataset
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.sides import Source
 from judged import Pooled, digits, npz
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from common import TRAIN
 from ganvas.errors import RunError
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import open_generator
 
 pytestmark = pytest.mark.usefixtures("bounded")

@@ -15,7 +15,7 @@ import pytest
 
 from common import TRAIN
 from ganvas import training
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system import files
 
 pytestmark = pytest.mark.usefixtures("bounded")

@@ -16,14 +16,14 @@ import torch
 
 from common import MY_GAN, state, train
 from ganvas import gans, learner
-from ganvas.card import Card, DataCard, Plan, versions
 from ganvas.diagnosis import examine
 from ganvas.doctor import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
 from ganvas.overrides import for_length, override, parse_assignments
 from ganvas.recipe import GAMMA, settings, settled
 from ganvas.remedies import REMEDIES, Patient, command
-from ganvas.run import Run
+from ganvas.runs.card import Card, DataCard, Plan, versions
+from ganvas.runs.run import Run
 
 RECIPES = [f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes]
 
@@ -158,7 +158,7 @@ class TestRules:
         assert states(patient, [mark | {"step": 9} for mark in marks(1, g_loss=1e4)]) == ["exploding gradients"]
 
     def test_trained_weights_may_stay_as_they_are(self) -> None:
-        from ganvas.card import StartedFrom
+        from ganvas.runs.card import StartedFrom
 
         patient = patient_of("mlp/tiny")
         card = dataclasses.replace(patient.card, started_from=StartedFrom(path="x", sha256=""))

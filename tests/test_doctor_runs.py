@@ -15,7 +15,7 @@ from common import put_idx, spoil_weights, train
 from ganvas import cli, data, launch, training
 from ganvas.diagnosis import Diagnosis, examine
 from ganvas.errors import RunError
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 FILE = """
 import torch

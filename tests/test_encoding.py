@@ -14,7 +14,7 @@ import pytest
 
 from common import TRAIN
 from ganvas import judging
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from judged import Pooled
 
 CAT = "猫"
@@ -26,7 +26,7 @@ def test_no_file_of_a_run_is_in_the_locales_encoding(
 ) -> None:
     """Python itself warns where a file is opened in the locale's encoding."""
     program = (
-        "import sys, warnings\nfrom ganvas import request\nfrom ganvas.run import Run\n"
+        "import sys, warnings\nfrom ganvas import request\nfrom ganvas.runs.run import Run\n"
         "warnings.simplefilter('error', EncodingWarning)\nrun, line = Run.open(sys.argv[1]), {'per_class': {chr(0x732b): 1}}\n"
         "run.append_log(run.read_log()[-1:])\nrun.append_metrics(str(line).replace(chr(39), chr(34)))\n"
         "assert run.read_metrics() == [line]\nrun.rewind_log(1000)\nrequest.read_config(run.path / 'recipe.json', None)"

@@ -19,7 +19,7 @@ from ganvas.dist import World
 from ganvas.errors import SettingError
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 SPEC = ImageSpec(height=16, width=16, channels=3, classes=("a", "b"))
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from common import MY_GAN, assert_same_run, assert_same_tree, state, train
 from ganvas import gans, launch, training
-from ganvas.card import weights_sha256
-from ganvas.run import Run
+from ganvas.runs.card import weights_sha256
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import open_generator
 from ganvas.start import read_start
 

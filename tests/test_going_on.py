@@ -20,7 +20,7 @@ import torch
 from common import ENDLESS, MY_GAN, assert_same_run, assert_same_tree, state, train
 from ganvas import launch, training
 from ganvas.errors import RunError
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 
 class TestStopping:

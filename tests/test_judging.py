@@ -20,7 +20,7 @@ from ganvas import data, evaluations, judging, sides
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, SettingError
 from ganvas.extractors import Extractor, Features
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system import seeding
 from judged import Pooled, judge, npz
 

@@ -18,7 +18,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, MetricError, RunError, SettingError
 from ganvas.extractors import Extractor, Features
 from ganvas.gan import Gan
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from judged import Pooled, judge, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")

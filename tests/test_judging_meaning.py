@@ -15,7 +15,7 @@ import torch
 from common import train
 from ganvas import gan_train, judging, stacks
 from ganvas.data.dataset import Dataset
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from judged import digits, judge, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")

@@ -19,16 +19,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common import assert_same_run, assert_same_tree, noise_images, refusal, state, train
 from ganvas import evaluations, extractors, judging, launch, periodic, training
-from ganvas.card import Plan
 from ganvas.errors import MetricError
 from ganvas.extractors import Features
 from ganvas.periodic import Periodic
 from ganvas.recipe import ImageSpec
-from ganvas.request import Request, read_config, to_toml
-from ganvas.run import Run
-from ganvas.runs import list_runs
+from ganvas.runs.card import Plan
+from ganvas.runs.request import Request, read_config, to_toml
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler, open_generator
 from ganvas.verdict import Verdict
+from ganvas.views.run_list import list_runs
 from judged import Pooled, verdict
 
 PLAN: dict[str, Any] = {"images": 320.0, "seed": 3}

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from common import state, train
 from ganvas import data, extractors, gans, launch, measure, trained, training
-from ganvas.card import Plan
 from ganvas.errors import SettingError
 from ganvas.options import process_start
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
-from ganvas.run import Run
+from ganvas.runs.card import Plan
+from ganvas.runs.run import Run
 
 TOTALS = st.integers(1, 10**7)
 

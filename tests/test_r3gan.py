@@ -16,7 +16,7 @@ from ganvas.errors import SettingError
 from ganvas.gans.r3gan import Config, Stem, build, halvings
 from ganvas.overrides import for_length, override
 from ganvas.recipe import ImageSpec, Recipe
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("steady")
 

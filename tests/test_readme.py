@@ -16,7 +16,7 @@ from PIL import Image
 
 import ganvas.launch
 from ganvas import cli, data
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 README, CHINESE = (ROOT / name for name in ("README.md", "README.zh-CN.md"))

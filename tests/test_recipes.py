@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from common import noise_images, refusal
 from ganvas import gans, objectives
 from ganvas.batches import Batches
-from ganvas.card import Plan
 from ganvas.gan import Gan
 from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, settings
 from ganvas.record import statistics
+from ganvas.runs.card import Plan
 from ganvas.show import count
 from ganvas.system import seeding
 from ganvas.system.schema import convert

@@ -11,10 +11,11 @@ import torch
 from matplotlib.figure import Figure
 
 from common import assert_same_run, train
-from ganvas import curves, gans, objectives
+from ganvas import gans, objectives
 from ganvas.gan import Logits
 from ganvas.recipe import Interval
 from ganvas.record import checkup_interval, statistics
+from ganvas.runs import loss_curves
 from test_doctor import RECIPES
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -45,7 +46,7 @@ def test_a_paired_objectives_d_is_right_where_the_real_image_has_the_higher_logi
 def test_the_legends_of_the_curves_hide_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    curves.losses([{"epoch": k, "d_loss": 1, "g_loss": k, "d_real": 1, "d_fake": 0} for k in range(5)])
+    loss_curves.losses([{"epoch": k, "d_loss": 1, "g_loss": k, "d_real": 1, "d_fake": 0} for k in range(5)])
     for axes in drawn[0].axes:
         figure = drawn[0]
         figure.draw_without_rendering()
@@ -64,7 +65,7 @@ def test_the_curves_leave_out_a_last_interval_of_a_few_steps(
 ) -> None:
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    curves.losses([{"epoch": at, "d_loss": 1, "g_loss": 2, "d_real": 1, "d_fake": 0} for at in (1, 2, 3, 4, last)])
+    loss_curves.losses([{"epoch": at, "d_loss": 1, "g_loss": 2, "d_real": 1, "d_fake": 0} for at in (1, 2, 3, 4, last)])
     assert [len(line.get_xdata()) for axes in figures[0].axes for line in axes.lines] == [drawn] * 4
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from common import MY_GAN, train
 from ganvas import report
 from ganvas.diagnosis import examine
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system import files
 from paged import PROTOCOL, judgement, page, put
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ganvas import judging, report
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.verdict import GanTrain
 from judged import Pooled, digits, npz
 from paged import COPIES, PROTOCOL, judgement, page, put

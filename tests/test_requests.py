@@ -15,8 +15,8 @@ from common import MY_GAN, assert_same_run, plan_of, state, train
 from ganvas import gans, launch
 from ganvas.errors import GanvasError, SettingError
 from ganvas.overrides import for_length
-from ganvas.request import Request, merged, read_config
-from ganvas.run import Run
+from ganvas.runs.request import Request, merged, read_config
+from ganvas.runs.run import Run
 
 
 class TestRequests:

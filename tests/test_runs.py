@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from common import state
-from ganvas.run import Run
-from ganvas.runs import list_runs
+from ganvas.runs.run import Run
+from ganvas.views.run_list import list_runs
 from paged import PROTOCOL, judgement, put
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common import assert_same_run, state, train
 from ganvas import augment, gans, launch, record, training
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 
 class TestSameBits:

@@ -19,7 +19,7 @@ from PIL import Image
 from ganvas import data, gans
 from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.sampling import sampler as sample
 from ganvas.sampling.sampler import Sampler, Samples, draw, latents, parse_labels
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganvas import extractors
 from ganvas.data.dataset import Dataset
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.sampling import sampler as sample
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from common import plan_of
 from ganvas import gans
 from ganvas.batches import Batches
-from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
 from ganvas.record import statistics
+from ganvas.runs.card import Plan
 from ganvas.system import seeding
 from ganvas.training import step, take_step
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state

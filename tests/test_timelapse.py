@@ -13,7 +13,7 @@ from PIL import Image
 from common import train
 from ganvas import timelapse
 from ganvas.errors import RunError
-from ganvas.run import Run
+from ganvas.runs.run import Run
 
 
 def frames(path: Path) -> tuple[list[Image.Image], list[int]]:

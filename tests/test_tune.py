@@ -17,8 +17,8 @@ from ganvas import data, gans, trials
 from ganvas.errors import SettingError
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, Recipe, Schedule, settled
-from ganvas.request import Request, read_config, to_toml
-from ganvas.run import Run
+from ganvas.runs.request import Request, read_config, to_toml
+from ganvas.runs.run import Run
 from tuning import SHORT, lr, search
 
 SPEC = ImageSpec(height=8, width=8, channels=1)

@@ -16,7 +16,7 @@ import pytest
 
 from ganvas import trials, tune
 from ganvas.errors import SettingError
-from ganvas.request import Request
+from ganvas.runs.request import Request
 from tuning import SHORT, lr, search
 
 

@@ -16,7 +16,7 @@ from ganvas.version import __version__
 if TYPE_CHECKING:
     from ganvas.judging import evaluate
     from ganvas.launch import train
-    from ganvas.run import Run
+    from ganvas.runs.run import Run
 
 __all__ = ["Run", "__version__", "evaluate", "train"]
 
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
 
         return evaluate
     if name == "Run":
-        from ganvas.run import Run
+        from ganvas.runs.run import Run
 
         return Run
     raise AttributeError(f"module 'ganvas' has no attribute '{name}'")

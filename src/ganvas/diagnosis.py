@@ -18,7 +18,7 @@ from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.learner import Learner
 from ganvas.remedies import Patient, Stage
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from ganvas.card import Card
 from ganvas.errors import RunError, SettingError
 from ganvas.gans import GanFile
-from ganvas.request import Request
-from ganvas.run import BusyError, Run
+from ganvas.runs.card import Card
+from ganvas.runs.request import Request
+from ganvas.runs.run import BusyError, Run
 from ganvas.system import files
 from ganvas.system.schema import differences
 

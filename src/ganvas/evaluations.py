@@ -10,7 +10,7 @@ import msgspec
 
 from ganvas import verdict
 from ganvas.errors import RunError
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.verdict import Verdict
 
 

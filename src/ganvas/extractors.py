@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from ganvas import inception, trained
-from ganvas.card import weights_sha256
 from ganvas.classifier import Classifier, inner_size
 from ganvas.data import NAMES
 from ganvas.data import load as load_data
@@ -31,6 +30,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, SettingError, nearest
 from ganvas.identity import identity
 from ganvas.recipe import KINDS, ImageSpec
+from ganvas.runs.card import weights_sha256
 from ganvas.system import seeding
 
 DIGITS = Path(__file__).parent / "weights" / "digits.safetensors"

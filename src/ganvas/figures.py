@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganvas import metrics
-from ganvas.card import weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.errors import MetricError, RunError
 from ganvas.extractors import Extractor, Features
+from ganvas.runs.card import weights_sha256
 from ganvas.system import files, seeding
 from ganvas.system.paths import cache_dir
 from ganvas.system.text import count, first_few

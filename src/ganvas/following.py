@@ -10,7 +10,7 @@ from ganvas.dist import World
 from ganvas.errors import GanvasError, RunError
 from ganvas.gans import GanFile
 from ganvas.measure import prepare_cpu
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system.progress import Progress
 from ganvas.training import train
 

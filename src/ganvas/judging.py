@@ -15,13 +15,13 @@ from ganvas import asking, extractors, figures, metrics, sides, stacks
 from ganvas import copies as copying
 from ganvas import gan_train as teaching
 from ganvas.asking import K
-from ganvas.card import Card, versions, weights_sha256
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
 from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.extractors import POOR, Extractor
 from ganvas.figures import FEW, Side
-from ganvas.run import Run
+from ganvas.runs.card import Card, versions, weights_sha256
+from ganvas.runs.run import Run
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.sides import Reading, Reality, Source

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 
 from ganvas import augment, data, dist, gans, learner, periodic
-from ganvas.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.data.dataset import Dataset
 from ganvas.devices import pick_device
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
@@ -28,8 +27,9 @@ from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.overrides import for_length, override
 from ganvas.periodic import Periodic
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings, settled
-from ganvas.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
-from ganvas.run import Run, refuse_foreign
+from ganvas.runs.card import MOST_IMAGES, Card, DataCard, Plan, versions
+from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
+from ganvas.runs.run import Run, refuse_foreign
 from ganvas.start import Start, asked_for, check_fit, resumed
 from ganvas.system import files
 from ganvas.system.machine import cores

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from ganvas import augment, dist, objectives
 from ganvas.adam import Adam
 from ganvas.augment import Changes, Controller
-from ganvas.card import Plan
 from ganvas.dist import World
 from ganvas.ema import Average
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.layers.dense import AutogradPass, Pass, passes
 from ganvas.recipe import Interval, Schedule, TrainConfig
+from ganvas.runs.card import Plan
 from ganvas.system import seeding
 
 

@@ -114,7 +114,7 @@ def positive(name: str, value: float | None) -> None:
 
 def check_threads(value: int | None) -> None:
     """Raises SettingError for a number of --threads that is given and cannot be."""
-    from ganvas.card import MOST_THREADS
+    from ganvas.runs.card import MOST_THREADS
 
     positive("--threads", value)
     if value is not None and value > MOST_THREADS:

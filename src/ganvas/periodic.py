@@ -13,13 +13,13 @@ import msgspec
 import torch
 
 from ganvas import asking, evaluations
-from ganvas.card import Card
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
 from ganvas.gan import Gan
 from ganvas.recipe import Interval
 from ganvas.record import crossed
-from ganvas.run import Run
+from ganvas.runs.card import Card
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.verdict import NAMES, Verdict, alike, on_the_way
 

@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ganvas.card import Card
 from ganvas.data import NAMES
 from ganvas.recipe import settings, settled
 from ganvas.remedies import place
-from ganvas.request import toml
-from ganvas.run import Run
+from ganvas.runs.card import Card
+from ganvas.runs.request import toml
+from ganvas.runs.run import Run
 from ganvas.verdict import Verdict
 
 MOST_TEXT = 200_000  # characters of recipe.json that are shown

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ganvas import remedies
 from ganvas.board import Board
-from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.doctor import Watch
 from ganvas.errors import RunError
@@ -20,7 +19,8 @@ from ganvas.gan import Logits, Objective
 from ganvas.learner import Learner
 from ganvas.metrics import squared_distances
 from ganvas.recipe import Interval
-from ganvas.run import GRADIENTS, PLACE, STATISTICS, Run
+from ganvas.runs.card import Plan
+from ganvas.runs.run import GRADIENTS, PLACE, STATISTICS, Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.sheets import grid, png
 from ganvas.system.progress import Progress

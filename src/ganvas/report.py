@@ -26,13 +26,13 @@ from ganvas.charts import Curve, chart
 from ganvas.diagnosis import examine
 from ganvas.errors import RunError
 from ganvas.record import sheet_classes
-from ganvas.run import Run
-from ganvas.runs import Row, list_runs
+from ganvas.runs.run import Run
 from ganvas.sampling import sheets
 from ganvas.system import files
 from ganvas.system.text import count, first_few, shown
 from ganvas.verdict import Verdict
 from ganvas.version import __version__
+from ganvas.views.run_list import Row, list_runs
 
 MARK = '<meta name="generator" content="ganvas report'  # by which a report is known, and may be written over
 MOST_SHEETS = 6

@@ -13,7 +13,7 @@ from torchinfo import ModelStatistics, summary
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.recipe import ImageSpec, Recipe, settings
-from ganvas.request import toml
+from ganvas.runs.request import toml
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ganvas import data as sources
-from ganvas.card import Card
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
 from ganvas.errors import DataError, RunError, SettingError
 from ganvas.recipe import KINDS
-from ganvas.run import Run
+from ganvas.runs.card import Card
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler, located, open_generator
 from ganvas.system import seeding
 from ganvas.system.text import count, first_few

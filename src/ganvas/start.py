@@ -12,12 +12,12 @@ from typing import Any
 from torch import Tensor
 
 from ganvas import gans
-from ganvas.card import START, Card, StartedFrom, joined, parted, weights_sha256
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
-from ganvas.request import Request, with_data
-from ganvas.run import Run
+from ganvas.runs.card import START, Card, StartedFrom, joined, parted, weights_sha256
+from ganvas.runs.request import Request, with_data
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import located, read_weights
 from ganvas.system.schema import differences, leaves
 from ganvas.system.text import is_utf8, not_utf8

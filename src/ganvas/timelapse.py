@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from ganvas.errors import RunError, SettingError
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system import files
 
 MOST_BYTES = 5_000_000

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ganvas import augment
 from ganvas.batches import Batch, Batches
-from ganvas.card import FORMAT, Plan
 from ganvas.checkup import Checkup
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
@@ -29,7 +28,8 @@ from ganvas.periodic import Periodic, figures_of
 from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
 from ganvas.remedies import Patient
-from ganvas.run import Run
+from ganvas.runs.card import FORMAT, Plan
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding
 from ganvas.system.machine import threads

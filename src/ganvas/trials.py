@@ -15,7 +15,6 @@ from torch.nn.functional import adaptive_avg_pool2d, leaky_relu
 
 from ganvas import augment, data, extractors, metrics
 from ganvas.batches import Batches
-from ganvas.card import Plan
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
@@ -23,7 +22,8 @@ from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe, Schedule
-from ganvas.request import Request
+from ganvas.runs.card import Plan
+from ganvas.runs.request import Request
 from ganvas.sampling.sampler import CHUNK, Sampler
 from ganvas.system import seeding
 from ganvas.training import take_step

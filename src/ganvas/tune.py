@@ -22,7 +22,6 @@ import torch
 
 from ganvas import data as sources
 from ganvas import gans
-from ganvas.card import MOST_IMAGES, versions
 from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.feasible import networks
@@ -30,7 +29,8 @@ from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.overrides import for_length
 from ganvas.recipe import ImageSpec, Recipe, settled
 from ganvas.recipe import settings as settings_of
-from ganvas.request import MOST_MINUTES, Request
+from ganvas.runs.card import MOST_IMAGES, versions
+from ganvas.runs.request import MOST_MINUTES, Request
 from ganvas.system import files
 from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ganvas.earlier import set_aside
-from ganvas.request import Request, to_toml
+from ganvas.runs.request import Request, to_toml
 from ganvas.system import files
 from ganvas.system.progress import duration
 from ganvas.system.schema import leaves

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ganvas.card import Card, weights_sha256
 from ganvas.data.pixels import to_uint8
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.gan import Gan
+from ganvas.runs.card import Card, weights_sha256
 from ganvas.sampling import sheets
 from ganvas.system import files
 

@@ -31,7 +31,7 @@ def report(
         Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
     """
     from ganvas import report as page
-    from ganvas.run import Run
+    from ganvas.runs.run import Run
 
     opened = Run.open(run, gan=None if gan is None else str(gan))
     print(page.save(opened, out, evaluate=evaluate, data_dir=data_dir))

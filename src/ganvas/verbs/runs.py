@@ -20,7 +20,7 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
         Print one JSON document.
     """
     from ganvas.earlier import RUNS
-    from ganvas.runs import list_runs
+    from ganvas.views.run_list import list_runs
 
     rows = list_runs(folder or RUNS) if folder or RUNS.is_dir() else []  # before the first training there is no folder
     if json:
@@ -59,7 +59,7 @@ def doctor(run: Path, /, *, json: bool = False, gan: Path | None = None, data_di
         Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
     """
     from ganvas.diagnosis import examine
-    from ganvas.run import Run
+    from ganvas.runs.run import Run
 
     diagnosis = examine(Run.open(run, gan=None if gan is None else str(gan)), data_dir)
     if json:
@@ -81,7 +81,7 @@ def timelapse(run: Path, /, *, out: Path = Path("timelapse.gif"), seconds: Annot
         How long it is.
     """
     from ganvas import timelapse as film
-    from ganvas.run import Run
+    from ganvas.runs.run import Run
 
     positive("--seconds", seconds)
     print(film.save(Run.open(run), out, seconds))

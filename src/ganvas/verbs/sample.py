@@ -43,7 +43,7 @@ def sample(
         Default: cpu.
     """
     from ganvas.devices import pick_device
-    from ganvas.run import Run
+    from ganvas.runs.run import Run
     from ganvas.sampling.sampler import check, kind_of, located, make, open_generator, ordered
 
     source = located(source)

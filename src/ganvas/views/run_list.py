@@ -9,7 +9,7 @@ from typing import Literal
 
 from ganvas import evaluations
 from ganvas.errors import RunError
-from ganvas.run import Run
+from ganvas.runs.run import Run
 from ganvas.system import files
 from ganvas.system.text import readable
 from ganvas.verdict import alike

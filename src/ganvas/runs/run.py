@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
-from ganvas.card import START, Card, joined, parted, weights_sha256
 from ganvas.errors import RunError
+from ganvas.runs.card import START, Card, joined, parted, weights_sha256
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler, Samples, draw, open_generator, read_weights
 from ganvas.system import files
@@ -366,7 +366,7 @@ class Run:
 
     def save_losses(self) -> None:
         """Write losses.png: both networks' losses over the images seen, from the log."""
-        from ganvas.curves import losses  # matplotlib takes half a second to import
+        from ganvas.runs.loss_curves import losses  # matplotlib takes half a second to import
 
         files.write(self.path / "losses.png", losses(self.read_log()))
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import msgspec
 
 from ganvas import gans
-from ganvas.card import MOST_THREADS, START, Card, DataCard, Plan, StartedFrom
 from ganvas.data import MIRRORED, NAMES
 from ganvas.errors import SettingError, nearest
 from ganvas.recipe import Interval, TrainConfig, is_by_rule
+from ganvas.runs.card import MOST_THREADS, START, Card, DataCard, Plan, StartedFrom
 from ganvas.system.paths import expanded
 from ganvas.system.schema import convert, leaves
 
