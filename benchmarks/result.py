@@ -15,8 +15,8 @@ import psutil
 
 from cells import TABLES, Cell
 from ganvas.errors import MetricError, RunError
+from ganvas.evaluation.result import DECISIVE, Protocol
 from ganvas.system import files
-from ganvas.verdict import DECISIVE, Protocol
 
 FORMAT = 1
 

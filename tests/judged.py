@@ -10,10 +10,11 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ganvas import data, judging
+from ganvas import data
 from ganvas.data.dataset import Dataset
-from ganvas.extractors import Extractor, Features
-from ganvas.verdict import Figures, Protocol, Verdict
+from ganvas.evaluation import evaluate
+from ganvas.evaluation.extractors import Extractor, Features
+from ganvas.evaluation.result import Figures, Protocol, Verdict
 
 
 class Pooled:
@@ -44,7 +45,7 @@ def npz(path: Path, images: Tensor, labels: Tensor | None = None, **more: Any) -
 def judge(images: Tensor, labels: Tensor | None = None, **options: Any) -> Verdict:
     """Images beside the digits that are held out of mnist-5k."""
     made = Dataset("made", images, labels, () if labels is None else tuple("0123456789"))
-    return judging.evaluate(made, **({"data": "mnist-5k", "quiet": True, "prdc_n": 500} | options))
+    return evaluate.evaluate(made, **({"data": "mnist-5k", "quiet": True, "prdc_n": 500} | options))
 
 
 def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> Verdict:

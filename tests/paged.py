@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image
 
+from ganvas.evaluation.result import Asked, Copies, Figures, Protocol, Verdict
 from ganvas.runs.run import Run
-from ganvas.verdict import Asked, Copies, Figures, Protocol, Verdict
 
 SECTIONS = ["samples", "curves", "report-card", "copy-check", "doctor", "recipe", "data", "environment", "repeat"]
 VOID = {"meta", "img", "br"}

@@ -9,7 +9,7 @@ from typing import Any
 import cells
 import figures
 from cells import Cell
-from ganvas.verdict import Copies, Figures, Protocol, Verdict
+from ganvas.evaluation.result import Copies, Figures, Protocol, Verdict
 from result import Plain, Result, read_result
 
 ALL = [cell for make in cells.TABLES.values() for cell in make()]

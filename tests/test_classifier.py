@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganvas import classifier, data
+from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
+from ganvas.evaluation import classifier
 
 pytestmark = pytest.mark.usefixtures("steady")
 

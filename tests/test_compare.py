@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from common import train
-from ganvas import evaluations, judging
 from ganvas.errors import MetricError
+from ganvas.evaluation import evaluate, history
+from ganvas.evaluation.result import DECISIVE, Figures, Protocol, Verdict, mean_and_spread, refuse_unlike
 from ganvas.options import print_table
 from ganvas.runs.run import Run
-from ganvas.verdict import DECISIVE, Figures, Protocol, Verdict, mean_and_spread, refuse_unlike
 from judged import Pooled
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
@@ -45,8 +45,8 @@ class TestTable:
     ) -> None:
         options: dict[str, Any] = {"n": 60, "extractor": Pooled().extractor(), "quiet": True}
         paths = [copy(tiny_run, name) for name in ("one", "two")]
-        judged = [judging.evaluate(path, seed=seed, **options) for seed, path in enumerate(paths)]
-        file = saved("third.json", judging.evaluate(tiny_run.generator_file, seed=7, **options))
+        judged = [evaluate.evaluate(path, seed=seed, **options) for seed, path in enumerate(paths)]
+        file = saved("third.json", evaluate.evaluate(tiny_run.generator_file, seed=7, **options))
         done = cli_run("compare", *paths, file)
         assert (done.code, done.err) == (0, "")
         for name in (*paths, file, "FID", "KID", "floor", "coverage", "pooled", "60 judged against 1,000"):
@@ -65,15 +65,15 @@ class TestTable:
     def test_what_evaluate_prints_as_json_can_be_read_again(self, cli_run: Callable[..., Any], tiny_run: Run) -> None:
         done = cli_run("evaluate", tiny_run.generator_file, "--n", 150, "--json")
         Path("a.json").write_text(done.out)
-        assert evaluations.last("a.json").fid == json.loads(done.out)["fid"]
+        assert history.last("a.json").fid == json.loads(done.out)["fid"]
         assert cli_run("compare", "a.json", "a.json").code == 0
 
     def test_a_runs_last_evaluation_counts(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
         path = copy(tiny_run)
         options: dict[str, Any] = {"extractor": Pooled().extractor(), "quiet": True}
         for n in (40, 60):
-            judging.evaluate(path, n=n, **options)
-        assert evaluations.last(path).protocol.n_fake == 60
+            evaluate.evaluate(path, n=n, **options)
+        assert history.last(path).protocol.n_fake == 60
 
     def test_another_seed_or_version_is_no_other_protocol_but_versions_are_told(
         self, cli_run: Callable[..., Any]
@@ -102,7 +102,7 @@ class TestTable:
         self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(half_run)
-        judging.evaluate(path, n=20, extractor=Pooled().extractor(), quiet=True)
+        evaluate.evaluate(path, n=20, extractor=Pooled().extractor(), quiet=True)
         assert "trained further" not in cli_run("compare", path).out
         train("cgan/tiny", path, images=320.0, seed=7)
         assert f"{path} was trained further since it was evaluated" in cli_run("compare", path).out

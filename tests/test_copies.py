@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from common import train
-from ganvas import copies, judging
 from ganvas.data.dataset import Dataset
+from ganvas.evaluation import copies, evaluate
+from ganvas.evaluation.inputs import Source
 from ganvas.runs.run import Run
-from ganvas.sides import Source
 from judged import Pooled, digits, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
@@ -231,7 +231,7 @@ class TestNearest:
 class TestCommand:
     @pytest.fixture(autouse=True)
     def cheap(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("ganvas.extractors.find", lambda *_, **__: Pooled().extractor())
+        monkeypatch.setattr("ganvas.evaluation.extractors.find", lambda *_, **__: Pooled().extractor())
 
     def test_a_runs_closest_pairs_lie_with_it(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
@@ -272,9 +272,9 @@ class TestCommand:
         monkeypatch.setattr(Source, "take", lambda *_, **__: mirrored)
         pairs: list[Any] = []
         monkeypatch.setattr(
-            judging.sheets, "save_pairs", lambda path, left, right, caption: pairs.extend((left, right))
+            evaluate.sheets, "save_pairs", lambda path, left, right, caption: pairs.extend((left, right))
         )
-        verdict = judging.evaluate(run, n=NUMBER, copies=True, quiet=True)
+        verdict = evaluate.evaluate(run, n=NUMBER, copies=True, quiet=True)
         assert verdict.copies is not None
         assert verdict.copies.verdict == "copier"
         np.testing.assert_array_equal(*pairs)
@@ -286,7 +286,7 @@ class TestCommand:
         made = Dataset("made", mixed[torch.randperm(66, generator=torch.Generator().manual_seed(1))])
         found = check(made.images)
         assert torch.equal(made.images[found.fakes], digits().images[found.training])
-        verdict = judging.evaluate(made, data="mnist-5k", copies=True, out=tmp_path / "sheet.png", quiet=True)
+        verdict = evaluate.evaluate(made, data="mnist-5k", copies=True, out=tmp_path / "sheet.png", quiet=True)
         assert verdict.copies is not None
         assert verdict.copies.nearest_training > 1
         assert (tmp_path / "sheet.png").is_file()

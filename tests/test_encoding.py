@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from common import TRAIN
-from ganvas import judging
+from ganvas.evaluation import evaluate
 from ganvas.runs.run import Run
 from judged import Pooled
 
@@ -55,7 +55,7 @@ def test_a_run_whose_path_is_no_utf8(tiny_run: Run, copy: Callable[..., Path], c
     for words in (["evaluate", path], ["report", path], [*TRAIN, "--out", f"{STRANGE}-2"]):
         assert "the path's bytes are no UTF-8: choose another, or rename it" in cli_run(*words).error
     sheet, extractor = Path(os.fsdecode(b"\xff.png")), Pooled().extractor()
-    found = judging.evaluate(tiny_run.generator_file, n=20, extractor=extractor, copies=True, out=sheet, quiet=True)
+    found = evaluate.evaluate(tiny_run.generator_file, n=20, extractor=extractor, copies=True, out=sheet, quiet=True)
     assert sheet.exists()
     assert json.loads(found.to_json())["copies"]["sheet"] == r"\xff.png"
     assert r"run-\xff" in json.loads(cli_run("runs", path, "--json").out)[0]["run"]

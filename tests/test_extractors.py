@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from ganvas import data, extractors, trained
+from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, RunError, SettingError
+from ganvas.evaluation import extractor_files, extractors
 from ganvas.recipe import ImageSpec
 from ganvas.system.paths import cache_dir, data_root
 
@@ -33,9 +34,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of a few steps: what comes of them does not matter."""
-    monkeypatch.setattr(trained, "STEPS", 3)
-    monkeypatch.setattr(trained, "EPOCHS", 1)
-    monkeypatch.setattr(trained, "LEAST_STEPS", 3)
+    monkeypatch.setattr(extractor_files, "STEPS", 3)
+    monkeypatch.setattr(extractor_files, "EPOCHS", 1)
+    monkeypatch.setattr(extractor_files, "LEAST_STEPS", 3)
 
 
 def noise(count: int, channels: int = 1, side: int = 12, classes: int = 0, seed: int = 0) -> Dataset:
@@ -78,15 +79,15 @@ class TestDigits:
     @pytest.mark.skipif(not REAL.is_dir(), reason="needs real MNIST in GANVAS_DATA")
     def test_it_names_mnists_test_images_rightly_as_its_card_says(self) -> None:
         test = data.load("mnist", split="test", data_dir=REAL.parent)
-        network, origin = trained.load(extractors.DIGITS)
-        found = trained.accuracy(network, test)
+        network, origin = extractor_files.load(extractors.DIGITS)
+        found = extractor_files.accuracy(network, test)
         assert found >= 0.994
         assert found == pytest.approx(origin.accuracy, abs=2e-4)
         assert origin.fingerprint == data.load("mnist", data_dir=REAL.parent).fingerprint
 
     def test_its_file_is_small_and_says_where_it_comes_from(self) -> None:
         assert extractors.DIGITS.stat().st_size < 1_000_000
-        _, origin = trained.load(extractors.DIGITS)
+        _, origin = extractor_files.load(extractors.DIGITS)
         assert (origin.data, origin.images, origin.held_out, origin.epochs) == ("mnist", 60_000, 10_000, 10)
         assert origin.accuracy is not None
         assert origin.accuracy >= 0.994
@@ -203,8 +204,8 @@ class TestKept:
         again = extractors.find(kind, replace(noise(60, classes=2, seed=1), name="others"), tell=told.append)
         assert len(told) == 2
         assert again.sha256 != first.sha256
-        monkeypatch.setattr(trained, "train_classifier", never)
-        monkeypatch.setattr(trained, "train_encoder", never)
+        monkeypatch.setattr(extractor_files, "train_classifier", never)
+        monkeypatch.setattr(extractor_files, "train_encoder", never)
         cached = extractors.find(kind, replace(dataset, name="renamed"), tell=told.append)
         assert len(told) == 2
         assert cached.name == f"{kind}:renamed"
@@ -274,25 +275,27 @@ class TestKept:
 class TestTraining:
     def test_a_tenth_of_each_class_is_held_back(self) -> None:
         dataset = noise(300, classes=3)
-        kept, back = trained.hold_back(dataset, seed=0)
+        kept, back = extractor_files.hold_back(dataset, seed=0)
         assert back is not None
         assert torch.bincount(back.labels).tolist() == [10, 10, 10]  # type: ignore[arg-type]
         assert torch.bincount(kept.labels).tolist() == [90, 90, 90]  # type: ignore[arg-type]
         both = torch.cat([kept.images, back.images]).flatten(1)
         assert torch.equal(both.unique(dim=0), dataset.images.flatten(1).unique(dim=0))
-        assert trained.hold_back(noise(18, classes=2), seed=0)[1] is None
+        assert extractor_files.hold_back(noise(18, classes=2), seed=0)[1] is None
 
     def test_its_length_is_bounded_for_any_data(self) -> None:
         """20 passes where that is little work, more for tiny sets, less for many or large images."""
-        assert trained.usual_epochs(3600, 28, 28) == 20
-        assert trained.usual_epochs(100, 28, 28) * 100 == 150 * 128
-        assert trained.usual_epochs(60_000, 28, 28) * 60_000 * 784 == pytest.approx(1e8)
-        assert trained.usual_epochs(60_000, 32, 32) == pytest.approx(trained.usual_epochs(60_000, 64, 64))
+        assert extractor_files.usual_epochs(3600, 28, 28) == 20
+        assert extractor_files.usual_epochs(100, 28, 28) * 100 == 150 * 128
+        assert extractor_files.usual_epochs(60_000, 28, 28) * 60_000 * 784 == pytest.approx(1e8)
+        assert extractor_files.usual_epochs(60_000, 32, 32) == pytest.approx(
+            extractor_files.usual_epochs(60_000, 64, 64)
+        )
         for side in (1, 40, 41, 64, 1024):
-            assert trained.usual_epochs(10**6, side, side) * 10**6 <= 1e8
+            assert extractor_files.usual_epochs(10**6, side, side) * 10**6 <= 1e8
 
     def test_few_images_of_many_classes_give_a_classifier_with_caveats(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(trained, "LEAST_STEPS", 40)
+        monkeypatch.setattr(extractor_files, "LEAST_STEPS", 40)
         judge = extractors.find(None, noise(100, classes=10, side=8), tell=tell_nobody)
         assert judge.classes == tuple(f"class {k}" for k in range(10))
         said = "; ".join(judge.notes)
@@ -333,7 +336,7 @@ class TestTraining:
         assert (probabilities is None) == (judge.classes == ()) == (kind == "self")
 
     def test_large_pictures_are_seen_as_means_of_areas(self) -> None:
-        from ganvas.classifier import shrunk
+        from ganvas.evaluation.classifier import shrunk
 
         images = noise(3, side=128).images
         means = images.view(3, 1, 64, 2, 64, 2).double().mean((3, 5))
@@ -349,7 +352,7 @@ class TestCommand:
         written = Path("judge.safetensors").read_bytes()
         document = json.loads(cli_run(*words, "judge.safetensors", "--json").out)
         assert Path("judge.safetensors").read_bytes() == written
-        _, origin = trained.load(Path("judge.safetensors"))
+        _, origin = extractor_files.load(Path("judge.safetensors"))
         assert origin.command == ("ganvas extractor pictures --epochs 30 --seed 0 --threads 1 --out judge.safetensors")
         dataset = data.load("pictures")
         judge = extractors.find("judge.safetensors", dataset)
@@ -387,7 +390,7 @@ class TestCommand:
     def test_where_it_cannot_be_written_is_said_before_the_training(
         self, cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(trained, "learn_classes", never)
+        monkeypatch.setattr(extractor_files, "learn_classes", never)
         (tmp_path / "folder.safetensors").mkdir()
         for out in ("/proc/mine.safetensors", "folder.safetensors"):
             assert f"cannot write {out}" in cli_run("extractor", pictures, "--out", out).error

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ganvas import extractors, inception
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, MissingExtraError, RunError
+from ganvas.evaluation import extractors, inception
 
 
 def images(channels: int, count: int = 2, side: int = 16) -> torch.Tensor:

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 
 from common import train
-from ganvas import data, evaluations, judging, sides
+from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, SettingError
-from ganvas.extractors import Extractor, Features
+from ganvas.evaluation import evaluate, history, inputs
+from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.runs.run import Run
 from ganvas.system import seeding
 from judged import Pooled, judge, npz
@@ -53,7 +54,7 @@ class TestWhatIsReported:
         assert done.err  # progress
 
     def test_a_run_that_hardly_trained_is_far_from_the_floor(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
-        found = judging.evaluate(copy(tiny_run), n=300, quiet=True)
+        found = evaluate.evaluate(copy(tiny_run), n=300, quiet=True)
         floor = found.floor
         assert found.fid is not None
         assert floor.fid is not None
@@ -77,7 +78,7 @@ class TestWhatIsReported:
     def test_brackets_in_a_path_are_no_markup(
         self, cli_run: Callable[..., Any], training: Dataset, pooled: Pooled, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ganvas.extractors.find", lambda *_, **__: pooled.extractor())
+        monkeypatch.setattr("ganvas.evaluation.extractors.find", lambda *_, **__: pooled.extractor())
         for name in ("fakes [final].npz", "fakes [blah].npz"):
             npz(Path(name), training.images[:30])
             assert f" {name} " in cli_run("evaluate", name, "--data", "mnist-5k").out
@@ -87,23 +88,23 @@ class TestWhatIsReported:
     ) -> None:
         run = Run.open(copy(tiny_run))
         for _ in range(2):
-            found = judging.evaluate(run, n=300, quiet=True)
+            found = evaluate.evaluate(run, n=300, quiet=True)
         first, second = (run.path / "metrics.jsonl").read_text().splitlines()
         assert first == second == found.to_json()
         assert run.read_metrics()[1]["fid"] == found.fid
-        assert evaluations.last(run.path) == found
+        assert history.last(run.path) == found
 
     def test_a_run_a_generator_and_their_images_are_judged_alike(
         self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled, tmp_path: Path
     ) -> None:
         options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
-        run = judging.evaluate(copy(tiny_run), n=200, **options)
-        file = judging.evaluate(tiny_run.generator_file, n=200, **options)
+        run = evaluate.evaluate(copy(tiny_run), n=200, **options)
+        file = evaluate.evaluate(tiny_run.generator_file, n=200, **options)
         assert dataclasses.replace(file, source=run.source, kind=run.kind) == run
         samples = tiny_run.sample(n=200)
         for name in ("made.npz", "made.zip", "made"):
             samples.save(tmp_path / name)
-            images = judging.evaluate(tmp_path / name, data="mnist-5k", **options)
+            images = evaluate.evaluate(tmp_path / name, data="mnist-5k", **options)
             assert images.protocol.n_fake == 200
             assert images.fid == run.fid, name
             assert images.precision == run.precision
@@ -113,9 +114,9 @@ class TestWhatIsReported:
             return images.float().mean((2, 3)) * factor
 
         factor = 1
-        found = judging.evaluate(tiny_run.generator_file, n=50, extractor=means, quiet=True)
+        found = evaluate.evaluate(tiny_run.generator_file, n=50, extractor=means, quiet=True)
         factor = 2  # nothing of the first call is kept, whatever the object's hash takes in
-        twice = judging.evaluate(tiny_run.generator_file, n=50, extractor=means, quiet=True)
+        twice = evaluate.evaluate(tiny_run.generator_file, n=50, extractor=means, quiet=True)
         assert twice.fid == pytest.approx(4 * (found.fid or 0))
         assert found.protocol.extractor == "means"
         assert found.fid is not None
@@ -124,8 +125,8 @@ class TestWhatIsReported:
 
     def test_seeds_give_means_and_spreads(self, tiny_run: Run, pooled: Pooled) -> None:
         options: dict[str, Any] = {"n": 150, "extractor": pooled.extractor(), "quiet": True}
-        each = [judging.evaluate(tiny_run.generator_file, seed=seed, **options) for seed in (5, 6, 7)]
-        found = judging.evaluate(tiny_run.generator_file, seed=5, seeds=3, **options)
+        each = [evaluate.evaluate(tiny_run.generator_file, seed=seed, **options) for seed in (5, 6, 7)]
+        found = evaluate.evaluate(tiny_run.generator_file, seed=5, seeds=3, **options)
         for name in ("fid", "kid", "coverage"):
             values = [getattr(one, name) for one in each]
             assert getattr(found, name) == pytest.approx(np.mean(values))
@@ -138,18 +139,18 @@ class TestWhatIsReported:
     ) -> None:
         options: dict[str, Any] = {"data": "mnist-5k", "extractor": pooled.extractor(), "quiet": True}
         some = held_out.rows(torch.arange(400))
-        assert judging.evaluate(some, **options).protocol.n_fake == 400
-        part = [judging.evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
+        assert evaluate.evaluate(some, **options).protocol.n_fake == 400
+        part = [evaluate.evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
         assert [one.protocol.n_fake for one in part] == [200] * 3
         assert part[0].fid == part[1].fid != part[2].fid
         order = torch.randperm(
             400, generator=seeding.generator(0, "judged", 0)
         )  # seeds take parts without one in common
-        others = judging.evaluate(some.rows(order[200:]), **options)
-        both = judging.evaluate(some, n=200, seeds=2, **options)
+        others = evaluate.evaluate(some.rows(order[200:]), **options)
+        both = evaluate.evaluate(some, n=200, seeds=2, **options)
         assert both.fid == pytest.approx((part[0].fid + others.fid) / 2)
         with pytest.raises(SettingError, match=r"takes 3 parts of 200, and .* holds 400 images: give --n 133 or less"):
-            judging.evaluate(some, n=200, seeds=3, **options)
+            evaluate.evaluate(some, n=200, seeds=3, **options)
 
     def test_an_inception_score_of_few_images_is_told_to_be_low(self, held_out: Dataset) -> None:
         told = "inception_score is of 40 images in ten parts: it cannot exceed 4, and is too low below 1,000"
@@ -167,14 +168,14 @@ class TestWhatIsReported:
         assert found.inception_score > 4
 
     def test_an_unconditional_run(self, unconditional_run: Run) -> None:
-        found = judging.evaluate(unconditional_run.generator_file, n=150, quiet=True)
+        found = evaluate.evaluate(unconditional_run.generator_file, n=150, quiet=True)
         assert found.label_accuracy is None
         assert found.floor.label_accuracy is not None
         assert found.class_kl is not None
 
     def test_what_takes_seconds_to_import_is_not_imported(self, tiny_run: Run, environment: dict[str, str]) -> None:
         program = (
-            "import sys\nfrom ganvas import judging\nfrom ganvas.extractors import Extractor, Features\n"
+            "import sys\nfrom ganvas import judging\nfrom ganvas.evaluation.extractors import Extractor, Features\n"
             "e = Extractor('means', '0', (), None, 'none', (), lambda x: Features(x.float().mean((2, 3)), None))\n"
             "judging.evaluate(sys.argv[1], n=20, extractor=e)\n"
             "assert not {'torchvision', 'mlxtend', 'matplotlib', 'tensorboard'} & set(sys.modules)"
@@ -186,7 +187,7 @@ class TestWhatIsReported:
 
 class TestRealSide:
     def test_where_nothing_is_held_out_this_is_said(self, pictures: Path, pooled: Pooled) -> None:
-        found = judging.evaluate(pictures, data=pictures, extractor=pooled.extractor(), quiet=True)
+        found = evaluate.evaluate(pictures, data=pictures, extractor=pooled.extractor(), quiet=True)
         assert (found.protocol.split, found.protocol.n_real) == ("train", 12)
         assert any("no held-out part" in note for note in found.notes)
         assert any(
@@ -210,7 +211,7 @@ class TestRealSide:
             (one, pictures, one.fingerprint, [of_floor, of_real]),
         ):
             judge = dataclasses.replace(pooled.extractor(), learned=(learned,))
-            notes = judging.evaluate(given, data=name, extractor=judge, quiet=True).notes
+            notes = evaluate.evaluate(given, data=name, extractor=judge, quiet=True).notes
             assert [any(note.startswith(text) for note in notes) for text in (of_floor, of_real)] == [
                 text in said for text in (of_floor, of_real)
             ]
@@ -230,7 +231,7 @@ class TestRealSide:
         self, training: Dataset, pooled: Pooled
     ) -> None:
         options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
-        found = judging.evaluate(training.rows(torch.arange(40)), against="mnist-5k", **options)
+        found = evaluate.evaluate(training.rows(torch.arange(40)), against="mnist-5k", **options)
         said = "--against mnist-5k takes its training part: --data mnist-5k judges by the held-out one"
         assert said in found.notes
 
@@ -239,16 +240,16 @@ class TestRealSide:
     ) -> None:
         options: dict[str, Any] = {"data": "mnist-5k", "extractor": pooled.extractor(), "size": (28, 28), "quiet": True}
         same = npz(tmp_path / "same.npz", training.images[:20])
-        assert judging.evaluate(same, **options).protocol.resize == "none"
+        assert evaluate.evaluate(same, **options).protocol.resize == "none"
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 2))
-        assert judging.evaluate(large, **options).protocol.resize == "resized to 28x28"
+        assert evaluate.evaluate(large, **options).protocol.resize == "resized to 28x28"
 
     def test_real_images_that_were_resized_are_in_the_protocol(
         self, training: Dataset, pooled: Pooled, tmp_path: Path
     ) -> None:
         options: dict[str, Any] = {"extractor": pooled.extractor(), "size": (28, 28), "quiet": True}
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 3))
-        found = judging.evaluate(training.rows(torch.arange(30)), against=large, **options)
+        found = evaluate.evaluate(training.rows(torch.arange(30)), against=large, **options)
         assert found.protocol.resize == "real ones cropped and resized to 28x28"
 
     def test_colours_that_go_are_in_the_protocol(self, training: Dataset, pooled: Pooled, tmp_path: Path) -> None:
@@ -257,16 +258,16 @@ class TestRealSide:
             pixels = np.random.default_rng(k).integers(256, size=(28, 28, 3), dtype=np.uint8)
             (tmp_path / "colour").mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / "colour" / f"{k}.png")
-        found = judging.evaluate(tmp_path / "colour", channels=1, **options)
+        found = evaluate.evaluate(tmp_path / "colour", channels=1, **options)
         assert found.protocol.resize == "turned to grey"
         grey = npz(tmp_path / "grey.npz", training.images[:20])
-        assert judging.evaluate(grey, channels=1, **options).protocol.resize == "none"
+        assert evaluate.evaluate(grey, channels=1, **options).protocol.resize == "none"
 
     def test_pictures_get_size_and_channels_as_asked(self, pooled: Pooled, tmp_path: Path) -> None:
         real = npz(tmp_path / "real.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
         wide = npz(tmp_path / "wide.npz", torch.randint(0, 256, (20, 3, 8, 24), dtype=torch.uint8))
         options: dict[str, Any] = {"against": real, "extractor": pooled.extractor(), "quiet": True, "channels": 1}
-        found = [judging.evaluate(wide, size=(8, 8), fit=fit, **options) for fit in ("crop", "pad", "stretch")]
+        found = [evaluate.evaluate(wide, size=(8, 8), fit=fit, **options) for fit in ("crop", "pad", "stretch")]
         assert [one.protocol.resize for one in found] == [
             f"{done} to 8x8, turned to grey"
             for done in ("cropped and resized", "resized and padded with white", "stretched")
@@ -279,11 +280,11 @@ class TestRealSide:
         clear = npz(tmp_path / "clear.npz", torch.randint(0, 256, (20, 4, 8, 8), dtype=torch.uint8))
         colour = npz(tmp_path / "colour.npz", torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8))
         options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
-        assert judging.evaluate(clear, against=clear, **options).precision == 1
-        found = judging.evaluate(clear, against=colour, channels=3, **options)
+        assert evaluate.evaluate(clear, against=clear, **options).precision == 1
+        found = evaluate.evaluate(clear, against=colour, channels=3, **options)
         assert "20 transparent pictures composited on white" in found.notes
         assert found.protocol.resize == "composited on white"
-        wider = judging.evaluate(colour, against=clear, **options)
+        wider = evaluate.evaluate(colour, against=clear, **options)
         assert "20 RGB images of colour.npz widened to RGBA" in wider.notes
 
     def test_digits_of_few_classes_in_any_order(self, training: Dataset, held_out: Dataset, tmp_path: Path) -> None:
@@ -295,7 +296,7 @@ class TestRealSide:
                 rows, labels=torch.tensor([names.index(str(k)) for k in rows.labels.tolist()]), classes=names
             )
 
-        found = judging.evaluate(some(training, ("0", "1", "2")), against=some(held_out, ("2", "0", "1")), quiet=True)
+        found = evaluate.evaluate(some(training, ("0", "1", "2")), against=some(held_out, ("2", "0", "1")), quiet=True)
         assert found.protocol.extractor == "digits"
         assert found.label_accuracy is not None
         assert found.real_accuracy is not None
@@ -312,7 +313,7 @@ class TestRealSide:
             for k in range(number):
                 Image.fromarray(images[k]).save(folder / f"{k}.png")
         made = npz(tmp_path / "made.npz", torch.from_numpy(images)[:, None])
-        found = judging.evaluate(made, data=tmp_path / "photos", extractor=pooled.extractor(), quiet=True)
+        found = evaluate.evaluate(made, data=tmp_path / "photos", extractor=pooled.extractor(), quiet=True)
         assert "no floor: 30 real images and 1 in place of generated ones are too few" in found.notes
         assert found.floor.kid is None
 
@@ -324,7 +325,7 @@ class TestRealSide:
                 pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "photos" / part / f"{k}.png")
         images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
-        found = judging.evaluate(
+        found = evaluate.evaluate(
             npz(tmp_path / "made.npz", images), data=tmp_path / "photos", extractor=pooled.extractor(), quiet=True
         )
         assert (found.protocol.split, found.protocol.n_real, found.protocol.n_fake) == ("test", 30, 50)
@@ -337,15 +338,15 @@ class TestRealSide:
         assert run.card.image.height == 6
         wide = Extractor("mean", "1", (), None, "none", (), lambda x: Features(x.float().mean((2, 3)) / 255, None))
         assert not any(
-            "as it was in training" in n for n in judging.evaluate(run, n=20, extractor=wide, quiet=True).notes
+            "as it was in training" in n for n in evaluate.evaluate(run, n=20, extractor=wide, quiet=True).notes
         )
         (pictures / "cat" / "00.png").unlink()
-        found = judging.evaluate(run, n=20, extractor=wide, quiet=True)
+        found = evaluate.evaluate(run, n=20, extractor=wide, quiet=True)
         assert any("is not as it was in training" in note for note in found.notes)
         pictures.rename(tmp_path / "elsewhere")
         with pytest.raises(GanvasError, match="say by --data where they are now"):
-            judging.evaluate(run, n=20, extractor=wide, quiet=True)
-        against = judging.evaluate(run, n=20, extractor=wide, against=tmp_path / "elsewhere", size=(6, 6), quiet=True)
+            evaluate.evaluate(run, n=20, extractor=wide, quiet=True)
+        against = evaluate.evaluate(run, n=20, extractor=wide, against=tmp_path / "elsewhere", size=(6, 6), quiet=True)
         assert any("stand in for the training images" in note for note in against.notes)
         assert (against.protocol.asked_classes, found.protocol.asked_classes) == ("equal", "")
 
@@ -353,9 +354,9 @@ class TestRealSide:
         grey = npz(tmp_path / "grey.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
         colour = npz(tmp_path / "colour.npz", torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8))
         for judged, against in ((grey, colour), (colour, grey)):
-            found = judging.evaluate(judged, against=against, extractor=pooled.extractor(), quiet=True)
+            found = evaluate.evaluate(judged, against=against, extractor=pooled.extractor(), quiet=True)
             assert any("20 grey images of grey.npz widened to RGB" in note for note in found.notes)
-        same = judging.evaluate(grey, against=grey, extractor=pooled.extractor(), quiet=True)
+        same = evaluate.evaluate(grey, against=grey, extractor=pooled.extractor(), quiet=True)
         assert not any("widened" in note for note in same.notes)
 
     def test_class_numbers_get_the_real_images_names(self, tmp_path: Path) -> None:
@@ -371,12 +372,12 @@ class TestRealSide:
             return Features(bright, torch.cat([bright, 1 - bright], 1))
 
         ideal = Extractor("ideal", "2", ("dog", "cat"), None, "none", (), take)
-        found = judging.evaluate("made.npz", against="real.npz", extractor=ideal, quiet=True)
+        found = evaluate.evaluate("made.npz", against="real.npz", extractor=ideal, quiet=True)
         assert found.per_class == {"dog": 1, "cat": 1}
         assert any("0 is cat, 1 is dog" in note for note in found.notes)
         assert not any("rightly" in note for note in found.notes)
         wrong = Extractor("wrong", "3", ("cat", "dog"), None, "none", (), take)
-        found = judging.evaluate("made.npz", against="real.npz", extractor=wrong, quiet=True)
+        found = evaluate.evaluate("made.npz", against="real.npz", extractor=wrong, quiet=True)
         assert any("wrong names only 0.0% of the real images rightly" in note for note in found.notes)
 
     def test_the_real_sides_features_are_cached_by_content(
@@ -435,17 +436,17 @@ class TestRealSide:
 
 class TestLabels:
     def test_equal_shares_go_through_the_classes_as_sampling_does(self) -> None:
-        assert sides.spread_labels(23, torch.ones(10)).tolist() == [k % 10 for k in range(23)]
+        assert inputs.spread_labels(23, torch.ones(10)).tolist() == [k % 10 for k in range(23)]
 
     def test_shares_are_kept_in_every_beginning(self) -> None:
-        labels = sides.spread_labels(1000, torch.tensor([70, 0, 20, 10]))
+        labels = inputs.spread_labels(1000, torch.tensor([70, 0, 20, 10]))
         for n in (10, 50, 333, 1000):
             counts = torch.bincount(labels[:n], minlength=4)
             assert counts.tolist() == pytest.approx([0.7 * n, 0, 0.2 * n, 0.1 * n], abs=1)
         assert len(labels) == 1000
 
     def test_a_generator_is_asked_for_classes_as_often_as_they_occur(self, tiny_run: Run) -> None:
-        source = sides.open_source(tiny_run, sides.Reading())
+        source = inputs.open_source(tiny_run, inputs.Reading())
         made = source.take(40, 0, torch.tensor([3, 1] + [0] * 8))
         assert made.labels is not None
         assert torch.bincount(made.labels).tolist() == [30, 10]

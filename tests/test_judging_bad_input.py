@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import judging
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, MetricError, RunError, SettingError
-from ganvas.extractors import Extractor, Features
+from ganvas.evaluation import evaluate
+from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.gan import Gan
 from ganvas.runs.run import Run
 from judged import Pooled, judge, npz
@@ -31,7 +31,7 @@ def test_a_bare_command_asks_for_the_usual_numbers(
     monkeypatch: pytest.MonkeyPatch, cli_run: Callable[..., Any]
 ) -> None:
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(judging, "evaluate", lambda source, **options: asked.append(options) or 1 / 0)
+    monkeypatch.setattr(evaluate, "evaluate", lambda source, **options: asked.append(options) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli_run("evaluate", "run")
     (options,) = asked
@@ -120,7 +120,7 @@ class TestBadInput:
                 Image.fromarray(images[k, 0].numpy()).save(folder / f"{k}.png")
             (folder / "labels.csv").write_text("file,label\n" + "".join(f"{k}.png,cat\n" for k in range(12)))
         npz(Path("made.npz"), images, torch.zeros(24, dtype=torch.int64))
-        found = judging.evaluate("made.npz", data="cats", extractor=pooled.extractor(), quiet=True)
+        found = evaluate.evaluate("made.npz", data="cats", extractor=pooled.extractor(), quiet=True)
         assert any(note == "labels of made.npz are read as numbers of the classes: 0 is cat" for note in found.notes)
         said = cli_run("evaluate", "made.npz", "--data", "cats", "--gan-train").error
         assert "--gan-train needs two classes or more, the training images have one" in said
@@ -132,7 +132,7 @@ class TestBadInput:
 
     def test_a_file_named_beside_a_run_is_not_dropped(self, tiny_run: Run) -> None:
         with pytest.raises(RunError, match=r"--gan x\.py: this generator's networks are built in"):
-            judging.evaluate(tiny_run, gan="x.py", quiet=True)
+            evaluate.evaluate(tiny_run, gan="x.py", quiet=True)
 
     def test_a_damaged_run_is_one_line_and_not_judged_as_pictures(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[..., Path]
@@ -155,7 +155,7 @@ class TestBadInput:
         next(v for v in tensors.values() if v.is_floating_point()).fill_(torch.nan)
         run.save_generator(tensors)
         with pytest.raises(GanvasError, match="weights are not finite"):
-            judging.evaluate(run, n=20, quiet=True)
+            evaluate.evaluate(run, n=20, quiet=True)
 
     def test_features_that_are_not_finite(self, training: Dataset) -> None:
         with pytest.raises(MetricError, match="nan gives features of mnist-5k that are not finite"):
@@ -163,7 +163,7 @@ class TestBadInput:
 
     def test_an_extractor_that_tells_nothing_apart(self, training: Dataset) -> None:
         dead = Extractor.of(lambda x: torch.ones(len(x), 4), name="dead")
-        found = judging.evaluate(training.rows(torch.arange(60)), data="mnist-5k", extractor=dead, quiet=True)
+        found = evaluate.evaluate(training.rows(torch.arange(60)), data="mnist-5k", extractor=dead, quiet=True)
         assert "all 1,000 real images have the same features: figures of them mean little" in found.notes
         assert "all 60 generated images have the same features: figures of them mean little" in found.notes
 
@@ -180,7 +180,7 @@ class TestBadInput:
         monkeypatch.setattr(Gan, "make", some)
         path = copy(tiny_run)
         with pytest.raises(RunError, match="pixels that are no numbers, among images 0 to 63 of seed 0"):
-            judging.evaluate(path, n=100, quiet=True)
+            evaluate.evaluate(path, n=100, quiet=True)
         done = cli_run("sample", path, "--n", 4, "--out", "a.png")
         assert "the generator gives pixels that are no numbers, among images 0 to 3" in done.error
         assert not Path("a.png").exists()
@@ -208,7 +208,7 @@ class TestBadInput:
 
     def test_images_of_other_classes_than_the_extractors(self, training: Dataset) -> None:
         made = Dataset("made", training.images[:200], torch.arange(200) % 2, ("boot", "bag"))
-        found = judging.evaluate(made, data="mnist-5k", quiet=True)
+        found = evaluate.evaluate(made, data="mnist-5k", quiet=True)
         assert found.label_accuracy is None
         assert any("no label_accuracy: digits does not know the images' classes bag, boot" in n for n in found.notes)
 
@@ -225,5 +225,5 @@ class TestBadInput:
     ) -> None:
         path = copy(tiny_run)
         (path / "metrics.jsonl").mkdir()
-        found = judging.evaluate(path, n=50, extractor=pooled.extractor(), quiet=True)
+        found = evaluate.evaluate(path, n=50, extractor=pooled.extractor(), quiet=True)
         assert any(note.startswith("not kept with the run: cannot write") for note in found.notes)

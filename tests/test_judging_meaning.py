@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from common import train
-from ganvas import gan_train, judging, stacks
 from ganvas.data.dataset import Dataset
+from ganvas.evaluation import evaluate, gan_train, stacks
 from ganvas.runs.run import Run
 from judged import digits, judge, npz
 
@@ -58,7 +58,7 @@ class TestMeaning:
         some = dataclasses.replace(
             training, images=training.images[:600], labels=training.labels[:600], name="some"
         )  # fmt: skip
-        found = judging.evaluate(some, against=some, quiet=True)
+        found = evaluate.evaluate(some, against=some, quiet=True)
         assert found.fid == pytest.approx(0, abs=1e-6)
         assert (found.precision, found.recall, found.coverage, found.class_kl) == (1, 1, 1, 0)
         assert found.protocol.split == "against"
@@ -132,7 +132,7 @@ class TestModes:
     def test_modes_and_reverse_kl_beside_a_perfect_sampler(self, stacked: Dataset) -> None:
         half = (stacked.labels < 500).nonzero().flatten()
         made = stacked.rows(half)
-        found = judging.evaluate(made, against=stacked, prdc_n=200, quiet=True)
+        found = evaluate.evaluate(made, against=stacked, prdc_n=200, quiet=True)
         assert found.modes is not None
         assert found.reverse_kl is not None
         assert 400 < found.modes < 600  # 500, but for errors of the extractor
@@ -149,7 +149,7 @@ class TestModes:
         assert stacks.MODES_N == 26_000
         monkeypatch.setattr(stacks, "MODES_N", 120)
         file = npz(tmp_path / "stacks.npz", stacked.images, stacked.labels, classes=np.array(stacks.NUMBERS))
-        found = judging.evaluate(train("mlp/tiny", tmp_path / "run", data=file, images=32.0), n=20, quiet=True)
+        found = evaluate.evaluate(train("mlp/tiny", tmp_path / "run", data=file, images=32.0), n=20, quiet=True)
         assert (found.protocol.n_modes, found.protocol.n_fake) == (120, 20)
         assert found.modes is not None
         assert found.floor.modes is not None
@@ -159,11 +159,11 @@ class TestModes:
         self, stacked: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         some = stacked.rows(torch.arange(0, 1000, 5))
-        found = judging.evaluate(some, against=some, n=40, prdc_n=20, quiet=True)
+        found = evaluate.evaluate(some, against=some, n=40, prdc_n=20, quiet=True)
         assert found.per_class is not None
         assert len({number[0] for number, accuracy in found.per_class.items() if accuracy is not None}) > 7
         monkeypatch.setattr(stacks, "MODES_N", 50)
-        part = judging.evaluate(some, against=some, prdc_n=20, quiet=True)
+        part = evaluate.evaluate(some, against=some, prdc_n=20, quiet=True)
         assert (part.protocol.n_modes, part.protocol.n_fake) == (50, 200)
         assert part.modes is not None
         assert 40 < part.modes <= 50  # of as many as the floor's

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
-from ganvas import data, extractors, metrics, trained
+from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float, to_uint8
-from ganvas.extractors import Extractor
+from ganvas.evaluation import extractor_files, extractors, metrics
+from ganvas.evaluation.extractors import Extractor
 
 COLOURS = torch.tensor([[230, 60, 60], [60, 200, 60], [70, 70, 230], [220, 220, 60], [200, 60, 220], [60, 220, 220]])
 
@@ -74,9 +75,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert perfect.labels is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(trained, "STEPS", 200)
-        patch.setattr(trained, "EPOCHS", 10)
-        patch.setattr(trained, "LEAST_STEPS", 60)
+        patch.setattr(extractor_files, "STEPS", 200)
+        patch.setattr(extractor_files, "EPOCHS", 10)
+        patch.setattr(extractor_files, "LEAST_STEPS", 60)
         judge = Extractor.of(patches) if name == "a function" else extractors.find(name, training)
         yield Case(judge, real.images, perfect.images, perfect.labels)
 

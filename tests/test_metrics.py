@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganvas import metrics
 from ganvas.errors import MetricError
+from ganvas.evaluation import metrics
 
 pytestmark = pytest.mark.usefixtures("steady")
 

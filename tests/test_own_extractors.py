@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from common import noise_images
-from ganvas import extractors, metrics
 from ganvas.errors import DataError, MetricError
-from ganvas.extractors import Extractor, Features
+from ganvas.evaluation import extractors, metrics
+from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.recipe import ImageSpec
 
 

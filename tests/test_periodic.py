@@ -18,16 +18,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_run, assert_same_tree, noise_images, refusal, state, train
-from ganvas import evaluations, extractors, judging, launch, periodic, training
+from ganvas import launch, periodic, training
 from ganvas.errors import MetricError
-from ganvas.extractors import Features
+from ganvas.evaluation import evaluate, extractors, history
+from ganvas.evaluation.extractors import Features
+from ganvas.evaluation.result import Verdict
 from ganvas.periodic import Periodic
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import Plan
 from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler, open_generator
-from ganvas.verdict import Verdict
 from ganvas.views.run_list import list_runs
 from judged import Pooled, verdict
 
@@ -71,15 +72,15 @@ class TestWhatIsKept:
 
     def test_the_figures_are_those_of_an_evaluation_afterwards(self, tmp_path: Path) -> None:
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
-        last = evaluations.last(run.path)
-        again = judging.evaluate(run, n=200, prdc_n=200, quiet=True)
-        assert evaluations.staleness(run.path, last) is None
+        last = history.last(run.path)
+        again = evaluate.evaluate(run, n=200, prdc_n=200, quiet=True)
+        assert history.staleness(run.path, last) is None
         for name in ("fid", "kid", "recall", "precision", "floor", "protocol", "weights_sha256", "asked"):
             assert getattr(again, name) == getattr(last, name), name
 
     def test_the_best_generator_is_kept_with_its_card(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fids = iter([math.inf, 3.0, 1.0, 2.0, 2.5])  # the first is the one that is measured
-        monkeypatch.setattr(judging, "while_training", lambda *_, **__: lambda sampler: verdict(next(fids)))
+        monkeypatch.setattr(evaluate, "while_training", lambda *_, **__: lambda sampler: verdict(next(fids)))
         run = train("cgan/tiny", tmp_path / "run", **EVERY, settings={"weights": "192 images"})
         _, card = open_generator(run.best_file)
         _, at_192 = open_generator(run.path / "weights" / "000000192.safetensors")
@@ -235,7 +236,7 @@ class TestGoingOn:
     def test_interrupted_in_an_evaluation_it_is_finished(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = self.whole(tmp_path)
         with monkeypatch.context() as patch:
-            make = judging.while_training
+            make = evaluate.while_training
 
             def interrupted(*arguments: Any, **options: Any) -> Callable[[Sampler], Verdict]:
                 judge, calls = make(*arguments, **options), 0
@@ -249,7 +250,7 @@ class TestGoingOn:
 
                 return call
 
-            patch.setattr(judging, "while_training", interrupted)
+            patch.setattr(evaluate, "while_training", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 train("cgan/tiny", tmp_path / "run", **EVERY)
         assert [line["images"] for line in lines(tmp_path / "run")] == [96, 192]
@@ -361,7 +362,7 @@ class TestWhatCannotBeJudged:
                 raise answer
             return verdict(answer)
 
-        monkeypatch.setattr(judging, "while_training", lambda *_, **__: judge)
+        monkeypatch.setattr(evaluate, "while_training", lambda *_, **__: judge)
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
         assert [line["images"] for line in lines(run.path)] == [320]
 

@@ -20,8 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import state, train
-from ganvas import data, extractors, gans, launch, measure, trained, training
+from ganvas import data, gans, launch, measure, training
 from ganvas.errors import SettingError
+from ganvas.evaluation import extractor_files as trained
+from ganvas.evaluation import extractors
 from ganvas.options import process_start
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec

@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import judging, report
+from ganvas import report
+from ganvas.evaluation import evaluate as judging
+from ganvas.evaluation.result import GanTrain
 from ganvas.runs.run import Run
-from ganvas.verdict import GanTrain
 from judged import Pooled, digits, npz
 from paged import COPIES, PROTOCOL, judgement, page, put
 

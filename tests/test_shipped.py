@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ganvas import extractors
 from ganvas.data.dataset import Dataset
+from ganvas.evaluation import extractors
 from ganvas.runs.run import Run
 from ganvas.sampling import sampler as sample
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ganvas.version import __version__
 
 if TYPE_CHECKING:
-    from ganvas.judging import evaluate
+    from ganvas.evaluation.evaluate import evaluate
     from ganvas.launch import train
     from ganvas.runs.run import Run
 
@@ -28,7 +28,7 @@ def __getattr__(name: str) -> Any:
 
         return train
     if name == "evaluate":
-        from ganvas.judging import evaluate
+        from ganvas.evaluation.evaluate import evaluate
 
         return evaluate
     if name == "Run":

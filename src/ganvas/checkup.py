@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ganvas.augment import memorised as share_told
 from ganvas.batches import Batches
-from ganvas.copies import reduced
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.doctor import MOST
+from ganvas.evaluation.copies import reduced
+from ganvas.evaluation.metrics import histogram_kl, squared_distances
 from ganvas.learner import Learner
-from ganvas.metrics import histogram_kl, squared_distances
 from ganvas.record import sheet_classes
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding

@@ -12,16 +12,16 @@ from typing import Any
 import msgspec
 import torch
 
-from ganvas import asking, evaluations
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
+from ganvas.evaluation import asking, history
+from ganvas.evaluation.result import NAMES, Verdict, alike, on_the_way
 from ganvas.gan import Gan
 from ganvas.recipe import Interval
 from ganvas.record import crossed
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
-from ganvas.verdict import NAMES, Verdict, alike, on_the_way
 
 N = 2000  # generated images of an evaluation
 LEARNING = 180.0  # seconds, as long as an extractor may take to be trained
@@ -52,7 +52,7 @@ class Periodic:
         lines = [line for line in run.read_metrics() if "images" in line]
         self.spent = sum(line.get("cost_seconds", 0.0) for line in lines)
         self.last = max((line["images"] for line in lines), default=0)
-        for images, each in on_the_way(evaluations.all_of(run)):
+        for images, each in on_the_way(history.all_of(run)):
             self._is_best(each, images)
 
     def due(self, before: int, images_seen: int, seconds: float) -> bool:
@@ -146,7 +146,7 @@ def prepare(
     if (when := card.evaluate_every) is None:
         return None
     began = time.monotonic()
-    from ganvas import judging  # half a second to import, for those who want it
+    from ganvas.evaluation import evaluate as judging
 
     if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
         own = card.data

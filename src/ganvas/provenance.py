@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganvas.data import NAMES
+from ganvas.evaluation.result import Verdict
 from ganvas.recipe import settings, settled
 from ganvas.remedies import place
 from ganvas.runs.card import Card
 from ganvas.runs.request import toml
 from ganvas.runs.run import Run
-from ganvas.verdict import Verdict
 
 MOST_TEXT = 200_000  # characters of recipe.json that are shown
 MOST_REVISIONS = 20

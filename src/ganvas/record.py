@@ -15,9 +15,9 @@ from ganvas.board import Board
 from ganvas.data.dataset import Dataset
 from ganvas.doctor import Watch
 from ganvas.errors import RunError
+from ganvas.evaluation.metrics import squared_distances
 from ganvas.gan import Logits, Objective
 from ganvas.learner import Learner
-from ganvas.metrics import squared_distances
 from ganvas.recipe import Interval
 from ganvas.runs.card import Plan
 from ganvas.runs.run import GRADIENTS, PLACE, STATISTICS, Run

@@ -21,16 +21,19 @@ import torch
 from markupsafe import Markup
 from PIL import Image
 
-from ganvas import environment, evaluations, judging, provenance, timelapse, verdict
+from ganvas import environment, provenance, timelapse
 from ganvas.charts import Curve, chart
 from ganvas.diagnosis import examine
 from ganvas.errors import RunError
+from ganvas.evaluation import evaluate as judging
+from ganvas.evaluation import history
+from ganvas.evaluation import result as verdict
+from ganvas.evaluation.result import Verdict
 from ganvas.record import sheet_classes
 from ganvas.runs.run import Run
 from ganvas.sampling import sheets
 from ganvas.system import files
 from ganvas.system.text import count, first_few, shown
-from ganvas.verdict import Verdict
 from ganvas.version import __version__
 from ganvas.views.run_list import Row, list_runs
 
@@ -108,7 +111,7 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         raise RunError(row.error)
     css = _page("report.css")
     jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found = evaluations.all_of(run)
+    found = history.all_of(run)
     judged, all_sheets = _judged(run, found), run.sheets()
     row_of_now, why = _images_of_now(run)
     return jinja.from_string(_page("report.html")).render(
@@ -116,7 +119,7 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
         title=shown(run.path.resolve().name), facts=_facts(run, row, judged, found), images_of_now=row_of_now, why=why,
         sheets=_sheets(run, all_sheets), sheet_count=len(all_sheets), losses=_losses(run), metrics=_metrics(found),
-        evaluations=_evaluations(found), judged=judged, notes=judged.notes(run, data_dir) if judged else [],
+        history=_evaluations(found), judged=judged, notes=judged.notes(run, data_dir) if judged else [],
         card=_card(judged.verdict) if judged else [], protocol=_protocol(judged.verdict) if judged else {},
         classes=_classes(judged.verdict) if judged else "", **_copies(run, judged, found),
         diagnosis=examine(run, data_dir),

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu
 
-from ganvas import augment, data, extractors, metrics
+from ganvas import augment, data
 from ganvas.batches import Batches
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
+from ganvas.evaluation import extractors, metrics
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.learner import Learner

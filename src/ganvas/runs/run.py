@@ -51,7 +51,7 @@ class Run:
     losses.png              both networks' losses
     progress.png            sheets from four moments, beside each other
     neighbours.png          generated images, each beside the training image nearest to it
-    metrics.jsonl           one line per evaluation: see `ganvas.verdict`
+    metrics.jsonl           one line per evaluation: see `ganvas.evaluation.result`
     copies.png              of an evaluation's generated images, those nearest to training images, beside these
     report.html             all this on one page
     generator.safetensors   the generator with its card: all that sampling needs

@@ -42,7 +42,7 @@ def extractor(
     json
         Print one JSON document.
     """
-    from ganvas import trained
+    from ganvas.evaluation import extractor_files
 
     positive("--epochs", epochs)
     check_threads(threads)
@@ -50,11 +50,11 @@ def extractor(
         raise SettingError(f"--out {out}: expected a name that ends in .safetensors")
     refuse_unwritable(out)  # before the training, so that nobody waits for a file that cannot be kept
     training, held_out = _parts(data, pictures)
-    network, origin = trained.learn_classes(
+    network, origin = extractor_files.learn_classes(
         training, held_out, epochs=epochs, seed=seed, threads=threads, command=_command(data, out, epochs, seed, threads, pictures),
         tell=lambda epoch, loss: print(f"epoch {epoch}: mean loss {loss:.4f}", file=sys.stderr),
     )  # fmt: skip
-    trained.save(out, network, origin)
+    extractor_files.save(out, network, origin)
     if json:
         print_json({"file": str(out), "sha256": origin.weights_sha256} | {
             name: getattr(origin, name) for name in ("accuracy", "held_out", "images", "epochs", "fingerprint")

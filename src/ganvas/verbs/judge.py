@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from ganvas.options import AS_THEY_ARE, Device, Pictures, Whole, print_json, print_table
 
 if TYPE_CHECKING:
-    from ganvas.verdict import Copies, Verdict
+    from ganvas.evaluation.result import Copies, Verdict
 
 MOST_CLASSES = 20  # that are listed
 
@@ -66,9 +66,9 @@ def evaluate(
     json
         Print one JSON document.
     """
-    from ganvas import judging
     from ganvas.devices import pick_device
     from ganvas.errors import SettingError
+    from ganvas.evaluation import evaluate as judging
 
     if out is not None and not copies:
         raise SettingError(f"--out {out} does nothing without --copies: leave it out")
@@ -93,15 +93,15 @@ def compare(*results: Path, json: bool = False) -> None:
     json
         Print one JSON document.
     """
-    from ganvas import evaluations
     from ganvas.errors import SettingError
-    from ganvas.verdict import ROWS, cell, number, refuse_unlike, version_notes
+    from ganvas.evaluation import history
+    from ganvas.evaluation.result import ROWS, cell, number, refuse_unlike, version_notes
 
     if not results:
         raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
-    found = [(str(path), evaluations.last(path)) for path in results]
+    found = [(str(path), history.last(path)) for path in results]
     refuse_unlike(found)
-    notes = [*version_notes(found), *(note for path, one in found if (note := evaluations.staleness(path, one)))]
+    notes = [*version_notes(found), *(note for path, one in found if (note := history.staleness(path, one)))]
     if json:
         print_json({"results": dict(found), "notes": notes})
         return
@@ -123,7 +123,7 @@ def compare(*results: Path, json: bool = False) -> None:
 
 
 def _print(verdict: Verdict) -> None:
-    from ganvas.verdict import ROWS, cell, number, shown
+    from ganvas.evaluation.result import ROWS, cell, number, shown
 
     print_table(
         [verdict.source, "judged", "floor", "better"],
@@ -148,7 +148,7 @@ def _print(verdict: Verdict) -> None:
 
 def _by_class(accuracy: dict[str, float | None]) -> str:
     """Of all classes or, where they are many, of the worst."""
-    from ganvas.verdict import number
+    from ganvas.evaluation.result import number
 
     known = [(name, value) for name, value in accuracy.items() if value is not None]
     title = "label accuracy by class: "

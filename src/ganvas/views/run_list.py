@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ganvas import evaluations
 from ganvas.errors import RunError
+from ganvas.evaluation import history
+from ganvas.evaluation.result import alike
 from ganvas.runs.run import Run
 from ganvas.system import files
 from ganvas.system.text import readable
-from ganvas.verdict import alike
 
 State = Literal["training", "finished", "stopped", "damaged"]
 
@@ -87,6 +87,6 @@ def _row(path: Path) -> Row | None:
 
 def _best(run: Run) -> tuple[float | None, str | None]:
     """The least FID, and by which extractor: FIDs of unlike protocols have no least, the newest protocol counts."""
-    found = [each for _, each in evaluations.all_of(run)]
+    found = [each for _, each in history.all_of(run)]
     fids = [each.fid for each in found if each.fid is not None and alike(each, found[-1])]
     return min(fids, default=None), found[-1].protocol.extractor if fids else None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganvas.data import stacked
 from ganvas.data.dataset import Dataset
-from ganvas.extractors import Extractor, Features
+from ganvas.evaluation.extractors import Extractor, Features
 
 NUMBERS = stacked.NUMBERS
 MODES_N = 26_000  # images whose modes are counted, as in Lin et al. 2018 (arXiv 1712.04086)

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from ganvas.data.catalogue import NAMES
+from ganvas.evaluation.result import Asked
 from ganvas.system.text import readable
-from ganvas.verdict import Asked
 
 K = 5  # neighbours of precision, recall, density and coverage: the command line has no other
 

@@ -21,11 +21,11 @@ from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ganvas.classifier import BATCH, Classifier, accuracy, inner_size, stride_for, train_classifier
 from ganvas.data.dataset import Dataset
-from ganvas.encoder import BATCH as PICTURES
-from ganvas.encoder import STEPS, Encoder, train_encoder
 from ganvas.errors import RunError
+from ganvas.evaluation.classifier import BATCH, Classifier, accuracy, inner_size, stride_for, train_classifier
+from ganvas.evaluation.encoder import BATCH as PICTURES
+from ganvas.evaluation.encoder import STEPS, Encoder, train_encoder
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import versions, weights_sha256
 from ganvas.system import seeding

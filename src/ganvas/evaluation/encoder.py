@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from ganvas.classifier import CHUNK, convolutions, rate, shrunk, stride_for
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
+from ganvas.evaluation.classifier import CHUNK, convolutions, rate, shrunk, stride_for
 from ganvas.system import seeding
 
 STEPS = 800

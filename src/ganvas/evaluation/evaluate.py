@@ -11,25 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganvas import asking, extractors, figures, metrics, sides, stacks
-from ganvas import copies as copying
-from ganvas import gan_train as teaching
-from ganvas.asking import K
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
 from ganvas.errors import MetricError, RunError, SettingError
-from ganvas.extractors import POOR, Extractor
-from ganvas.figures import FEW, Side
+from ganvas.evaluation import asking, extractors, inputs, metrics, scores, stacks
+from ganvas.evaluation import copies as copying
+from ganvas.evaluation import gan_train as teaching
+from ganvas.evaluation.asking import K
+from ganvas.evaluation.extractors import POOR, Extractor
+from ganvas.evaluation.inputs import Reading, Reality, Source
+from ganvas.evaluation.result import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
+from ganvas.evaluation.scores import FEW, Side
 from ganvas.runs.card import Card, versions, weights_sha256
 from ganvas.runs.run import Run
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import MOST_IMAGES, Sampler, refuse_too_many
-from ganvas.sides import Reading, Reality, Source
 from ganvas.system import files
 from ganvas.system.machine import cores, threads
 from ganvas.system.progress import Progress
 from ganvas.system.text import count, first_few, readable
-from ganvas.verdict import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 
 FEWER = "; the fewer images, the higher the FID"
 Tell = Callable[[str], None]
@@ -62,7 +62,7 @@ def evaluate(
     source: a `Run` or its directory, a generator.safetensors, or images (a `Dataset`, a folder, .zip, .npz, a set's name).
     data: the real images' name or path; a run's own by default. Its held-out part is what is judged against.
     against: judge against these images instead. n: generated images, all where a set has fewer.
-    extractor: a name (see `ganvas.extractors.find`), an `Extractor`, or any object that maps uint8 images (N, C, H, W) to
+    extractor: a name (see `ganvas.evaluation.extractors.find`), an `Extractor`, or any object that maps uint8 images (N, C, H, W) to
     features (N, D). seeds: how many samplings, from `seed` on.
     prdc_n, k: of precision, recall, density and coverage. gan_train, copies: do these too (see those modules).
     out: where the sheet of closest pairs is written; without it copies.png, in the run's directory where there is one.
@@ -80,9 +80,9 @@ def evaluate(
     )  # fmt: skip
     tell = Progress(quiet=quiet).say
     reading = Reading(size, fit, channels, None if data_dir is None else Path(data_dir))
-    opened = sides.open_source(source, reading, gan=None if gan is None else os.fspath(gan), device=device)
-    reality = sides.open_reality(opened, data, against, reading)
-    opened = sides.reconciled(opened, reality)
+    opened = inputs.open_source(source, reading, gan=None if gan is None else os.fspath(gan), device=device)
+    reality = inputs.open_reality(opened, data, against, reading)
+    opened = inputs.reconciled(opened, reality)
     _refuse(opened, reality, n, seeds, seed, gan_train, copies)
     if extractor is None or isinstance(extractor, str):
         extractor = _find(extractor, reality.like, reading, tell)
@@ -110,7 +110,7 @@ def while_training(
     Raises a GanvasError where such images cannot be judged.
     """
     reading = Reading(card.data.size, card.data.fit, card.data.channels, data_dir)
-    reality = sides.reality_of(dataset, reading.held_out(card.data.what, dataset))
+    reality = inputs.reality_of(dataset, reading.held_out(card.data.what, dataset))
     extractor = _find(None, reality.like, reading, tell)
     source = Source(card.recipe, "run", card=card)
     asked = asking.asked(n=n, prdc_n=n, seed=0, seeds=1, data_dir=data_dir)
@@ -256,7 +256,7 @@ class _Judgement:
     def side(self, dataset: Dataset, real: bool = False) -> Side:
         """real: features are kept, where the extractor's hash tells all that they depend on."""
         self.tell(f"{self.judge.name} looks at {count(len(dataset), 'image')} of {dataset.name}")
-        return figures.side(dataset, self.judge, cached=real and self.judge.certain)
+        return scores.side(dataset, self.judge, cached=real and self.judge.certain)
 
     def _refuse_too_many(self, real: Side) -> None:
         """Say before an hour's work that what it makes would not fit into memory."""
@@ -273,8 +273,8 @@ class _Judgement:
         fakes = many if len(many) <= self.n else many.rows(torch.arange(self.n))
         judged = self.side(many)
         fake = judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
-        found, said = figures.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
-        notes = [note for note in (figures.same_images_note("generated", fakes.images),) if note]
+        found, said = scores.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
+        notes = [note for note in (scores.same_images_note("generated", fakes.images),) if note]
         if self._modes_n:
             assert judged.probabilities is not None
             numbers = judged.probabilities[: self._modes_n].argmax(1)
@@ -290,7 +290,7 @@ class _Judgement:
             return Figures(), [f"no floor: {few}"]
         one = whole if real is self.reality.real else self.side(real, real=True)
         other = self.side(stand_in, real=True)
-        found, said = figures.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
+        found, said = scores.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [f"floor: {note}" for note in said]
         if self.reality.split != "test":
             notes.append(f"floor: {len(stand_in):,} of the real images against {len(real):,} others, by chance{FEWER}")
@@ -343,7 +343,7 @@ class _Judgement:
             )
         if len(real) < FEW:
             notes.append(f"{count(len(real), 'real image')} only: figures are rough")
-        if note := figures.same_images_note("real", real.images):
+        if note := scores.same_images_note("real", real.images):
             notes.append(note)
         if not judge.classes:
             notes.append(f"{judge.name} knows no classes: no inception_score, class_kl or label_accuracy")
@@ -361,7 +361,7 @@ class _Judgement:
         training, held_out = self.reality.training, self.reality.held_out
         assert training is not None
         assert held_out is not None
-        named = replace(fakes, labels=figures.labels_in(fakes, training.classes), classes=training.classes)
+        named = replace(fakes, labels=scores.labels_in(fakes, training.classes), classes=training.classes)
         return teaching.compare(named, training, held_out, self.tell)
 
     def copies(self, fakes: Dataset, out: Path | None) -> tuple[Copies, list[str]]:

@@ -94,7 +94,7 @@ DECISIVE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """Whether generated images are nearer to training images than unseen real images are: see `ganvas.copies`.
+    """Whether generated images are nearer to training images than unseen real images are: see `ganvas.evaluation.copies`.
 
     yardstick: the real images that are asked the same: held-out ones or, without these, training images, each as if it
     were not among them. ratio, spread: with the standard deviation over bootstrap samples.

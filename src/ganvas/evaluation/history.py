@@ -8,17 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from ganvas import verdict
 from ganvas.errors import RunError
+from ganvas.evaluation import result
+from ganvas.evaluation.result import Verdict
 from ganvas.runs.run import Run
-from ganvas.verdict import Verdict
 
 
 def last(path: str | os.PathLike[str]) -> Verdict:
     """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`. Raises RunError."""
     path = Path(path)
     if not path.is_dir():
-        return verdict.read(path)
+        return result.read(path)
     run = Run.open(path)
     found = all_of(run)
     if not found:
@@ -33,7 +33,7 @@ def all_of(run: Run) -> list[tuple[int | None, Verdict]]:
     Raises RunError for a damaged metrics.jsonl.
     """
     lines = [line for line in run.read_metrics() if "protocol" in line]
-    return [(line.get("images"), verdict.parse(msgspec.json.encode(line), str(run.path))) for line in lines]
+    return [(line.get("images"), result.parse(msgspec.json.encode(line), str(run.path))) for line in lines]
 
 
 def staleness(path: str | os.PathLike[str], judged: Verdict) -> str | None:

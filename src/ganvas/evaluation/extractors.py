@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganvas import inception, trained
-from ganvas.classifier import Classifier, inner_size
 from ganvas.data import NAMES
 from ganvas.data import load as load_data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, SettingError, nearest
-from ganvas.identity import identity
+from ganvas.evaluation import extractor_files, inception
+from ganvas.evaluation.classifier import Classifier, inner_size
+from ganvas.evaluation.fingerprint import identity
 from ganvas.recipe import KINDS, ImageSpec
 from ganvas.runs.card import weights_sha256
 from ganvas.system import seeding
 
-DIGITS = Path(__file__).parent / "weights" / "digits.safetensors"
+DIGITS = Path(__file__).parent.parent / "assets" / "extractors" / "digits.safetensors"
 MADE_OF_MNIST = ("mnist-5k", "stacked-mnist", "stacked-mnist-5k")  # of its training images, in their training parts
 DIGIT_NAMES = tuple("0123456789")
 CHUNK = 500  # images that an object of the user's gets at a time
@@ -98,7 +98,7 @@ class Extractor:
         into evaluation mode.
 
         judge: returns a tensor or array (N, D), or `Features`; it is called with CHUNK images at a time.
-        sha256: by default `ganvas.identity.identity`. Give your own where features depend on more, such as a file, and to
+        sha256: by default `ganvas.evaluation.fingerprint.identity`. Give your own where features depend on more, such as a file, and to
         have the real images' features kept.
         """
         title = str(name or getattr(judge, "__name__", type(judge).__name__))
@@ -147,12 +147,12 @@ def find(
     title = f"{kind}:{of or dataset.name}"
     fits(title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width)
     if kind == "self":
-        return _of_network(title, *trained.from_cache("self", source, tell))
+        return _of_network(title, *extractor_files.from_cache("self", source, tell))
     if source.labels is None or len(source.classes) < 2:
         raise DataError(
             f"{source.name} has no classes to tell apart: judge with self:{of or dataset.name}, or give it labels"
         )
-    return _of_network(title, *trained.from_cache("classifier", source, tell))
+    return _of_network(title, *extractor_files.from_cache("classifier", source, tell))
 
 
 def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> None:
@@ -170,7 +170,7 @@ def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> 
 def is_there(dataset: Dataset) -> bool:
     """Whether `find(None, dataset)` has nothing to train."""
     kind = default(dataset)
-    return kind == "digits" or trained.cached(kind, dataset).exists()
+    return kind == "digits" or extractor_files.cached(kind, dataset).exists()
 
 
 def default(dataset: Dataset) -> Literal["digits", "classifier", "self"]:
@@ -196,14 +196,14 @@ def _of_digits(dataset: Dataset) -> bool:
 
 
 def _shipped(dataset: Dataset) -> Extractor:
-    network, origin = trained.load(DIGITS)
+    network, origin = extractor_files.load(DIGITS)
     fits("digits", origin.image, dataset.channels, dataset.height, dataset.width)
     notes = ("digits learned from MNIST's 60,000 training images, of which all images of mnist-5k are part",)
     return replace(_of_network("digits", network, origin, notes), learned=(origin.fingerprint, *MADE_OF_MNIST))
 
 
 def _from_file(path: Path, dataset: Dataset) -> Extractor:
-    network, origin = trained.load(path)
+    network, origin = extractor_files.load(path)
     fits(path.name, origin.image, dataset.channels, dataset.height, dataset.width)
     return _of_network(path.name, network, origin)
 
@@ -220,7 +220,7 @@ def _other(of: str, like: Dataset, data_dir: Path | None, tell: Callable[[str], 
 
 
 def _of_network(
-    name: str, network: trained.Network, origin: trained.Origin, notes: tuple[str, ...] | None = None
+    name: str, network: extractor_files.Network, origin: extractor_files.Origin, notes: tuple[str, ...] | None = None
 ) -> Extractor:
     image = origin.image
 
@@ -240,7 +240,7 @@ def _of_network(
     )  # fmt: skip
 
 
-def _caveats(name: str, origin: trained.Origin) -> tuple[str, ...]:
+def _caveats(name: str, origin: extractor_files.Origin) -> tuple[str, ...]:
     """What to bear in mind beside figures taken with a network that was trained on the user's own data."""
     notes = [f"{name} learned from {origin.images:,} images of {origin.data}"]
     if origin.kind == "classifier":

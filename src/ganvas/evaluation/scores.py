@@ -15,15 +15,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ganvas import metrics
 from ganvas.data.dataset import Dataset
 from ganvas.errors import MetricError, RunError
-from ganvas.extractors import Extractor, Features
+from ganvas.evaluation import metrics
+from ganvas.evaluation.extractors import Extractor, Features
+from ganvas.evaluation.result import Figures
 from ganvas.runs.card import weights_sha256
 from ganvas.system import files, seeding
 from ganvas.system.paths import cache_dir
 from ganvas.system.text import count, first_few
-from ganvas.verdict import Figures
 
 CACHE_FORMAT = 1  # part of every key: what is cached under another is not read
 FEW = 1000  # images, below which figures are rough

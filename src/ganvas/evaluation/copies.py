@@ -35,9 +35,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ganvas.metrics import squared_distances
+from ganvas.evaluation.metrics import squared_distances
+from ganvas.evaluation.result import Copies
 from ganvas.system import seeding
-from ganvas.verdict import Copies
 
 LONGEST = 32  # pixels a side at which distances are taken
 CHUNK = 2048  # images that are compared with at a time

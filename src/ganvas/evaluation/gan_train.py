@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import torch
 
-from ganvas.classifier import BATCH, accuracy, train_classifier
 from ganvas.data.dataset import Dataset
+from ganvas.evaluation.classifier import BATCH, accuracy, train_classifier
+from ganvas.evaluation.result import GanTrain
 from ganvas.system import seeding
 from ganvas.system.text import count
-from ganvas.verdict import GanTrain
 
 STEPS = 400  # of each training, in whole epochs: six of 10,000 images
 
