@@ -44,10 +44,10 @@ import plain
 import textbook
 from ganvas import data
 from ganvas.data.dataset import Dataset
-from ganvas.doctor import Watch
+from ganvas.doctor.remedies import Patient
+from ganvas.doctor.rules import Watch
 from ganvas.measure import Rehearsal
 from ganvas.record import Record
-from ganvas.remedies import Patient
 from ganvas.runs.run import Run
 from ganvas.system.machine import cores
 from ganvas.system.paths import data_root

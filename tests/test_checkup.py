@@ -15,7 +15,7 @@ from PIL import Image
 from common import assert_same_run, assert_same_tree, noise_images, put_idx, state, train
 from ganvas import data, diagnosis, gans, launch, learner, training
 from ganvas.checkup import Checkup
-from ganvas.doctor import COPIED, COPIED_BLIND
+from ganvas.doctor.rules import COPIED, COPIED_BLIND
 from ganvas.recipe import ImageSpec
 from test_doctor import RECIPES, patient_of
 

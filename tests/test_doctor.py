@@ -17,11 +17,11 @@ import torch
 from common import MY_GAN, state, train
 from ganvas import gans, learner
 from ganvas.diagnosis import examine
-from ganvas.doctor import MARKS, RULES, WARM, History, Watch, diagnose
+from ganvas.doctor.remedies import REMEDIES, Patient, command
+from ganvas.doctor.rules import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
 from ganvas.overrides import for_length, override, parse_assignments
 from ganvas.recipe import GAMMA, settings, settled
-from ganvas.remedies import REMEDIES, Patient, command
 from ganvas.runs.card import Card, DataCard, Plan, versions
 from ganvas.runs.run import Run
 

@@ -19,7 +19,7 @@ from ganvas.augment import memorised as share_told
 from ganvas.batches import Batches
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
-from ganvas.doctor import MOST
+from ganvas.doctor.rules import MOST
 from ganvas.evaluation.copies import reduced
 from ganvas.evaluation.metrics import histogram_kl, squared_distances
 from ganvas.learner import Learner

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganvas.data import NAMES
+from ganvas.doctor.remedies import place
 from ganvas.evaluation.result import Verdict
 from ganvas.recipe import settings, settled
-from ganvas.remedies import place
 from ganvas.runs.card import Card
 from ganvas.runs.request import toml
 from ganvas.runs.run import Run

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ganvas import remedies
 from ganvas.board import Board
 from ganvas.data.dataset import Dataset
-from ganvas.doctor import Watch
+from ganvas.doctor import remedies
+from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.evaluation.metrics import squared_distances
 from ganvas.gan import Logits, Objective

@@ -18,7 +18,8 @@ from ganvas.batches import Batch, Batches
 from ganvas.checkup import Checkup
 from ganvas.data.dataset import Dataset
 from ganvas.dist import World
-from ganvas.doctor import Watch
+from ganvas.doctor.remedies import Patient
+from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.gan import Logits
 from ganvas.gans import GanFile
@@ -27,7 +28,6 @@ from ganvas.learner import Learner, Seen
 from ganvas.periodic import Periodic, figures_of
 from ganvas.recipe import Interval
 from ganvas.record import Record, crossed
-from ganvas.remedies import Patient
 from ganvas.runs.card import FORMAT, Plan
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganvas import augment, remedies
-from ganvas.remedies import Patient
+from ganvas import augment
+from ganvas.doctor import remedies
+from ganvas.doctor.remedies import Patient
 
 State = Literal[
     "NaN", "exploding gradients", "vanishing gradients", "starving on tiny data", "memorising", "mode collapse",
