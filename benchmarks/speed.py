@@ -46,13 +46,13 @@ from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.doctor.remedies import Patient
 from ganvas.doctor.rules import Watch
-from ganvas.measure import Rehearsal
-from ganvas.record import Record
 from ganvas.runs.run import Run
 from ganvas.system.machine import cores
 from ganvas.system.paths import data_root
 from ganvas.system.progress import Progress
-from ganvas.training import take_step
+from ganvas.training.benchmark import Rehearsal
+from ganvas.training.logger import Record
+from ganvas.training.loop import take_step
 
 
 @dataclass
@@ -176,7 +176,7 @@ def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float
 
 
 def bench(recipe: str, seconds: float) -> dict[str, Any]:
-    """What `ganvas bench` says of a recipe, as in ganvas.measure.Bench."""
+    """What `ganvas bench` says of a recipe, as in ganvas.training.benchmark.Bench."""
     command = [sys.executable, "-m", "ganvas", "bench", recipe, "--json", "--seconds", str(seconds)]
     said: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return said

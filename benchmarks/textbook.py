@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from ganvas import gans, objectives
-from ganvas.augment import PLAIN
 from ganvas.gan import Gan
 from ganvas.gans.r3gan import Stem
 from ganvas.layers.convolutions import Double, Halve
-from ganvas.learner import Seen
 from ganvas.recipe import ImageSpec, Interval, TrainConfig, settled
+from ganvas.training.augment import PLAIN
+from ganvas.training.learner import Seen
 from plain import SYSTEMS as TUTORIALS
 from plain import Plain, Step, mnist_loader
 

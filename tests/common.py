@@ -15,13 +15,14 @@ import torch.multiprocessing
 from numpy.typing import NDArray
 from torch import nn
 
-from ganvas import launch, training
+from ganvas import launch
 from ganvas.data.dataset import Dataset
-from ganvas.dist import GlobalBatchNorm, World, join, leave
 from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.runs.card import Plan
 from ganvas.runs.run import Run
+from ganvas.training import loop
+from ganvas.training.distributed import GlobalBatchNorm, World, join, leave
 
 ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]  # until it is stopped
 TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")
@@ -99,7 +100,7 @@ def spoil_weights(
     patch: pytest.MonkeyPatch, network: str, value: float, before: int | None = None, after: int | None = None
 ) -> None:
     """Fill a network's first weights with a value, before or after the step that begins at so many images seen."""
-    step = training.take_step
+    step = loop.take_step
 
     def fill(learner: Any) -> None:
         with torch.no_grad():
@@ -113,7 +114,7 @@ def spoil_weights(
             fill(learner)
         return logits
 
-    patch.setattr(training, "take_step", broken)
+    patch.setattr(loop, "take_step", broken)
 
 
 MY_GAN = """

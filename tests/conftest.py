@@ -19,10 +19,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import cli, launch, training, trials
+from ganvas import cli, launch, trials
 from ganvas.data.dataset import Dataset
 from ganvas.recipe import Recipe
 from ganvas.runs.run import Run
+from ganvas.training import loop
 
 if TYPE_CHECKING:
     from judged import Pooled
@@ -158,7 +159,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
-    taken, step = 0, training.take_step
+    taken, step = 0, loop.take_step
 
     def counted(*arguments: Any) -> Any:
         nonlocal taken
@@ -167,7 +168,7 @@ def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
             signal.raise_signal(signal.SIGINT)
         return step(*arguments)
 
-    patch.setattr(training, "take_step", counted)
+    patch.setattr(loop, "take_step", counted)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ganvas import data
-from ganvas.augment import (
+from ganvas.runs.card import Plan
+from ganvas.training.augment import (
     FEW,
     FEWEST,
     MOST,
@@ -24,9 +25,8 @@ from ganvas.augment import (
     ramp_images,
     spared,
 )
-from ganvas.dist import World
-from ganvas.learner import Learner
-from ganvas.runs.card import Plan
+from ganvas.training.distributed import World
+from ganvas.training.learner import Learner
 
 ALL = ("translation", "colour", "cutout")
 

@@ -16,11 +16,12 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_tree, state, train
-from ganvas import augment, launch, objectives, record, training
+from ganvas import launch, objectives
 from ganvas.data.dataset import Dataset
 from ganvas.gan import Logits
 from ganvas.runs.card import Card, weights_sha256
 from ganvas.runs.run import Run
+from ganvas.training import augment, logger, loop
 
 ARTEFACTS = {
     "recipe.json", "log.jsonl", "real_images.png", "losses.png", "progress.png", "neighbours.png",
@@ -61,17 +62,17 @@ class TestArtefacts:
         assert {"seconds", "lr", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy"} < lines[0].keys()
         assert all(line["lr"] == 1e-3 for line in lines)
         steps: list[list[float]] = []
-        take_step = training.take_step
+        take_step = loop.take_step
 
         def noting(*arguments: Any) -> Logits:
             logits = take_step(*arguments)
-            steps.append(record.statistics(objectives.least_squares, 1.0, [logits])[0].tolist())
+            steps.append(logger.statistics(objectives.least_squares, 1.0, [logits])[0].tolist())
             return logits
 
-        monkeypatch.setattr(training, "take_step", noting)
+        monkeypatch.setattr(loop, "take_step", noting)
         train("cgan/tiny", tmp_path / "again", images=320.0, seed=7)
         means = np.array(steps).reshape(10, 2, 5).mean(1)
-        logged = np.array([[line[name] for name in record.STATISTICS] for line in lines])
+        logged = np.array([[line[name] for name in logger.STATISTICS] for line in lines])
         np.testing.assert_allclose(logged, means, rtol=1e-5, atol=1e-6)
 
     def test_the_probability_of_augmentation_is_told_where_it_adapts_itself(
@@ -165,30 +166,30 @@ class TestArtefacts:
 
 class TestNearestImages:
     def test_planted_images_are_found_in_bounded_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        measure, seen = record.squared_distances, []
-        monkeypatch.setattr(record, "BYTES", 4096 * 36 * 8)
-        monkeypatch.setattr(record, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b))
+        measure, seen = logger.squared_distances, []
+        monkeypatch.setattr(logger, "BYTES", 4096 * 36 * 8)
+        monkeypatch.setattr(logger, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b))
         rng = torch.Generator().manual_seed(0)
         store = torch.randint(0, 256, (9000, 1, 6, 6), generator=rng, dtype=torch.uint8)
         wanted = torch.tensor([0, 4095, 4096, 5000, 8999])
         queries = (
             (store[wanted].int() + torch.randint(-3, 4, (5, 1, 6, 6), generator=rng)).clamp(0, 255).to(torch.uint8)
         )
-        found = record.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
+        found = logger.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
         assert torch.equal(found, store[wanted].permute(0, 2, 3, 1))
-        assert seen == [record.BYTES, record.BYTES, (9000 - 2 * 4096) * 36 * 8]
+        assert seen == [logger.BYTES, logger.BYTES, (9000 - 2 * 4096) * 36 * 8]
 
     def test_an_exact_copy_wins_over_one_that_differs_in_a_single_level(self) -> None:
         # distances by way of a matrix product lose such differences to rounding
         store = torch.full((64, 3, 32, 32), 255, dtype=torch.uint8)
         store[:, 0, 0, 0] = torch.arange(192, 256)
-        found = record.nearest_images(store[30:50].permute(0, 2, 3, 1), Dataset("close", store))
+        found = logger.nearest_images(store[30:50].permute(0, 2, 3, 1), Dataset("close", store))
         assert found[:, 0, 0, 0].tolist() == list(range(222, 242))
 
     def test_neighbours_png_shows_pairs(self, tiny_run: Run) -> None:
         data = launch.data.load("mnist-5k")
         fakes = tiny_run.sampler()(range(20), seed=7)
-        nearest = record.nearest_images(fakes, data)
+        nearest = logger.nearest_images(fakes, data)
         distances = (data.images.view(4000, -1).double() - fakes[4].reshape(1, -1).double()).square().sum(1)
         assert torch.equal(nearest[4, ..., 0], data.images[distances.argmin(), 0])
         with Image.open(tiny_run.path / "neighbours.png") as image:

@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ganvas import data
-from ganvas.augment import (
+from ganvas.data.pixels import to_float
+from ganvas.layers.dense import AutogradPass
+from ganvas.objectives import squared_slopes
+from ganvas.system import seeding
+from ganvas.training.augment import (
     Changes,
     apply,
     draw,
     pull,
 )
-from ganvas.data.pixels import to_float
-from ganvas.dist import World
-from ganvas.layers.dense import AutogradPass
-from ganvas.objectives import squared_slopes
-from ganvas.system import seeding
+from ganvas.training.distributed import World
 
 ALL = ("translation", "colour", "cutout")
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 from common import MY_GAN, TRAIN
 from ganvas import data, inspecting, launch
-from ganvas.batches import Batches
 from ganvas.errors import GanvasError, RunError
-from ganvas.learner import Learner
 from ganvas.runs.run import Run
+from ganvas.training.batches import Batches
+from ganvas.training.learner import Learner
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from common import ENDLESS, TRAIN, spoil_weights
-from ganvas import training
 from ganvas.runs.run import Run
+from ganvas.training import loop
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -191,7 +191,7 @@ class TestNotFinite:
         before = (path / "state.pt").read_bytes(), (path / "generator.safetensors").read_bytes()
         with monkeypatch.context() as patch:
             spoil_weights(patch, "d_parameters", torch.nan, before=240)
-            patch.setattr(training, "SAVE_SECONDS", 1e9)
+            patch.setattr(loop, "SAVE_SECONDS", 1e9)
             message = cli_run("train", "--out", path).error
         assert "no longer finite" in message
         assert "lr=" in message
@@ -207,7 +207,7 @@ class TestNotFinite:
         """Not within an interval of the log, nor by Ctrl-C, nor when the weights are spoilt and no loss has shown it."""
         path = copy(half_run)
         spoil_weights(monkeypatch, "g_parameters", torch.inf, after=144)
-        monkeypatch.setattr(training, "SAVE_SECONDS", 1e9 if stop else -1)
+        monkeypatch.setattr(loop, "SAVE_SECONDS", 1e9 if stop else -1)
         if stop:
             stop_after(1)
         assert "finite" in cli_run("train", "--out", path).error

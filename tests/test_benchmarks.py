@@ -150,7 +150,7 @@ def test_ganvas_steps_are_those_of_train(
         )  # fmt: skip
 
     whole, one = run("whole", 48.0), run("one", 16.0)
-    monkeypatch.setattr("ganvas.record.FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("ganvas.training.logger.FLUSH_SECONDS", 0.0)
     with threads(1), closing(speed.ganvas_steps(one, data.load("mnist", data_dir=mnist))) as steps:
         assert [next(steps) for _ in range(3)] == [16, 16, 16]
     expected = [(line["d_loss"], line["g_loss"]) for line in whole.read_log()]

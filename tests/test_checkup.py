@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from common import assert_same_run, assert_same_tree, noise_images, put_idx, state, train
-from ganvas import data, diagnosis, gans, launch, learner, training
-from ganvas.checkup import Checkup
+from ganvas import data, diagnosis, gans, launch
 from ganvas.doctor.rules import COPIED, COPIED_BLIND
 from ganvas.recipe import ImageSpec
+from ganvas.training import learner, loop
+from ganvas.training.checkup import Checkup
 from test_doctor import RECIPES, patient_of
 
 
@@ -93,7 +94,7 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     made = learner.Learner(
         file.build(recipe.model, launch.ImageSpec.of(digits)), recipe.train, 4000, torch.device("cpu")
     )
-    batches = training.Batches(digits, made, seed=0)
+    batches = loop.Batches(digits, made, seed=0)
 
     class Stub:
         classes = ()
@@ -119,7 +120,7 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     one = figures(digits.images[:1].expand(64, -1, -1, -1))
     assert one["diversity"] < 0.01
     assert one["class_kl"] > 2
-    monkeypatch.setattr("ganvas.checkup.MOST", 200)  # of 4000: of 64 copies, three or so
+    monkeypatch.setattr("ganvas.training.checkup.MOST", 200)  # of 4000: of 64 copies, three or so
     few, of_others = figures(digits.images), figures(others.images[500:])
     assert few["copying"] > COPIED > 0.1 > few["copying_of_all"]
     assert 0.9 < of_others["copying_of_all"] < 1.1

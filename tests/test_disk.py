@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from common import TRAIN
-from ganvas import training
 from ganvas.runs.run import Run
 from ganvas.system import files
+from ganvas.training import loop
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -73,7 +73,7 @@ class TestDisk:
 
         with monkeypatch.context() as patch:
             patch.setattr(files.os, function, refuse)
-            patch.setattr(training, "SAVE_SECONDS", -1)
+            patch.setattr(loop, "SAVE_SECONDS", -1)
             message = cli_run("train", "--out", path).error
         assert DISK[number] in message
         assert str(path) in message

@@ -21,9 +21,10 @@ import torch.multiprocessing
 from torch import nn
 
 from common import MY_GAN, normalise_part, state, train, train_no_more
-from ganvas import dist, following, gans
-from ganvas.dist import World
+from ganvas import following, gans
 from ganvas.errors import RunError, SettingError
+from ganvas.training import distributed
+from ganvas.training.distributed import World
 
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "ignore"}
 
@@ -116,7 +117,7 @@ def test_torchrun_equals_one_process(tmp_path: Path) -> None:
 def test_what_is_wrong_in_another_process_is_told_by_the_first() -> None:
     with (
         pytest.raises(RunError, match=r"^process 1 of 2: no more$"),
-        dist.together(2, "cpu", train_no_more, ()) as world,
+        distributed.together(2, "cpu", train_no_more, ()) as world,
     ):
         world.refuse("")
         world.mean(torch.ones(1))

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from common import MY_GAN, state, train
-from ganvas import gans, learner
+from ganvas import gans
 from ganvas.diagnosis import examine
 from ganvas.doctor.remedies import REMEDIES, Patient, command
 from ganvas.doctor.rules import MARKS, RULES, WARM, History, Watch, diagnose
@@ -24,6 +24,7 @@ from ganvas.overrides import for_length, override, parse_assignments
 from ganvas.recipe import GAMMA, settings, settled
 from ganvas.runs.card import Card, DataCard, Plan, versions
 from ganvas.runs.run import Run
+from ganvas.training import learner
 
 RECIPES = [f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes]
 

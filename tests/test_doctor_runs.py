@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from common import put_idx, spoil_weights, train
-from ganvas import cli, data, launch, training
+from ganvas import cli, data, launch
 from ganvas.diagnosis import Diagnosis, examine
 from ganvas.errors import RunError
 from ganvas.runs.run import Run
+from ganvas.training import loop
 
 FILE = """
 import torch
@@ -215,7 +216,7 @@ class TestNotFinite:
         path = copy(half_run)
         with monkeypatch.context() as patch:
             spoil_weights(patch, "g_parameters", torch.inf, after=144)
-            patch.setattr(training, "SAVE_SECONDS", -1)
+            patch.setattr(loop, "SAVE_SECONDS", -1)
             with pytest.raises(RunError, match="no longer finite") as ended:
                 train("cgan/tiny", path, images=320.0, seed=7)
         (finding,) = examine(Run.open(path)).findings
@@ -225,14 +226,14 @@ class TestNotFinite:
         assert examine(Run.open(path)).state == "healthy"
 
     def test_lines_before_it_are_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        step = training.take_step
+        step = loop.take_step
 
         def broken(learner: Any, batches: Any, seen: int) -> Any:
             logits = step(learner, batches, seen)
             return logits._replace(real=logits.real * torch.nan) if seen == 160 else logits
 
-        monkeypatch.setattr(training, "take_step", broken)
-        monkeypatch.setattr("ganvas.record.FLUSH_SECONDS", 1e9)
+        monkeypatch.setattr(loop, "take_step", broken)
+        monkeypatch.setattr("ganvas.training.logger.FLUSH_SECONDS", 1e9)
         with pytest.raises(RunError, match="no longer finite at 192 images"):
             train("cgan/tiny", tmp_path / "run", images=320.0)
         assert [line["images"] for line in Run.open(tmp_path / "run").read_log()] == [32, 64, 96, 128, 160, 192]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import ganvas
-from ganvas.ema import Average
+from ganvas.training.ema import Average
 
 
 def constant(value: float) -> nn.Linear:

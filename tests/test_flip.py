@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from common import assert_same_run, noise_images, state
-from ganvas import gans, launch, record
-from ganvas.batches import Batches
+from ganvas import gans, launch
 from ganvas.data import MIRRORED, NAMES
 from ganvas.data.dataset import Dataset
-from ganvas.dist import World
 from ganvas.errors import SettingError
-from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run
+from ganvas.training import logger
+from ganvas.training.batches import Batches
+from ganvas.training.distributed import World
+from ganvas.training.learner import Learner
 
 SPEC = ImageSpec(height=16, width=16, channels=3, classes=("a", "b"))
 
@@ -139,5 +140,5 @@ def test_the_nearest_training_image_may_be_a_mirrored_one() -> None:
     store = noise_images(SPEC, 20).images
     data = Dataset("noise", store)
     queries = torch.cat([store[3:4], store[7:8].flip(3)]).permute(0, 2, 3, 1)
-    assert torch.equal(record.nearest_images(queries, data, flip=True), queries)
-    assert not torch.equal(record.nearest_images(queries, data), queries)
+    assert torch.equal(logger.nearest_images(queries, data, flip=True), queries)
+    assert not torch.equal(logger.nearest_images(queries, data), queries)

@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, assert_same_run, assert_same_tree, state, train
-from ganvas import gans, launch, training
+from ganvas import gans, launch
 from ganvas.runs.card import weights_sha256
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import open_generator
 from ganvas.start import read_start
+from ganvas.training import loop
 
 AVERAGED = {"average": "100 images"}
 COMMAND = ("train", "cgan/tiny", "--images", "64", "--threads", "1")
@@ -40,14 +41,14 @@ def plain(part: Any) -> Any:
 def first_weights(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the networks and optimizers of each training of this test hold just before its first step."""
     seen: list[dict[str, Any]] = []
-    take_step = training.take_step
+    take_step = loop.take_step
 
     def step(learner: Any, batches: Any, images_seen: int) -> Any:
         if images_seen == 0 and batches.seed == 0:
             seen.append({name: plain(part) for name, part in deepcopy(learner.state_dict()).items()})
         return take_step(learner, batches, images_seen)
 
-    monkeypatch.setattr(training, "take_step", step)
+    monkeypatch.setattr(loop, "take_step", step)
     return seen
 
 

@@ -18,9 +18,10 @@ import pytest
 import torch
 
 from common import ENDLESS, MY_GAN, assert_same_run, assert_same_tree, state, train
-from ganvas import launch, training
+from ganvas import launch
 from ganvas.errors import RunError
 from ganvas.runs.run import Run
+from ganvas.training import loop
 
 
 class TestStopping:
@@ -76,7 +77,7 @@ class TestStopping:
         assert cli_run(*look[1:]).code == 0
 
     def test_the_state_is_saved_every_so_often(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert training.SAVE_SECONDS <= 60
+        assert loop.SAVE_SECONDS <= 60
         now, saves = 0.0, []
         save_state = Run.save_state
 
@@ -90,9 +91,9 @@ class TestStopping:
             now += 5.0  # each step takes 5 seconds
             return take_step(*arguments)
 
-        take_step = training.take_step
+        take_step = loop.take_step
         monkeypatch.setattr(Run, "save_state", noting)
-        monkeypatch.setattr(training, "take_step", step)
+        monkeypatch.setattr(loop, "take_step", step)
         monkeypatch.setattr(time, "monotonic", lambda: now)
         train("mlp/tiny", tmp_path / "run", images=640.0)
         times = [0.0, *[at for at, _ in saves]]
@@ -113,9 +114,9 @@ class TestStopping:
         self, slow: bool, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if slow:
-            monkeypatch.setattr(training, "SAVE_SECONDS", -1.0)  # so that the state is saved after every step
+            monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # so that the state is saved after every step
         with monkeypatch.context() as patch:
-            patch.setattr(training.Record, "finish", lambda *_: pytest.fail("killed"))
+            patch.setattr(loop.Record, "finish", lambda *_: pytest.fail("killed"))
             with pytest.raises(pytest.fail.Exception):
                 train("cgan/tiny", tmp_path / "run", images=320.0, seed=7)
         assert not Run.open(tmp_path / "run").finished

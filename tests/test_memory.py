@@ -17,13 +17,14 @@ import pytest
 from safetensors.torch import save_file
 
 from common import MY_GAN, refusal
-from ganvas import feasible, gans, launch
+from ganvas import gans, launch
 from ganvas.data.idx import idx_array
 from ganvas.errors import DataError, SettingError
-from ganvas.measure import peak_rss_mb
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, settled
 from ganvas.sampling.sampler import read_weights, shipped
+from ganvas.training import preflight
+from ganvas.training.benchmark import peak_rss_mb
 
 SMALL = ImageSpec(height=64, width=64, channels=3)
 
@@ -75,20 +76,20 @@ def test_steps_larger_than_memory(
     recipe: str, spec: ImageSpec, batch: int, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A phone's photos, as they are: their batch would fit, what the layers make of it does not."""
-    monkeypatch.setattr(feasible, "_memory", lambda _: 32 * 10**9)
+    monkeypatch.setattr(preflight, "_memory", lambda _: 32 * 10**9)
     file = gans.load(recipe.partition("/")[0])
     asked = override(file.recipes[recipe.partition("/")[2]], {"batch": batch})
-    said = refusal(feasible.networks, file, settled(asked, spec)[0], spec)
+    said = refusal(preflight.networks, file, settled(asked, spec)[0], spec)
     assert re.search(rf"takes [0-9,]+ GB of memory or more, there are .*{cure}", said)
-    assert feasible.networks(file, settled(file.recipes["tiny"], SMALL)[0], SMALL)
+    assert preflight.networks(file, settled(file.recipes["tiny"], SMALL)[0], SMALL)
 
 
 def test_what_a_step_takes_is_what_its_layers_make() -> None:
     """Of two layers each, in float32, by hand: D makes its flat images too, by a view."""
     file, spec = gans.load("mlp"), ImageSpec(height=8, width=8, channels=1)
     recipe = override(file.recipes["tiny"], {"batch": 10})
-    took = feasible.step_bytes(file, recipe.model, recipe.train, spec)
-    double = feasible.step_bytes(file, recipe.model, override(recipe, {"batch": 20}).train, spec)
+    took = preflight.step_bytes(file, recipe.model, recipe.train, spec)
+    double = preflight.step_bytes(file, recipe.model, override(recipe, {"batch": 20}).train, spec)
     assert double == pytest.approx(2 * took, rel=0.02)
     outputs = sum(width for width in recipe.model.g_widths) + 64 + 2 * (sum(recipe.model.d_widths) + 1)
     assert 1 <= took / (10 * 4 * outputs) <= 3
@@ -98,8 +99,8 @@ def test_networks_that_cannot_be_run_without_numbers_are_not_judged(tmp_path: Pa
     (tmp_path / "my.py").write_text(MY_GAN.replace("return torch.tanh(", "z.sum().item(); return torch.tanh("))
     file = gans.load(str(tmp_path / "my.py"))
     recipe = file.recipes["one"]
-    assert feasible.step_bytes(file, recipe.model, recipe.train, recipe.native) == 0
-    assert feasible.networks(file, recipe, recipe.native)
+    assert preflight.step_bytes(file, recipe.model, recipe.train, recipe.native) == 0
+    assert preflight.networks(file, recipe, recipe.native)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
@@ -107,7 +108,7 @@ def test_a_steps_memory_is_kept_for_the_next_one() -> None:
     """Fresh pages from the system cost a tenth of a small convolutional step."""
     script = """
 import resource, torch
-from ganvas.measure import prepare_cpu
+from ganvas.training.benchmark import prepare_cpu
 prepare_cpu()
 def step(): return [torch.ones(n * 100_000) for n in range(1, 20)]  # up to 7.6 MB each
 for _ in range(5): step()

@@ -18,17 +18,18 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_run, assert_same_tree, noise_images, refusal, state, train
-from ganvas import launch, periodic, training
+from ganvas import launch
 from ganvas.errors import MetricError
 from ganvas.evaluation import evaluate, extractors, history
 from ganvas.evaluation.extractors import Features
 from ganvas.evaluation.result import Verdict
-from ganvas.periodic import Periodic
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import Plan
 from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler, open_generator
+from ganvas.training import loop, validation
+from ganvas.training.validation import Periodic
 from ganvas.views.run_list import list_runs
 from judged import Pooled, verdict
 
@@ -42,7 +43,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Pooled:
     """Few images, and features that cost nothing."""
     pooled = Pooled()
     monkeypatch.setattr(extractors, "find", lambda *_, **__: pooled.extractor())
-    monkeypatch.setattr(periodic, "N", 200)
+    monkeypatch.setattr(validation, "N", 200)
     return pooled
 
 
@@ -278,7 +279,7 @@ class TestCost:
         reserve = evaluation.reserve(budget or 0.0, 1000.0)
         images = 60_000 if budget is None else int((budget - reserve) * 1000)
         plan = Plan(images=images, batch=10, epoch=100, requested="")
-        clock = training.Clock(budget and now + budget, 0, evaluation.reserve)
+        clock = loop.Clock(budget and now + budget, 0, evaluation.reserve)
         while seen < plan.total:
             now += 0.01
             seen += 10
@@ -315,9 +316,9 @@ class TestCost:
     def test_an_evaluation_that_takes_most_of_the_budget_is_left_out(self) -> None:
         said: list[str] = []
         evaluation = Periodic(lambda _: verdict(1.0), None, 4.0, said.append)
-        assert periodic.within(9.0, evaluation) is evaluation
+        assert validation.within(9.0, evaluation) is evaluation
         assert said == []
-        assert periodic.within(7.0, evaluation) is None
+        assert validation.within(7.0, evaluation) is None
         assert said == ["not evaluated during training: that would take 4.0 of 7.0 s"]
 
 
@@ -379,9 +380,9 @@ class TestWhatCannotBeJudged:
 
     def test_the_extractor_is_made_before_the_first_step(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         order: list[str] = []
-        find, step = extractors.find, training.take_step
+        find, step = extractors.find, loop.take_step
         monkeypatch.setattr(extractors, "find", lambda *a, **o: order.append("extractor") or find(*a, **o))
-        monkeypatch.setattr(training, "take_step", lambda *a: order.append("step") or step(*a))
+        monkeypatch.setattr(loop, "take_step", lambda *a: order.append("step") or step(*a))
         train("mlp/tiny", tmp_path / "run", images=32.0, evaluate_every="auto")
         assert order == ["extractor", "step", "step"]
 

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import state, train
-from ganvas import data, gans, launch, measure, training
+from ganvas import data, gans, launch
 from ganvas.errors import SettingError
 from ganvas.evaluation import extractor_files as trained
 from ganvas.evaluation import extractors
@@ -29,6 +29,7 @@ from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import Plan
 from ganvas.runs.run import Run
+from ganvas.training import benchmark, loop
 
 TOTALS = st.integers(1, 10**7)
 
@@ -105,7 +106,7 @@ class TestClock:
         """When a training is through whose step after `n` images takes seconds(n), and its plan then."""
         now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: now)
-        clock = training.Clock(now + budget, 0)
+        clock = loop.Clock(now + budget, 0)
         plan = Plan(images=planned, batch=10, epoch=100, requested=f"{budget} s")
         seen = 0
         while seen < plan.total:
@@ -152,7 +153,7 @@ class TestClock:
         assert (took, plan.total) == (30.0, 10)
 
     def test_without_a_deadline_nothing_is_revised(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        clock = training.Clock(None, 0)
+        clock = loop.Clock(None, 0)
         monkeypatch.setattr(time, "monotonic", lambda: 1e9)
         assert clock.revised(Plan(images=10, batch=1, epoch=1, requested=""), 5) is None
 
@@ -240,7 +241,7 @@ def test_numbers_too_small_for_full_precision_count_as_zero() -> None:
     torch.set_flush_denormal(False)
     tiny = torch.full((8,), 2e-38)
     assert bool((tiny * 0.25 > 0).all())
-    measure.prepare_cpu()
+    benchmark.prepare_cpu()
     assert bool((tiny * 0.25 == 0).all())
 
 
@@ -259,7 +260,7 @@ class TestMeasuring:
                 now += seconds(torch.get_num_threads())
                 steps.append(torch.get_num_threads())
 
-            monkeypatch.setattr(measure, "take_step", step)
+            monkeypatch.setattr(benchmark, "take_step", step)
             for clock in ("perf_counter", "monotonic", "time"):
                 monkeypatch.setattr(time, clock, lambda: now)
             return steps
@@ -281,8 +282,8 @@ class TestMeasuring:
         steps = slow(seconds)
         file = gans.load("r3gan")
         recipe = override(file.recipes["tiny"], {"precision": "fastest", "gamma": 1, "penalty_every": 8})
-        images = measure.random_images(recipe.native, 20)
-        choice = measure.choose(file, recipe, recipe.native, images, "cpu", most=8, seconds=budget)
+        images = benchmark.random_images(recipe.native, 20)
+        choice = benchmark.choose(file, recipe, recipe.native, images, "cpu", most=8, seconds=budget)
         assert (choice.threads, choice.precision) == (chosen, "32")
         assert choice.seconds == pytest.approx(seconds(chosen))
         assert len(steps) <= most
@@ -305,10 +306,10 @@ class TestMeasuring:
         assert 7 < enough < 8
 
     def test_nothing_that_was_measured_on_outlives_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        rehearsals: list[weakref.ref[measure.Rehearsal]] = []
-        make = measure.Rehearsal.__init__
+        rehearsals: list[weakref.ref[benchmark.Rehearsal]] = []
+        make = benchmark.Rehearsal.__init__
 
-        def noted(self: measure.Rehearsal, *arguments: Any) -> None:
+        def noted(self: benchmark.Rehearsal, *arguments: Any) -> None:
             rehearsals.append(weakref.ref(self))
             make(self, *arguments)
 
@@ -317,6 +318,6 @@ class TestMeasuring:
             assert [rehearsal() for rehearsal in rehearsals] == [None]
             return 0
 
-        monkeypatch.setattr(measure.Rehearsal, "__init__", noted)
+        monkeypatch.setattr(benchmark.Rehearsal, "__init__", noted)
         monkeypatch.setattr(launch, "train_run", trained)
         train("mlp/tiny", tmp_path / "run", minutes=5.0)

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from ganvas import gans, launch, measure, objectives
+from ganvas import gans, launch, objectives
 from ganvas.errors import SettingError
 from ganvas.gans.r3gan import Config, Stem, build, halvings
 from ganvas.overrides import for_length, override
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.runs.run import Run
+from ganvas.training import benchmark
 
 pytestmark = pytest.mark.usefixtures("steady")
 
@@ -231,10 +232,10 @@ class TestPrecision:
         """Seconds of a step, as if measured, by precision."""
         seconds = {"32": 1.0, "bf16": 1.0}
 
-        def step(self: measure.Rehearsal, *_: float) -> float:
+        def step(self: benchmark.Rehearsal, *_: float) -> float:
             return seconds["32" if self.learner.half is None else "bf16"]
 
-        monkeypatch.setattr(measure.Rehearsal, "seconds_per_step", step)
+        monkeypatch.setattr(benchmark.Rehearsal, "seconds_per_step", step)
         return seconds
 
     @pytest.mark.parametrize(("bf16", "chosen"), [(0.5, "bf16"), (0.95, "32"), (2.0, "32")])
@@ -244,18 +245,18 @@ class TestPrecision:
         timed["bf16"] = bf16
         file = gans.load("r3gan")
         recipe = override(file.recipes["tiny"], {"precision": "fastest", "gamma": 1})
-        images = measure.random_images(recipe.native, 20)
-        choice = measure.choose(file, recipe, recipe.native, images, "cpu", threads=1)
+        images = benchmark.random_images(recipe.native, 20)
+        choice = benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1)
         assert (choice.precision, choice.threads) == (chosen, 1)
         assert choice.seconds == min(1.0, bf16) or chosen == "32"
-        assert measure.choose(file, recipe, recipe.native, images, "cpu", threads=1, precision="32").precision == "32"
+        assert benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1, precision="32").precision == "32"
 
     def test_other_recipes_stay_at_32(self, timed: dict[str, float]) -> None:
         timed["bf16"] = 0.1
         file = gans.load("cgan")
         recipe = file.recipes["tiny"]
-        images = measure.random_images(recipe.native, 20)
-        assert measure.choose(file, recipe, recipe.native, images, "cpu", threads=1).precision == "32"
+        images = benchmark.random_images(recipe.native, 20)
+        assert benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1).precision == "32"
 
     def test_it_is_measured_once_and_stored(self, timed: dict[str, float], cli_run: Callable[..., Any]) -> None:
         timed["bf16"] = 0.5

@@ -11,8 +11,8 @@ from torch import nn
 
 from common import plan_of
 from ganvas import gans
-from ganvas.learner import Learner
 from ganvas.overrides import override
+from ganvas.training.learner import Learner
 
 pytestmark = pytest.mark.usefixtures("steady")
 

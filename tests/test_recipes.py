@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from common import noise_images, refusal
 from ganvas import gans, objectives
-from ganvas.batches import Batches
 from ganvas.gan import Gan
-from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, settings
-from ganvas.record import statistics
 from ganvas.runs.card import Plan
 from ganvas.show import count
 from ganvas.system import seeding
 from ganvas.system.schema import convert
-from ganvas.training import take_step
+from ganvas.training.batches import Batches
+from ganvas.training.learner import Learner
+from ganvas.training.logger import statistics
+from ganvas.training.loop import take_step
 
 pytestmark = pytest.mark.usefixtures("steady")
 

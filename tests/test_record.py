@@ -14,8 +14,8 @@ from common import assert_same_run, train
 from ganvas import gans, objectives
 from ganvas.gan import Logits
 from ganvas.recipe import Interval
-from ganvas.record import checkup_interval, statistics
 from ganvas.runs import loss_curves
+from ganvas.training.logger import checkup_interval, statistics
 from test_doctor import RECIPES
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -106,7 +106,7 @@ def test_a_checkup_is_part_of_a_line_however_rare_these_are(
     stop_after: Callable[[int], None],
 ) -> None:  # fmt: skip
     """The log has those that were asked for, too, and does not depend on a stop."""
-    monkeypatch.setattr("ganvas.record.CHECKUP_IMAGES", 100)
+    monkeypatch.setattr("ganvas.training.logger.CHECKUP_IMAGES", 100)
     settings = {"log": log, "sheet": "1000 epochs", "batch": 16}
     whole = train("cgan/tiny", tmp_path / "whole", images=336.0, settings=settings)
     assert [line["images"] for line in whole.read_log()] == lines

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from common import assert_same_run, state, train
-from ganvas import augment, gans, launch, record, training
+from ganvas import gans, launch
 from ganvas.runs.run import Run
+from ganvas.training import augment, logger, loop
 
 
 class TestSameBits:
@@ -68,9 +69,9 @@ class TestSameBits:
         with pytest.raises(KeyboardInterrupt):
             train("cgan/tiny", tmp_path / "run", **options)
         with monkeypatch.context() as patch:
-            step = training.take_step
-            patch.setattr(training, "take_step", lambda a, b, seen: step(a, b, seen) if seen < 240 else 1 / 0)
-            patch.setattr(record, "FLUSH_SECONDS", 0)
+            step = loop.take_step
+            patch.setattr(loop, "take_step", lambda a, b, seen: step(a, b, seen) if seen < 240 else 1 / 0)
+            patch.setattr(logger, "FLUSH_SECONDS", 0)
             with pytest.raises(ZeroDivisionError):
                 train("cgan/tiny", tmp_path / "run", **options)
         assert Run.open(tmp_path / "run").read_log()[-1]["images"] == 224
@@ -130,7 +131,7 @@ class TestSameBits:
         """By the revision its plan is longer than two epochs, from where on per-epoch schedules go by epochs."""
         settings = {"batch": 4, "lr.start": 1e-3, "lr.shape": "linear", "lr.per": "epoch"}
         with monkeypatch.context() as patch:
-            patch.setattr(training.Clock, "revised", lambda _, plan, seen: 48 if seen == 8 else None)
+            patch.setattr(loop.Clock, "revised", lambda _, plan, seen: 48 if seen == 8 else None)
             one = train("mlp/tiny", tmp_path / "one", data=str(pictures), images=20.0, settings=settings)
         assert Run.open(one.path).card.plan.revisions == ((8, 48),)
         two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", quiet=True)

@@ -20,8 +20,8 @@ from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError, SettingError
-from ganvas.record import sheet_classes
 from ganvas.sampling.sampler import parse_labels
+from ganvas.training.logger import sheet_classes
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from common import plan_of
 from ganvas import gans
-from ganvas.batches import Batches
 from ganvas.data.dataset import Dataset
-from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
-from ganvas.record import statistics
 from ganvas.runs.card import Plan
 from ganvas.system import seeding
-from ganvas.training import step, take_step
+from ganvas.training.batches import Batches
+from ganvas.training.learner import Learner
+from ganvas.training.logger import statistics
+from ganvas.training.loop import step, take_step
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state
 
 pytestmark = pytest.mark.usefixtures("steady")

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from common import plan_of
-from ganvas import augment, gans, objectives
-from ganvas.batches import Batches
+from ganvas import gans, objectives
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.learner import Learner
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, TrainConfig, is_by_rule, settled
 from ganvas.system import seeding
-from ganvas.training import step, take_step
+from ganvas.training import augment
+from ganvas.training.batches import Batches
+from ganvas.training.learner import Learner
+from ganvas.training.loop import step, take_step
 
 pytestmark = pytest.mark.usefixtures("steady")
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from ganvas.batches import Batch
 from ganvas.system import seeding
+from ganvas.training.batches import Batch
 
 SEED = 5
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from ganvas.batches import Batches
-from ganvas.checkup import Checkup
 from ganvas.data.dataset import Dataset
 from ganvas.doctor.remedies import Patient, Stage
 from ganvas.doctor.rules import Finding, History, diagnose
 from ganvas.errors import DataError, RunError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
-from ganvas.learner import Learner
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
+from ganvas.training.batches import Batches
+from ganvas.training.checkup import Checkup
+from ganvas.training.learner import Learner
 
 
 @dataclass(frozen=True)

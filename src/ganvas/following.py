@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganvas import dist
 from ganvas.data.dataset import Dataset
-from ganvas.dist import World
 from ganvas.errors import GanvasError, RunError
 from ganvas.gans import GanFile
-from ganvas.measure import prepare_cpu
 from ganvas.runs.run import Run
 from ganvas.system.progress import Progress
-from ganvas.training import train
+from ganvas.training import distributed
+from ganvas.training.benchmark import prepare_cpu
+from ganvas.training.distributed import World
+from ganvas.training.loop import train
 
 
 def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
@@ -21,7 +21,7 @@ def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
     Raises RunError where this process does not have that run, its GAN's file or its data; in the first process, too.
     """
     prepare_cpu()
-    dist.join(world)
+    distributed.join(world)
     path, finished = world.agree(["", ""])
     if not finished:
         problem = ""
@@ -30,9 +30,9 @@ def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
         except GanvasError as error:
             problem = str(error)
         world.refuse(problem)
-        dist.take_device(world, run.card.device)
+        distributed.take_device(world, run.card.device)
         train(run, file, dataset, progress=Progress(quiet=True), world=world)
-    dist.leave()
+    distributed.leave()
     return Run.open(path, gan=gan)
 
 

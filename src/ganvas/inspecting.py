@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ganvas import data, feasible, gans, measure
+from ganvas import data, gans
 from ganvas.recipe import KINDS, ImageSpec, Interval, settled
 from ganvas.sampling import sheets
 from ganvas.system import files
 from ganvas.system.paths import expanded
 from ganvas.system.progress import duration
+from ganvas.training import benchmark, preflight
 
 SHEET_COLUMNS, SHEET_ROWS = 16, 8
 LISTED = 20  # names that a person is shown of a long list
@@ -92,9 +93,9 @@ def inspect(
     dataset = found.dataset
     spec = ImageSpec.of(dataset)
     settings = settled(asked, spec)[0]
-    measure.prepare_cpu()
-    feasible.networks(file, settings, spec)
-    choice = measure.choose(file, settings, spec, dataset, "cpu")
+    benchmark.prepare_cpu()
+    preflight.networks(file, settings, spec)
+    choice = benchmark.choose(file, settings, spec, dataset, "cpu")
     batch, threads = settings.train.batch, choice.threads
     per_image = choice.seconds / batch
     length = Interval.parse(settings.train.length)
@@ -107,7 +108,7 @@ def inspect(
         recipe=name,
         threads=threads,
         seconds_per_kimg=per_image * 1000,
-        peak_rss_mb=measure.peak_rss_mb(),
+        peak_rss_mb=benchmark.peak_rss_mb(),
         whole_training=f"{length} in about {duration(whole)}",
         sheet=out,
     )

@@ -14,18 +14,15 @@ from typing import Any, Literal
 
 import torch
 
-from ganvas import augment, data, dist, gans, learner, periodic
+from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.devices import pick_device
 from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
-from ganvas.feasible import networks
 from ganvas.following import follow
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
-from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.overrides import for_length, override
-from ganvas.periodic import Periodic
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings, settled
 from ganvas.runs.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
@@ -36,7 +33,11 @@ from ganvas.system.machine import cores
 from ganvas.system.machine import threads as threads_of
 from ganvas.system.progress import Progress, duration
 from ganvas.system.text import first_few
-from ganvas.training import train as train_run
+from ganvas.training import augment, distributed, learner, validation
+from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose, prepare_cpu
+from ganvas.training.loop import train as train_run
+from ganvas.training.preflight import networks
+from ganvas.training.validation import Periodic
 
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
 NEAREST_RATE = (
@@ -121,7 +122,7 @@ class _Launch:
         self.evaluation: Periodic | None = None
 
     def run(self) -> Run:
-        world = dist.torchrun_world()
+        world = distributed.torchrun_world()
         if world is not None and world.rank > 0:  # the first process finds or makes the run, and tells the others
             return follow(world, self.gan_path, self.data_dir)
         existing = began = None
@@ -229,7 +230,7 @@ class _Launch:
         """The run's card, but for the thread count and a length in minutes, which are yet to be measured."""
         request, train = self.request, recipe.train
         processes = request.processes or 1
-        world = dist.torchrun_world()
+        world = distributed.torchrun_world()
         if world is not None:
             if request.processes not in (None, world.size):
                 raise SettingError(f"--processes {processes}: torchrun has started {world.size}; give both the same")
@@ -268,7 +269,7 @@ class _Launch:
     def _start(self, card: Card, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, gan: Gan) -> Run:
         """A new run: measure what is to be measured, make the directory, train."""
         left = None if card.plan.images else self._left(card)
-        self.evaluation = periodic.prepare(card, dataset, gan, self.data_dir, self.progress.say, left)
+        self.evaluation = validation.prepare(card, dataset, gan, self.data_dir, self.progress.say, left)
         card, deadline = self._measured(card, file, recipe, spec, dataset)
         run = self._directory(card)
         with run.locked():
@@ -301,7 +302,7 @@ class _Launch:
         if left < max(LEAST_SECONDS, LEAST_STEPS * seconds):
             raise SettingError(too_short(card, before - self.started, seconds))
         deadline = time.monotonic() + left
-        self.evaluation = periodic.within(left, self.evaluation)
+        self.evaluation = validation.within(left, self.evaluation)
         if self.evaluation:
             left -= self.evaluation.reserve(left, card.plan.batch / seconds)
         images = max(1, int(left / seconds)) * card.plan.batch
@@ -332,15 +333,15 @@ class _Launch:
         with run.locked():
             if run.finished:
                 self.progress.say(f"{run.path} is finished: {run.card.plan.total:,} images seen; --fresh starts anew")
-                if dist.torchrun_world():  # the others wait to be told
-                    with dist.together(run.card.processes, run.card.device, follow, ()) as world:
+                if distributed.torchrun_world():  # the others wait to be told
+                    with distributed.together(run.card.processes, run.card.device, follow, ()) as world:
                         world.agree([str(run.path), "finished"])
                 return run
             seen = (run.load_state() or {"images_seen": 0})["images_seen"]
             if (asked := self.request.evaluate_every) is not None:
                 run.save_card(dataclasses.replace(run.card, evaluate_every=None if asked == "never" else asked))
             self._announce(run, f"going on with {run.path} after {seen:,} of {run.card.plan.total:,} images")
-            self.evaluation = periodic.prepare(run.card, dataset, gan, self.data_dir, self.progress.say)
+            self.evaluation = validation.prepare(run.card, dataset, gan, self.data_dir, self.progress.say)
             return self._train(run, file, dataset, None)
 
     def _announce(self, run: Run, first: str) -> None:
@@ -363,7 +364,7 @@ class _Launch:
             run.save_start(self.start.networks, self.start.card)
         arguments = (self.gan_path, self.data_dir)
         try:
-            with dist.together(run.card.processes, run.card.device, follow, arguments) as world:
+            with distributed.together(run.card.processes, run.card.device, follow, arguments) as world:
                 world.agree([str(run.path), ""])
                 world.refuse("")
                 stopped = train_run(

@@ -162,7 +162,7 @@ class TrainConfig:
     penalty_every: the penalty is part of every so many-th step, with so many times its weight.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
     augment: the probability with which D is shown each image, real or fake, augmented; or "adaptive", to let it follow how
-    far D knows its training images by heart where they are few (see ganvas.augment).
+    far D knows its training images by heart where they are few (see ganvas.training.augment).
     precision: "fastest" lets 16 bits (bf16) be chosen where they are faster, unless the user says.
     average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
     length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where

@@ -29,11 +29,11 @@ from ganvas.evaluation import evaluate as judging
 from ganvas.evaluation import history
 from ganvas.evaluation import result as verdict
 from ganvas.evaluation.result import Verdict
-from ganvas.record import sheet_classes
 from ganvas.runs.run import Run
 from ganvas.sampling import sheets
 from ganvas.system import files
 from ganvas.system.text import count, first_few, shown
+from ganvas.training.logger import sheet_classes
 from ganvas.version import __version__
 from ganvas.views.run_list import Row, list_runs
 

@@ -13,21 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu
 
-from ganvas import augment, data
-from ganvas.batches import Batches
+from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
 from ganvas.evaluation import extractors, metrics
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
-from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe, Schedule
 from ganvas.runs.card import Plan
 from ganvas.runs.request import Request
 from ganvas.sampling.sampler import CHUNK, Sampler
 from ganvas.system import seeding
-from ganvas.training import take_step
+from ganvas.training import augment
+from ganvas.training.batches import Batches
+from ganvas.training.learner import Learner
+from ganvas.training.loop import take_step
 
 CHECKPOINTS = 3  # scores of a training, evenly spread, the last at its end
 SOME = 0.4  # a probability of augmentation, beside none and one that adapts itself

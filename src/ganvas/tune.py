@@ -24,8 +24,6 @@ from ganvas import data as sources
 from ganvas import gans
 from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
-from ganvas.feasible import networks
-from ganvas.measure import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.overrides import for_length
 from ganvas.recipe import ImageSpec, Recipe, settled
 from ganvas.recipe import settings as settings_of
@@ -35,6 +33,8 @@ from ganvas.system import files
 from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
+from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose, prepare_cpu
+from ganvas.training.preflight import networks
 from ganvas.trials import CHECKPOINTS, Ground, Score, Trial, changed, held_apart, searched, shown
 from ganvas.tuned import FIRST, Tuned, how, write
 

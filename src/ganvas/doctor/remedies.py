@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from ganvas import data
-from ganvas.augment import FEW, MOST
 from ganvas.gan import Gan
 from ganvas.gans import GanFile, default_recipe
 from ganvas.overrides import for_length
 from ganvas.recipe import Recipe, Schedule, TrainConfig, settled
 from ganvas.runs.card import Card
 from ganvas.system.schema import convert
+from ganvas.training.augment import FEW, MOST
 
 USUAL_RATE = 2e-4  # of Adam for GANs, where a recipe's own is out of range (Radford et al. 2015, arXiv 1511.06434)
 HIGHEST_RATE = 0.01  # above, it is

@@ -1,7 +1,7 @@
 """The doctor: what ails a training, told from its log. Each finding names a state, its evidence, and a command to run next.
 
 `diagnose()` is the rules, one function each, over marks: figures of stretches of the training, in order (see `History`).
-`Watch` asks them while a training goes on. Where the figures come from: ganvas.record (losses, gradients), ganvas.checkup
+`Watch` asks them while a training goes on. Where the figures come from: ganvas.training.logger (losses, gradients), ganvas.training.checkup
 (samples, held-out images).
 
 The thresholds were set so that runs made ill on purpose are told from healthy ones with room on both sides (docs/log.md); a
@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganvas import augment
 from ganvas.doctor import remedies
 from ganvas.doctor.remedies import Patient
+from ganvas.training import augment
 
 State = Literal[
     "NaN", "exploding gradients", "vanishing gradients", "starving on tiny data", "memorising", "mode collapse",

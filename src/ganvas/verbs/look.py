@@ -103,16 +103,16 @@ def bench(
     seconds
         How long to measure the step.
     """
-    from ganvas import feasible, measure
+    from ganvas.training import benchmark, preflight
 
     check_threads(threads)
     positive("--seconds", seconds)
     name, file, changed, spec, dataset = recipe_and_data(recipe, data, set_, pictures)
-    measure.prepare_cpu()
-    feasible.networks(file, changed, spec)
-    images = dataset or measure.random_images(spec, 4 * changed.train.batch)
-    choice = measure.choose(file, changed, spec, images, "cpu", threads=threads or 0)
-    figures = measure.bench(name, choice, spec, seconds)
+    benchmark.prepare_cpu()
+    preflight.networks(file, changed, spec)
+    images = dataset or benchmark.random_images(spec, 4 * changed.train.batch)
+    choice = benchmark.choose(file, changed, spec, images, "cpu", threads=threads or 0)
+    figures = benchmark.bench(name, choice, spec, seconds)
     if json:
         print_json(figures)
         return

@@ -78,8 +78,9 @@ def train(
     verbose
         Print every line of the log.
     """
-    from ganvas import dist, launch
+    from ganvas import launch
     from ganvas.overrides import parse_assignments
+    from ganvas.training import distributed
 
     run = launch.train(
         recipe, data=data, images=images, epochs=epochs, minutes=minutes, seed=seed, out=out,
@@ -88,5 +89,5 @@ def train(
         threads=threads, processes=processes, evaluate_every=evaluate_every, from_=from_,
         fresh=fresh, verbose=verbose, started=process_start(),
     )  # fmt: skip
-    if dist.is_first():
+    if distributed.is_first():
         print(run.path)

@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ganvas import augment, dist, objectives
-from ganvas.adam import Adam
-from ganvas.augment import Changes, Controller
-from ganvas.dist import World
-from ganvas.ema import Average
+from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.layers.dense import AutogradPass, Pass, passes
 from ganvas.recipe import Interval, Schedule, TrainConfig
 from ganvas.runs.card import Plan
 from ganvas.system import seeding
+from ganvas.training import augment, distributed
+from ganvas.training.adam import Adam
+from ganvas.training.augment import Changes, Controller
+from ganvas.training.distributed import World
+from ganvas.training.ema import Average
 
 
 class Seen(NamedTuple):
@@ -78,7 +79,7 @@ class Learner:
         for network in (gan.generator, gan.discriminator):
             network.to(device).train()
             if self.world.size > 1:
-                dist.share_batchnorm(network)
+                distributed.share_batchnorm(network)
         self.g_parameters = list(gan.generator.parameters())
         self.d_parameters = list(gan.discriminator.parameters())
         self.g_optimizer = Adam(self.g_parameters, config.betas, config.eps)

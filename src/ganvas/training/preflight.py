@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ganvas import dist, gans, learner
+from ganvas import gans
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
 from ganvas.recipe import ImageSpec, Recipe, TrainConfig
+from ganvas.training import distributed, learner
 
 SMALL = 64  # pixels a side that every machine can train on
 
@@ -43,7 +44,7 @@ def _refuse_large(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str) -
             f"train.batch={train.batch} or the sheet of {train.sheet_rows}x{train.sheet_columns} would take "
             f"{needed / 1e9:,.0f} GB of {spec}: make them smaller"
         )
-    needed, there = step_bytes(file, recipe.model, train, spec) // dist.machines(), _memory(device)
+    needed, there = step_bytes(file, recipe.model, train, spec) // distributed.machines(), _memory(device)
     if needed > there:
         smaller = f"the images smaller, with --size {SMALL}, or " if max(spec.height, spec.width) > SMALL else ""
         raise SettingError(

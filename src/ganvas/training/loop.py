@@ -13,21 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganvas import augment
-from ganvas.batches import Batch, Batches
-from ganvas.checkup import Checkup
 from ganvas.data.dataset import Dataset
-from ganvas.dist import World
 from ganvas.doctor.remedies import Patient
 from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.gan import Logits
 from ganvas.gans import GanFile
 from ganvas.layers.dense import Aside, DensePass, Pass
-from ganvas.learner import Learner, Seen
-from ganvas.periodic import Periodic, figures_of
 from ganvas.recipe import Interval
-from ganvas.record import Record, crossed
 from ganvas.runs.card import FORMAT, Plan
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
@@ -35,6 +28,13 @@ from ganvas.system import seeding
 from ganvas.system.machine import threads
 from ganvas.system.progress import Progress
 from ganvas.system.signals import Stop
+from ganvas.training import augment
+from ganvas.training.batches import Batch, Batches
+from ganvas.training.checkup import Checkup
+from ganvas.training.distributed import World
+from ganvas.training.learner import Learner, Seen
+from ganvas.training.logger import Record, crossed
+from ganvas.training.validation import Periodic, figures_of
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
 # Between looks at the clock when there is a deadline: a tenth of what is left, within these bounds.

@@ -18,10 +18,10 @@ from ganvas.evaluation import asking, history
 from ganvas.evaluation.result import NAMES, Verdict, alike, on_the_way
 from ganvas.gan import Gan
 from ganvas.recipe import Interval
-from ganvas.record import crossed
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
+from ganvas.training.logger import crossed
 
 N = 2000  # generated images of an evaluation
 LEARNING = 180.0  # seconds, as long as an extractor may take to be trained

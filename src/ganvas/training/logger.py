@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ganvas.board import Board
 from ganvas.data.dataset import Dataset
 from ganvas.doctor import remedies
 from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.evaluation.metrics import squared_distances
 from ganvas.gan import Logits, Objective
-from ganvas.learner import Learner
 from ganvas.recipe import Interval
 from ganvas.runs.card import Plan
 from ganvas.runs.run import GRADIENTS, PLACE, STATISTICS, Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.sheets import grid, png
 from ganvas.system.progress import Progress
+from ganvas.training.learner import Learner
+from ganvas.training.tensorboard import Board
 
 FLUSH_SECONDS = 0.25  # how often figures leave the device, for the log and the display
 MOMENTS = (0.02, 0.2, 0.6, 1.0)  # parts of the plan shown in progress.png: epochs 1, 10, 30 and 50 of 50

@@ -18,13 +18,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ganvas.batches import Batches
 from ganvas.data.dataset import Dataset
 from ganvas.gans import GanFile
-from ganvas.learner import Learner
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.system.machine import cores
-from ganvas.training import take_step
+from ganvas.training.batches import Batches
+from ganvas.training.learner import Learner
+from ganvas.training.loop import take_step
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed

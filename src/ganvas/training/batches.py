@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganvas import augment
-from ganvas.augment import PLAIN, Changes
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
-from ganvas.learner import Learner
 from ganvas.system import seeding
+from ganvas.training import augment
+from ganvas.training.augment import PLAIN, Changes
+from ganvas.training.learner import Learner
 
 BLOCK = 16  # steps whose latents are drawn together
 

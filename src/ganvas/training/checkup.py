@@ -15,17 +15,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ganvas.augment import memorised as share_told
-from ganvas.batches import Batches
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.doctor.rules import MOST
 from ganvas.evaluation.copies import reduced
 from ganvas.evaluation.metrics import histogram_kl, squared_distances
-from ganvas.learner import Learner
-from ganvas.record import sheet_classes
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding
+from ganvas.training.augment import memorised as share_told
+from ganvas.training.batches import Batches
+from ganvas.training.learner import Learner
+from ganvas.training.logger import sheet_classes
 
 SAMPLES = 64  # of the run's fixed latents
 CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
