@@ -15,9 +15,9 @@ import torch.multiprocessing
 from numpy.typing import NDArray
 from torch import nn
 
-from ganvas import launch
 from ganvas.data.dataset import Dataset
 from ganvas.errors import RunError, SettingError
+from ganvas.launch import launch
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.runs.card import Plan
 from ganvas.runs.run import Run

@@ -19,8 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import cli, launch, trials
+from ganvas import cli, trials
 from ganvas.data.dataset import Dataset
+from ganvas.launch import launch
 from ganvas.recipe import Recipe
 from ganvas.runs.run import Run
 from ganvas.training import loop

@@ -16,9 +16,10 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_tree, state, train
-from ganvas import launch, objectives
+from ganvas import objectives
 from ganvas.data.dataset import Dataset
 from ganvas.gan import Logits
+from ganvas.launch import launch
 from ganvas.runs.card import Card, weights_sha256
 from ganvas.runs.run import Run
 from ganvas.training import augment, logger, loop

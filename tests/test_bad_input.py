@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, TRAIN
-from ganvas import data, inspecting, launch
+from ganvas import data, inspecting
 from ganvas.errors import GanvasError, RunError
+from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from common import assert_same_run, assert_same_tree, noise_images, put_idx, state, train
-from ganvas import data, diagnosis, gans, launch
+from ganvas import data, diagnosis, gans
 from ganvas.doctor.rules import COPIED, COPIED_BLIND
+from ganvas.launch import launch
 from ganvas.recipe import ImageSpec
 from ganvas.training import learner, loop
 from ganvas.training.checkup import Checkup

@@ -21,8 +21,9 @@ import torch.multiprocessing
 from torch import nn
 
 from common import MY_GAN, normalise_part, state, train, train_no_more
-from ganvas import following, gans
+from ganvas import gans
 from ganvas.errors import RunError, SettingError
+from ganvas.launch import workers
 from ganvas.training import distributed
 from ganvas.training.distributed import World
 
@@ -136,13 +137,13 @@ def test_other_processes_want_the_same_data_and_code(tmp_path: Path) -> None:
     code = tmp_path / "my.py"
     code.write_text(MY_GAN)
     run = train(str(code), tmp_path / "run", images=8.0, size=(8, 8))
-    assert following._same(str(run.path), str(code), None)[0].card.data == run.card.data
+    assert workers._same(str(run.path), str(code), None)[0].card.data == run.card.data
     run.save_card(dataclasses.replace(run.card, data=dataclasses.replace(run.card.data, fingerprint="0")))
     with pytest.raises(RunError, match="mnist-5k holds other images here"):
-        following._same(str(run.path), str(code), None)
+        workers._same(str(run.path), str(code), None)
     code.write_text(MY_GAN + "\n")
     with pytest.raises(RunError, match="is another file here"):
-        following._same(str(run.path), str(code), None)
+        workers._same(str(run.path), str(code), None)
 
 
 def test_several_processes_where_they_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from common import put_idx, spoil_weights, train
-from ganvas import cli, data, launch
+from ganvas import cli, data
 from ganvas.diagnosis import Diagnosis, examine
 from ganvas.errors import RunError
+from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training import loop
 

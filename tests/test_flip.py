@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from common import assert_same_run, noise_images, state
-from ganvas import gans, launch
+from ganvas import gans
 from ganvas.data import MIRRORED, NAMES
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
+from ganvas.launch import launch
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run
 from ganvas.training import logger

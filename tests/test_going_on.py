@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from common import ENDLESS, MY_GAN, assert_same_run, assert_same_tree, state, train
-from ganvas import launch
 from ganvas.errors import RunError
+from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training import loop
 

@@ -17,9 +17,10 @@ import pytest
 from safetensors.torch import save_file
 
 from common import MY_GAN, refusal
-from ganvas import gans, launch
+from ganvas import gans
 from ganvas.data.idx import idx_array
 from ganvas.errors import DataError, SettingError
+from ganvas.launch import launch
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, settled
 from ganvas.sampling.sampler import read_weights, shipped

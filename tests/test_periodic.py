@@ -18,11 +18,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import assert_same_run, assert_same_tree, noise_images, refusal, state, train
-from ganvas import launch
 from ganvas.errors import MetricError
 from ganvas.evaluation import evaluate, extractors, history
 from ganvas.evaluation.extractors import Features
 from ganvas.evaluation.result import Verdict
+from ganvas.launch import launch
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import Plan
 from ganvas.runs.request import Request, read_config, to_toml

@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import state, train
-from ganvas import data, gans, launch
+from ganvas import data, gans
 from ganvas.errors import SettingError
 from ganvas.evaluation import extractor_files as trained
 from ganvas.evaluation import extractors
+from ganvas.launch import launch
 from ganvas.options import process_start
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec

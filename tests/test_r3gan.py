@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from ganvas import gans, launch, objectives
+from ganvas import gans, objectives
 from ganvas.errors import SettingError
 from ganvas.gans.r3gan import Config, Stem, build, halvings
+from ganvas.launch import launch
 from ganvas.overrides import for_length, override
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.runs.run import Run

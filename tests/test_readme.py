@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ganvas.launch
+import ganvas.launch.launch
 from ganvas import cli, data
 from ganvas.runs.run import Run
 
@@ -29,7 +29,7 @@ def blocks(path: Path, language: str) -> list[str]:
 @pytest.fixture
 def shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every training ends after its first step; nothing else of a command is changed."""
-    train = ganvas.launch.train
+    train = ganvas.launch.launch.train
 
     def short(*arguments: Any, **options: Any) -> Any:
         settings = {**(options.get("settings") or {}), "train.batch": 4, "train.sheet_rows": 1}
@@ -37,7 +37,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch) -> None:
             *arguments, **options | {"images": 1, "epochs": None, "minutes": None, "threads": 1, "settings": settings}
         )
 
-    monkeypatch.setattr(ganvas.launch, "train", short)
+    monkeypatch.setattr(ganvas.launch.launch, "train", short)
 
 
 @pytest.fixture

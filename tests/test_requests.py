@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from common import MY_GAN, assert_same_run, plan_of, state, train
-from ganvas import gans, launch
+from ganvas import gans
 from ganvas.errors import GanvasError, SettingError
+from ganvas.launch import launch
 from ganvas.overrides import for_length
 from ganvas.runs.request import Request, merged, read_config
 from ganvas.runs.run import Run

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from common import assert_same_run, state, train
-from ganvas import gans, launch
+from ganvas import gans
+from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training import augment, logger, loop
 

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 
 from common import put_idx, train
-from ganvas import gans, launch, tune
+from ganvas import gans, tune
 from ganvas.data import inspect, load
 from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError, SettingError
+from ganvas.launch import launch
 from ganvas.sampling.sampler import parse_labels
 from ganvas.training.logger import sheet_classes
 

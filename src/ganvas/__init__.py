@@ -15,7 +15,7 @@ from ganvas.version import __version__
 
 if TYPE_CHECKING:
     from ganvas.evaluation.evaluate import evaluate
-    from ganvas.launch import train
+    from ganvas.launch.launch import train
     from ganvas.runs.run import Run
 
 __all__ = ["Run", "__version__", "evaluate", "train"]
@@ -24,7 +24,7 @@ __all__ = ["Run", "__version__", "evaluate", "train"]
 def __getattr__(name: str) -> Any:
     # `import ganvas` must not import torch: `ganvas --help` is to be instant.
     if name == "train":
-        from ganvas.launch import train
+        from ganvas.launch.launch import train
 
         return train
     if name == "evaluate":

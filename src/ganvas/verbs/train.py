@@ -78,7 +78,7 @@ def train(
     verbose
         Print every line of the log.
     """
-    from ganvas import launch
+    from ganvas.launch import launch
     from ganvas.overrides import parse_assignments
     from ganvas.training import distributed
 

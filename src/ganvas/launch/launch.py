@@ -17,17 +17,17 @@ import torch
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.devices import pick_device
-from ganvas.earlier import RUNS, different, numbered, set_aside, unfinished
 from ganvas.errors import SettingError
-from ganvas.following import follow
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
+from ganvas.launch.resume import RUNS, different, numbered, set_aside, unfinished
+from ganvas.launch.warm_start import Start, asked_for, check_fit, resumed
+from ganvas.launch.workers import follow
 from ganvas.overrides import for_length, override
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings, settled
 from ganvas.runs.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.runs.run import Run, refuse_foreign
-from ganvas.start import Start, asked_for, check_fit, resumed
 from ganvas.system import files
 from ganvas.system.machine import cores
 from ganvas.system.machine import threads as threads_of
