@@ -19,12 +19,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import cli, trials
+from ganvas import cli
 from ganvas.data.dataset import Dataset
 from ganvas.launch import launch
 from ganvas.recipe import Recipe
 from ganvas.runs.run import Run
 from ganvas.training import loop
+from ganvas.tuning import trials
 
 if TYPE_CHECKING:
     from judged import Pooled

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from common import put_idx, train
-from ganvas import gans, tune
+from ganvas import gans
 from ganvas.data import inspect, load
 from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
@@ -23,6 +23,7 @@ from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
 from ganvas.sampling.sampler import parse_labels
 from ganvas.training.logger import sheet_classes
+from ganvas.tuning import search
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -207,12 +208,12 @@ class TestThousandClasses:
 
 def test_their_recipe_is_trained_and_tuned_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
-    monkeypatch.setattr(tune, "_prepare", lambda request, *_: pytest.fail(f"searched on {request.data}"))
+    monkeypatch.setattr(search, "_prepare", lambda request, *_: pytest.fail(f"searched on {request.data}"))
     small = {"width": 2, "batch": 8, "precision": "32"}
     run = train("r3gan/stacked-mnist", tmp_path / "run", images=8.0, settings=small, data_dir=tmp_path)
     assert (run.card.data.what, run.card.image.channels) == ("stacked-mnist", 3)
     with pytest.raises(pytest.fail.Exception, match="searched on stacked-mnist"):
-        tune.tune("r3gan/stacked-mnist", out=tmp_path / "t.toml", quiet=True)
+        search.tune("r3gan/stacked-mnist", out=tmp_path / "t.toml", quiet=True)
     assert gans.default_data("r3gan/digits") == gans.default_data(None) == "mnist-5k"
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from common import MY_GAN, noise_images
-from ganvas import data, gans, trials
+from ganvas import data, gans
 from ganvas.errors import SettingError
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, Recipe, Schedule, settled
 from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
+from ganvas.tuning import trials
 from tuning import SHORT, lr, search
 
 SPEC = ImageSpec(height=8, width=8, channels=1)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ganvas import trials, tune
 from ganvas.errors import SettingError
 from ganvas.runs.request import Request
+from ganvas.tuning import search as tune
+from ganvas.tuning import trials
 from tuning import SHORT, lr, search
 
 

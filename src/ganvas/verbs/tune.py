@@ -71,8 +71,8 @@ def tune(
     json
         Print one JSON document.
     """
-    from ganvas import tune as tuning
     from ganvas.overrides import parse_assignments
+    from ganvas.tuning import search as tuning
 
     tuned = tuning.tune(
         recipe, data=data, minutes=minutes, trials=trials, images=images, seed=seed, out=out,

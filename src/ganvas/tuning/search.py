@@ -35,8 +35,8 @@ from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
 from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose, prepare_cpu
 from ganvas.training.preflight import networks
-from ganvas.trials import CHECKPOINTS, Ground, Score, Trial, changed, held_apart, searched, shown
-from ganvas.tuned import FIRST, Tuned, how, write
+from ganvas.tuning.result import FIRST, Tuned, how, write
+from ganvas.tuning.trials import CHECKPOINTS, Ground, Score, Trial, changed, held_apart, searched, shown
 
 MINUTES = 10.0  # of the search, unless its length is given otherwise
 SPAN = 10.0  # gamma and learning rates are searched from a tenth to ten times the recipe's own

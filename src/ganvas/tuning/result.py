@@ -16,7 +16,7 @@ from ganvas.runs.request import Request, to_toml
 from ganvas.system import files
 from ganvas.system.progress import duration
 from ganvas.system.schema import leaves
-from ganvas.trials import Trial
+from ganvas.tuning.trials import Trial
 
 FIRST = "# Written by ganvas tune"  # a file that begins so is a search's own, and may be replaced
 
