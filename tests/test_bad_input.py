@@ -17,12 +17,13 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, TRAIN
-from ganvas import data, inspecting
+from ganvas import data
 from ganvas.errors import GanvasError, RunError
 from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
+from ganvas.views import inspect_data
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -360,7 +361,7 @@ def test_how_to_read_pictures_is_not_passed_over_where_there_are_none(
 def test_the_sheet_of_a_data_set_is_a_png(
     out: str, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspecting.data, "inspect", lambda *_, **__: pytest.fail("pictures were read"))
+    monkeypatch.setattr(inspect_data.data, "inspect", lambda *_, **__: pytest.fail("pictures were read"))
     assert f"--out {out}: the sheet is a PNG" in cli_run("data", "inspect", "mnist-5k", "--out", out).error
     assert list(tmp_path.iterdir()) == []
 

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from ganvas import charts
-from ganvas.charts import Curve, chart
+from ganvas.views import charts
+from ganvas.views.charts import Curve, chart
 
 
 def paths(svg: str, kind: str) -> list[list[tuple[float, float]]]:

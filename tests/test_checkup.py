@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 
 from common import assert_same_run, assert_same_tree, noise_images, put_idx, state, train
-from ganvas import data, diagnosis, gans
+from ganvas import data, gans
 from ganvas.doctor.rules import COPIED, COPIED_BLIND
 from ganvas.launch import launch
 from ganvas.recipe import ImageSpec
 from ganvas.training import learner, loop
 from ganvas.training.checkup import Checkup
+from ganvas.views import diagnosis
 from test_doctor import RECIPES, patient_of
 
 

@@ -108,7 +108,7 @@ class TestStart:
                 assert len(done.error) > len("ganvas: ")
 
     def test_a_bug_of_ours_keeps_its_traceback(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from ganvas import environment
+        from ganvas.views import environment
 
         monkeypatch.setattr(environment, "describe", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):

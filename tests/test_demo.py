@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ganvas import demo
 from ganvas.errors import GanvasError, RunError, SettingError
+from ganvas.views import demo
 
 pytestmark = pytest.mark.usefixtures("steady")
 

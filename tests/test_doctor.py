@@ -16,7 +16,6 @@ import torch
 
 from common import MY_GAN, state, train
 from ganvas import gans
-from ganvas.diagnosis import examine
 from ganvas.doctor.remedies import REMEDIES, Patient, command
 from ganvas.doctor.rules import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
@@ -25,6 +24,7 @@ from ganvas.recipe import GAMMA, settings, settled
 from ganvas.runs.card import Card, DataCard, Plan, versions
 from ganvas.runs.run import Run
 from ganvas.training import learner
+from ganvas.views.diagnosis import examine
 
 RECIPES = [f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes]
 

@@ -13,11 +13,11 @@ import torch
 
 from common import put_idx, spoil_weights, train
 from ganvas import cli, data
-from ganvas.diagnosis import Diagnosis, examine
 from ganvas.errors import RunError
 from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training import loop
+from ganvas.views.diagnosis import Diagnosis, examine
 
 FILE = """
 import torch

@@ -16,13 +16,13 @@ from ganvas.gan import Gan
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, settings
 from ganvas.runs.card import Plan
-from ganvas.show import count
 from ganvas.system import seeding
 from ganvas.system.schema import convert
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.logger import statistics
 from ganvas.training.loop import take_step
+from ganvas.views.recipe_summary import count
 
 pytestmark = pytest.mark.usefixtures("steady")
 

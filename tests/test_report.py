@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 from common import MY_GAN, train
-from ganvas import report
-from ganvas.diagnosis import examine
 from ganvas.runs.run import Run
 from ganvas.system import files
+from ganvas.views import report
+from ganvas.views.diagnosis import examine
 from paged import PROTOCOL, judgement, page, put
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas import report
 from ganvas.evaluation import evaluate as judging
 from ganvas.evaluation.result import GanTrain
 from ganvas.runs.run import Run
+from ganvas.views import report
 from judged import Pooled, digits, npz
 from paged import COPIES, PROTOCOL, judgement, page, put
 

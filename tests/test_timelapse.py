@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from common import train
-from ganvas import timelapse
 from ganvas.errors import RunError
 from ganvas.runs.run import Run
+from ganvas.views import timelapse
 
 
 def frames(path: Path) -> tuple[list[Image.Image], list[int]]:

@@ -67,7 +67,7 @@ def show(
     set_
         Change settings: path=value ...
     """
-    from ganvas import show as showing
+    from ganvas.views import recipe_summary as showing
 
     name, file, changed, spec, _ = recipe_and_data(recipe, data, set_, pictures)
     summary = showing.summarise(name, file, changed, spec)
@@ -152,9 +152,9 @@ def inspect(
     out
         Where the sheet is written.
     """
-    from ganvas import inspecting
+    from ganvas.views import inspect_data
 
-    report = inspecting.inspect(
+    report = inspect_data.inspect(
         what,
         recipe=recipe,
         out=out,
@@ -177,7 +177,7 @@ def env(*, json: bool = False) -> None:
     json
         Print one JSON document.
     """
-    from ganvas import environment
+    from ganvas.views import environment
 
     facts = environment.describe()
     if json:

@@ -30,8 +30,8 @@ def report(
     data_dir
         Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
     """
-    from ganvas import report as page
     from ganvas.runs.run import Run
+    from ganvas.views import report as page
 
     opened = Run.open(run, gan=None if gan is None else str(gan))
     print(page.save(opened, out, evaluate=evaluate, data_dir=data_dir))

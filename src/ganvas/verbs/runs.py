@@ -58,8 +58,8 @@ def doctor(run: Path, /, *, json: bool = False, gan: Path | None = None, data_di
     data_dir
         Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
     """
-    from ganvas.diagnosis import examine
     from ganvas.runs.run import Run
+    from ganvas.views.diagnosis import examine
 
     diagnosis = examine(Run.open(run, gan=None if gan is None else str(gan)), data_dir)
     if json:
@@ -80,8 +80,8 @@ def timelapse(run: Path, /, *, out: Path = Path("timelapse.gif"), seconds: Annot
     seconds
         How long it is.
     """
-    from ganvas import timelapse as film
     from ganvas.runs.run import Run
+    from ganvas.views import timelapse as film
 
     positive("--seconds", seconds)
     print(film.save(Run.open(run), out, seconds))

@@ -68,7 +68,7 @@ def demo_1d(*, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: An
     steps
         Training steps.
     """
-    from ganvas import demo
+    from ganvas.views import demo
 
     for path in demo.demo_1d(out, seed=seed, steps=steps):
         print(path)

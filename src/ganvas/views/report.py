@@ -21,9 +21,6 @@ import torch
 from markupsafe import Markup
 from PIL import Image
 
-from ganvas import environment, provenance, timelapse
-from ganvas.charts import Curve, chart
-from ganvas.diagnosis import examine
 from ganvas.errors import RunError
 from ganvas.evaluation import evaluate as judging
 from ganvas.evaluation import history
@@ -35,6 +32,9 @@ from ganvas.system import files
 from ganvas.system.text import count, first_few, shown
 from ganvas.training.logger import sheet_classes
 from ganvas.version import __version__
+from ganvas.views import environment, provenance, timelapse
+from ganvas.views.charts import Curve, chart
+from ganvas.views.diagnosis import examine
 from ganvas.views.run_list import Row, list_runs
 
 MARK = '<meta name="generator" content="ganvas report'  # by which a report is known, and may be written over
@@ -133,7 +133,7 @@ def render(run: Run, data_dir: Path | None = None) -> str:
 
 
 def _page(name: str) -> str:
-    return (resources.files("ganvas") / "page" / name).read_text(encoding="utf-8")
+    return (resources.files("ganvas") / "assets" / "report" / name).read_text(encoding="utf-8")
 
 
 def _facts(run: Run, row: Row, judged: Judged | None, found: Evaluations) -> dict[str, str]:
