@@ -62,7 +62,7 @@ def cli_run(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
     monkeypatch.delenv("GANVAS_DATA", raising=False)
     for verb in ("train", "tune"):  # or --minutes would count from when pytest began
-        monkeypatch.setattr(f"ganvas.verbs.{verb}.process_start", time.time)
+        monkeypatch.setattr(f"ganvas.commands.{verb}.process_start", time.time)
 
     def call(*arguments: str | Path) -> Result:
         capfd.readouterr()

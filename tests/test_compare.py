@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from common import train
+from ganvas.commands.options import print_table
 from ganvas.errors import MetricError
 from ganvas.evaluation import evaluate, history
 from ganvas.evaluation.result import DECISIVE, Figures, Protocol, Verdict, mean_and_spread, refuse_unlike
-from ganvas.options import print_table
 from ganvas.runs.run import Run
 from judged import Pooled
 

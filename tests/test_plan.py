@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from common import state, train
 from ganvas import data, gans
+from ganvas.commands.options import process_start
 from ganvas.errors import SettingError
 from ganvas.evaluation import extractor_files as trained
 from ganvas.evaluation import extractors
 from ganvas.launch import launch
-from ganvas.options import process_start
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import Plan
@@ -232,7 +232,7 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
 
 def test_minutes_count_from_the_start_of_the_process(environment: dict[str, str]) -> None:
     before, rounding = time.time(), 2.0  # psutil knows the machine's start in whole seconds
-    code = "from ganvas.options import process_start; print(process_start())"
+    code = "from ganvas.commands.options import process_start; print(process_start())"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert before - rounding < float(done.stdout) < time.time() + rounding
     assert psutil.boot_time() <= process_start() < before

@@ -1,4 +1,4 @@
-"""The command line. Its verbs, in ganvas.verbs, import torch inside, so --help is instant.
+"""The command line. Its verbs, in ganvas.commands, import torch inside, so --help is instant.
 
 Results go to stdout, progress and notices to stderr. Exit codes: 0 done, 2 bad input (one line says which), 130 stopped
 by Ctrl-C and 143 by SIGTERM, with the state saved; 1, with a traceback, is a bug of ganvas's.
@@ -13,9 +13,9 @@ import sys
 import cyclopts
 from cyclopts import App, Parameter
 
+from ganvas.commands import evaluate, extractor, report, runs, sample, show, train, tune
 from ganvas.errors import GanvasError
 from ganvas.system.files import REASONS
-from ganvas.verbs import extract, judge, look, report, runs, sample, train, tune
 from ganvas.version import __version__
 
 app = App(
@@ -27,11 +27,11 @@ demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
 app.command(data_app)
 app.command(demo_app)
 for verb in (
-    train.train, tune.tune, sample.sample, judge.evaluate, judge.compare, extract.extractor, runs.runs, runs.doctor,
-    report.report, runs.timelapse, look.recipes, look.show, look.bench, look.env,
+    train.train, tune.tune, sample.sample, evaluate.evaluate, evaluate.compare, extractor.extractor, runs.runs, runs.doctor,
+    report.report, runs.timelapse, show.recipes, show.show, show.bench, show.env,
 ):  # fmt: skip
     app.command(verb)
-data_app.command(look.inspect)
+data_app.command(show.inspect)
 demo_app.command(sample.demo_1d, name="1d")
 
 

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ganvas.options import (
+from ganvas.commands.options import (
     AS_THEY_ARE,
     Device,
     Pictures,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ganvas.options import AS_THEY_ARE, Device, Pictures, Whole, print_json, print_table
+from ganvas.commands.options import AS_THEY_ARE, Device, Pictures, Whole, print_json, print_table
 
 if TYPE_CHECKING:
     from ganvas.evaluation.result import Copies, Verdict

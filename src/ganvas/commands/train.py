@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ganvas.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole, process_start
+from ganvas.commands.options import AS_THEY_ARE, Device, Pictures, Settings, Signed, Whole, process_start
 
 
 def train(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ganvas.options import Device, Signed, Whole
+from ganvas.commands.options import Device, Signed, Whole
 
 
 def sample(

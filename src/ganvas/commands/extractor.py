@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from ganvas.commands.options import AS_THEY_ARE, Pictures, Signed, Whole, check_threads, positive, print_json
 from ganvas.errors import SettingError
-from ganvas.options import AS_THEY_ARE, Pictures, Signed, Whole, check_threads, positive, print_json
 from ganvas.system.files import refuse_unwritable
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ganvas.options import (
+from ganvas.commands.options import (
     AS_THEY_ARE,
     Pictures,
     Settings,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from ganvas.options import Signed, positive, print_json, print_table
+from ganvas.commands.options import Signed, positive, print_json, print_table
 
 
 def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
