@@ -66,9 +66,9 @@ def evaluate(
     json
         Print one JSON document.
     """
-    from ganvas.devices import pick_device
     from ganvas.errors import SettingError
     from ganvas.evaluation import evaluate as judging
+    from ganvas.system.machine import pick_device
 
     if out is not None and not copies:
         raise SettingError(f"--out {out} does nothing without --copies: leave it out")

@@ -42,9 +42,9 @@ def sample(
     device
         Default: cpu.
     """
-    from ganvas.devices import pick_device
     from ganvas.runs.run import Run
     from ganvas.sampling.sampler import check, kind_of, located, make, open_generator, ordered
+    from ganvas.system.machine import pick_device
 
     source = located(source)
     kind_of(out)  # says now, before anything is read, what cannot be written

@@ -16,7 +16,6 @@ import torch
 
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
-from ganvas.devices import pick_device
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
@@ -29,7 +28,7 @@ from ganvas.runs.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.runs.run import Run, refuse_foreign
 from ganvas.system import files
-from ganvas.system.machine import cores
+from ganvas.system.machine import cores, pick_device
 from ganvas.system.machine import threads as threads_of
 from ganvas.system.progress import Progress, duration
 from ganvas.system.text import first_few

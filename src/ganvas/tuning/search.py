@@ -22,7 +22,6 @@ import torch
 
 from ganvas import data as sources
 from ganvas import gans
-from ganvas.devices import pick_device
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.overrides import for_length
 from ganvas.recipe import ImageSpec, Recipe, settled
@@ -30,6 +29,7 @@ from ganvas.recipe import settings as settings_of
 from ganvas.runs.card import MOST_IMAGES, versions
 from ganvas.runs.request import MOST_MINUTES, Request
 from ganvas.system import files
+from ganvas.system.machine import pick_device
 from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
