@@ -24,8 +24,8 @@ from ganvas.launch import launch
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec, settled
 from ganvas.sampling.sampler import read_weights, shipped
+from ganvas.system.machine import peak_rss_mb
 from ganvas.training import preflight
-from ganvas.training.benchmark import peak_rss_mb
 
 SMALL = ImageSpec(height=64, width=64, channels=3)
 

@@ -30,6 +30,7 @@ from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import Plan
 from ganvas.runs.run import Run
+from ganvas.system import machine
 from ganvas.training import benchmark, loop
 
 TOTALS = st.integers(1, 10**7)
@@ -242,7 +243,7 @@ def test_numbers_too_small_for_full_precision_count_as_zero() -> None:
     torch.set_flush_denormal(False)
     tiny = torch.full((8,), 2e-38)
     assert bool((tiny * 0.25 > 0).all())
-    benchmark.prepare_cpu()
+    machine.prepare_cpu()
     assert bool((tiny * 0.25 == 0).all())
 
 

@@ -103,12 +103,13 @@ def bench(
     seconds
         How long to measure the step.
     """
+    from ganvas.system import machine
     from ganvas.training import benchmark, preflight
 
     check_threads(threads)
     positive("--seconds", seconds)
     name, file, changed, spec, dataset = recipe_and_data(recipe, data, set_, pictures)
-    benchmark.prepare_cpu()
+    machine.prepare_cpu()
     preflight.networks(file, changed, spec)
     images = dataset or benchmark.random_images(spec, 4 * changed.train.batch)
     choice = benchmark.choose(file, changed, spec, images, "cpu", threads=threads or 0)

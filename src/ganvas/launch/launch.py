@@ -28,12 +28,12 @@ from ganvas.runs.card import MOST_IMAGES, Card, DataCard, Plan, versions
 from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.runs.run import Run, refuse_foreign
 from ganvas.system import files
-from ganvas.system.machine import cores, pick_device
+from ganvas.system.machine import cores, pick_device, prepare_cpu
 from ganvas.system.machine import threads as threads_of
 from ganvas.system.progress import Progress, duration
 from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner, validation
-from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose, prepare_cpu
+from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose
 from ganvas.training.loop import train as train_run
 from ganvas.training.preflight import networks
 from ganvas.training.validation import Periodic

@@ -8,9 +8,9 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, RunError
 from ganvas.gans import GanFile
 from ganvas.runs.run import Run
+from ganvas.system.machine import prepare_cpu
 from ganvas.system.progress import Progress
 from ganvas.training import distributed
-from ganvas.training.benchmark import prepare_cpu
 from ganvas.training.distributed import World
 from ganvas.training.loop import train
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import psutil
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -21,12 +17,11 @@ from torch.utils.flop_counter import flop_registry
 from ganvas.data.dataset import Dataset
 from ganvas.gans import GanFile
 from ganvas.recipe import ImageSpec, Recipe
-from ganvas.system.machine import cores
+from ganvas.system.machine import cores, peak_rss_mb, prepare_cpu
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.loop import take_step
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
 SHARE = 0.1  # of a budget, what may be measured for before a training
 MOST_SECONDS = 30.0  # the same where there is no budget
@@ -36,37 +31,12 @@ PARTS = ("batch", "G", "D", "penalty", "optimizers", "EMA")
 WORTH = 1.1  # how much faster 16 bits must be to be chosen
 
 
-def peak_rss_mb() -> float:
-    """The most memory that this process has held so far, in MB (10^6 bytes)."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float(psutil.Process().memory_info().peak_wset) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if os.uname().sysname == "Darwin" else peak * 1024 / 1e6
-
-
 def random_images(spec: ImageSpec, count: int) -> Dataset:
     """Noise in the shape of `spec`, to build and time networks without data."""
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, spec.channels, spec.height, spec.width), generator=rng, dtype=torch.uint8)
     labels = torch.arange(count) % len(spec.classes) if spec.classes else None
     return Dataset("random images", images, labels, spec.classes)
-
-
-def prepare_cpu() -> None:
-    """Two settings of this process that training is faster with.
-
-    Denormals count as zero: activations and moments of such size slow a CPU down many times. It holds for this thread and
-    those started later, so it comes before the first parallel work.
-    Freed memory is kept (with glibc) instead of given back: every step asks for the same again, and fresh pages cost a
-    tenth of a small convolutional step.
-    """
-    torch.set_flush_denormal(True)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for option, value in ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 1 << 24)):
-            mallopt(option, value)
 
 
 class Rehearsal:

@@ -29,11 +29,11 @@ from ganvas.recipe import settings as settings_of
 from ganvas.runs.card import MOST_IMAGES, versions
 from ganvas.runs.request import MOST_MINUTES, Request
 from ganvas.system import files
-from ganvas.system.machine import pick_device
+from ganvas.system.machine import pick_device, prepare_cpu
 from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
-from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose, prepare_cpu
+from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose
 from ganvas.training.preflight import networks
 from ganvas.tuning.result import FIRST, Tuned, how, write
 from ganvas.tuning.trials import CHECKPOINTS, Ground, Score, Trial, changed, held_apart, searched, shown

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ganvas import data, gans
 from ganvas.recipe import KINDS, ImageSpec, Interval, settled
 from ganvas.sampling import sheets
-from ganvas.system import files
+from ganvas.system import files, machine
 from ganvas.system.paths import expanded
 from ganvas.system.progress import duration
 from ganvas.training import benchmark, preflight
@@ -93,7 +93,7 @@ def inspect(
     dataset = found.dataset
     spec = ImageSpec.of(dataset)
     settings = settled(asked, spec)[0]
-    benchmark.prepare_cpu()
+    machine.prepare_cpu()
     preflight.networks(file, settings, spec)
     choice = benchmark.choose(file, settings, spec, dataset, "cpu")
     batch, threads = settings.train.batch, choice.threads
@@ -108,7 +108,7 @@ def inspect(
         recipe=name,
         threads=threads,
         seconds_per_kimg=per_image * 1000,
-        peak_rss_mb=benchmark.peak_rss_mb(),
+        peak_rss_mb=machine.peak_rss_mb(),
         whole_training=f"{length} in about {duration(whole)}",
         sheet=out,
     )
