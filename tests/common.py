@@ -18,8 +18,8 @@ from torch import nn
 from ganvas.data.dataset import Dataset
 from ganvas.errors import RunError, SettingError
 from ganvas.launch import launch
+from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
-from ganvas.runs.card import Plan
 from ganvas.runs.run import Run
 from ganvas.training import loop
 from ganvas.training.distributed import GlobalBatchNorm, World, join, leave

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganvas import data
-from ganvas.runs.card import Plan
+from ganvas.plan import Plan
 from ganvas.training.augment import (
     FEW,
     FEWEST,

@@ -20,8 +20,9 @@ from ganvas.doctor.remedies import REMEDIES, Patient, command
 from ganvas.doctor.rules import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
 from ganvas.overrides import for_length, override, parse_assignments
+from ganvas.plan import Plan
 from ganvas.recipe import GAMMA, settings, settled
-from ganvas.runs.card import Card, DataCard, Plan, versions
+from ganvas.runs.card import Card, DataCard, versions
 from ganvas.runs.run import Run
 from ganvas.training import learner
 from ganvas.views.diagnosis import examine

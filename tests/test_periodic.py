@@ -23,8 +23,8 @@ from ganvas.evaluation import evaluate, extractors, history
 from ganvas.evaluation.extractors import Features
 from ganvas.evaluation.result import Verdict
 from ganvas.launch import launch
+from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
-from ganvas.runs.card import Plan
 from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler, open_generator

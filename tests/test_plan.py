@@ -27,8 +27,8 @@ from ganvas.evaluation import extractor_files as trained
 from ganvas.evaluation import extractors
 from ganvas.launch import launch
 from ganvas.overrides import override
+from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
-from ganvas.runs.card import Plan
 from ganvas.runs.run import Run
 from ganvas.system import machine
 from ganvas.training import benchmark, loop

@@ -14,8 +14,8 @@ from common import noise_images, refusal
 from ganvas import gans, objectives
 from ganvas.gan import Gan
 from ganvas.overrides import override
+from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, settings
-from ganvas.runs.card import Plan
 from ganvas.system import seeding
 from ganvas.system.schema import convert
 from ganvas.training.batches import Batches

@@ -17,8 +17,8 @@ from common import plan_of
 from ganvas import gans
 from ganvas.data.dataset import Dataset
 from ganvas.overrides import override
+from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
-from ganvas.runs.card import Plan
 from ganvas.system import seeding
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner

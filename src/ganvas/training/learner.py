@@ -15,8 +15,8 @@ from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.layers.dense import AutogradPass, Pass, passes
+from ganvas.plan import Plan
 from ganvas.recipe import Interval, Schedule, TrainConfig
-from ganvas.runs.card import Plan
 from ganvas.system import seeding
 from ganvas.training import augment, distributed
 from ganvas.training.adam import Adam

@@ -16,8 +16,8 @@ from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.evaluation.metrics import squared_distances
 from ganvas.gan import Logits, Objective
+from ganvas.plan import Plan
 from ganvas.recipe import Interval
-from ganvas.runs.card import Plan
 from ganvas.runs.run import GRADIENTS, PLACE, STATISTICS, Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.sheets import grid, png

@@ -20,8 +20,9 @@ from ganvas.errors import RunError
 from ganvas.gan import Logits
 from ganvas.gans import GanFile
 from ganvas.layers.dense import Aside, DensePass, Pass
+from ganvas.plan import Plan
 from ganvas.recipe import Interval
-from ganvas.runs.card import FORMAT, Plan
+from ganvas.runs.card import FORMAT
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding

@@ -24,9 +24,10 @@ from ganvas import data as sources
 from ganvas import gans
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.overrides import for_length
+from ganvas.plan import MOST_IMAGES
 from ganvas.recipe import ImageSpec, Recipe, settled
 from ganvas.recipe import settings as settings_of
-from ganvas.runs.card import MOST_IMAGES, versions
+from ganvas.runs.card import versions
 from ganvas.runs.request import MOST_MINUTES, Request
 from ganvas.system import files
 from ganvas.system.machine import pick_device, prepare_cpu

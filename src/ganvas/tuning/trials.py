@@ -20,8 +20,8 @@ from ganvas.errors import DataError
 from ganvas.evaluation import extractors, metrics
 from ganvas.gan import Gan
 from ganvas.gans import GanFile
+from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Recipe, Schedule
-from ganvas.runs.card import Plan
 from ganvas.runs.request import Request
 from ganvas.sampling.sampler import CHUNK, Sampler
 from ganvas.system import seeding

@@ -1,0 +1,64 @@
+"""How long a training is, and how much of it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from ganvas.recipe import Positive
+
+MOST_IMAGES = 10**15  # of a training: more is a slip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long a training is, and how much of it is done.
+
+    images: real images to see in all. batch: images a step. epoch: images in the data set.
+    revisions: (images seen, new total) wherever a training by the clock found itself faster or slower than planned. From
+    there on, what was left of the plan's progress is spread over what is left of the new total.
+    requested: the length as it was asked for.
+    """
+
+    images: Annotated[int, Meta(ge=0, le=MOST_IMAGES)]
+    batch: Positive
+    epoch: Positive
+    requested: str
+    revisions: tuple[tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0, le=MOST_IMAGES)]], ...] = ()
+
+    def __post_init__(self) -> None:
+        places = [at for at, _ in self.revisions]
+        if places != sorted(places) or any(total < at for at, total in self.revisions):
+            raise ValueError("revisions of the plan must be in order")
+
+    @property
+    def total(self) -> int:
+        """Images to see in all, after the last revision, in whole steps."""
+        images = self.revisions[-1][1] if self.revisions else self.images
+        return max(1, -(-images // self.batch)) * self.batch
+
+    def progress(self, images_seen: float) -> float:
+        """The part of the plan that is done, 0 to 1."""
+        since, done, total = 0, 0.0, self.images
+        for at, revised in self.revisions:
+            if at > images_seen:
+                break
+            done += (1 - done) * min(1.0, (at - since) / max(1, total - since))
+            since, total = at, revised
+        return done + (1 - done) * min(1.0, (images_seen - since) / max(1, total - since))
+
+    def images_at(self, images_seen: int) -> int:
+        """Images to see in all, as it was planned when so many had been seen."""
+        return next((total for at, total in reversed(self.revisions) if at <= images_seen), self.images)
+
+    def epoch_progress(self, images_seen: int) -> float:
+        """Progress at the start of the current epoch: what per-epoch schedules follow, from two epochs up, as planned then."""
+        if self.images_at(images_seen) < 2 * self.epoch:
+            return self.progress(images_seen)
+        return self.progress(images_seen // self.epoch * self.epoch)
+
+    def revise(self, at: int, images: int) -> Plan:
+        return dataclasses.replace(self, revisions=(*self.revisions, (at, images)))
