@@ -5,61 +5,12 @@ A GAN's file holds `Config` (a frozen dataclass), `build(config, spec) -> Gan` a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Objective:
-    """What the two networks minimise: elementwise functions of logits, of any shape.
-
-    d_loss: (real, fake) -> one value a sample, the real and the fake term added.
-    g_loss: (real, fake) -> one value a sample; real is None unless `paired`.
-    score: what to show of a logit: D's probability of "real" where there is one, else the logit itself.
-    boundary: the score above which D calls an image real.
-    paired: G's loss also needs the logits of real images (relativistic objectives).
-    exchange: (real, fake) -> g_loss's derivative by fake over d_loss's, where it is finite everywhere: by it one pass
-    backward through D serves both networks.
-    d_slopes, g_slope: the derivatives, by (real, fake) and by fake, where they are written out; else autograd finds them.
-    """
-
-    d_loss: Callable[[Tensor, Tensor], Tensor]
-    g_loss: Callable[[Tensor | None, Tensor], Tensor]
-    score: Callable[[Tensor], Tensor]
-    boundary: float = 0.5
-    paired: bool = False
-    exchange: Callable[[Tensor, Tensor], Tensor] | None = None
-    d_slopes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
-    g_slope: Callable[[Tensor], Tensor] | None = None
-
-    @property
-    def chance(self) -> float:
-        """D's loss where it cannot tell, both logits at the boundary; 0 for losses without such a scale (Wasserstein)."""
-        logit = torch.zeros(())
-        if float(self.score(logit)) != self.boundary:
-            logit = torch.tensor(self.boundary)
-        return float(self.d_loss(logit, logit))
-
-    def d_gradient(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of the sum of d_loss by real and fake logits."""
-        if self.d_slopes is not None:
-            return self.d_slopes(real, fake)
-        with torch.enable_grad():
-            real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
-            by_real, by_fake = torch.autograd.grad(self.d_loss(real, fake).sum(), (real, fake))
-        return by_real, by_fake
-
-    def g_gradient(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """Gradient of the sum of g_loss by the fakes' logits."""
-        if self.g_slope is not None:
-            return self.g_slope(fake)
-        with torch.enable_grad():
-            fake = fake.detach().requires_grad_()
-            return torch.autograd.grad(self.g_loss(real, fake).sum(), fake)[0]
+from ganvas.objectives import Objective
 
 
 class Logits(NamedTuple):

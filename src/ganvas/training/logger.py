@@ -15,7 +15,8 @@ from ganvas.doctor import remedies
 from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.evaluation.metrics import squared_distances
-from ganvas.gan import Logits, Objective
+from ganvas.gan import Logits
+from ganvas.objectives import Objective
 from ganvas.plan import Plan
 from ganvas.recipe import Interval
 from ganvas.runs.run import GRADIENTS, PLACE, STATISTICS, Run
