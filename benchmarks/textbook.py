@@ -20,7 +20,8 @@ from ganvas import gans, objectives
 from ganvas.gan import Gan
 from ganvas.gans.r3gan import Stem
 from ganvas.layers.convolutions import Double, Halve
-from ganvas.recipe import ImageSpec, Interval, TrainConfig, settled
+from ganvas.overrides import settled
+from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.training.augment import PLAIN
 from ganvas.training.learner import Seen
 from plain import SYSTEMS as TUTORIALS

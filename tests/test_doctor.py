@@ -19,9 +19,9 @@ from ganvas import gans
 from ganvas.doctor.remedies import REMEDIES, Patient, command
 from ganvas.doctor.rules import MARKS, RULES, WARM, History, Watch, diagnose
 from ganvas.gan import Gan
-from ganvas.overrides import for_length, override, parse_assignments
+from ganvas.overrides import GAMMA, for_length, override, parse_assignments, settled
 from ganvas.plan import Plan
-from ganvas.recipe import GAMMA, settings, settled
+from ganvas.recipe import settings
 from ganvas.runs.card import Card, DataCard, versions
 from ganvas.runs.run import Run
 from ganvas.training import learner

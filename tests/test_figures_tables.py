@@ -15,8 +15,8 @@ import tables
 from cells import Length
 from ganvas import gans
 from ganvas.errors import MetricError, RunError
-from ganvas.overrides import for_length, parse_assignments
-from ganvas.recipe import ImageSpec, Interval, TrainConfig, convert, settled
+from ganvas.overrides import for_length, parse_assignments, settled
+from ganvas.recipe import ImageSpec, Interval, TrainConfig, convert
 from result import file_of, protocol, read_result
 from staged import ALL, result_of, row
 

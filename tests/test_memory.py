@@ -21,8 +21,8 @@ from ganvas import gans
 from ganvas.data.idx import idx_array
 from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
-from ganvas.overrides import override
-from ganvas.recipe import ImageSpec, settled
+from ganvas.overrides import override, settled
+from ganvas.recipe import ImageSpec
 from ganvas.sampling.sampler import read_weights, shipped
 from ganvas.system.machine import peak_rss_mb
 from ganvas.training import preflight

@@ -14,8 +14,8 @@ from ganvas import gans, objectives
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.overrides import override
-from ganvas.recipe import ImageSpec, TrainConfig, is_by_rule, settled
+from ganvas.overrides import is_by_rule, override, settled
+from ganvas.recipe import ImageSpec, TrainConfig
 from ganvas.system import seeding
 from ganvas.training import augment
 from ganvas.training.batches import Batches

@@ -15,8 +15,8 @@ import torch
 from common import MY_GAN, noise_images
 from ganvas import data, gans
 from ganvas.errors import SettingError
-from ganvas.overrides import override
-from ganvas.recipe import ImageSpec, Recipe, Schedule, settled
+from ganvas.overrides import override, settled
+from ganvas.recipe import ImageSpec, Recipe, Schedule
 from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
 from ganvas.tuning import trials

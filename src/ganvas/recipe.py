@@ -256,35 +256,6 @@ class Recipe:
         return min(self.presets.items(), key=lambda preset: abs(math.log(preset[0] / minutes)))
 
 
-GAMMA = 0.2  # of 28x28 images in batches of 64 (docs/log.md)
-
-
-def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
-    """The recipe with what it leaves open settled for such images, and a sentence on it ("" where nothing was).
-
-    gamma, the weight of the penalty on D's slope, is proportional to the pixels of an image, since a slope's square
-    falls as they grow in number, and inversely to the batch: the form of StyleGAN2-ADA's rule (Karras et al. 2020, arXiv
-    2006.06676, appendix C), with a factor of our own. The gradient penalty's is 10, whatever the images.
-    """
-    train, pixels = recipe.train, spec.height * spec.width
-    if train.penalty == "none" or train.gamma is not None:
-        return recipe, ""
-    if train.penalty == "gradient":
-        gamma, rule = 10.0, "the gradient penalty's usual weight"
-    else:
-        gamma = GAMMA * pixels / 784 * 64 / train.batch
-        rule = f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch}), by pixels and batch"
-    gamma = float(f"{gamma * train.gamma_factor:.3g}")
-    rule += f", times the recipe's {train.gamma_factor:g}" * (train.gamma_factor != 1)
-    return dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma)), f"gamma {gamma:g}: {rule}"
-
-
-def is_by_rule(train: TrainConfig, spec: ImageSpec) -> bool:
-    """Whether gamma is what `settled` gives a training on such images that leaves it open."""
-    opened = Recipe(model=None, train=dataclasses.replace(train, gamma=None), native=spec)
-    return train.gamma is not None and settled(opened, spec)[0].train.gamma == train.gamma
-
-
 def settings(recipe: Recipe) -> dict[str, Any]:
     """Model and training settings as plain dictionaries, fit for JSON."""
     plain: dict[str, Any] = msgspec.to_builtins({"model": recipe.model, "train": recipe.train})

@@ -79,8 +79,8 @@ def recipe_and_data(
     """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own kind."""
     from ganvas import data as sources
     from ganvas import gans
-    from ganvas.overrides import override, parse_assignments
-    from ganvas.recipe import ImageSpec, settled
+    from ganvas.overrides import override, parse_assignments, settled
+    from ganvas.recipe import ImageSpec
 
     full, file, recipe = gans.find(name)
     recipe, native = override(recipe, parse_assignments(set_ or [])), recipe.native

@@ -16,8 +16,8 @@ from typing import Literal
 from ganvas import data
 from ganvas.gan import Gan
 from ganvas.gans import GanFile, default_recipe
-from ganvas.overrides import for_length
-from ganvas.recipe import Recipe, Schedule, TrainConfig, settled
+from ganvas.overrides import for_length, settled
+from ganvas.recipe import Recipe, Schedule, TrainConfig
 from ganvas.runs.card import Card
 from ganvas.system.schema import convert
 from ganvas.training.augment import FEW, MOST

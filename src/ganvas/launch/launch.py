@@ -22,9 +22,9 @@ from ganvas.gans import GanFile
 from ganvas.launch.resume import RUNS, different, numbered, set_aside, unfinished
 from ganvas.launch.warm_start import Start, asked_for, check_fit, resumed
 from ganvas.launch.workers import follow
-from ganvas.overrides import for_length, override
+from ganvas.overrides import for_length, override, settled
 from ganvas.plan import MOST_IMAGES, Plan
-from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings, settled
+from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings
 from ganvas.runs.card import Card, DataCard, versions
 from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.runs.run import Run, refuse_foreign

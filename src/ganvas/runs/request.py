@@ -16,8 +16,9 @@ import msgspec
 from ganvas import gans
 from ganvas.data import MIRRORED, NAMES
 from ganvas.errors import SettingError, nearest
+from ganvas.overrides import is_by_rule
 from ganvas.plan import Plan
-from ganvas.recipe import Interval, TrainConfig, is_by_rule
+from ganvas.recipe import Interval, TrainConfig
 from ganvas.runs.card import MOST_THREADS, START, Card, DataCard, StartedFrom
 from ganvas.system.paths import expanded
 from ganvas.system.schema import convert, leaves

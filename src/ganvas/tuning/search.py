@@ -23,9 +23,9 @@ import torch
 from ganvas import data as sources
 from ganvas import gans
 from ganvas.errors import MissingExtraError, SettingError
-from ganvas.overrides import for_length
+from ganvas.overrides import for_length, settled
 from ganvas.plan import MOST_IMAGES
-from ganvas.recipe import ImageSpec, Recipe, settled
+from ganvas.recipe import ImageSpec, Recipe
 from ganvas.recipe import settings as settings_of
 from ganvas.runs.card import versions
 from ganvas.runs.request import MOST_MINUTES, Request

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganvas import data, gans
-from ganvas.recipe import KINDS, ImageSpec, Interval, settled
+from ganvas.overrides import settled
+from ganvas.recipe import KINDS, ImageSpec, Interval
 from ganvas.sampling import sheets
 from ganvas.system import files, machine
 from ganvas.system.paths import expanded

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from ganvas.data import NAMES
 from ganvas.doctor.remedies import place
 from ganvas.evaluation.result import Verdict
-from ganvas.recipe import settings, settled
+from ganvas.overrides import settled
+from ganvas.recipe import settings
 from ganvas.runs.card import Card
 from ganvas.runs.request import toml
 from ganvas.runs.run import Run
