@@ -79,7 +79,7 @@ def trainable(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def recipe_of(name: str, speed: ModuleType) -> tuple[gans.GanFile, Any]:
+def recipe_of(name: str, speed: ModuleType) -> tuple[GanFile, Any]:
     _, file, recipe = gans.find(name)
     return file, override(recipe, speed.SETTINGS.get(name, {}))
 

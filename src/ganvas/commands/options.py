@@ -15,7 +15,7 @@ from ganvas.errors import SettingError
 
 if TYPE_CHECKING:
     from ganvas.data.dataset import Dataset
-    from ganvas.gans import GanFile
+    from ganvas.gan import GanFile
     from ganvas.recipe import ImageSpec, Recipe
 
 Signed = Parameter(allow_leading_hyphen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from ganvas import data
-from ganvas.gan import Gan
-from ganvas.gans import GanFile, default_recipe
+from ganvas.gan import Gan, GanFile
+from ganvas.gans import default_recipe
 from ganvas.overrides import for_length, settled
 from ganvas.recipe import Recipe, Schedule, TrainConfig
 from ganvas.runs.card import Card

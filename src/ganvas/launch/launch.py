@@ -17,8 +17,7 @@ import torch
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
-from ganvas.gan import Gan
-from ganvas.gans import GanFile
+from ganvas.gan import Gan, GanFile
 from ganvas.launch.resume import RUNS, different, numbered, set_aside, unfinished
 from ganvas.launch.warm_start import Start, asked_for, check_fit, resumed
 from ganvas.launch.workers import follow

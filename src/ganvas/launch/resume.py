@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ganvas.errors import RunError, SettingError
-from ganvas.gans import GanFile
+from ganvas.gan import GanFile
 from ganvas.runs.card import Card
 from ganvas.runs.request import Request
 from ganvas.runs.run import BusyError, Run

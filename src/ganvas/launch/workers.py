@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, RunError
-from ganvas.gans import GanFile
+from ganvas.gan import GanFile
 from ganvas.runs.run import Run
 from ganvas.system.machine import prepare_cpu
 from ganvas.system.progress import Progress

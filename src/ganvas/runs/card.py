@@ -22,6 +22,7 @@ from ganvas import data, gans
 from ganvas.data.assemble import NoHeldOutError
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, RunError
+from ganvas.gan import GanFile
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig
 from ganvas.system.schema import convert
@@ -117,7 +118,7 @@ class Card:
         """--gan FILE, for a command that takes a run, where the GAN is in a file of the user's."""
         return ["--gan", gan or f"PATH/{self.gan}"] if self.gan.endswith(".py") else []
 
-    def gan_file(self, path: str | None = None) -> gans.GanFile:
+    def gan_file(self, path: str | None = None) -> GanFile:
         """The GAN's file: a built-in, or the user's at `path`. A card never leads to code by itself.
 
         Raises RunError when the file is the user's and no path, or another file, is given.
@@ -170,7 +171,7 @@ class Card:
         known = labels >= 0
         return Dataset(part.name, part.images[known], labels[known], classes) if bool(known.any()) else None
 
-    def settings(self, file: gans.GanFile) -> Recipe:
+    def settings(self, file: GanFile) -> Recipe:
         """The resolved recipe. Raises RunError when its settings do not fit the GAN's file."""
         try:
             return Recipe(

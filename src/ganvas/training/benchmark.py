@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganvas.data.dataset import Dataset
-from ganvas.gans import GanFile
+from ganvas.gan import GanFile
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.system.machine import cores, peak_rss_mb, prepare_cpu
 from ganvas.training.batches import Batches

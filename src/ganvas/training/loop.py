@@ -17,8 +17,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.doctor.remedies import Patient
 from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
-from ganvas.gan import Logits
-from ganvas.gans import GanFile
+from ganvas.gan import GanFile, Logits
 from ganvas.layers.dense import Aside, DensePass, Pass
 from ganvas.plan import Plan
 from ganvas.recipe import Interval

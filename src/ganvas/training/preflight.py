@@ -12,8 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from ganvas import gans
 from ganvas.errors import SettingError
-from ganvas.gan import Gan
-from ganvas.gans import GanFile
+from ganvas.gan import Gan, GanFile
 from ganvas.recipe import ImageSpec, Recipe, TrainConfig
 from ganvas.training import distributed, learner
 

@@ -18,8 +18,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
 from ganvas.evaluation import extractors, metrics
-from ganvas.gan import Gan
-from ganvas.gans import GanFile
+from ganvas.gan import Gan, GanFile
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Recipe, Schedule
 from ganvas.runs.request import Request

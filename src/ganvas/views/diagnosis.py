@@ -13,8 +13,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.doctor.remedies import Patient, Stage
 from ganvas.doctor.rules import Finding, History, diagnose
 from ganvas.errors import DataError, RunError
-from ganvas.gan import Gan
-from ganvas.gans import GanFile
+from ganvas.gan import Gan, GanFile
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.training.batches import Batches

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torchinfo import ModelStatistics, summary
 
-from ganvas.gan import Gan
-from ganvas.gans import GanFile
+from ganvas.gan import Gan, GanFile
 from ganvas.recipe import ImageSpec, Recipe, settings
 from ganvas.runs.request import toml
 
