@@ -26,21 +26,6 @@ from ganvas.recipe import ImageSpec, Recipe
 from ganvas.gan import GanFile
 
 
-def takes_one(gan: Gan, spec: ImageSpec) -> bool:
-    """Whether both networks train on batches of one image: BatchNorm has nothing to divide by where it meets one value."""
-    labels = torch.zeros(1, dtype=torch.int64) if gan.conditional else None
-    images = torch.zeros(1, spec.channels, spec.height, spec.width)
-    gan.generator.train()
-    gan.discriminator.train()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        try:
-            gan.make(torch.zeros(1, gan.z_dim), labels)
-            gan.judge(images, labels)
-        except ValueError:
-            return False
-    return True
-
-
 def names() -> list[str]:
     """The built-in GANs' names, sorted: those of their files, with hyphens."""
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ganvas import gans
 from ganvas.errors import SettingError
 from ganvas.gan import Gan, GanFile
 from ganvas.recipe import ImageSpec, Recipe, TrainConfig
@@ -27,7 +26,7 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str = "cpu"
     file.check(gan, spec)
     learner.check(gan, train)
     for setting in ("batch", "g_batch"):
-        if getattr(train, setting) == 1 and not gans.takes_one(gan, spec):
+        if getattr(train, setting) == 1 and not takes_one(gan, spec):
             raise SettingError(f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more")
     return gan
 
@@ -93,3 +92,18 @@ def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -
     except Exception:  # of a user's file, which may do anything: what is wrong with it, its check says
         return 0
     return int(made.total + 2 * judged.total)
+
+
+def takes_one(gan: Gan, spec: ImageSpec) -> bool:
+    """Whether both networks train on batches of one image: BatchNorm has nothing to divide by where it meets one value."""
+    labels = torch.zeros(1, dtype=torch.int64) if gan.conditional else None
+    images = torch.zeros(1, spec.channels, spec.height, spec.width)
+    gan.generator.train()
+    gan.discriminator.train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            gan.make(torch.zeros(1, gan.z_dim), labels)
+            gan.judge(images, labels)
+        except ValueError:
+            return False
+    return True
