@@ -9,21 +9,13 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import psutil
-import torch
-from torch import Tensor, nn
 
 from ganvas import data
 from ganvas.errors import SettingError, nearest
-from ganvas.gan import Gan
-from ganvas.recipe import ImageSpec, Recipe
 from ganvas.gan import GanFile
+from ganvas.recipe import Recipe
 
 
 def names() -> list[str]:
