@@ -20,8 +20,9 @@ from ganvas import objectives
 from ganvas.data.dataset import Dataset
 from ganvas.gan import Logits
 from ganvas.launch import launch
-from ganvas.runs.card import Card, weights_sha256
+from ganvas.runs.card import Card
 from ganvas.runs.run import Run
+from ganvas.runs.weights import weights_sha256
 from ganvas.training import augment, logger, loop
 
 ARTEFACTS = {

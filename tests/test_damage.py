@@ -21,7 +21,7 @@ from filelock import FileLock
 from common import TRAIN
 from ganvas.errors import RunError
 from ganvas.runs.run import Run
-from ganvas.sampling.sampler import open_generator
+from ganvas.runs.weights import open_generator
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

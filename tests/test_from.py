@@ -18,9 +18,8 @@ from common import MY_GAN, assert_same_run, assert_same_tree, state, train
 from ganvas import gans
 from ganvas.launch import launch
 from ganvas.launch.warm_start import read_start
-from ganvas.runs.card import weights_sha256
 from ganvas.runs.run import Run
-from ganvas.sampling.sampler import open_generator
+from ganvas.runs.weights import open_generator, weights_sha256
 from ganvas.training import loop
 
 AVERAGED = {"average": "100 images"}

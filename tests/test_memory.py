@@ -23,7 +23,7 @@ from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
 from ganvas.overrides import override, settled
 from ganvas.recipe import ImageSpec
-from ganvas.sampling.sampler import read_weights, shipped
+from ganvas.runs.weights import read_weights, shipped
 from ganvas.system.machine import peak_rss_mb
 from ganvas.training import preflight
 

@@ -27,7 +27,8 @@ from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
 from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
-from ganvas.sampling.sampler import Sampler, open_generator
+from ganvas.runs.weights import open_generator
+from ganvas.sampling.sampler import Sampler
 from ganvas.training import loop, validation
 from ganvas.training.validation import Periodic
 from ganvas.views.run_list import list_runs

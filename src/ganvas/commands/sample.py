@@ -43,7 +43,8 @@ def sample(
         Default: cpu.
     """
     from ganvas.runs.run import Run
-    from ganvas.sampling.sampler import check, kind_of, located, make, open_generator, ordered
+    from ganvas.runs.weights import located, open_generator
+    from ganvas.sampling.sampler import check, kind_of, make, ordered
     from ganvas.system.machine import pick_device
 
     source = located(source)

@@ -22,8 +22,9 @@ from ganvas.evaluation.extractors import POOR, Extractor
 from ganvas.evaluation.inputs import Reading, Reality, Source
 from ganvas.evaluation.result import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 from ganvas.evaluation.scores import FEW, Side
-from ganvas.runs.card import Card, versions, weights_sha256
+from ganvas.runs.card import Card, versions
 from ganvas.runs.run import Run
+from ganvas.runs.weights import weights_sha256
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import MOST_IMAGES, Sampler, refuse_too_many
 from ganvas.system import files

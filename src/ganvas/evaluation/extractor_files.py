@@ -27,7 +27,8 @@ from ganvas.evaluation.classifier import BATCH, Classifier, accuracy, inner_size
 from ganvas.evaluation.encoder import BATCH as PICTURES
 from ganvas.evaluation.encoder import STEPS, Encoder, train_encoder
 from ganvas.recipe import ImageSpec
-from ganvas.runs.card import versions, weights_sha256
+from ganvas.runs.card import versions
+from ganvas.runs.weights import weights_sha256
 from ganvas.system import seeding
 from ganvas.system.files import write
 from ganvas.system.machine import cores

@@ -30,7 +30,7 @@ from ganvas.evaluation import extractor_files, inception
 from ganvas.evaluation.classifier import Classifier, inner_size
 from ganvas.evaluation.fingerprint import identity
 from ganvas.recipe import KINDS, ImageSpec
-from ganvas.runs.card import weights_sha256
+from ganvas.runs.weights import weights_sha256
 from ganvas.system import seeding
 
 DIGITS = Path(__file__).parent.parent / "assets" / "extractors" / "digits.safetensors"

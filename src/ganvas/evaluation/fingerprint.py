@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from ganvas.runs.card import weights_sha256
+from ganvas.runs.weights import weights_sha256
 
 DEEPEST = 100  # objects within one another that are looked into
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))

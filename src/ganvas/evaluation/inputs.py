@@ -18,7 +18,8 @@ from ganvas.errors import DataError, RunError, SettingError
 from ganvas.recipe import KINDS
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
-from ganvas.sampling.sampler import Sampler, located, open_generator
+from ganvas.runs.weights import located, open_generator
+from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding
 from ganvas.system.text import count, first_few
 

@@ -20,7 +20,7 @@ from ganvas.errors import MetricError, RunError
 from ganvas.evaluation import metrics
 from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.evaluation.result import Figures
-from ganvas.runs.card import weights_sha256
+from ganvas.runs.weights import weights_sha256
 from ganvas.system import files, seeding
 from ganvas.system.paths import cache_dir
 from ganvas.system.text import count, first_few

@@ -15,10 +15,10 @@ from ganvas import gans
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
-from ganvas.runs.card import START, Card, StartedFrom, joined, parted, weights_sha256
+from ganvas.runs.card import START, Card, StartedFrom
 from ganvas.runs.request import Request, with_data
 from ganvas.runs.run import Run
-from ganvas.sampling.sampler import located, read_weights
+from ganvas.runs.weights import joined, located, parted, read_weights, weights_sha256
 from ganvas.system.schema import differences, leaves
 from ganvas.system.text import is_utf8, not_utf8
 

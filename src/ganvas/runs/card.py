@@ -5,10 +5,9 @@ It is a run's recipe.json and the metadata of generator.safetensors. It holds se
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +15,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 import torch
 from msgspec import Meta
-from torch import Tensor
 
 from ganvas import data, gans
 from ganvas.data.assemble import NoHeldOutError
@@ -181,29 +179,6 @@ class Card:
             )
         except GanvasError as error:
             raise RunError(f"the settings stored with this generator do not fit {self.gan}: {error}") from None
-
-
-def weights_sha256(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names, kinds, shapes and bytes: by it a single bit turned over is noticed."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
-def joined(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The weights of several networks in one, as "generator/layers.0.weight"."""
-    return {f"{network}/{name}": tensor for network, own in networks.items() for name, tensor in own.items()}
-
-
-def parted(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """What `joined` has joined, by network."""
-    networks: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        network, _, own = name.partition("/")
-        networks.setdefault(network, {})[own] = tensor
-    return networks
 
 
 def versions() -> dict[str, str]:

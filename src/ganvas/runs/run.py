@@ -22,9 +22,10 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas.errors import RunError
-from ganvas.runs.card import START, Card, joined, parted, weights_sha256
+from ganvas.runs.card import START, Card
+from ganvas.runs.weights import joined, open_generator, parted, read_weights, weights_sha256
 from ganvas.sampling import sheets
-from ganvas.sampling.sampler import Sampler, Samples, draw, open_generator, read_weights
+from ganvas.sampling.sampler import Sampler, Samples, draw
 from ganvas.system import files
 from ganvas.system.text import is_utf8, shown
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,11 @@ import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganvas.data.pixels import to_uint8
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.gan import Gan
-from ganvas.runs.card import Card, weights_sha256
 from ganvas.sampling import sheets
 from ganvas.system import files
 
@@ -278,60 +275,3 @@ def refuse_too_many(sampler: Sampler, n: int, more: int = 0) -> None:
             f"{n:,} images need {n * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
             f"give at most --n {free // needed}, and make the others with another --seed"
         )
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
-    """The tensors of a safetensors file that ganvas wrote, and its card. Raises RunError when it is missing or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except FileNotFoundError:
-        known = ", ".join(shipped())
-        raise RunError(f"no file {path}: give a run's directory, a generator.safetensors, or {known}") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged or no safetensors file ({error}): train again or restore it") from None
-    if "ganvas" not in metadata:
-        raise RunError(f"{path} holds no ganvas card: expected a generator.safetensors that ganvas wrote")
-    card = Card.from_json(metadata["ganvas"], str(path))
-    if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
-        raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
-    return tensors, card
-
-
-def shipped() -> dict[str, Path]:
-    """The generators that come with the package, by name."""
-    return {
-        path.stem: path
-        for path in sorted((Path(__file__).parent.parent / "assets" / "generators").glob("*.safetensors"))
-    }
-
-
-def located(source: Path) -> Path:
-    """What a user names: a file or a run's directory, or else a generator that comes with the package."""
-    mine = source.is_file() or (source / "recipe.json").exists()
-    return source if mine else shipped().get(str(source), source)
-
-
-def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
-    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
-
-    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
-    used as long as the weights fit it, with a note on stderr.
-    Raises RunError when the file is missing, damaged or not ganvas's.
-    """
-    tensors, card = read_weights(path)
-    file_of_gan = card.gan_file(gan)
-    changed = gan is not None and file_of_gan.sha256 != card.gan_sha256
-    if changed:
-        print(f"note: {gan} is not as it was in training: images may differ from the run's", file=sys.stderr)
-    try:
-        built = file_of_gan.restore(card.settings(file_of_gan).model, card.image, tensors)
-    except (RuntimeError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200]
-        if changed:
-            raise RunError(
-                f"{path} does not fit {gan} as it is now ({reason}): give it as it was in training"
-            ) from None
-        raise RunError(f"{path} does not fit its own card ({reason}): it is damaged") from None
-    return Sampler(built, card.image.classes, device), card
