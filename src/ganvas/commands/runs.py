@@ -19,7 +19,7 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
     json
         Print one JSON document.
     """
-    from ganvas.launch.resume import RUNS
+    from ganvas.runs.folder import RUNS
     from ganvas.views.run_list import list_runs
 
     rows = list_runs(folder or RUNS) if folder or RUNS.is_dir() else []  # before the first training there is no folder

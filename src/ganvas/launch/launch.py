@@ -18,13 +18,14 @@ from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan, GanFile
-from ganvas.launch.resume import RUNS, different, numbered, set_aside, unfinished
+from ganvas.launch.resume import different, unfinished
 from ganvas.launch.warm_start import Start, asked_for, check_fit, resumed
 from ganvas.launch.workers import follow
 from ganvas.overrides import for_length, override, settled
 from ganvas.plan import MOST_IMAGES, Plan
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings
 from ganvas.runs.card import Card, DataCard, versions
+from ganvas.runs.folder import RUNS, numbered, set_aside
 from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
 from ganvas.runs.run import Run, refuse_foreign
 from ganvas.system import files

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ganvas.errors import RunError, SettingError
+from ganvas.errors import RunError
 from ganvas.gan import GanFile
 from ganvas.runs.card import Card
+from ganvas.runs.folder import numbered
 from ganvas.runs.request import Request
 from ganvas.runs.run import BusyError, Run
-from ganvas.system import files
 from ganvas.system.schema import differences
-
-RUNS = Path("runs")
 
 
 def _identity(card: Card) -> dict[str, Any]:
@@ -53,12 +49,6 @@ def _whole(card: Card, file: GanFile) -> Card:
     return dataclasses.replace(card, model=dataclasses.asdict(recipe.model), train=dataclasses.asdict(recipe.train))
 
 
-def numbered() -> list[tuple[int, Path]]:
-    """What has a number under runs/, with it, newest first."""
-    found = [(re.match("[0-9]{4,}(?=-)", path.name), path) for path in RUNS.iterdir()] if RUNS.is_dir() else []
-    return sorted(((int(number[0]), path) for number, path in found if number), reverse=True)
-
-
 def unfinished(wanted: Card, file: GanFile, request: Request, say: Callable[[str], None]) -> Run | None:
     """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
     for _, path in numbered():
@@ -77,15 +67,3 @@ def unfinished(wanted: Card, file: GanFile, request: Request, say: Callable[[str
         except RunError as error:
             say(f"not gone on with: {error}")
     return None
-
-
-def set_aside(path: Path) -> Path:
-    if path.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise SettingError(f"--fresh cannot set {path} aside while you stand in it: go elsewhere first")
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
-        number += 1
-    kept = path.with_name(f"{path.name}.{number}")
-    with files.writing(kept):
-        path.rename(kept)
-    return kept

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ganvas.launch.resume import set_aside
+from ganvas.runs.folder import set_aside
 from ganvas.runs.request import Request, to_toml
 from ganvas.system import files
 from ganvas.system.progress import duration
