@@ -21,7 +21,8 @@ from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run
 from ganvas.sampling import sampler as sample
-from ganvas.sampling.sampler import Sampler, Samples, draw, latents, parse_labels
+from ganvas.sampling.sampler import Sampler, latents
+from ganvas.sampling.samples import Samples, draw, parse_labels
 
 
 def pixels(path: Path) -> np.ndarray[Any, Any]:

@@ -21,7 +21,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
-from ganvas.sampling.sampler import parse_labels
+from ganvas.sampling.samples import parse_labels
 from ganvas.training.logger import sheet_classes
 from ganvas.tuning import search
 

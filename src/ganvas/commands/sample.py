@@ -44,7 +44,7 @@ def sample(
     """
     from ganvas.runs.run import Run
     from ganvas.runs.weights import located, open_generator
-    from ganvas.sampling.sampler import check, kind_of, make, ordered
+    from ganvas.sampling.samples import check, kind_of, make, ordered
     from ganvas.system.machine import pick_device
 
     source = located(source)

@@ -26,7 +26,8 @@ from ganvas.runs.card import Card, versions
 from ganvas.runs.run import Run
 from ganvas.runs.weights import weights_sha256
 from ganvas.sampling import sheets
-from ganvas.sampling.sampler import MOST_IMAGES, Sampler, refuse_too_many
+from ganvas.sampling.sampler import Sampler
+from ganvas.sampling.samples import MOST_IMAGES, refuse_too_many
 from ganvas.system import files
 from ganvas.system.machine import cores, threads
 from ganvas.system.progress import Progress

@@ -25,7 +25,8 @@ from ganvas.errors import RunError
 from ganvas.runs.card import START, Card
 from ganvas.runs.weights import joined, open_generator, parted, read_weights, weights_sha256
 from ganvas.sampling import sheets
-from ganvas.sampling.sampler import Sampler, Samples, draw
+from ganvas.sampling.sampler import Sampler
+from ganvas.sampling.samples import Samples, draw
 from ganvas.system import files
 from ganvas.system.text import is_utf8, shown
 
@@ -166,7 +167,7 @@ class Run:
             raise RunError(f"{self.path} has no generator yet: go on with {again}")
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
-        """Images from the run's generator, to look at or `.save()`: see `ganvas.sampling.sampler.draw`."""
+        """Images from the run's generator, to look at or `.save()`: see `ganvas.sampling.samples.draw`."""
         return draw(self.sampler(), n=n, labels=labels, seed=seed)
 
     @contextmanager
