@@ -16,8 +16,8 @@ from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.layers.dense import Dense
+from ganvas.layers.dropout import Dropout
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, PositiveFloat, Recipe, TrainConfig
-from ganvas.system.seeding import Dropout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu_
 
-from ganvas.system.seeding import Dropout
+from ganvas.layers.dropout import Dropout
 
 aten = torch.ops.aten
 

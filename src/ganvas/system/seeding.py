@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def generator(seed: int, purpose: str, position: int) -> torch.Generator:
@@ -58,52 +58,3 @@ class Order:
             parts.append(part)
             start, count = start + len(part), count - len(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-class Dropout(nn.Module):
-    """Dropout whose masks are drawn for the whole batch of all processes, and sliced.
-
-    In a training `aim()` comes before each step; its bits serve all Dropout layers in turn.
-    A plain nn.Dropout in a GAN's file also resumes exactly (the global generator is seeded at every step), but its
-    masks depend on the number of processes.
-    """
-
-    source: np.random.SFC64 | None = None
-    groups: int = 1
-    rank: int = 0
-    world: int = 1
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: float (N, ...), N = groups * images of this process; kept values are scaled by 1 / (1 - p)."""
-        mask = self.mask(x)
-        return x if mask is None else x * mask
-
-    def mask(self, x: Tensor) -> Tensor | None:
-        """What the next pass multiplies x with, of its shape: 0, or 1 / (1 - p) where a value is kept; None for nothing."""
-        if not self.training or self.p == 0:
-            return None
-        if self.source is None:  # outside a training
-            return nn.functional.dropout(torch.ones_like(x), self.p)
-        local = len(x) // self.groups
-        mask = kept(self.source, (self.groups, local * self.world, *x.shape[1:]), self.p)
-        mine = mask[:, self.rank * local : (self.rank + 1) * local].reshape(x.shape)
-        return mine.to(x.device, x.dtype).mul_(1 / (1 - self.p))
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
-def aim(layers: list[Dropout], source: np.random.SFC64, rank: int, world: int) -> None:
-    """Point Dropout layers at the bits of the coming step."""
-    for layer in layers:
-        layer.source, layer.rank, layer.world = source, rank, world
-
-
-def join(layers: list[Dropout], groups: int) -> None:
-    """Tell Dropout layers that the coming pass is over `groups` batches joined: real and fake, or one."""
-    for layer in layers:
-        layer.groups = groups
