@@ -18,11 +18,12 @@ from torch import nn
 from ganvas.data.dataset import Dataset
 from ganvas.errors import RunError, SettingError
 from ganvas.launch import launch
+from ganvas.layers.batchnorm import GlobalBatchNorm
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.runs.run import Run
 from ganvas.training import loop
-from ganvas.training.distributed import GlobalBatchNorm, World, join, leave
+from ganvas.training.distributed import World, join, leave
 
 ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]  # until it is stopped
 TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")

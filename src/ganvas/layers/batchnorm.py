@@ -1,0 +1,77 @@
+"""BatchNorm with the statistics of the batch of all processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+from torch import Tensor, nn
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce whose gradient is the all-reduce of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class GlobalBatchNorm(nn.Module):
+    """BatchNorm with the statistics of the global batch, on any device (torch's SyncBatchNorm refuses CPUs).
+
+    It shares its parameters and running statistics with the layer that it stands in for, so state dicts are the same.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, layer: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.eps, self.momentum = layer.eps, layer.momentum or 0.1
+        self.weight, self.bias = layer.weight, layer.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(layer, name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x float (N, C) or (N, C, H, W) -> the same shape."""
+        if not self.training:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        x = x.float() if x.dtype.itemsize < 4 else x  # sums of half-precision values would lose too much
+        axes = [0, *range(2, x.ndim)]
+        n = x.numel() // x.shape[1] * dist.get_world_size()
+        mean = _summed(x.sum(axes)) / n
+        centred = x - mean.view(1, -1, *[1] * (x.ndim - 2))
+        variance = _summed(centred.square().sum(axes)) / n
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (n / max(1, n - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        gain = self.weight * (variance + self.eps).rsqrt()
+        return centred * gain.view(1, -1, *[1] * (x.ndim - 2)) + self.bias.view(1, -1, *[1] * (x.ndim - 2))
+
+
+def _summed(x: Tensor) -> Tensor:
+    summed: Tensor = _SumOverProcesses.apply(x)
+    return summed
+
+
+def share_batchnorm(network: nn.Module) -> None:
+    """Put a GlobalBatchNorm in place of every BatchNorm in a network."""
+    for name, child in network.named_children():
+        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            setattr(network, name, GlobalBatchNorm(child))
+        else:
+            share_batchnorm(child)
