@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from ganvas import data
 from ganvas.data.pixels import to_float
-from ganvas.layers.dense import AutogradPass
+from ganvas.layers.passes import AutogradPass
 from ganvas.objectives import squared_slopes
 from ganvas.system import seeding
 from ganvas.training.augment import (

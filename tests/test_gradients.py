@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.prune import random_unstructured
 
-from ganvas.layers.dense import Aside, Dense, passes
+from ganvas.layers.dense import Aside, Dense
+from ganvas.layers.passes import passes
 from ganvas.system import seeding
 
 pytestmark = pytest.mark.usefixtures("steady")

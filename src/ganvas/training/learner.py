@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.layers.dense import AutogradPass, Pass, passes
+from ganvas.layers.passes import AutogradPass, Pass, passes
 from ganvas.plan import Plan
 from ganvas.recipe import Interval, Schedule, TrainConfig
 from ganvas.system import seeding

@@ -18,7 +18,8 @@ from ganvas.doctor.remedies import Patient
 from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.gan import GanFile, Logits
-from ganvas.layers.dense import Aside, DensePass, Pass
+from ganvas.layers.dense import Aside, DensePass
+from ganvas.layers.passes import Pass
 from ganvas.plan import Plan
 from ganvas.recipe import Interval
 from ganvas.runs.card import FORMAT
