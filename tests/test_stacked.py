@@ -22,7 +22,7 @@ from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
 from ganvas.sampling.samples import parse_labels
-from ganvas.training.logger import sheet_classes
+from ganvas.sampling.sheets import sheet_classes
 from ganvas.tuning import search
 
 pytestmark = pytest.mark.usefixtures("no_network")

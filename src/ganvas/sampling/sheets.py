@@ -85,3 +85,10 @@ def save_pairs(path: Path, left: Pixels, right: Pixels, title: str) -> None:
     scale = viewing_scale(*left.shape[1:3])
     table = picture(grid(np.concatenate([left, right], 2), 4, gap=10, scale=scale))
     files.write(path, encode(captioned([("", table)], 1, title)))
+
+
+def sheet_classes(count: int, classes: int) -> list[int]:
+    """The class of each image of a sheet: one class after another, or, where they are more than images, a spread of them."""
+    if classes > count:
+        return [k * (classes - 1) // max(1, count - 1) for k in range(count)]
+    return [k % classes for k in range(count)]

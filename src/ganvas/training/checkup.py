@@ -21,11 +21,11 @@ from ganvas.doctor.rules import MOST
 from ganvas.evaluation.copies import reduced
 from ganvas.evaluation.metrics import histogram_kl, squared_distances
 from ganvas.sampling.sampler import Sampler
+from ganvas.sampling.sheets import sheet_classes
 from ganvas.system import seeding
 from ganvas.training.augment import memorised as share_told
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
-from ganvas.training.logger import sheet_classes
 
 SAMPLES = 64  # of the run's fixed latents
 CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare

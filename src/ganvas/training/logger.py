@@ -21,7 +21,7 @@ from ganvas.plan import Plan
 from ganvas.recipe import Interval
 from ganvas.runs.run import GRADIENTS, PLACE, STATISTICS, Run
 from ganvas.sampling.sampler import Sampler
-from ganvas.sampling.sheets import grid, png
+from ganvas.sampling.sheets import grid, png, sheet_classes
 from ganvas.system.progress import Progress
 from ganvas.training.learner import Learner
 from ganvas.training.tensorboard import Board
@@ -49,13 +49,6 @@ def checkup_interval(log: float, sheet: float, planned: int) -> float:
     """Images from one checkup to the next, for the intervals of the log and of sheets and the length that is planned."""
     at_most = max(planned / LEAST_CHECKUPS, CHECKUP_IMAGES)
     return max(min(max(log, sheet), at_most), planned / MOST_CHECKUPS)
-
-
-def sheet_classes(count: int, classes: int) -> list[int]:
-    """The class of each image of a sheet: one class after another, or, where they are more than images, a spread of them."""
-    if classes > count:
-        return [k * (classes - 1) // max(1, count - 1) for k in range(count)]
-    return [k % classes for k in range(count)]
 
 
 class Span(NamedTuple):

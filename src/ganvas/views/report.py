@@ -28,9 +28,9 @@ from ganvas.evaluation import result as verdict
 from ganvas.evaluation.result import Verdict
 from ganvas.runs.run import Run
 from ganvas.sampling import sheets
+from ganvas.sampling.sheets import sheet_classes
 from ganvas.system import files
 from ganvas.system.text import count, first_few, shown
-from ganvas.training.logger import sheet_classes
 from ganvas.version import __version__
 from ganvas.views import environment, provenance, timelapse
 from ganvas.views.charts import Curve, chart
