@@ -19,6 +19,7 @@ from torch import nn
 import ganvas
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
+from ganvas.gan import GanFile
 from ganvas.overrides import override
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ganvas.layers import dropout
 from ganvas.system import seeding
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -54,9 +55,9 @@ def test_a_generator_is_a_function_of_seed_purpose_and_position_alone() -> None:
 
 def masks(groups: int, rank: int, world: int, layers: int = 2) -> list[Tensor]:
     """What two Dropout layers in turn let through of ones, in a process's part of 8 images a group."""
-    dropouts = [seeding.Dropout(0.4) for _ in range(layers)]
-    seeding.aim(dropouts, seeding.bits(1, "d-dropout", 64), rank, world)
-    seeding.join(dropouts, groups)
+    dropouts = [dropout.Dropout(0.4) for _ in range(layers)]
+    dropout.aim(dropouts, seeding.bits(1, "d-dropout", 64), rank, world)
+    dropout.join(dropouts, groups)
     return [layer(torch.ones(groups * 8 // world, 300)) for layer in dropouts]
 
 
@@ -75,6 +76,6 @@ def test_dropout_keeps_its_share_scales_it_and_draws_each_value_on_its_own() -> 
     assert one.count_nonzero() / one.numel() == pytest.approx(0.6, abs=5 * (0.24 / one.numel()) ** 0.5)
     assert not torch.equal(one, two)
     assert len({tuple(row.tolist()) for row in one}) == len(one)
-    layer = seeding.Dropout(0.4).eval()
+    layer = dropout.Dropout(0.4).eval()
     assert torch.equal(layer(one), one)
-    assert torch.equal(seeding.Dropout(0.0)(one), one)
+    assert torch.equal(dropout.Dropout(0.0)(one), one)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.prune import random_unstructured
 
+from ganvas.layers import dropout
 from ganvas.layers.dense import Aside, Dense
 from ganvas.layers.passes import passes
 from ganvas.system import seeding
@@ -21,7 +22,7 @@ STACKS: dict[str, list[nn.Module]] = {
     "relu": [nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)],
     "batchnorm after": [nn.Linear(6, 5), nn.LeakyReLU(0.2), nn.BatchNorm1d(5, 1e-3, 0.2), nn.Linear(5, 4), nn.Tanh()],
     "batchnorm before": [nn.Linear(6, 5), nn.BatchNorm1d(5, 0.8), nn.LeakyReLU(0.2), nn.Linear(5, 4)],
-    "dropout": [nn.Linear(6, 5), seeding.Dropout(0.4), nn.LeakyReLU(0.2), seeding.Dropout(0.5), nn.Linear(5, 4)],
+    "dropout": [nn.Linear(6, 5), dropout.Dropout(0.4), nn.LeakyReLU(0.2), dropout.Dropout(0.5), nn.Linear(5, 4)],
     "layers it does not know": [nn.GELU(), nn.Linear(6, 5, bias=False), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 4)],
     "an activation first, two in a row": [
         nn.Tanh(),
@@ -30,7 +31,7 @@ STACKS: dict[str, list[nn.Module]] = {
         nn.LeakyReLU(0.3),
         nn.Linear(5, 4),
     ],
-    "a tanh that a dropout follows": [nn.Linear(6, 4), nn.Tanh(), seeding.Dropout(0.3)],
+    "a tanh that a dropout follows": [nn.Linear(6, 4), nn.Tanh(), dropout.Dropout(0.3)],
 }
 
 
@@ -45,8 +46,8 @@ def network(stack: str, classes: int = 0) -> Dense:
 
 
 def aim(dense: Dense) -> None:
-    layers = [layer for layer in dense.modules() if isinstance(layer, seeding.Dropout)]
-    seeding.aim(layers, seeding.bits(1, "dropout", 0), rank=0, world=1)
+    layers = [layer for layer in dense.modules() if isinstance(layer, dropout.Dropout)]
+    dropout.aim(layers, seeding.bits(1, "dropout", 0), rank=0, world=1)
 
 
 def by_autograd(dense: Dense, x: Tensor, labels: Tensor | None, times: int) -> tuple[Tensor, Tensor, list[Tensor]]:

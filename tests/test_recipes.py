@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from common import noise_images, refusal
 from ganvas import gans, objectives
 from ganvas.gan import Gan
+from ganvas.layers import dropout
 from ganvas.overrides import override
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Interval, Schedule, TrainConfig, settings
-from ganvas.system import seeding
 from ganvas.system.schema import convert
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
@@ -92,7 +92,7 @@ def describe(layer: nn.Module) -> str:
         return f"{name} {a.num_features} eps {a.eps:g} momentum {a.momentum:g}"
     if isinstance(a, nn.LeakyReLU):
         return f"{name} {a.negative_slope:g}"
-    return f"{name} {a.p:g}" if isinstance(a, seeding.Dropout) else name
+    return f"{name} {a.p:g}" if isinstance(a, dropout.Dropout) else name
 
 
 def dense(*sizes: int, after: tuple[str, ...]) -> list[str]:

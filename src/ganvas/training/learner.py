@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
+from ganvas.layers import dropout
+from ganvas.layers.batchnorm import share_batchnorm
 from ganvas.layers.passes import AutogradPass, Pass, passes
 from ganvas.plan import Plan
 from ganvas.recipe import Interval, Schedule, TrainConfig
 from ganvas.system import seeding
-from ganvas.training import augment, distributed
+from ganvas.training import augment
 from ganvas.training.adam import Adam
 from ganvas.training.augment import Changes, Controller
 from ganvas.training.distributed import World
@@ -79,7 +81,7 @@ class Learner:
         for network in (gan.generator, gan.discriminator):
             network.to(device).train()
             if self.world.size > 1:
-                distributed.share_batchnorm(network)
+                share_batchnorm(network)
         self.g_parameters = list(gan.generator.parameters())
         self.d_parameters = list(gan.discriminator.parameters())
         self.g_optimizer = Adam(self.g_parameters, config.betas, config.eps)
@@ -102,8 +104,8 @@ class Learner:
         few = config.augment == "adaptive" and epoch < augment.FEW
         self.controller = Controller(augment.MOST_RAMP) if few else None
         self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
-        self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, seeding.Dropout)]
-        self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, seeding.Dropout)]
+        self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, dropout.Dropout)]
+        self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, dropout.Dropout)]
 
     def set_rates(self, plan: Plan, images_seen: int) -> None:
         """Set both learning rates, and the penalty's weight, for the coming step."""
@@ -126,7 +128,7 @@ class Learner:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
             if layers:
-                seeding.aim(layers, seeding.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
+                dropout.aim(layers, seeding.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
 
     def make(self, z: Tensor, labels: Tensor | None) -> Pass:
         with self.autocast():

@@ -18,6 +18,7 @@ from ganvas.doctor.remedies import Patient
 from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.gan import GanFile, Logits
+from ganvas.layers import dropout
 from ganvas.layers.dense import Aside, DensePass
 from ganvas.layers.passes import Pass
 from ganvas.plan import Plan
@@ -25,7 +26,6 @@ from ganvas.recipe import Interval
 from ganvas.runs.card import FORMAT
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
-from ganvas.system import seeding
 from ganvas.system.machine import threads
 from ganvas.system.progress import Progress
 from ganvas.system.signals import Stop
@@ -65,7 +65,7 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
         judged = [_judge_both(learner, batch, fakes)]
         real, fake = judged[0].output.float().split([len(batch.real), len(fakes)])
     else:
-        seeding.join(learner.d_dropouts, 1)
+        dropout.join(learner.d_dropouts, 1)
         judged = [
             learner.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels),
             learner.judge(augment.apply(fakes, batch.d_changes), batch.d_labels),
@@ -84,7 +84,7 @@ def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, T
     """Train G on what D says of its fakes (made here unless given). Returns D's logits of fakes, and of real images
     where the objective needs them."""
     gan, real = learner.gan, None
-    seeding.join(learner.d_dropouts, 1)
+    dropout.join(learner.d_dropouts, 1)
     made = made or learner.make(batch.g_z, batch.g_labels)
     judged = learner.judge(augment.apply(made.output, batch.g_changes), batch.g_labels)
     fake = judged.output.float()
@@ -119,7 +119,7 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
     labels = None
     if batch.real_labels is not None and batch.d_labels is not None:
         labels = torch.cat([batch.real_labels, batch.d_labels])
-    seeding.join(learner.d_dropouts, 2)
+    dropout.join(learner.d_dropouts, 2)
     images = [augment.apply(batch.real, batch.real_changes), augment.apply(fakes, batch.d_changes)]
     return learner.judge(torch.cat(images), labels)
 
@@ -127,7 +127,7 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
 def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
     """In steps with a penalty on D's slope, by the images before they are augmented: add its gradients to D's."""
     if batch.mix is not None:
-        seeding.join(learner.d_dropouts, 1)
+        dropout.join(learner.d_dropouts, 1)
         real = Seen(batch.real, batch.real_labels, batch.real_changes)
         learner.penalise(real, Seen(fakes, batch.d_labels, batch.d_changes), batch.mix)
 
