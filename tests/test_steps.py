@@ -23,7 +23,8 @@ from ganvas.system import seeding
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.logger import statistics
-from ganvas.training.loop import step, take_step
+from ganvas.training.loop import take_step
+from ganvas.training.step import step
 from transcriptions import SEED, Dcgan, Digits, Keras, Leaky, Relu, Source, dcgan, layers_with_state
 
 pytestmark = pytest.mark.usefixtures("steady")

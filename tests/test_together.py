@@ -20,7 +20,8 @@ from ganvas.system import seeding
 from ganvas.training import augment
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
-from ganvas.training.loop import step, take_step
+from ganvas.training.loop import take_step
+from ganvas.training.step import step
 
 pytestmark = pytest.mark.usefixtures("steady")
 

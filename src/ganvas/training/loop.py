@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.doctor.remedies import Patient
 from ganvas.doctor.rules import Watch
 from ganvas.errors import RunError
 from ganvas.gan import GanFile, Logits
-from ganvas.layers import dropout
-from ganvas.layers.dense import Aside, DensePass
-from ganvas.layers.passes import Pass
-from ganvas.plan import Plan
 from ganvas.recipe import Interval
 from ganvas.runs.card import FORMAT
 from ganvas.runs.run import Run
@@ -30,122 +24,17 @@ from ganvas.system.machine import threads
 from ganvas.system.progress import Progress
 from ganvas.system.signals import Stop
 from ganvas.training import augment
-from ganvas.training.batches import Batch, Batches
+from ganvas.training.batches import Batches
 from ganvas.training.checkup import Checkup
+from ganvas.training.clock import Clock
 from ganvas.training.distributed import World
-from ganvas.training.learner import Learner, Seen
+from ganvas.training.learner import Learner
 from ganvas.training.logger import Record, crossed
+from ganvas.training.step import step
 from ganvas.training.validation import Periodic, figures_of
 
 SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
-# Between looks at the clock when there is a deadline: a tenth of what is left, within these bounds.
-CLOCK_SECONDS, MOST_CLOCK_SECONDS = 3, 30
 AGREE_STEPS = 16  # how often several processes agree on going on
-
-
-@torch.no_grad()
-def step(learner: Learner, batch: Batch) -> Logits:
-    """Change both networks once. Returns what D said on the way."""
-    if learner.together:
-        return joint_step(learner, batch)
-    fakes, made = _fakes(learner, batch)
-    if learner.config.order == "g-first":
-        g_logits = g_step(learner, batch, made)
-        return Logits(*d_step(learner, batch, fakes), *g_logits)
-    d_logits = d_step(learner, batch, fakes)
-    return Logits(*d_logits, *g_step(learner, batch, made))
-
-
-def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Train D on real images and fakes (made here unless given). Returns its logits of both, before the update."""
-    gan = learner.gan
-    if fakes is None:
-        fakes = learner.fakes(batch.d_z, batch.d_labels)
-    if gan.joint:
-        judged = [_judge_both(learner, batch, fakes)]
-        real, fake = judged[0].output.float().split([len(batch.real), len(fakes)])
-    else:
-        dropout.join(learner.d_dropouts, 1)
-        judged = [
-            learner.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels),
-            learner.judge(augment.apply(fakes, batch.d_changes), batch.d_labels),
-        ]
-        real, fake = (one.output.float() for one in judged)
-    gradients = gan.objective.d_gradient(real, fake)
-    for one, gradient in zip(judged, [torch.cat(gradients)] if gan.joint else gradients, strict=True):
-        gradient = learner.scaled(gradient, learner.config.d_loss_scale / len(real))
-        one.to_weights(gradient, add=one is not judged[0])
-    _penalise(learner, batch, fakes)
-    learner.update(learner.d_optimizer)
-    return real, fake
-
-
-def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, Tensor | None]:
-    """Train G on what D says of its fakes (made here unless given). Returns D's logits of fakes, and of real images
-    where the objective needs them."""
-    gan, real = learner.gan, None
-    dropout.join(learner.d_dropouts, 1)
-    made = made or learner.make(batch.g_z, batch.g_labels)
-    judged = learner.judge(augment.apply(made.output, batch.g_changes), batch.g_labels)
-    fake = judged.output.float()
-    if gan.objective.paired:
-        with learner.autocast():
-            real = gan.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels).float()
-    gradient = gan.objective.g_gradient(real, fake)
-    made.to_weights(augment.pull(judged.to_input(learner.scaled(gradient, 1 / len(fake))), batch.g_changes))
-    learner.update(learner.g_optimizer)
-    return fake, real
-
-
-def joint_step(learner: Learner, batch: Batch) -> Logits:
-    """Train both networks on one pass of each: G's gradient is D's at the fakes, times what the two losses' derivatives
-    by the logit differ by (Shen et al. 2021, arXiv 2103.00430, section 3)."""
-    objective = learner.gan.objective
-    assert objective.exchange is not None
-    made = learner.make(batch.d_z, batch.d_labels)
-    judged = _judge_both(learner, batch, made.output)
-    real, fake = judged.output.float().split([len(batch.real), len(made.output)])
-    by_images = judged.to_both(learner.scaled(torch.cat(objective.d_gradient(real, fake)), 1 / len(real)))
-    _penalise(learner, batch, made.output)
-    learner.update(learner.d_optimizer)
-    exchange = objective.exchange(real, fake).view(-1, *[1] * (made.output.ndim - 1))
-    made.to_weights(augment.pull(by_images[len(real) :] * exchange, batch.d_changes))
-    learner.update(learner.g_optimizer)
-    return Logits(real, fake, fake, real if objective.paired else None)
-
-
-def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
-    """One pass of D over real images and fakes, in this order, as D is shown them."""
-    labels = None
-    if batch.real_labels is not None and batch.d_labels is not None:
-        labels = torch.cat([batch.real_labels, batch.d_labels])
-    dropout.join(learner.d_dropouts, 2)
-    images = [augment.apply(batch.real, batch.real_changes), augment.apply(fakes, batch.d_changes)]
-    return learner.judge(torch.cat(images), labels)
-
-
-def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
-    """In steps with a penalty on D's slope, by the images before they are augmented: add its gradients to D's."""
-    if batch.mix is not None:
-        dropout.join(learner.d_dropouts, 1)
-        real = Seen(batch.real, batch.real_labels, batch.real_changes)
-        learner.penalise(real, Seen(fakes, batch.d_labels, batch.d_changes), batch.mix)
-
-
-def _fakes(learner: Learner, batch: Batch) -> tuple[Tensor | None, Pass | None]:
-    """Both steps' fakes, where one pass of G can make them."""
-    config = learner.config
-    if config.g_fakes == "same":
-        made = learner.make(batch.d_z, batch.d_labels)
-        return made.output, made
-    if config.order == "d-first" and learner.divisible:  # G does not change between
-        labels = (
-            None if batch.d_labels is None or batch.g_labels is None else torch.cat([batch.d_labels, batch.g_labels])
-        )
-        aside = Aside(len(batch.d_z), training=config.d_fakes == "training")
-        both: DensePass = learner.g_pass(torch.cat([batch.d_z, batch.g_z]), labels, aside)
-        return both.aside, both
-    return None, None
 
 
 def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
@@ -162,41 +51,6 @@ def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
     if learner.average:
         learner.average.update(learner.gan.generator, batch, images_seen + batch)
     return logits
-
-
-class Clock:
-    """Keeps a training to its deadline: revises the plan when the rate turns out other than planned.
-
-    reserve: (seconds left, images a second) -> those of these seconds in which there will be no training.
-    """
-
-    def __init__(
-        self,
-        deadline: float | None,
-        images_seen: int,
-        reserve: Callable[[float, float], float] = lambda left, rate: 0.0,
-    ) -> None:
-        self.deadline, self.mark, self.seen, self.reserve = deadline, time.monotonic(), images_seen, reserve
-
-    def pause(self, seconds: float) -> None:
-        """So many seconds, just over, were none of training."""
-        self.mark += seconds
-
-    def revised(self, plan: Plan, images_seen: int) -> int | None:
-        """A new total when the plan, at the rate of the last seconds, would miss the deadline; None to leave it."""
-        if self.deadline is None:
-            return None
-        now = time.monotonic()
-        rate = (images_seen - self.seen) / max(now - self.mark, 1e-9)
-        left = max(0.0, self.deadline - now)
-        left -= self.reserve(left, rate)
-        through = images_seen >= plan.total and left > CLOCK_SECONDS  # too early: for a while it had been slow
-        if now - self.mark < min(max(CLOCK_SECONDS, left / 10), MOST_CLOCK_SECONDS) and left > 0 and not through:
-            return None
-        self.mark, self.seen = now, images_seen
-        late = (plan.total - images_seen) / rate - left if rate > 0 else 0.0
-        total = images_seen + int(rate * left / plan.batch) * plan.batch  # a step that would end too late is none
-        return None if abs(late) <= max(0.03 * left, 0.5) or total == plan.total else total
 
 
 def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:
