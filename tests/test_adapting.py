@@ -13,9 +13,9 @@ from torch import Tensor
 from ganvas import data
 from ganvas.plan import Plan
 from ganvas.training.augment import (
-    FEW,
-    FEWEST,
-    MOST,
+    AUGMENT_BELOW,
+    MAX_AUGMENT,
+    MIN_TO_SPARE,
     TARGET,
     Controller,
     explained,
@@ -55,7 +55,9 @@ def test_digits_are_moved_alone_and_all_else_recoloured_and_cut() -> None:
 
 
 def test_small_sets_alone_are_augmented() -> None:
-    assert [spared(n) for n in (5, FEWEST - 1, FEWEST, 200, 4000, FEW - 1, FEW, 60_000)] == [
+    assert [
+        spared(n) for n in (5, MIN_TO_SPARE - 1, MIN_TO_SPARE, 200, 4000, AUGMENT_BELOW - 1, AUGMENT_BELOW, 60_000)
+    ] == [
         0,
         0,
         10,
@@ -101,7 +103,7 @@ def test_the_controller_moves_p_by_the_images_over_the_ramp() -> None:
     assert controller.update(TARGET, 20) == pytest.approx(0.08)
     assert controller.update(float("nan"), 20) == pytest.approx(0.08)
     assert controller.update(-1.0, 500) == 0
-    assert controller.update(1.0, 5000) == MOST < 1
+    assert controller.update(1.0, 5000) == MAX_AUGMENT < 1
     assert Controller(1000, target=0.6, most=0.5).update(0.5, 100) == 0
 
 

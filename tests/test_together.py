@@ -15,7 +15,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.overrides import is_by_rule, override, settled
-from ganvas.recipe import ImageSpec, TrainConfig
+from ganvas.recipe import AUGMENT_BELOW, ImageSpec, TrainConfig
 from ganvas.system import seeding
 from ganvas.training import augment
 from ganvas.training.batches import Batches
@@ -276,7 +276,7 @@ def test_few_images_are_held_out_and_none_of_them_is_trained_on() -> None:
 
 
 def test_many_images_are_neither_held_out_nor_augmented() -> None:
-    learner, batches = learning(count=augment.FEW, augment="adaptive", dtype=torch.float32)
+    learner, batches = learning(count=AUGMENT_BELOW, augment="adaptive", dtype=torch.float32)
     assert learner.controller is None
     assert batches.held is None
     assert batches.at(0).real_changes.shift is None

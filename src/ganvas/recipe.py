@@ -145,6 +145,10 @@ class Interval:
 PENALTY_ALONE = {"gamma": None, "gamma_factor": 1.0, "penalty_every": 1}  # what serves it, and its value without one
 
 
+AUGMENT_BELOW = 20_000  # images: larger data sets need no augmentation
+MAX_AUGMENT = 0.8  # largest probability of augmentation
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a GAN is trained: one step sees `batch` real images and changes both networks once.

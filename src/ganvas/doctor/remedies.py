@@ -17,10 +17,9 @@ from ganvas import data
 from ganvas.gan import Gan, GanFile
 from ganvas.gans import default_recipe
 from ganvas.overrides import for_length, settled
-from ganvas.recipe import Recipe, Schedule, TrainConfig
+from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT, Recipe, Schedule, TrainConfig
 from ganvas.runs.card import Card
 from ganvas.system.schema import convert
-from ganvas.training.augment import FEW, MOST
 
 USUAL_RATE = 2e-4  # of Adam for GANs, where a recipe's own is out of range (Radford et al. 2015, arXiv 1511.06434)
 HIGHEST_RATE = 0.01  # above, it is
@@ -215,11 +214,11 @@ def _d_rate(train: TrainConfig, rate: Rate) -> list[str]:
 
 def _augmented(patient: Patient) -> list[str]:
     """More augmentation where there can be more, else a stronger penalty, else a shorter training."""
-    train, card, few = patient.train, patient.card, patient.card.data.images < FEW
+    train, card, few = patient.train, patient.card, patient.card.data.images < AUGMENT_BELOW
     if train.augment == 0 or (train.augment == "adaptive" and not few):
         return _set("augment=adaptive" if patient.joint and few else f"augment={AUGMENTED}")
-    if train.augment != "adaptive" and train.augment < MOST:
-        return _set(f"augment={MOST}")
+    if train.augment != "adaptive" and train.augment < MAX_AUGMENT:
+        return _set(f"augment={MAX_AUGMENT}")
     if not card.data.flip and _may_be_mirrored(patient):
         return ["--flip"]
     if train.gamma is not None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from ganvas.doctor import remedies
 from ganvas.doctor.remedies import Patient
-from ganvas.training import augment
+from ganvas.recipe import MAX_AUGMENT
 
 State = Literal[
     "NaN", "exploding gradients", "vanishing gradients", "starving on tiny data", "memorising", "mode collapse",
@@ -62,7 +62,7 @@ OPENING_PAIRED = 400  # the same of a relativistic loss
 BETTER = 0.9  # of what distances were in the first half: by so much samples must have come nearer to be on their way
 OVERFIT = 0.4  # how well D tells training from held-out images: chance alone reaches 0.15
 OVERFIT_ADAPTIVE = 0.75  # the same where augmentation adapts itself, whose aim is 0.6
-MOST_AUGMENTED = 0.99 * augment.MOST  # and can rise no further
+MOST_AUGMENTED = 0.99 * MAX_AUGMENT  # and can rise no further
 
 
 @dataclass(frozen=True)

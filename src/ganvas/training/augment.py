@@ -3,7 +3,7 @@
 Where images are few, D learns them by heart. So that it cannot, what it is shown is moved, recoloured or partly covered,
 fakes as much as real images, and G is trained through it (Zhao et al. 2020, arXiv 2006.10738). Each augmentation is made
 with probability p, image by image. While p stays below 0.8 or so, plain images remain frequent enough for G to find that
-they are the ones to make: augmentations do not leak into samples (Karras et al. 2020, arXiv 2006.06676). So MOST is 0.8.
+they are the ones to make: augmentations do not leak into samples (Karras et al. 2020, arXiv 2006.06676). So MAX_AUGMENT is 0.8.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT
+
 Kind = Literal["translation", "colour", "cutout"]
 
-FEW = 20_000  # images from which a data set needs no augmentation
-FEWEST = 100  # images below which none are spared to see how much D knows by heart
-MOST = 0.8  # the largest p
+MIN_TO_SPARE = 100  # images below which none are spared to see how much D knows by heart
 TARGET = 0.6  # how much D may know by heart, as in the paper
-MOST_RAMP = 500_000.0  # images in which p climbs from 0 to 1 at the slowest, as in the paper
+MAX_RAMP = 500_000.0  # images in which p climbs from 0 to 1 at the slowest, as in the paper
 EVERY = 16  # steps between two updates of p: what is held out is judged at little cost
 
 
@@ -183,21 +183,21 @@ def spared(number: int) -> int:
     """How many of a data set's images are kept from training, to compare what D says of them with what it says of those it
     knows: one in ten, at most 256.
 
-    0 from FEW images on, which need no augmentation: within the trainings that a few cores allow, D does not learn so many
-    by heart, p would stay at 0, and images and time would be lost. 0 below FEWEST, too, which are too few to give some away.
+    0 from AUGMENT_BELOW images on, which need no augmentation: within the trainings that a few cores allow, D does not learn so many
+    by heart, p would stay at 0, and images and time would be lost. 0 below MIN_TO_SPARE, too, which are too few to give some away.
     """
-    return min(256, number // 10) if FEWEST <= number < FEW else 0
+    return min(256, number // 10) if MIN_TO_SPARE <= number < AUGMENT_BELOW else 0
 
 
 def explained(kinds: tuple[Kind, ...], number: int) -> str:
     """The rule and what came of it for a data set of `number` images, in one line for the user."""
-    if number >= FEW:
-        return f"no augmentation: {number:,} images, {FEW:,} or more are enough without"
+    if number >= AUGMENT_BELOW:
+        return f"no augmentation: {number:,} images, {AUGMENT_BELOW:,} or more are enough without"
     which = ", ".join(kinds) + (" alone (grey figures on a plain ground)" if len(kinds) == 1 else "")
-    rule = f"augmentation: {which}, as there are {number:,} images, fewer than {FEW:,}"
+    rule = f"augmentation: {which}, as there are {number:,} images, fewer than {AUGMENT_BELOW:,}"
     if kept := spared(number):
         return f"{rule}; the probability adapts itself, and {kept} images are held out for that"
-    return f"{rule}; the probability climbs to {MOST:g}, as fewer than {FEWEST} leave none to measure by"
+    return f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_SPARE} leave none to measure by"
 
 
 def memorised(known: Tensor, held_out: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ def memorised(known: Tensor, held_out: Tensor) -> Tensor:
 
 def ramp_images(total: int) -> float:
     """How many images p takes from 0 to 1 in a training of `total` images: a quarter of them, at most the paper's 500,000."""
-    return min(MOST_RAMP, total / 4)
+    return min(MAX_RAMP, total / 4)
 
 
 class Controller:
@@ -227,7 +227,7 @@ class Controller:
     p starts from 0, and takes `ramp` images to rise from 0 to 1. It never exceeds `most`. It is all the state there is.
     """
 
-    def __init__(self, ramp: float, target: float = TARGET, most: float = MOST) -> None:
+    def __init__(self, ramp: float, target: float = TARGET, most: float = MAX_AUGMENT) -> None:
         self.ramp, self.target, self.most, self.p = ramp, target, most, 0.0
 
     def update(self, known: float, images: int) -> float:

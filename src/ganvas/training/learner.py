@@ -18,7 +18,7 @@ from ganvas.layers import dropout
 from ganvas.layers.batchnorm import share_batchnorm
 from ganvas.layers.passes import AutogradPass, Pass, passes
 from ganvas.plan import Plan
-from ganvas.recipe import Interval, Schedule, TrainConfig
+from ganvas.recipe import AUGMENT_BELOW, Interval, Schedule, TrainConfig
 from ganvas.system import seeding
 from ganvas.training import augment
 from ganvas.training.adam import Adam
@@ -101,8 +101,8 @@ class Learner:
         )
         self.together = config.order == "together" and not why_apart(gan, config, precision)
         self.gamma = 0.0
-        few = config.augment == "adaptive" and epoch < augment.FEW
-        self.controller = Controller(augment.MOST_RAMP) if few else None
+        few = config.augment == "adaptive" and epoch < AUGMENT_BELOW
+        self.controller = Controller(augment.MAX_RAMP) if few else None
         self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
         self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, dropout.Dropout)]
         self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, dropout.Dropout)]

@@ -20,11 +20,10 @@ from ganvas.errors import DataError
 from ganvas.evaluation import extractors, metrics
 from ganvas.gan import Gan, GanFile
 from ganvas.plan import Plan
-from ganvas.recipe import ImageSpec, Recipe, Schedule
+from ganvas.recipe import AUGMENT_BELOW, ImageSpec, Recipe, Schedule
 from ganvas.runs.request import Request
 from ganvas.sampling.sampler import CHUNK, Sampler
 from ganvas.system import seeding
-from ganvas.training import augment
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.loop import take_step
@@ -76,7 +75,7 @@ def searched(recipe: Recipe, gan: Gan, images: int) -> dict[str, tuple[float | s
     choices: dict[float | str, float | str] = {}  # by what they come to: with many images, "adaptive" is none
     for choice in (train.augment, 0.0, SOME, "adaptive"):
         if choice != "adaptive" or gan.joint:
-            choices.setdefault(0.0 if choice == "adaptive" and images >= augment.FEW else choice, choice)
+            choices.setdefault(0.0 if choice == "adaptive" and images >= AUGMENT_BELOW else choice, choice)
     return found | {"augment": tuple(choices.values())}
 
 
