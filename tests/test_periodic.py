@@ -29,7 +29,8 @@ from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
 from ganvas.runs.weights import open_generator
 from ganvas.sampling.sampler import Sampler
-from ganvas.training import clock, loop, validation
+from ganvas.training import loop, validation
+from ganvas.training.clock import Clock
 from ganvas.training.validation import Periodic
 from ganvas.views.run_list import list_runs
 from judged import Pooled, verdict
@@ -280,7 +281,7 @@ class TestCost:
         reserve = evaluation.reserve(budget or 0.0, 1000.0)
         images = 60_000 if budget is None else int((budget - reserve) * 1000)
         plan = Plan(images=images, batch=10, epoch=100, requested="")
-        clock = clock.Clock(budget and now + budget, 0, evaluation.reserve)
+        clock = Clock(budget and now + budget, 0, evaluation.reserve)
         while seen < plan.total:
             now += 0.01
             seen += 10

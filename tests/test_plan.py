@@ -31,7 +31,8 @@ from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run
 from ganvas.system import machine
-from ganvas.training import benchmark, clock
+from ganvas.training import benchmark
+from ganvas.training.clock import Clock
 
 TOTALS = st.integers(1, 10**7)
 
@@ -108,7 +109,7 @@ class TestClock:
         """When a training is through whose step after `n` images takes seconds(n), and its plan then."""
         now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: now)
-        clock = clock.Clock(now + budget, 0)
+        clock = Clock(now + budget, 0)
         plan = Plan(images=planned, batch=10, epoch=100, requested=f"{budget} s")
         seen = 0
         while seen < plan.total:
@@ -155,7 +156,7 @@ class TestClock:
         assert (took, plan.total) == (30.0, 10)
 
     def test_without_a_deadline_nothing_is_revised(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        clock = clock.Clock(None, 0)
+        clock = Clock(None, 0)
         monkeypatch.setattr(time, "monotonic", lambda: 1e9)
         assert clock.revised(Plan(images=10, batch=1, epoch=1, requested=""), 5) is None
 

@@ -16,7 +16,8 @@ from common import assert_same_run, state, train
 from ganvas import gans
 from ganvas.launch import launch
 from ganvas.runs.run import Run
-from ganvas.training import augment, clock, logger, loop
+from ganvas.training import augment
+from ganvas.training.clock import Clock, logger, loop
 
 
 class TestSameBits:
@@ -132,7 +133,7 @@ class TestSameBits:
         """By the revision its plan is longer than two epochs, from where on per-epoch schedules go by epochs."""
         settings = {"batch": 4, "lr.start": 1e-3, "lr.shape": "linear", "lr.per": "epoch"}
         with monkeypatch.context() as patch:
-            patch.setattr(clock.Clock, "revised", lambda _, plan, seen: 48 if seen == 8 else None)
+            patch.setattr(Clock, "revised", lambda _, plan, seen: 48 if seen == 8 else None)
             one = train("mlp/tiny", tmp_path / "one", data=str(pictures), images=20.0, settings=settings)
         assert Run.open(one.path).card.plan.revisions == ((8, 48),)
         two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", quiet=True)

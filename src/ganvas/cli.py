@@ -13,7 +13,21 @@ import sys
 import cyclopts
 from cyclopts import App, Parameter
 
-from ganvas.commands import evaluate, extractor, report, runs, sample, show, train, tune
+from ganvas.commands import (
+    bench,
+    data_inspect,
+    demo_1d,
+    doctor,
+    env,
+    evaluate_compare,
+    extractor,
+    report,
+    runs_timelapse,
+    sample,
+    show_recipes,
+    train,
+    tune,
+)
 from ganvas.errors import GanvasError
 from ganvas.system.files import REASONS
 from ganvas.version import __version__
@@ -26,13 +40,25 @@ data_app = App(name="data", help="Look at data sets before training on them.")
 demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
 app.command(data_app)
 app.command(demo_app)
-for verb in (
-    train.train, tune.tune, sample.sample, evaluate.evaluate, evaluate.compare, extractor.extractor, runs.runs, runs.doctor,
-    report.report, runs.timelapse, show.recipes, show.show, show.bench, show.env,
-):  # fmt: skip
-    app.command(verb)
-data_app.command(show.inspect)
-demo_app.command(sample.demo_1d, name="1d")
+for command in (
+    train.train,
+    tune.tune,
+    sample.sample,
+    evaluate_compare.evaluate,
+    evaluate_compare.compare,
+    extractor.extractor,
+    runs_timelapse.runs,
+    doctor.doctor,
+    report.report,
+    runs_timelapse.timelapse,
+    show_recipes.recipes,
+    show_recipes.show,
+    bench.bench,
+    env.env,
+):
+    app.command(command)
+data_app.command(data_inspect.inspect)
+demo_app.command(demo_1d.demo_1d, name="1d")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -55,21 +55,3 @@ def sample(
     order = ordered(sampler, n=n, labels=labels)
     check(out, (order.n, image.height, image.width, image.channels), order.columns, columns, scale)
     print(make(sampler, order, seed).save(out, columns=columns, scale=scale))
-
-
-def demo_1d(*, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: Annotated[int, Whole] = 1500) -> None:
-    """Draw a GAN learning a density in one dimension: demo-1d.png and demo-1d.gif.
-
-    Parameters
-    ----------
-    out
-        The folder for both pictures.
-    seed
-        Of the demonstration's random draws.
-    steps
-        Training steps.
-    """
-    from ganvas.views import demo
-
-    for path in demo.demo_1d(out, seed=seed, steps=steps):
-        print(path)
