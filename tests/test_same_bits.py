@@ -16,8 +16,8 @@ from common import assert_same_run, state, train
 from ganvas import gans
 from ganvas.launch import launch
 from ganvas.runs.run import Run
-from ganvas.training import augment
-from ganvas.training.clock import Clock, logger, loop
+from ganvas.training import augment, logger, loop
+from ganvas.training.clock import Clock
 
 
 class TestSameBits:

@@ -14,11 +14,11 @@ from torch import Tensor
 from ganvas.data.dataset import Dataset
 from ganvas.data.pictures import Channels, Fit
 from ganvas.errors import MetricError, RunError, SettingError
-from ganvas.evaluation import asking, extractors, inputs, metrics, scores, stacks
 from ganvas.evaluation import copies as copying
+from ganvas.evaluation import extractors, history, inputs, metrics, scores, stacks
 from ganvas.evaluation import gan_train as teaching
-from ganvas.evaluation.asking import K
 from ganvas.evaluation.extractors import POOR, Extractor
+from ganvas.evaluation.history import K
 from ganvas.evaluation.inputs import Reading, Reality, Source
 from ganvas.evaluation.result import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
 from ganvas.evaluation.scores import FEW, Side
@@ -75,7 +75,7 @@ def evaluate(
     _check(n, seeds, seed, prdc_n, k)
     if out is not None:
         files.refuse_ending(Path(out), "the sheet of the closest pairs is a picture", ".png")
-    asked = asking.asked(
+    asked = history.asked(
         data=data, against=against, n=n, prdc_n=prdc_n, seed=seed, seeds=seeds, extractor=extractor, k=k, size=size, fit=fit,
         channels=channels, data_dir=data_dir, device=None if device == "cpu" else device,
         flags={"gan_train": gan_train, "copies": copies},
@@ -115,7 +115,7 @@ def while_training(
     reality = inputs.reality_of(dataset, reading.held_out(card.data.what, dataset))
     extractor = _find(None, reality.like, reading, tell)
     source = Source(card.recipe, "run", card=card)
-    asked = asking.asked(n=n, prdc_n=n, seed=0, seeds=1, data_dir=data_dir)
+    asked = history.asked(n=n, prdc_n=n, seed=0, seeds=1, data_dir=data_dir)
     if stacks.are_stacks(reality.real):
         asked = replace(
             asked, hindrance=f"it counted modes among {n:,} images, ganvas evaluate does among {stacks.MODES_N:,}"

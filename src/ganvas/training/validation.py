@@ -14,7 +14,7 @@ import torch
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
-from ganvas.evaluation import asking, history
+from ganvas.evaluation import history
 from ganvas.evaluation.result import NAMES, Verdict, alike, on_the_way
 from ganvas.gan import Gan
 from ganvas.recipe import Interval
@@ -150,7 +150,7 @@ def prepare(
 
     if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
         own = card.data
-        how = asking.asked(
+        how = history.asked(
             data=own.what, size=(card.image.height, card.image.width), fit=None if own.fit == "crop" else own.fit,
             channels=own.channels, data_dir=data_dir,
         )  # fmt: skip
