@@ -1,4 +1,5 @@
-"""What the tables of docs/figures.md hold: every training in them, how it is judged, and what it set out to reach."""
+"""What the tables of docs/figures.md hold: every training in them, how it is judged, and what it
+set out to reach."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Length:
 
 @dataclass(frozen=True)
 class Share:
-    """A length: part of the time that the plain loop of another cell's system takes for its whole schedule."""
+    """A length: part of the time that the plain loop of another cell's system takes for its whole
+    schedule."""
 
     part: float
     of: str
@@ -36,9 +38,10 @@ class Share:
 class Cell:
     """A training and its judgement.
 
-    data: what is trained on. judged_on: the set whose held-out images it is judged by; None: its own. n: samples, of which
-    prdc_n for precision, recall and coverage.
-    plain: whether the rate of the system's plain loop is measured, too. pictures: whether copies are looked for, and how
+    data: what is trained on. judged_on: the set whose held-out images it is judged by; None: its
+    own. n: samples, of which prdc_n for precision, recall and coverage.
+    plain: whether the rate of the system's plain loop is measured, too. pictures: whether copies
+    are looked for, and how
     varied the samples are. minutes: what it takes in all on two cores, roughly.
     """
 
@@ -63,7 +66,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Aim:
-    """What the medians of the flagship are to reach: the least label accuracy and recall, the most FID / floor."""
+    """What the medians of the flagship are to reach: the least label accuracy and recall, the most
+    FID / floor."""
 
     accuracy: float
     ratio: float
@@ -84,7 +88,8 @@ RECALL_OF_FLOOR_AIM = 0.5
 
 @dataclass(frozen=True)
 class System:
-    """A source system's whole schedule, the part of its plain loop's time in which to do better, and its minutes here."""
+    """A source system's whole schedule, the part of its plain loop's time in which to do better,
+    and its minutes here."""
 
     schedule: Length
     part: float
@@ -101,9 +106,17 @@ SYSTEMS = {
     "dcgan/64": System(Length(20, "epochs"), 1 / 20, 15, NARROW),
 }
 RECIPES = {
-    "cgan/digits": (), "dcgan/64": NARROW, "dcgan/repository": (), "mlp/relu": (), "mlp/leaky": (), "mlp/batchnorm": (),
-    "r3gan/digits": (), "r3gan/images": (), "sngan/digits": (), "wgan-gp/digits": (),
-}  # fmt: skip
+    "cgan/digits": (),
+    "dcgan/64": NARROW,
+    "dcgan/repository": (),
+    "mlp/relu": (),
+    "mlp/leaky": (),
+    "mlp/batchnorm": (),
+    "r3gan/digits": (),
+    "r3gan/images": (),
+    "sngan/digits": (),
+    "wgan-gp/digits": (),
+}
 EXTRACTORS = {"mnist": "digits", "fashion-mnist": "classifier:fashion-mnist"}
 
 JUDGING, MEASURING = 1.0, 1.5  # minutes of an evaluation, and of measuring a plain loop's rate
@@ -117,47 +130,92 @@ def flagship() -> Iterator[Cell]:
     for data, minutes in FLAGSHIP_AIMS:
         for seed in range(1 if minutes == 60 else 3):
             yield Cell(
-                table="flagship", name=f"{data}-{minutes}min-seed{seed}", recipe=FLAGSHIP, data=data, seed=seed,
-                length=Length(minutes, "minutes"), minutes=minutes + JUDGING, judged_on="mnist", extractor="digits",
-            )  # fmt: skip
+                table="flagship",
+                name=f"{data}-{minutes}min-seed{seed}",
+                recipe=FLAGSHIP,
+                data=data,
+                seed=seed,
+                length=Length(minutes, "minutes"),
+                minutes=minutes + JUDGING,
+                judged_on="mnist",
+                extractor="digits",
+            )
 
 
 def sources() -> Iterator[Cell]:
     for recipe, system in SYSTEMS.items():
         yield Cell(
-            table="sources", name=plain_name(recipe), recipe=recipe, data="mnist", length=system.schedule, plain=True,
-            settings=system.settings, minutes=system.minutes + JUDGING + MEASURING, judged_on="mnist", extractor="digits",
-        )  # fmt: skip
+            table="sources",
+            name=plain_name(recipe),
+            recipe=recipe,
+            data="mnist",
+            length=system.schedule,
+            plain=True,
+            settings=system.settings,
+            minutes=system.minutes + JUDGING + MEASURING,
+            judged_on="mnist",
+            extractor="digits",
+        )
         yield Cell(
-            table="sources", name=f"r3gan-for-{plain_name(recipe)}", recipe=FLAGSHIP, data="mnist",
-            length=Share(system.part, plain_name(recipe)), minutes=1.2 + JUDGING, judged_on="mnist", extractor="digits",
-        )  # fmt: skip
+            table="sources",
+            name=f"r3gan-for-{plain_name(recipe)}",
+            recipe=FLAGSHIP,
+            data="mnist",
+            length=Share(system.part, plain_name(recipe)),
+            minutes=1.2 + JUDGING,
+            judged_on="mnist",
+            extractor="digits",
+        )
 
 
 def recipes() -> Iterator[Cell]:
     for data, extractor in EXTRACTORS.items():
         for recipe, settings in RECIPES.items():
             yield Cell(
-                table="recipes", name=f"{data}-{plain_name(recipe)}", recipe=recipe, data=data, settings=settings,
-                length=Length(5, "minutes"), minutes=5 + JUDGING, judged_on=data, extractor=extractor,
-            )  # fmt: skip
+                table="recipes",
+                name=f"{data}-{plain_name(recipe)}",
+                recipe=recipe,
+                data=data,
+                settings=settings,
+                length=Length(5, "minutes"),
+                minutes=5 + JUDGING,
+                judged_on=data,
+                extractor=extractor,
+            )
 
 
 def modes() -> Iterator[Cell]:
     yield Cell(
-        table="modes", name="stacked-mnist", recipe="r3gan/stacked-mnist", data="stacked-mnist",
-        length=Length(60, "minutes"), minutes=60 + 3 * JUDGING, judged_on="stacked-mnist",
-    )  # fmt: skip
+        table="modes",
+        name="stacked-mnist",
+        recipe="r3gan/stacked-mnist",
+        data="stacked-mnist",
+        length=Length(60, "minutes"),
+        minutes=60 + 3 * JUDGING,
+        judged_on="stacked-mnist",
+    )
 
 
 def pictures() -> Iterator[Cell]:
-    # As many samples for recall as there are training pictures, so that it is like that of the floor.
+    # As many samples for recall as there are training pictures, so that it is like that of the
+    # floor.
     yield Cell(
-        table="pictures", name="r3gan-images", recipe="r3gan/images", data=DRAWN, length=Length(30, "minutes"),
-        minutes=30 + 4 * JUDGING, n=2000, prdc_n=200, pictures=True,
-    )  # fmt: skip
+        table="pictures",
+        name="r3gan-images",
+        recipe="r3gan/images",
+        data=DRAWN,
+        length=Length(30, "minutes"),
+        minutes=30 + 4 * JUDGING,
+        n=2000,
+        prdc_n=200,
+        pictures=True,
+    )
 
 
 TABLES: dict[str, Callable[[], Iterator[Cell]]] = {
-    "flagship": flagship, "sources": sources, "recipes": recipes, "modes": modes, "pictures": pictures,
-}  # fmt: skip
+    "flagship": flagship,
+    "sources": sources,
+    "recipes": recipes,
+    "modes": modes,
+    "pictures": pictures,
+}

@@ -1,15 +1,17 @@
 """Makes the tables of docs/figures.md: trains, judges, keeps results as JSON, and renders them.
 
-    python benchmarks/figures.py [flagship] [sources] [recipes] [modes] [pictures] [--dry-run] [--render] [--judge]
+    python benchmarks/figures.py [flagship] [sources] [recipes] [modes] [pictures] [--dry-run]
+    [--render] [--judge]
 
-Without names, all tables: some seven hours on two cores, on a machine that does nothing else. One cell of a table is one
-training by `ganvas train` with its judgement by `ganvas evaluate`, processes of their own, one after another. A cell whose
-result is there is skipped, so the same command goes on where it stopped; a training that was interrupted begins again,
-one that is yet to be judged is kept. Take a cell's JSON away to measure it anew; --judge
-only judges anew, by other rules or extractors. A cell that fails does not stop the others.
+Without names, all tables: some seven hours on two cores, on a machine that does nothing else. One
+cell of a table is one training by `ganvas train` with its judgement by `ganvas evaluate`, processes
+of their own, one after another. A cell whose result is there is skipped, so the same command goes
+on where it stopped; a training that was interrupted begins again, one that is yet to be judged is
+kept. Take a cell's JSON away to measure it anew; --judge only judges anew, by other rules or
+extractors. A cell that fails does not stop the others.
 
-Results: benchmarks/results/TABLE/CELL.json. Runs and logs: runs/figures/, which may go once the results are there. MNIST
-must be where `ganvas train --data mnist` finds it, Fashion-MNIST likewise.
+Results: benchmarks/results/TABLE/CELL.json. Runs and logs: runs/figures/, which may go once the
+results are there. MNIST must be where `ganvas train --data mnist` finds it, Fashion-MNIST likewise.
 Exit codes: 0 done, 1 something failed (lines say what), 2 bad input, 130 and 143 stopped.
 """
 
@@ -41,7 +43,8 @@ from ganvas.errors import GanvasError, RunError, SettingError, nearest
 from ganvas.system import files
 from result import Plain, Result, commit_of, file_of, machine, read_result
 
-# Nothing here imports torch: a process's peak memory counts that of its parent, too, at the moment when it began.
+# Nothing here imports torch: a process's peak memory counts that of its parent, too, at the moment
+# when it began.
 ROOT = Path(__file__).resolve().parent.parent
 GANVAS = [sys.executable, "-m", "ganvas"]
 SPEED = [sys.executable, "benchmarks/speed.py"]
@@ -51,7 +54,8 @@ VARIED = 500  # images whose distances tell how varied they are
 
 
 class Places(NamedTuple):
-    """results: TABLE/CELL.json. work: runs, logs and drawn pictures. document: what holds the tables."""
+    """results: TABLE/CELL.json. work: runs, logs and drawn pictures. document: what holds the
+    tables."""
 
     results: Path = ROOT / "benchmarks" / "results"
     work: Path = ROOT / "runs" / "figures"
@@ -69,7 +73,8 @@ class Places(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A process that ended well: what it printed, its wall time in seconds, the most memory that it held."""
+    """A process that ended well: what it printed, its wall time in seconds, the most memory that it
+    held."""
 
     out: str
     seconds: float
@@ -91,7 +96,8 @@ def call(command: list[str], log: Path) -> Finished:
         assert process.stdout is not None
         try:
             out = process.stdout.read().decode()
-            _, status, usage = os.wait4(process.pid, 0)  # wait() would not tell the memory of this process alone
+            # wait() would not tell the memory of this process alone
+            _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:  # stopped: no training is left behind
             process.terminate()
@@ -107,16 +113,22 @@ def call(command: list[str], log: Path) -> Finished:
 
 
 def length_of(cell: Cell, places: Places) -> tuple[Length, str]:
-    """How long a cell is to train, and what is to be said of that. Raises RunError where it hangs on a missing result."""
+    """How long a cell is to train, and what is to be said of that. Raises RunError where it hangs
+    on a missing result."""
     if isinstance(cell.length, Length):
         return cell.length, ""
     other = places.results / cell.table / f"{cell.length.of}.json"
     if not other.exists():
-        raise RunError(f"its length is a part of a time that {cell.table}/{cell.length.of} is yet to tell")
+        raise RunError(
+            f"its length is a part of a time that {cell.table}/{cell.length.of} is yet to tell"
+        )
     seconds = read_result(other).plain_seconds * cell.length.part
     minutes = round(MARGIN * seconds / 60, 3)
     if minutes < LEAST_MINUTES:
-        note = f"it was given {LEAST_MINUTES:g} minutes, the least that is sensible; {cell.length} is {seconds:.1f} s"
+        note = (
+            f"it was given {LEAST_MINUTES:g} minutes, the least that is sensible; {cell.length} is"
+            f" {seconds:.1f} s"
+        )
         return Length(LEAST_MINUTES, "minutes"), note
     return Length(minutes, "minutes"), ""
 
@@ -151,7 +163,11 @@ def kept(cell: Cell, length: Length, places: Places) -> Result | None:
         return None
     trained = read_result(path)
     asked = (trained.recipe, trained.data, trained.settings, trained.asked, trained.seed)
-    return trained if asked == (cell.recipe, cell.data, cell.settings, str(length), cell.seed) else None
+    return (
+        trained
+        if asked == (cell.recipe, cell.data, cell.settings, str(length), cell.seed)
+        else None
+    )
 
 
 def train(cell: Cell, length: Length, places: Places) -> Result:
@@ -162,21 +178,44 @@ def train(cell: Cell, length: Length, places: Places) -> Result:
     shutil.rmtree(run, ignore_errors=True)
     settings = ["--set", *cell.settings] if cell.settings else []
     command = [
-        *GANVAS, "train", cell.recipe, "--data", data_of(cell.data, places), f"--{length.unit}", f"{length.amount:g}",
-        "--seed", str(cell.seed), "--out", str(run), *settings,
-    ]  # fmt: skip
+        *GANVAS,
+        "train",
+        cell.recipe,
+        "--data",
+        data_of(cell.data, places),
+        f"--{length.unit}",
+        f"{length.amount:g}",
+        "--seed",
+        str(cell.seed),
+        "--out",
+        str(run),
+        *settings,
+    ]
     finished = call(command, places.log(cell))
     (row,) = json.loads(call([*GANVAS, "runs", str(run), "--json"], places.log(cell)).out)
     if row["state"] != "finished":
         raise RunError(f"{run} is {row['state']}: expected a finished training")
     card = json.loads((run / "recipe.json").read_bytes())
     return Result(
-        table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked=str(length),
-        seed=cell.seed, images_seen=row["images_seen"], seconds=round(finished.seconds, 2), threads=card["threads"],
-        precision=card["precision"], peak_rss_mb=round(finished.peak_rss_mb, 1),
+        table=cell.table,
+        cell=cell.name,
+        recipe=cell.recipe,
+        data=cell.data,
+        settings=cell.settings,
+        asked=str(length),
+        seed=cell.seed,
+        images_seen=row["images_seen"],
+        seconds=round(finished.seconds, 2),
+        threads=card["threads"],
+        precision=card["precision"],
+        peak_rss_mb=round(finished.peak_rss_mb, 1),
         resolved={part: card[part] for part in ("model", "train")},
-        versions=card["versions"], machine=machine(), load=load, commit=commit, date=date,
-    )  # fmt: skip
+        versions=card["versions"],
+        machine=machine(),
+        load=load,
+        commit=commit,
+        date=date,
+    )
 
 
 def judge(cell: Cell, places: Places) -> dict[str, Any]:
@@ -185,7 +224,16 @@ def judge(cell: Cell, places: Places) -> dict[str, Any]:
     extractor = [] if cell.extractor is None else ["--extractor", cell.extractor]
     copies = ["--copies"] if cell.pictures else []
     counts = ["--n", str(cell.n), "--prdc-n", str(cell.prdc_n)]
-    command = [*GANVAS, "evaluate", str(places.run(cell)), *data, *extractor, *counts, *copies, "--json"]
+    command = [
+        *GANVAS,
+        "evaluate",
+        str(places.run(cell)),
+        *data,
+        *extractor,
+        *counts,
+        *copies,
+        "--json",
+    ]
     out = call(command, places.log(cell)).out
     try:
         said: dict[str, Any] = json.loads(out)
@@ -204,17 +252,30 @@ def judge(cell: Cell, places: Places) -> dict[str, Any]:
 def varied(cell: Cell, places: Places) -> float:
     """How varied the run's samples are beside held-out pictures: see `pictures.diversity`."""
     out = places.work / cell.table / f"{cell.name}.npz"
-    call([*GANVAS, "sample", str(places.run(cell)), "--n", str(VARIED), "--out", str(out)], places.log(cell))
+    call(
+        [*GANVAS, "sample", str(places.run(cell)), "--n", str(VARIED), "--out", str(out)],
+        places.log(cell),
+    )
     with np.load(out) as arrays:
         images = arrays["images"]
     return pictures.diversity(images, pictures.held_out(places.work / DRAWN, VARIED))
 
 
 def plain_rate(cell: Cell, places: Places, scale: float) -> Plain:
-    """The plain loop's rate, measured in turns with ganvas's, just before the whole schedule is trained."""
+    """The plain loop's rate, measured in turns with ganvas's, just before the whole schedule is
+    trained."""
     say(f"  measures the plain loop of {cell.recipe}")
     seconds, rounds = max(0.3, 5 * min(1.0, scale)), 5 if scale >= 1 else 1
-    command = [*SPEED, "--only", cell.recipe, "--json", "--seconds", str(seconds), "--rounds", str(rounds)]
+    command = [
+        *SPEED,
+        "--only",
+        cell.recipe,
+        "--json",
+        "--seconds",
+        str(seconds),
+        "--rounds",
+        str(rounds),
+    ]
     said = json.loads(call(command, places.log(cell)).out)
     (row,) = (row for row in said["comparisons"] if row["against"] == "the plain loop")
     return Plain(images=said["images"], rates=tuple(row["other"]), ganvas=tuple(row["ganvas"]))
@@ -225,7 +286,8 @@ def data_of(data: str, places: Places) -> str:
 
 
 def judge_anew(cell: Cell, places: Places) -> Result:
-    """The result that is there, with its run judged once more. Raises RunError where that run is gone or another."""
+    """The result that is there, with its run judged once more. Raises RunError where that run is
+    gone or another."""
     before = read_result(file_of(cell, places.results))
     if not places.run(cell).is_dir():
         raise RunError(f"{places.run(cell)} is gone: take the result away and measure anew")
@@ -233,7 +295,8 @@ def judge_anew(cell: Cell, places: Places) -> Result:
     after = judged(cell, places, before)
     if after.evaluation.get("weights_sha256") != before.evaluation.get("weights_sha256"):
         raise RunError(
-            f"{places.run(cell)} holds other weights than were judged: take the result away and measure anew"
+            f"{places.run(cell)} holds other weights than were judged: take the result away and"
+            " measure anew"
         )
     return after
 
@@ -247,7 +310,9 @@ def go_through(todo: list[Cell], work: Callable[[Cell], None]) -> list[str]:
         try:
             work(cell)
         except (GanvasError, OSError, KeyError, ValueError) as error:
-            failures.append(f"{cell} failed: {' '.join(str(error).split()) or type(error).__name__}")
+            failures.append(
+                f"{cell} failed: {' '.join(str(error).split()) or type(error).__name__}"
+            )
             say(f"  {failures[-1]}")
     return failures
 
@@ -272,16 +337,23 @@ def scaled(cell: Cell, scale: float) -> Cell:
     length = cell.length
     if isinstance(length, Length):
         amount = length.amount * scale
-        length = Length(max(amount, LEAST_MINUTES) if length.unit == "minutes" else amount, length.unit)
+        length = Length(
+            max(amount, LEAST_MINUTES) if length.unit == "minutes" else amount, length.unit
+        )
     minutes = max(LEAST_MINUTES, cell.minutes * scale) + 0.5
-    return dataclasses.replace(cell, length=length, n=max(200, round(cell.n * scale)), minutes=minutes)
+    return dataclasses.replace(
+        cell, length=length, n=max(200, round(cell.n * scale)), minutes=minutes
+    )
 
 
 def tell_plan(cells: list[Cell], places: Places) -> None:
     for cell in cells:
         done = file_of(cell, places.results).exists()
         what = f"{cell.recipe} on {cell.data}, {cell.length}, seed {cell.seed}"
-        print(f"{'done ' if done else 'to do'}  {cell!s:<44} {what}" + ("" if done else f": ~{cell.minutes:.0f} min"))
+        print(
+            f"{'done ' if done else 'to do'}  {cell!s:<44} {what}"
+            + ("" if done else f": ~{cell.minutes:.0f} min")
+        )
     left = [cell.minutes for cell in cells if not file_of(cell, places.results).exists()]
     print(f"{len(left)} of {len(cells)} cells to do, about {hours(sum(left))}")
 
@@ -302,15 +374,27 @@ class Parser(argparse.ArgumentParser):
 def read(arguments: list[str] | None) -> argparse.Namespace:
     """Raises SettingError."""
     parser = Parser(description="Make the tables of docs/figures.md.")
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES) + "; default: all")
-    parser.add_argument("--dry-run", action="store_true", help="say what is done and what is to do")
-    parser.add_argument("--render", action="store_true", help="only write the document from the results that are there")
     parser.add_argument(
-        "--judge", action="store_true", help="judge anew the runs of results that are there; train nothing"
+        "tables", nargs="*", metavar="TABLE", help=", ".join(TABLES) + "; default: all"
     )
-    parser.add_argument("--results", type=Path, help="keep results, and a document of their own, elsewhere")
+    parser.add_argument("--dry-run", action="store_true", help="say what is done and what is to do")
+    parser.add_argument(
+        "--render",
+        action="store_true",
+        help="only write the document from the results that are there",
+    )
+    parser.add_argument(
+        "--judge",
+        action="store_true",
+        help="judge anew the runs of results that are there; train nothing",
+    )
+    parser.add_argument(
+        "--results", type=Path, help="keep results, and a document of their own, elsewhere"
+    )
     parser.add_argument("--work", type=Path, default=Places().work, help="where runs and logs go")
-    parser.add_argument("--scale", type=float, default=1.0, help="times all lengths, to try it out; needs --results")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="times all lengths, to try it out; needs --results"
+    )
     options = parser.parse_args(arguments)
     for name in options.tables:
         if name not in TABLES:
@@ -318,12 +402,15 @@ def read(arguments: list[str] | None) -> argparse.Namespace:
     if not 0 < options.scale <= 1:
         raise SettingError(f"--scale {options.scale:g}: expected more than 0, at most 1")
     if options.scale != 1 and options.results is None:
-        raise SettingError("--scale makes no results worth keeping: name another place for them by --results")
+        raise SettingError(
+            "--scale makes no results worth keeping: name another place for them by --results"
+        )
     return options
 
 
 def make(cells: list[Cell], places: Places, options: argparse.Namespace) -> list[str]:
-    """Measure the cells that have no result, or judge anew those that have one, and render; what failed, in lines."""
+    """Measure the cells that have no result, or judge anew those that have one, and render; what
+    failed, in lines."""
 
     def work(cell: Cell) -> None:
         if options.judge:
@@ -346,7 +433,9 @@ def run(arguments: list[str] | None = None) -> int:
     options = read(arguments)
     places = Places(work=options.work.resolve())
     if options.results is not None:
-        places = places._replace(results=options.results.resolve(), document=options.results.resolve() / "figures.md")
+        places = places._replace(
+            results=options.results.resolve(), document=options.results.resolve() / "figures.md"
+        )
     names = [name for name in TABLES if name in options.tables or not options.tables]
     cells = [scaled(cell, options.scale) for name in names for cell in TABLES[name]()]
     if options.dry_run:
@@ -362,7 +451,9 @@ def run(arguments: list[str] | None = None) -> int:
         with FileLock(places.work / ".lock", timeout=0):
             failures = make(cells, places, options)
     except Timeout:
-        raise RunError(f"another figures.py is at work in {places.work}: wait for it, or stop it") from None
+        raise RunError(
+            f"another figures.py is at work in {places.work}: wait for it, or stop it"
+        ) from None
     for line in failures:
         say(line)
     say(f"{len(failures)} failed" if failures else f"done; the tables are in {places.document}")

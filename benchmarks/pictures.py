@@ -1,7 +1,9 @@
-"""Coloured pictures of 64x64, drawn by numbers: gradients, discs, stripes and simple scenes, no two alike.
+"""Coloured pictures of 64x64, drawn by numbers: gradients, discs, stripes and simple scenes, no two
+alike.
 
-Everything in them (colours, places, angles, sizes) varies continuously, so that a generator has something to learn that
-is not in any one picture, and a copy can be told from a picture of the same kind.
+Everything in them (colours, places, angles, sizes) varies continuously, so that a generator has
+something to learn that is not in any one picture, and a copy can be told from a picture of the same
+kind.
 """
 
 from __future__ import annotations
@@ -17,15 +19,20 @@ Pixels = NDArray[np.float64]
 
 SIDE, SEED = 64, 2026
 TRAINING, HELD_OUT = 200, 1000
-Y, X = (axis[..., None] for axis in (np.mgrid[:SIDE, :SIDE] + 0.5) / SIDE)  # (H, W, 1) each, in (0, 1)
+# (H, W, 1) each, in (0, 1)
+Y, X = (axis[..., None] for axis in (np.mgrid[:SIDE, :SIDE] + 0.5) / SIDE)
 
 
 def folder(path: Path) -> Path:
-    """Make `path`, unless it is there, with the pictures to train on in train/ and more of the kind, held out, in test/."""
+    """Make `path`, unless it is there, with the pictures to train on in train/ and more of the
+    kind, held out, in test/."""
     if not path.exists():
         half = path.with_name(f".{path.name}.half")  # moved into place when it is whole
         shutil.rmtree(half, ignore_errors=True)
-        for part, numbers in (("train", range(TRAINING)), ("test", range(TRAINING, TRAINING + HELD_OUT))):
+        for part, numbers in (
+            ("train", range(TRAINING)),
+            ("test", range(TRAINING, TRAINING + HELD_OUT)),
+        ):
             (half / part).mkdir(parents=True)
             for number in numbers:
                 Image.fromarray(draw(number)).save(half / part / f"{number:04}.png")
@@ -41,14 +48,16 @@ def draw(number: int) -> NDArray[np.uint8]:
 
 
 def diversity(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Mean distance of two of the images, in pixels, beside that of two of the reference's: 0 where all are one, 1 where
-    they are as varied. Both uint8 (N, H, W, C)."""
+    """Mean distance of two of the images, in pixels, beside that of two of the reference's: 0 where
+    all are one, 1 where they are as varied. Both uint8 (N, H, W, C)."""
     return _mean_distance(images) / _mean_distance(reference)
 
 
 def held_out(path: Path, count: int) -> NDArray[np.uint8]:
     """The first held-out pictures of a folder made above: uint8 (count, 64, 64, 3)."""
-    return np.stack([np.asarray(Image.open(file)) for file in sorted((path / "test").iterdir())[:count]])
+    return np.stack(
+        [np.asarray(Image.open(file)) for file in sorted((path / "test").iterdir())[:count]]
+    )
 
 
 def _mean_distance(images: NDArray[np.uint8]) -> float:

@@ -1,9 +1,10 @@
-"""The five source systems as a PyTorch tutorial would write them: what ganvas's speed is measured against.
+"""The five source systems as a PyTorch tutorial would write them: what ganvas's speed is measured
+against.
 
-Same networks, losses, batch sizes, order of steps and optimizer settings as the recipes, and nothing done for speed:
-torchvision's MNIST with transforms for every image, a shuffling DataLoader, D's real and fake batches in two passes,
-default Adam, `.backward()` through all of D while G learns, both losses read at every step, PyTorch's defaults for
-threads and memory layout.
+Same networks, losses, batch sizes, order of steps and optimizer settings as the recipes, and
+nothing done for speed: torchvision's MNIST with transforms for every image, a shuffling DataLoader,
+D's real and fake batches in two passes, default Adam, `.backward()` through all of D while G
+learns, both losses read at every step, PyTorch's defaults for threads and memory layout.
 
 Each loop is a generator: every `next()` takes one training step.
 """
@@ -48,15 +49,21 @@ def mnist_loader(root: Path, batch: int) -> torch.utils.data.DataLoader[tuple[Te
 def relu(root: Path) -> Plain:
     """The plain GAN: both steps use the same fakes."""
     generator = nn.Sequential(
-        nn.Linear(100, 256), nn.ReLU(),
-        nn.Linear(256, 512), nn.ReLU(),
-        nn.Linear(512, 784), nn.Tanh(),
-    )  # fmt: skip
+        nn.Linear(100, 256),
+        nn.ReLU(),
+        nn.Linear(256, 512),
+        nn.ReLU(),
+        nn.Linear(512, 784),
+        nn.Tanh(),
+    )
     discriminator = nn.Sequential(
-        nn.Linear(784, 512), nn.LeakyReLU(0.01),
-        nn.Linear(512, 256), nn.LeakyReLU(0.01),
-        nn.Linear(256, 1), nn.Sigmoid(),
-    )  # fmt: skip
+        nn.Linear(784, 512),
+        nn.LeakyReLU(0.01),
+        nn.Linear(512, 256),
+        nn.LeakyReLU(0.01),
+        nn.Linear(256, 1),
+        nn.Sigmoid(),
+    )
     loader = mnist_loader(root, 16)
     d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-4)
     g_optimizer = torch.optim.Adam(generator.parameters(), lr=1e-4)
@@ -87,15 +94,21 @@ def relu(root: Path) -> Plain:
 def leaky(root: Path) -> Plain:
     """The "quick to understand" GAN: fresh noise for G's step."""
     generator = nn.Sequential(
-        nn.Linear(64, 256), nn.LeakyReLU(0.2),
-        nn.Linear(256, 256), nn.LeakyReLU(0.2),
-        nn.Linear(256, 784), nn.Tanh(),
-    )  # fmt: skip
+        nn.Linear(64, 256),
+        nn.LeakyReLU(0.2),
+        nn.Linear(256, 256),
+        nn.LeakyReLU(0.2),
+        nn.Linear(256, 784),
+        nn.Tanh(),
+    )
     discriminator = nn.Sequential(
-        nn.Linear(784, 256), nn.LeakyReLU(0.2),
-        nn.Linear(256, 256), nn.LeakyReLU(0.2),
-        nn.Linear(256, 1), nn.Sigmoid(),
-    )  # fmt: skip
+        nn.Linear(784, 256),
+        nn.LeakyReLU(0.2),
+        nn.Linear(256, 256),
+        nn.LeakyReLU(0.2),
+        nn.Linear(256, 1),
+        nn.Sigmoid(),
+    )
     loader = mnist_loader(root, 100)
     d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=3e-4)
     g_optimizer = torch.optim.Adam(generator.parameters(), lr=3e-4)
@@ -128,24 +141,36 @@ def batchnorm(root: Path) -> Plain:
     """The Keras GAN: noise N(-1, 1) / 2, fakes for D in inference mode, 64 of them for G."""
 
     def block(fan_in: int, fan_out: int) -> list[nn.Module]:
-        return [nn.Linear(fan_in, fan_out), nn.LeakyReLU(0.2), nn.BatchNorm1d(fan_out, eps=1e-3, momentum=0.2)]
+        return [
+            nn.Linear(fan_in, fan_out),
+            nn.LeakyReLU(0.2),
+            nn.BatchNorm1d(fan_out, eps=1e-3, momentum=0.2),
+        ]
 
     generator = nn.Sequential(
-        *block(100, 256), *block(256, 512), *block(512, 1024),
-        nn.Linear(1024, 784), nn.Tanh(),
-    )  # fmt: skip
+        *block(100, 256),
+        *block(256, 512),
+        *block(512, 1024),
+        nn.Linear(1024, 784),
+        nn.Tanh(),
+    )
     discriminator = nn.Sequential(
-        nn.Linear(784, 1024), nn.LeakyReLU(0.2),
-        nn.Linear(1024, 256), nn.LeakyReLU(0.2),
-        nn.Linear(256, 1), nn.Sigmoid(),
-    )  # fmt: skip
+        nn.Linear(784, 1024),
+        nn.LeakyReLU(0.2),
+        nn.Linear(1024, 256),
+        nn.LeakyReLU(0.2),
+        nn.Linear(256, 1),
+        nn.Sigmoid(),
+    )
     for layer in itertools.chain(generator, discriminator):
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
     batch = 32
     loader = mnist_loader(root, batch)
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999), eps=1e-7)
+    d_optimizer = torch.optim.Adam(
+        discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999), eps=1e-7
+    )
     g_optimizer = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999), eps=1e-7)
     schedulers = [
         torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + 8e-8 * step))
@@ -165,11 +190,14 @@ def batchnorm(root: Path) -> Plain:
                     fake = generator(noise(size))
                 generator.train()
                 real_scores, fake_scores = discriminator(images.view(size, -1)), discriminator(fake)
-                d_loss = (bce(real_scores, torch.ones(size, 1)) + bce(fake_scores, torch.zeros(size, 1))) / 2
+                d_loss = (
+                    bce(real_scores, torch.ones(size, 1)) + bce(fake_scores, torch.zeros(size, 1))
+                ) / 2
                 d_optimizer.zero_grad()
                 d_loss.backward()
                 d_optimizer.step()
-                ((real_scores > 0.5).float().mean() + (fake_scores <= 0.5).float().mean()).item()  # printed every step
+                # printed every step
+                ((real_scores > 0.5).float().mean() + (fake_scores <= 0.5).float().mean()).item()
 
                 g_loss = bce(discriminator(generator(noise(2 * batch))), torch.ones(2 * batch, 1))
                 g_optimizer.zero_grad()
@@ -191,10 +219,14 @@ class DigitGenerator(nn.Module):
 
         self.label_embedding = nn.Embedding(10, 10)
         self.model = nn.Sequential(
-            nn.Linear(110, 128), nn.LeakyReLU(0.2),
-            *block(128, 256), *block(256, 512), *block(512, 1024),
-            nn.Linear(1024, 784), nn.Tanh(),
-        )  # fmt: skip
+            nn.Linear(110, 128),
+            nn.LeakyReLU(0.2),
+            *block(128, 256),
+            *block(256, 512),
+            *block(512, 1024),
+            nn.Linear(1024, 784),
+            nn.Tanh(),
+        )
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         images: Tensor = self.model(torch.cat((self.label_embedding(labels), z), -1))
@@ -206,14 +238,21 @@ class DigitDiscriminator(nn.Module):
         super().__init__()
         self.label_embedding = nn.Embedding(10, 10)
         self.model = nn.Sequential(
-            nn.Linear(794, 512), nn.LeakyReLU(0.2),
-            nn.Linear(512, 512), nn.Dropout(0.4), nn.LeakyReLU(0.2),
-            nn.Linear(512, 512), nn.Dropout(0.4), nn.LeakyReLU(0.2),
+            nn.Linear(794, 512),
+            nn.LeakyReLU(0.2),
+            nn.Linear(512, 512),
+            nn.Dropout(0.4),
+            nn.LeakyReLU(0.2),
+            nn.Linear(512, 512),
+            nn.Dropout(0.4),
+            nn.LeakyReLU(0.2),
             nn.Linear(512, 1),
-        )  # fmt: skip
+        )
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        scores: Tensor = self.model(torch.cat((images.view(len(images), -1), self.label_embedding(labels)), -1))
+        scores: Tensor = self.model(
+            torch.cat((images.view(len(images), -1), self.label_embedding(labels)), -1)
+        )
         return scores
 
 
@@ -273,12 +312,20 @@ class DCGANGenerator(nn.Module):
 def dcgan_discriminator(d: int) -> nn.Module:
     """For 28x28 grey images: 28 -> 14 -> 7 -> 3 -> 1. Logits."""
     return nn.Sequential(
-        nn.Conv2d(1, d, 4, 2, 1), nn.LeakyReLU(0.2),
-        nn.Conv2d(d, 2 * d, 4, 2, 1), nn.BatchNorm2d(2 * d), nn.LeakyReLU(0.2),
-        nn.Conv2d(2 * d, 4 * d, 4, 2, 1), nn.BatchNorm2d(4 * d), nn.LeakyReLU(0.2),
-        nn.Conv2d(4 * d, 8 * d, 4, 2, 1), nn.BatchNorm2d(8 * d), nn.LeakyReLU(0.2),
-        nn.Flatten(), nn.Linear(8 * d, 1),
-    )  # fmt: skip
+        nn.Conv2d(1, d, 4, 2, 1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(d, 2 * d, 4, 2, 1),
+        nn.BatchNorm2d(2 * d),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(2 * d, 4 * d, 4, 2, 1),
+        nn.BatchNorm2d(4 * d),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(4 * d, 8 * d, 4, 2, 1),
+        nn.BatchNorm2d(8 * d),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        nn.Linear(8 * d, 1),
+    )
 
 
 def dcgan_weights(module: nn.Module) -> None:
@@ -289,7 +336,8 @@ def dcgan_weights(module: nn.Module) -> None:
 
 
 def dcgan(root: Path) -> Plain:
-    """The DCGAN of width 32 on 28x28 grey images: fresh noise for G's step, learning rates that change per epoch."""
+    """The DCGAN of width 32 on 28x28 grey images: fresh noise for G's step, learning rates that
+    change per epoch."""
     generator, discriminator = DCGANGenerator(32), dcgan_discriminator(32)
     generator.apply(dcgan_weights)
     discriminator.apply(dcgan_weights)

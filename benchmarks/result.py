@@ -38,11 +38,13 @@ class Plain:
 class Result:
     """What was asked of one training, what it cost, and how it was judged.
 
-    asked: the length. seconds: wall time of the whole `ganvas train`, start to exit. load: of the machine when it began.
+    asked: the length. seconds: wall time of the whole `ganvas train`, start to exit. load: of the
+    machine when it began.
     resolved: all settings of the model and of the training, as the run's recipe.json has them.
-    commit: of the code, with a + where that was changed. note: what is to be said of it, if anything.
-    diversity: of its samples, 1 for that of held-out pictures. evaluation: what `ganvas evaluate --json` said; empty in
-    what is kept of a training that is yet to be judged.
+    commit: of the code, with a + where that was changed. note: what is to be said of it, if
+    anything.
+    diversity: of its samples, 1 for that of held-out pictures. evaluation: what `ganvas evaluate
+    --json` said; empty in what is kept of a training that is yet to be judged.
     """
 
     format: int = FORMAT
@@ -76,7 +78,10 @@ class Result:
     def plain_seconds(self) -> float:
         """What the plain loop takes for as many images. Raises RunError where it was not measured."""
         if self.plain is None:
-            raise RunError(f"{self.table}/{self.cell} has no plain loop's rate: take its result away and measure anew")
+            raise RunError(
+                f"{self.table}/{self.cell} has no plain loop's rate: take its result away and"
+                " measure anew"
+            )
         return self.images_seen / self.plain.rate
 
     def figure(self, name: str) -> float | None:
@@ -105,9 +110,13 @@ def read_result(path: Path) -> Result:
     try:
         result = msgspec.json.decode(content, type=Result)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is no result of figures.py ({error}): take it away and measure anew") from None
+        raise RunError(
+            f"{path} is no result of figures.py ({error}): take it away and measure anew"
+        ) from None
     if result.format != FORMAT:
-        raise RunError(f"{path} has format {result.format}, expected {FORMAT}: take it away and measure anew")
+        raise RunError(
+            f"{path} has format {result.format}, expected {FORMAT}: take it away and measure anew"
+        )
     return result
 
 
@@ -119,21 +128,32 @@ def of_table(table: str, folder: Path) -> dict[str, Result]:
 
 def machine() -> dict[str, str | int | float]:
     """What this machine is, without its name."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     memory = round(psutil.virtual_memory().total / 1e9, 1)
     name = platform.processor() or platform.machine()
     if (facts := Path("/proc/cpuinfo")).exists():
-        names = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
+        names = [
+            line.partition(":")[2].strip()
+            for line in facts.read_text().splitlines()
+            if "model name" in line
+        ]
         name = names[0] if names else name
     return {"processor": name, "cores": cores, "memory_gb": memory, "system": platform.system()}
 
 
 def commit_of(root: Path) -> str:
-    """The commit of the code that is measured, with a + where that was changed; "" outside a repository."""
+    """The commit of the code that is measured, with a + where that was changed; "" outside a
+    repository."""
     try:
-        asked = [["git", "rev-parse", "--short=10", "HEAD"], ["git", "status", "--porcelain", "--", "src"]]
+        asked = [
+            ["git", "rev-parse", "--short=10", "HEAD"],
+            ["git", "status", "--porcelain", "--", "src"],
+        ]
         commit, changed = (
-            subprocess.run(c, cwd=root, capture_output=True, text=True, check=True).stdout for c in asked
+            subprocess.run(c, cwd=root, capture_output=True, text=True, check=True).stdout
+            for c in asked
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
@@ -141,7 +161,8 @@ def commit_of(root: Path) -> str:
 
 
 def protocol(results: list[Result]) -> dict[str, Any]:
-    """The one protocol of some results. Raises MetricError, naming two results, where they have several."""
+    """The one protocol of some results. Raises MetricError, naming two results, where they have
+    several."""
     first, *others = results
     one: dict[str, Any] = first.evaluation["protocol"]
     of_one = msgspec.convert(one, Protocol)  # what an earlier version did not tell is as by default
@@ -154,7 +175,7 @@ def protocol(results: list[Result]) -> dict[str, Any]:
         ]
         if unlike:
             raise MetricError(
-                f"{first.table}/{first.cell} and {other.cell} were judged by unlike protocols ({'; '.join(unlike)}): "
-                "judge anew with --judge"
+                f"{first.table}/{first.cell} and {other.cell} were judged by unlike protocols"
+                f" ({'; '.join(unlike)}): judge anew with --judge"
             )
     return one

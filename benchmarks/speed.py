@@ -1,19 +1,23 @@
-"""How fast ganvas trains: against the plain tutorial loops, against given figures, and each recipe by itself.
+"""How fast ganvas trains: against the plain tutorial loops, against given figures, and each recipe
+by itself.
 
     python benchmarks/speed.py [--seconds 5] [--rounds 5] [--only RECIPE] [--json]
 
-The first table. Both sides run in this one process and take turns, on the same images: MNIST where $GANVAS_DATA (or the
-cache) has it, else the embedded digits, written as MNIST's files. ganvas's side is the loop of `train()` with its draws,
-schedules, log and TensorBoard; the other side is plain.py, or textbook.py for recipes of no tutorial. Neither makes pictures
-or saves states. ganvas has the thread count and the precision that `train()` chose, the other loops have PyTorch's default.
+The first table. Both sides run in this one process and take turns, on the same images: MNIST where
+$GANVAS_DATA (or the cache) has it, else the embedded digits, written as MNIST's files. ganvas's
+side is the loop of `train()` with its draws, schedules, log and TensorBoard; the other side is
+plain.py, or textbook.py for recipes of no tutorial. Neither makes pictures or saves states. ganvas
+has the thread count and the precision that `train()` chose, the other loops have PyTorch's default.
 Figures are medians over the rounds, in real images a second. Run it on an idle machine.
 
 Two rows compare with figures that are given, not measured here, both from a machine with two cores:
-- The Keras source's own loop took 127 ms a step of 32 real images, 253 images a second: 4 times that is the target.
-- A torchgan DCGAN of width 32 on 32x32 grey images in batches of 64 saw 329 images a second: the target is 1.4 times.
+- The Keras source's own loop took 127 ms a step of 32 real images, 253 images a second: 4 times
+that is the target.
+- A torchgan DCGAN of width 32 on 32x32 grey images in batches of 64 saw 329 images a second: the
+target is 1.4 times.
 
-The second table has every recipe but the tiny ones at its native size, each measured by `ganvas bench` in a process of
-its own, so that memory is the recipe's.
+The second table has every recipe but the tiny ones at its native size, each measured by `ganvas
+bench` in a process of its own, so that memory is the recipe's.
 """
 
 from __future__ import annotations
@@ -57,7 +61,8 @@ from ganvas.training.loop import take_step
 
 @dataclass
 class Comparison:
-    """A row of the first table. ganvas, other: real images a second, one figure a round, or one that is given."""
+    """A row of the first table. ganvas, other: real images a second, one figure a round, or one
+    that is given."""
 
     recipe: str
     target: float | None = None
@@ -83,7 +88,9 @@ COMPARISONS = (
     Comparison("cgan/digits", 2.0),
     Comparison("dcgan/64", 1.3),
     *(
-        Comparison(name, against=TEXTBOOK, data="stacked-mnist" if name == textbook.STACKS else "mnist")
+        Comparison(
+            name, against=TEXTBOOK, data="stacked-mnist" if name == textbook.STACKS else "mnist"
+        )
         for name in textbook.SYSTEMS
     ),
     Comparison("mlp/batchnorm", 4.0, "the Keras source's loop (given)", other=[253.0]),
@@ -93,7 +100,8 @@ SETTINGS: dict[str, dict[str, Any]] = {"dcgan/64": {"model.width": 32}}
 
 
 def mnist_root(temporary: Path) -> Path:
-    """Where torchvision finds MNIST: the user's own, or the embedded digits as its four files below `temporary`."""
+    """Where torchvision finds MNIST: the user's own, or the embedded digits as its four files below
+    `temporary`."""
     parts = {"train": "train", "test": "t10k"}
     raw = data_root() / "MNIST" / "raw"
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
@@ -105,26 +113,33 @@ def mnist_root(temporary: Path) -> Path:
 
 
 def write_mnist(root: Path, part: str, dataset: Dataset) -> None:
-    """Write a part ("train" or "t10k") as the IDX files that torchvision's MNIST reads, of grey images with labels."""
+    """Write a part ("train" or "t10k") as the IDX files that torchvision's MNIST reads, of grey
+    images with labels."""
     assert dataset.labels is not None
     assert dataset.channels == 1
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
-    images, labels = dataset.images[:, 0].contiguous().numpy(), dataset.labels.to(torch.uint8).numpy()
+    images, labels = (
+        dataset.images[:, 0].contiguous().numpy(),
+        dataset.labels.to(torch.uint8).numpy(),
+    )
     for kind, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
         head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
         (raw / f"{part}-{kind}").write_bytes(head + array.tobytes())
 
 
 def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
-    """The loop of `train()` without pictures and saved states: each next() takes a step and tells its real images."""
+    """The loop of `train()` without pictures and saved states: each next() takes a step and tells
+    its real images."""
     file = run.card.gan_file()
     recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
     rehearsal = Rehearsal(file, recipe, run.card.image, dataset, "cpu", run.card.precision)
     learner, batches = rehearsal.learner, rehearsal.batches
     progress = Progress(quiet=True)
     progress.begin(plan.images, 0)
-    record = Record(run, learner, dataset, run.sampler(), progress, None, Watch(Patient(run.path, run.card)))
+    record = Record(
+        run, learner, dataset, run.sampler(), progress, None, Watch(Patient(run.path, run.card))
+    )
     images_seen, began = 0, time.monotonic()
     try:
         while True:
@@ -141,7 +156,8 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
 def rate(steps: Iterator[int], seconds: float, threads: int, flush_denormal: bool) -> float:
     """Real images a second in so many seconds, after two steps to warm up."""
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(flush_denormal)  # of this thread; the pool's keep what they were started with
+    # of this thread; the pool's keep what they were started with
+    torch.set_flush_denormal(flush_denormal)
     for _ in range(2):
         next(steps)
     images, began = 0, time.perf_counter()
@@ -153,13 +169,22 @@ def rate(steps: Iterator[int], seconds: float, threads: int, flush_denormal: boo
 
 
 def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float) -> Comparison:
-    """The row with ganvas's rates and, where none is given, those of the plain loop, taken in turns."""
+    """The row with ganvas's rates and, where none is given, those of the plain loop, taken in
+    turns."""
     default_threads = torch.get_num_threads()
-    # A run of one step, made as any user's is: so its thread count is what `train()` finds best here.
+    # A run of one step, made as any user's is: so its thread count is what `train()` finds best
+    # here.
     run = ganvas.train(
-        row.recipe, data=row.data, data_dir=root, size=row.size, settings=SETTINGS.get(row.recipe), images=1.0,
-        device="cpu", out=out, quiet=True,
-    )  # fmt: skip
+        row.recipe,
+        data=row.data,
+        data_dir=root,
+        size=row.size,
+        settings=SETTINGS.get(row.recipe),
+        images=1.0,
+        device="cpu",
+        out=out,
+        quiet=True,
+    )
     dataset = data.load(row.data, data_dir=root, size=row.size)
     other = list(row.other)
     theirs = None if other else (step.images for step in LOOPS[row.recipe](root).steps)
@@ -178,7 +203,9 @@ def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float
 def bench(recipe: str, seconds: float) -> dict[str, Any]:
     """What `ganvas bench` says of a recipe, as in ganvas.training.benchmark.Bench."""
     command = [sys.executable, "-m", "ganvas", "bench", recipe, "--json", "--seconds", str(seconds)]
-    said: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    said: dict[str, Any] = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    )
     return said
 
 
@@ -189,10 +216,15 @@ def comparison_table(rows: list[Comparison], images: str) -> Table:
     table.add_column("against")
     for row in rows:
         table.add_row(
-            row.recipe, str(row.threads), row.precision,
-            f"{statistics.median(row.ganvas):,.0f}", f"{statistics.median(row.other):,.0f}",
-            f"{row.ratio:.2f}", "-" if row.target is None else f"{row.target:g}", row.against,
-        )  # fmt: skip
+            row.recipe,
+            str(row.threads),
+            row.precision,
+            f"{statistics.median(row.ganvas):,.0f}",
+            f"{statistics.median(row.other):,.0f}",
+            f"{row.ratio:.2f}",
+            "-" if row.target is None else f"{row.target:g}",
+            row.against,
+        )
     return table
 
 
@@ -207,9 +239,15 @@ def recipe_table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            row["recipe"], row["image"], str(row["batch"]), str(row["threads"]), f"{row['images_per_second']:,.0f}",
-            f"{row['macs_per_image'] / 1e6:,.1f}", f"{row['peak_fraction']:.0%}", f"{row['peak_rss_mb']:,.0f}",
-        )  # fmt: skip
+            row["recipe"],
+            row["image"],
+            str(row["batch"]),
+            str(row["threads"]),
+            f"{row['images_per_second']:,.0f}",
+            f"{row['macs_per_image'] / 1e6:,.1f}",
+            f"{row['peak_fraction']:.0%}",
+            f"{row['peak_rss_mb']:,.0f}",
+        )
     return table
 
 
@@ -228,20 +266,31 @@ def rounds(text: str) -> int:
 def main() -> None:
     recipes = textbook.RECIPES
     parser = argparse.ArgumentParser(description="How fast ganvas trains on this machine.")
-    parser.add_argument("--seconds", type=seconds, default=5.0, help="length of a round (default 5)")
+    parser.add_argument(
+        "--seconds", type=seconds, default=5.0, help="length of a round (default 5)"
+    )
     parser.add_argument("--rounds", type=rounds, default=5, help="rounds (default 5)")
-    parser.add_argument("--only", choices=recipes, metavar="RECIPE", help="a single recipe: " + ", ".join(recipes))
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
+    parser.add_argument(
+        "--only", choices=recipes, metavar="RECIPE", help="a single recipe: " + ", ".join(recipes)
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document instead of the tables"
+    )
     options = parser.parse_args()
     progress = Console(stderr=True, highlight=False)
 
     machine = {
-        "machine": platform.machine(), "system": platform.platform(), "cores": cores(),
-        "load": round(psutil.getloadavg()[0], 2),  # near 0 on an idle machine, or the figures mean little
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(), "torch": str(torch.__version__),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cores": cores(),
+        # near 0 on an idle machine, or the figures mean little
+        "load": round(psutil.getloadavg()[0], 2),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": str(torch.__version__),
         "ganvas": ganvas.__version__,
-    }  # fmt: skip
-    # First: a process's peak memory counts that of its parent, too, which the comparisons make large.
+    }
+    # First: a process's peak memory counts that of its parent, too, which the comparisons make
+    # large.
     benches = []
     for recipe in recipes:
         if options.only in (None, recipe):
@@ -254,11 +303,18 @@ def main() -> None:
         for number, row in enumerate(COMPARISONS):
             if options.only in (None, row.recipe):
                 progress.print(f"{row.recipe} against {row.against} ...")
-                comparisons.append(measured(row, root, Path(folder, str(number)), options.rounds, options.seconds))
+                comparisons.append(
+                    measured(row, root, Path(folder, str(number)), options.rounds, options.seconds)
+                )
 
     if options.json:
         rows = [dataclasses.asdict(row) | {"ratio": row.ratio} for row in comparisons]
-        print(json.dumps({"machine": machine, "images": images, "comparisons": rows, "recipes": benches}, indent=2))
+        print(
+            json.dumps(
+                {"machine": machine, "images": images, "comparisons": rows, "recipes": benches},
+                indent=2,
+            )
+        )
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()))

@@ -1,9 +1,11 @@
-"""The other recipes as their papers' code would train them: what ganvas's speed is measured against, beside plain.py.
+"""The other recipes as their papers' code would train them: what ganvas's speed is measured
+against, beside plain.py.
 
-The recipe's own networks, objective, batch size and optimizer settings, and nothing done for speed: torch's own layers in
-place of ganvas's quicker ones, D's real and fake batches in two passes, penalties on D's slope in every step and through
-autograd, `.backward()` through all of D while G learns, default Adam, an average of weights kept one tensor after
-another, both losses read at every step, 32 bits, PyTorch's defaults for threads and memory layout. Images come as in plain.py.
+The recipe's own networks, objective, batch size and optimizer settings, and nothing done for speed:
+torch's own layers in place of ganvas's quicker ones, D's real and fake batches in two passes,
+penalties on D's slope in every step and through autograd, `.backward()` through all of D while G
+learns, default Adam, an average of weights kept one tensor after another, both losses read at every
+step, 32 bits, PyTorch's defaults for threads and memory layout. Images come as in plain.py.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from plain import SYSTEMS as TUTORIALS
 from plain import Plain, Step, mnist_loader
 
 CLASSES = tuple("0123456789")
-RECIPES = tuple(f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny")
+RECIPES = tuple(
+    f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"
+)
 STACKS = "r3gan/stacked-mnist"
 
 
@@ -50,7 +54,9 @@ def networks(name: str) -> tuple[Gan, TrainConfig]:
     """A recipe's networks for MNIST, of torch's own layers, and its settings."""
     _, file, recipe = gans.find(name)
     stacks = name == STACKS
-    spec = ImageSpec(height=28, width=28, channels=3 if stacks else 1, classes=() if stacks else CLASSES)
+    spec = ImageSpec(
+        height=28, width=28, channels=3 if stacks else 1, classes=() if stacks else CLASSES
+    )
     recipe = settled(recipe, spec)[0]
     gan = file.build(recipe.model, spec)
     for network in (gan.generator, gan.discriminator):
@@ -68,10 +74,15 @@ def penalty(gan: Gan, config: TrainConfig, real: Seen, fake: Seen) -> Tensor:
     assert config.gamma is not None
     if config.penalty == "gradient":
         mix = torch.rand(len(real.images))
-        slopes = objectives.gradient_penalty(partial(gan.judge, labels=real.labels), real.images, fake.images, mix)
+        slopes = objectives.gradient_penalty(
+            partial(gan.judge, labels=real.labels), real.images, fake.images, mix
+        )
         return config.gamma * slopes.mean()
     sides = {"r1": [real], "r2": [fake], "r1+r2": [real, fake]}[config.penalty]
-    squares = [objectives.squared_slopes(partial(gan.judge, labels=side.labels), side.images).mean() for side in sides]
+    squares = [
+        objectives.squared_slopes(partial(gan.judge, labels=side.labels), side.images).mean()
+        for side in sides
+    ]
     return config.gamma / 2 * torch.stack(squares).sum()
 
 
@@ -80,7 +91,9 @@ def textbook(name: str, root: Path) -> Plain:
     gan, config = networks(name)
     loader = mnist_loader(root, config.batch)
     if name == STACKS:
-        loader = torch.utils.data.DataLoader(Stacks(loader.dataset), batch_size=config.batch, shuffle=True)
+        loader = torch.utils.data.DataLoader(
+            Stacks(loader.dataset), batch_size=config.batch, shuffle=True
+        )
     rates = ((config.d_lr or config.lr).start, config.lr.start)
     d_optimizer, g_optimizer = (
         torch.optim.Adam(network.parameters(), lr=rate, betas=config.betas)
@@ -101,7 +114,9 @@ def textbook(name: str, root: Path) -> Plain:
             for images, named in loader:
                 labels = named if gan.conditional else None
                 fake, asked = made(len(images), labels if config.penalty == "gradient" else None)
-                d_loss = gan.objective.d_loss(gan.judge(images, labels), gan.judge(fake.detach(), asked)).mean()
+                d_loss = gan.objective.d_loss(
+                    gan.judge(images, labels), gan.judge(fake.detach(), asked)
+                ).mean()
                 if config.penalty != "none":
                     d_loss = d_loss + penalty(
                         gan, config, Seen(images, labels, PLAIN), Seen(fake.detach(), asked, PLAIN)
@@ -119,7 +134,9 @@ def textbook(name: str, root: Path) -> Plain:
                 g_optimizer.step()
                 if weight:
                     with torch.no_grad():
-                        for old, new in zip(average.parameters(), gan.generator.parameters(), strict=True):
+                        for old, new in zip(
+                            average.parameters(), gan.generator.parameters(), strict=True
+                        ):
                             old.lerp_(new, weight)
                 yield Step(len(images), d_loss.item(), g_loss.item())
 

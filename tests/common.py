@@ -25,7 +25,8 @@ from ganvas.runs.run import Run
 from ganvas.training import loop
 from ganvas.training.distributed import World, join, leave
 
-ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]  # until it is stopped
+# until it is stopped
+ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]
 TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")
 
 
@@ -60,7 +61,9 @@ def assert_same_run(one: Path, two: Path) -> None:
     """Weights, optimizers, log and every picture are the same to the bit."""
     assert_same_tree(state(one), state(two))
     assert_same_tree(Run.open(one).read_log(), Run.open(two).read_log())
-    assert (one / "generator.safetensors").read_bytes() == (two / "generator.safetensors").read_bytes()
+    assert (one / "generator.safetensors").read_bytes() == (
+        two / "generator.safetensors"
+    ).read_bytes()
     for pattern in ("samples/*", "weights/*", "*.png"):
         names = sorted(str(path.relative_to(one)) for path in one.glob(pattern))
         assert names == sorted(str(path.relative_to(two)) for path in two.glob(pattern))
@@ -68,13 +71,17 @@ def assert_same_run(one: Path, two: Path) -> None:
             assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
 
-def put_idx(folder: Path, part: str, images: NDArray[np.uint8], labels: list[int], suffix: str = "") -> None:
+def put_idx(
+    folder: Path, part: str, images: NDArray[np.uint8], labels: list[int], suffix: str = ""
+) -> None:
     """Write PART-images-idx3-ubyte and PART-labels-idx1-ubyte, gzipped where the suffix is ".gz"."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in (("images-idx3", images), ("labels-idx1", np.array(labels, np.uint8))):
         head = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
         body = head + array.tobytes()
-        (folder / f"{part}-{name}-ubyte{suffix}").write_bytes(gzip.compress(body) if suffix else body)
+        (folder / f"{part}-{name}-ubyte{suffix}").write_bytes(
+            gzip.compress(body) if suffix else body
+        )
 
 
 def refusal(call: Any, *arguments: Any) -> str:
@@ -87,7 +94,9 @@ def refusal(call: Any, *arguments: Any) -> str:
 
 def noise_images(spec: ImageSpec, number: int) -> Dataset:
     shape = (number, spec.channels, spec.height, spec.width)
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     labels = torch.arange(number) % len(spec.classes) if spec.classes else None
     return Dataset("noise", images, labels, spec.classes)
 
@@ -98,9 +107,14 @@ def plan_of(train: TrainConfig, images: int) -> Plan:
 
 
 def spoil_weights(
-    patch: pytest.MonkeyPatch, network: str, value: float, before: int | None = None, after: int | None = None
+    patch: pytest.MonkeyPatch,
+    network: str,
+    value: float,
+    before: int | None = None,
+    after: int | None = None,
 ) -> None:
-    """Fill a network's first weights with a value, before or after the step that begins at so many images seen."""
+    """Fill a network's first weights with a value, before or after the step that begins at so many
+    images seen."""
     step = loop.take_step
 
     def fill(learner: Any) -> None:
@@ -171,7 +185,8 @@ def train_no_more(world: World) -> None:
 def normalise_part(
     rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue
 ) -> None:
-    """Be one of two processes that share a BatchNorm. (Here, since new processes find test files by no name.)"""
+    """Be one of two processes that share a BatchNorm. (Here, since new processes find test files by
+    no name.)"""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     world = World(rank, 2)
     join(world)
@@ -185,6 +200,12 @@ def normalise_part(
     world.average_gradients(shared.parameters())
     eval_y = shared.eval()(mine)
     results.put(
-        (rank, [t.detach().numpy() for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)])
+        (
+            rank,
+            [
+                t.detach().numpy()
+                for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)
+            ],
+        )
     )
     leave()

@@ -1,4 +1,5 @@
-"""Fixtures of more than one file: the command line in this process or another, and small runs to start from."""
+"""Fixtures of more than one file: the command line in this process or another, and small runs to
+start from."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The line that says what was wrong: the last of stderr, the only one that begins with the command's name."""
+        """The line that says what was wrong: the last of stderr, the only one that begins with the
+        command's name."""
         lines = self.err.splitlines()
         assert self.code == 2, self.err
         assert self.out == ""
@@ -89,7 +91,13 @@ def ganvas_cli(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Res
     def call(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> Result:
         command = [sys.executable, "-m", "ganvas", *map(str, arguments)]
         done = subprocess.run(
-            command, cwd=cwd or tmp_path, env=environment, capture_output=True, text=True, timeout=120, **options
+            command,
+            cwd=cwd or tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            **options,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
@@ -130,7 +138,8 @@ def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def half_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same training as `tiny_run`, stopped by Ctrl-C after 144 of its 320 images. Not to be changed: see `copy`."""
+    """The same training as `tiny_run`, stopped by Ctrl-C after 144 of its 320 images. Not to be
+    changed: see `copy`."""
     path = tmp_path_factory.mktemp("half") / "run"
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(patch, 9)
@@ -190,7 +199,9 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
 
     def call(root: Path) -> dict[str, bytes]:
         return {
-            str(path.relative_to(root)) + ("/" if path.is_dir() else ""): b"" if path.is_dir() else path.read_bytes()
+            str(path.relative_to(root)) + ("/" if path.is_dir() else ""): (
+                b"" if path.is_dir() else path.read_bytes()
+            )
             for path in sorted(root.rglob("*"))
         }
 
@@ -199,7 +210,8 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ganvas's cache, shared by the tests of a session as by a user's commands; the test is in its own folder."""
+    """Ganvas's cache, shared by the tests of a session as by a user's commands; the test is in its
+    own folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path.parent / "cache" / "ganvas"
@@ -208,8 +220,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def bounded() -> Iterator[None]:
     """An answer takes no time: a test that would go on for ever fails."""
-    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a bad input was worked on for long"))
-    signal.setitimer(signal.ITIMER_REAL, 150, 1)  # again each second, should a callback of C++ swallow it
+    before = signal.signal(
+        signal.SIGALRM, lambda *_: pytest.fail("a bad input was worked on for long")
+    )
+    # again each second, should a callback of C++ swallow it
+    signal.setitimer(signal.ITIMER_REAL, 150, 1)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
@@ -247,7 +262,8 @@ def pooled() -> Pooled:
 
 @pytest.fixture
 def squares(tmp_path: Path) -> Path:
-    """120 grey 8x8 images in two classes: a bright square on black, in the upper or in the lower half."""
+    """120 grey 8x8 images in two classes: a bright square on black, in the upper or in the lower
+    half."""
     rng = np.random.default_rng(0)
     images, labels = np.zeros((120, 8, 8), np.uint8), np.arange(120) % 2
     for image, label in zip(images, labels, strict=True):
@@ -259,9 +275,12 @@ def squares(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Trials that take no time and whose score, at every checkpoint, is a given function of the recipe."""
+    """Trials that take no time and whose score, at every checkpoint, is a given function of the
+    recipe."""
 
-    def call(score: Callable[[Recipe], float], then: Callable[[int], None] = lambda trial: None) -> None:
+    def call(
+        score: Callable[[Recipe], float], then: Callable[[int], None] = lambda trial: None
+    ) -> None:
         begun = 0
 
         def train(_: Any, recipe: Recipe, images: int) -> Iterator[tuple[int, float | None]]:

@@ -37,7 +37,9 @@ def digits(split: Literal["train", "test"] = "train") -> Dataset:
 
 
 def npz(path: Path, images: Tensor, labels: Tensor | None = None, **more: Any) -> Path:
-    arrays = {"images": images.permute(0, 2, 3, 1).numpy()} | ({} if labels is None else {"labels": labels.numpy()})
+    arrays = {"images": images.permute(0, 2, 3, 1).numpy()} | (
+        {} if labels is None else {"labels": labels.numpy()}
+    )
     np.savez(path, **arrays, **more)
     return path
 
@@ -51,7 +53,16 @@ def judge(images: Tensor, labels: Tensor | None = None, **options: Any) -> Verdi
 def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> Verdict:
     """What a judge might say, by a protocol of no meaning."""
     protocol = Protocol(
-        extractor="made", extractor_sha256="", n_real=9, n_fake=9, n_prdc=9, k=5, split="test", resize="none",
-        data="made", real_sha256="", seed=0,
-    )  # fmt: skip
+        extractor="made",
+        extractor_sha256="",
+        n_real=9,
+        n_fake=9,
+        n_prdc=9,
+        k=5,
+        split="test",
+        resize="none",
+        data="made",
+        real_sha256="",
+        seed=0,
+    )
     return Verdict(fid=fid, source="x", kind="run", floor=Figures(), protocol=protocol, notes=notes)

@@ -17,24 +17,59 @@ from PIL import Image
 from ganvas.evaluation.result import Asked, Copies, Figures, Protocol, Verdict
 from ganvas.runs.run import Run
 
-SECTIONS = ["samples", "curves", "report-card", "copy-check", "doctor", "recipe", "data", "environment", "repeat"]
+SECTIONS = [
+    "samples",
+    "curves",
+    "report-card",
+    "copy-check",
+    "doctor",
+    "recipe",
+    "data",
+    "environment",
+    "repeat",
+]
 VOID = {"meta", "img", "br"}
 PROTOCOL = Protocol(
-    extractor="digits", extractor_sha256="a" * 64, n_real=1000, n_fake=500, n_prdc=400, k=5, split="test",
-    resize="none", data="mnist-5k", real_sha256="b" * 64, seed=3, versions={"torch": "2.6"},
-)  # fmt: skip
+    extractor="digits",
+    extractor_sha256="a" * 64,
+    n_real=1000,
+    n_fake=500,
+    n_prdc=400,
+    k=5,
+    split="test",
+    resize="none",
+    data="mnist-5k",
+    real_sha256="b" * 64,
+    seed=3,
+    versions={"torch": "2.6"},
+)
 COPIES = Copies(
-    verdict="not a copier", ratio=0.98765, spread=0.0123, share=0.011, share_held_out=0.002, nearest_training=3.0,
-    nearest_held_out=3.1, n_fake=500, n_training=4000, n_held_out=1000, space="pixels at 28x28", sheet="run/copies.png",
-)  # fmt: skip
+    verdict="not a copier",
+    ratio=0.98765,
+    spread=0.0123,
+    share=0.011,
+    share_held_out=0.002,
+    nearest_training=3.0,
+    nearest_held_out=3.1,
+    n_fake=500,
+    n_training=4000,
+    n_held_out=1000,
+    space="pixels at 28x28",
+    sheet="run/copies.png",
+)
 
 
 class Page(HTMLParser):
-    """A page taken apart: every element with its attributes, and the text of each section by its id."""
+    """A page taken apart: every element with its attributes, and the text of each section by its
+    id."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.html, self.open, self.elements = html, list[str](), list[tuple[str, dict[str, str | None]]]()
+        self.html, self.open, self.elements = (
+            html,
+            list[str](),
+            list[tuple[str, dict[str, str | None]]](),
+        )
         self.sections: dict[str, str] = {}
         self.section, self.style = "", ""
         self.feed(html)
@@ -66,31 +101,54 @@ class Page(HTMLParser):
     @property
     def commands(self) -> list[list[str]]:
         found = re.findall(r'<pre class="command"><code>(.*?)</code>', self.html, re.DOTALL)
-        return [shlex.split(text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")) for text in found]
+        return [
+            shlex.split(text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&"))
+            for text in found
+        ]
 
 
 def page(path: Path) -> Page:
-    """The page, after what holds for all of them: it stands alone, runs nothing, and its pictures are in it and described."""
+    """The page, after what holds for all of them: it stands alone, runs nothing, and its pictures
+    are in it and described."""
     html = path.read_text()
     found = Page(html)
     tags = {tag for tag, _ in found.elements}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base", "image", "use", "a"}
+    assert not tags & {
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+        "image",
+        "use",
+        "a",
+    }
     assert [element["id"] for element in found.all("section")] == SECTIONS
     for tag, attrs in found.elements:
-        assert not any(name.startswith("on") or name in ("style", "srcset", "href") for name in attrs), (tag, attrs)
+        assert not any(
+            name.startswith("on") or name in ("style", "srcset", "href") for name in attrs
+        ), (tag, attrs)
         for name, value in attrs.items():
             if name not in ("alt", "aria-label"):
                 assert "//" not in (value or "").partition("base64,")[0], (tag, name)
     assert "url(" not in found.style
     assert "@import" not in found.style
     for image in found.all("img"):
-        kind, data = re.fullmatch(r"data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)", image["src"] or "").groups()  # type: ignore[union-attr]
+        kind, data = re.fullmatch(
+            r"data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)", image["src"] or ""
+        ).groups()  # type: ignore[union-attr]
         with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
             assert picture.format == kind.upper()
             assert picture.size == (int(image["width"] or 0), int(image["height"] or 0))
         assert image["alt"]
     assert all(svg["aria-label"] for svg in found.all("svg"))
-    policy = next(m["content"] or "" for m in found.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        m["content"] or ""
+        for m in found.all("meta")
+        if m.get("http-equiv") == "Content-Security-Policy"
+    )
     digest = base64.b64encode(hashlib.sha256(found.style.encode()).digest()).decode()
     assert policy.startswith("default-src 'none'; img-src data:; ")
     assert f"style-src 'sha256-{digest}'" in policy
@@ -100,14 +158,25 @@ def page(path: Path) -> Page:
 
 def judgement(run: Run, **changes: Any) -> Verdict:
     fields: dict[str, Any] = {
-        "source": "run", "kind": "run", "fid": 1.2345, "kid": 0.25, "kid_std": 0.125, "precision": 0.61234,
-        "floor": Figures(fid=0.7531), "protocol": PROTOCOL, "weights_sha256": run.generator_card().weights_sha256,
+        "source": "run",
+        "kind": "run",
+        "fid": 1.2345,
+        "kid": 0.25,
+        "kid_std": 0.125,
+        "precision": 0.61234,
+        "floor": Figures(fid=0.7531),
+        "protocol": PROTOCOL,
+        "weights_sha256": run.generator_card().weights_sha256,
         "asked": Asked(options=("--n", "500", "--data", "a b")),
-        "label_accuracy": 0.9, "per_class": {"3": 0.5, "7": 0.975}, "notes": ("rough: few images",),
-    }  # fmt: skip
+        "label_accuracy": 0.9,
+        "per_class": {"3": 0.5, "7": 0.975},
+        "notes": ("rough: few images",),
+    }
     return Verdict(**(fields | changes))
 
 
 def put(run: Run, verdict: Verdict, images: int | None = None) -> None:
     line = json.loads(verdict.to_json())
-    run.append_metrics(json.dumps(line if images is None else {"images": images, "cost_seconds": 1.0, **line}))
+    run.append_metrics(
+        json.dumps(line if images is None else {"images": images, "cost_seconds": 1.0, **line})
+    )

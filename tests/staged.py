@@ -1,4 +1,5 @@
-"""What tests of the tables share: a figures.py whose ganvas trains nothing, and results that nobody measured."""
+"""What tests of the tables share: a figures.py whose ganvas trains nothing, and results that nobody
+measured."""
 
 from __future__ import annotations
 
@@ -67,51 +68,109 @@ class Stage:
         (folder / "stub.py").write_text(STUB)
         self.wish()
 
-    def wish(self, fail: tuple[str, str] | None = None, hang: str | None = None, **figures: Any) -> None:
-        (self.folder / "wishes.json").write_text(json.dumps({"fail": fail, "hang": hang, "figures": figures}))
+    def wish(
+        self, fail: tuple[str, str] | None = None, hang: str | None = None, **figures: Any
+    ) -> None:
+        (self.folder / "wishes.json").write_text(
+            json.dumps({"fail": fail, "hang": hang, "figures": figures})
+        )
 
     def __call__(self, *arguments: str) -> int:
         return figures.main([*arguments, "--results", str(self.results), "--work", str(self.work)])
 
     def calls(self, verb: str) -> list[list[str]]:
         path = self.folder / "calls"
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = (
+            [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        )
         return [words for words in lines if words[0] == verb]
 
     def result(self, name: str) -> Result:
         return read_result(self.results / f"{name}.json")
 
 
-def result_of(cell: Cell, seconds: float = 60.0, images: int = 1000, **figures: float | None) -> Result:
+def result_of(
+    cell: Cell, seconds: float = 60.0, images: int = 1000, **figures: float | None
+) -> Result:
     """A result in whose floor every figure is 0.5 but recall, 0.95."""
-    names = ("fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes", "reverse_kl")
+    names = (
+        "fid",
+        "kid",
+        "precision",
+        "recall",
+        "coverage",
+        "label_accuracy",
+        "modes",
+        "reverse_kl",
+    )
     known: dict[str, Any] = dict.fromkeys(names, 0.5)
     one = "ab" * 32
     rules = Protocol(
-        extractor="digits", extractor_sha256=one, n_real=10_000, n_fake=cell.n, n_prdc=cell.prdc_n, k=5, split="test",
-        resize="none", data=cell.judged_on or "own", real_sha256=cell.judged_on or "own", seed=0, n_modes=26_000,
-    )  # fmt: skip
+        extractor="digits",
+        extractor_sha256=one,
+        n_real=10_000,
+        n_fake=cell.n,
+        n_prdc=cell.prdc_n,
+        k=5,
+        split="test",
+        resize="none",
+        data=cell.judged_on or "own",
+        real_sha256=cell.judged_on or "own",
+        seed=0,
+        n_modes=26_000,
+    )
     copies = Copies(
-        verdict="copier", ratio=0.5, spread=0.01, share=0.3, share_held_out=0.0, nearest_training=1.0, nearest_held_out=2.0,
-        n_fake=500, n_training=200, n_held_out=500, space="pixels",
-    )  # fmt: skip
+        verdict="copier",
+        ratio=0.5,
+        spread=0.01,
+        share=0.3,
+        share_held_out=0.0,
+        nearest_training=1.0,
+        nearest_held_out=2.0,
+        n_fake=500,
+        n_training=200,
+        n_held_out=500,
+        space="pixels",
+    )
     verdict = Verdict(
-        source="run", kind="run", floor=Figures(**known | {"recall": 0.95}), protocol=rules, copies=copies,
+        source="run",
+        kind="run",
+        floor=Figures(**known | {"recall": 0.95}),
+        protocol=rules,
+        copies=copies,
         **known | figures,
-    )  # fmt: skip
+    )
     return Result(
-        table=cell.table, cell=cell.name, recipe=cell.recipe, data=cell.data, settings=cell.settings, asked="", seed=0,
-        images_seen=images, seconds=seconds, threads=2, precision="32", peak_rss_mb=100.0, resolved={},
-        versions={}, load=0.1, machine={"processor": "P", "cores": 2, "memory_gb": 8}, commit="c", date="2026-11-24",
+        table=cell.table,
+        cell=cell.name,
+        recipe=cell.recipe,
+        data=cell.data,
+        settings=cell.settings,
+        asked="",
+        seed=0,
+        images_seen=images,
+        seconds=seconds,
+        threads=2,
+        precision="32",
+        peak_rss_mb=100.0,
+        resolved={},
+        versions={},
+        load=0.1,
+        machine={"processor": "P", "cores": 2, "memory_gb": 8},
+        commit="c",
+        date="2026-11-24",
         plain=Plain(images="MNIST", rates=(600.0,), ganvas=(1300.0,)) if cell.plain else None,
-        diversity=0.9 if cell.pictures else None, evaluation=json.loads(verdict.to_json()),
-    )  # fmt: skip
+        diversity=0.9 if cell.pictures else None,
+        evaluation=json.loads(verdict.to_json()),
+    )
 
 
 def row(table: str, *beginning: str) -> list[str]:
     """The cells of the one row that begins with these."""
     rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()
+        if line.startswith("|")
     ]
     (found,) = [cells for cells in rows if cells[: len(beginning)] == list(beginning)]
     return found

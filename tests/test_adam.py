@@ -14,7 +14,10 @@ SHAPES = [(5, 4), (5,), (6, 3, 4, 4), (6, 1, 2, 2), ()]
 
 
 def parameters(layout: torch.memory_format) -> list[nn.Parameter]:
-    tensors = [torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) for shape in SHAPES]
+    tensors = [
+        torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        for shape in SHAPES
+    ]
     return [nn.Parameter(t.to(memory_format=layout) if t.ndim == 4 else t) for t in tensors]
 
 
@@ -81,7 +84,9 @@ def test_a_saved_state_goes_on_to_the_bit() -> None:
 @pytest.mark.parametrize("damage", ["shape", "count", "nan"])
 def test_a_state_that_does_not_fit_is_refused(damage: str) -> None:
     adam = Adam(parameters(torch.contiguous_format), (0.9, 0.999), 1e-8)
-    state = {name: list(value) if name != "steps" else value for name, value in adam.state_dict().items()}
+    state = {
+        name: list(value) if name != "steps" else value for name, value in adam.state_dict().items()
+    }
     if damage == "shape":
         state["means"][0] = torch.zeros(3)
     elif damage == "count":

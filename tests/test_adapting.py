@@ -1,4 +1,5 @@
-"""Which augmentations suit a data set, whether it needs any, and the probability that adapts itself."""
+"""Which augmentations suit a data set, whether it needs any, and the probability that adapts
+itself."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def inverted() -> Tensor:
 
 
 def photographs() -> Tensor:
-    return torch.randint(256, (200, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        256, (200, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def test_digits_are_moved_alone_and_all_else_recoloured_and_cut() -> None:
@@ -56,7 +59,17 @@ def test_digits_are_moved_alone_and_all_else_recoloured_and_cut() -> None:
 
 def test_small_sets_alone_are_augmented() -> None:
     assert [
-        spared(n) for n in (5, MIN_TO_SPARE - 1, MIN_TO_SPARE, 200, 4000, AUGMENT_BELOW - 1, AUGMENT_BELOW, 60_000)
+        spared(n)
+        for n in (
+            5,
+            MIN_TO_SPARE - 1,
+            MIN_TO_SPARE,
+            200,
+            4000,
+            AUGMENT_BELOW - 1,
+            AUGMENT_BELOW,
+            60_000,
+        )
     ] == [
         0,
         0,
@@ -69,7 +82,10 @@ def test_small_sets_alone_are_augmented() -> None:
     ]
     assert explained(("translation",), 60_000).startswith("no augmentation: 60,000 images")
     few = explained(("translation",), 4000)
-    assert few.startswith("augmentation: translation alone (grey figures on a plain ground), as there are 4,000 images")
+    assert few.startswith(
+        "augmentation: translation alone (grey figures on a plain ground), as there are 4,000"
+        " images"
+    )
     assert "256 images are held out" in few
     tiny = explained(("translation", "colour", "cutout"), 5)
     assert "translation, colour, cutout" in tiny
@@ -82,7 +98,9 @@ def test_memorised_counts_pairs_and_knows_no_zero_and_no_scale() -> None:
         (3 + 1 - 1) / 6
     )  # 3 above all; 1 above one, below one, one tie
     for factor, offset in ((1.0, -50.0), (1e-3, 7.0), (40.0, 0.0)):
-        assert memorised(known * factor + offset, held_out * factor + offset).item() == pytest.approx(0.5)
+        assert memorised(
+            known * factor + offset, held_out * factor + offset
+        ).item() == pytest.approx(0.5)
     assert memorised(known, known).item() == 0
     assert memorised(known + 10, known).item() == 1
     assert memorised(known - 10, known).item() == -1
@@ -90,7 +108,8 @@ def test_memorised_counts_pairs_and_knows_no_zero_and_no_scale() -> None:
 
 def test_memorised_of_two_processes_is_that_of_one() -> None:
     known, held_out = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
-    parts = [memorised(World(rank, 2).part(known), held_out) for rank in (0, 1)]  # each against all that is held out
+    # each against all that is held out
+    parts = [memorised(World(rank, 2).part(known), held_out) for rank in (0, 1)]
     assert torch.stack(parts).mean() == memorised(known, held_out)
 
 
@@ -111,9 +130,11 @@ def test_the_ramp_follows_the_plan_as_it_stands() -> None:
     """By a training's clock it may be revised; a resume finds the revisions of later."""
     plan = Plan(images=8000, batch=8, epoch=100, requested="").revise(80, 800).revise(160, 4000)
     learner: Any = SimpleNamespace(
-        g_optimizer=SimpleNamespace(), d_optimizer=SimpleNamespace(), controller=Controller(1),
+        g_optimizer=SimpleNamespace(),
+        d_optimizer=SimpleNamespace(),
+        controller=Controller(1),
         config=SimpleNamespace(lr=0.1, d_lr=None, gamma=None),
-    )  # fmt: skip
+    )
     ramps = []
     for images_seen in (0, 72, 80, 152, 160):
         Learner.set_rates(learner, plan, images_seen)
@@ -135,7 +156,8 @@ def test_the_controller_raises_p_where_d_knows_its_images_and_lowers_it_where_it
     ):  # how far above its held-out images D puts those that it was trained on
         before = controller.p
         for _ in range(20):
-            known, held_out = torch.randn(2, 100, generator=rng) * 5 - 300  # a relativistic D's logits lie anywhere
+            # a relativistic D's logits lie anywhere
+            known, held_out = torch.randn(2, 100, generator=rng) * 5 - 300
             controller.update(memorised(known + 5 * better, held_out).item(), 100)
         assert controller.p - before == pytest.approx(0.2 * direction)
 

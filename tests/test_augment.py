@@ -24,15 +24,28 @@ ALL = ("translation", "colour", "cutout")
 
 
 def drawn(
-    count: int, p: float, size: tuple[int, int] = (16, 24), kinds: tuple[str, ...] = ALL, seed: int = 0
+    count: int,
+    p: float,
+    size: tuple[int, int] = (16, 24),
+    kinds: tuple[str, ...] = ALL,
+    seed: int = 0,
 ) -> Changes:
     return draw(seeding.generator(seed, "augment", 0), count, kinds, size, p)  # type: ignore[arg-type]
 
 
 def pictures(
-    count: int = 8, channels: int = 3, size: tuple[int, int] = (16, 24), dtype: torch.dtype = torch.float32
+    count: int = 8,
+    channels: int = 3,
+    size: tuple[int, int] = (16, 24),
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    return torch.rand((count, channels, *size), dtype=dtype, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return (
+        torch.rand(
+            (count, channels, *size), dtype=dtype, generator=torch.Generator().manual_seed(1)
+        )
+        * 2
+        - 1
+    )
 
 
 def moved(picture: list[list[float]], down: int, right: int) -> list[list[float]]:
@@ -73,7 +86,9 @@ def test_real_digits_keep_their_mass() -> None:
         & black[..., -3:].all(2).all(1)
     )
     assert margin.double().mean() > 0.9  # nearly all of them can be moved by three pixels
-    torch.testing.assert_close((after[margin] + 1).sum((1, 2, 3)), (images[margin] + 1).sum((1, 2, 3)))
+    torch.testing.assert_close(
+        (after[margin] + 1).sum((1, 2, 3)), (images[margin] + 1).sum((1, 2, 3))
+    )
     assert (after != images).flatten(1).any(1).double().mean() > 0.9
 
 
@@ -92,7 +107,8 @@ def test_colour_by_hand() -> None:
     assert coloured(rgb, 0, 0, 1) == [[0.4] * 3, [0.0] * 3]
     assert coloured(rgb, 0, 2, 1) == [[0, 0.4, 0.8], [-0.4, -0.4, 0.8]]
     assert coloured(rgb, 0, 1, 0.5) == [[0.2, 0.3, 0.4], [0, 0, 0.3]]
-    # brightness 0.5: means 0.9, 0.5 and 0.7; without saturation [0.9], [0.5]; contrast 0.5 around 0.7
+    # brightness 0.5: means 0.9, 0.5 and 0.7; without saturation [0.9], [0.5]; contrast 0.5 around
+    # 0.7
     assert coloured(rgb, 0.5, 0, 0.5) == [[0.8] * 3, [0.6] * 3]
 
 
@@ -116,7 +132,12 @@ def test_alpha_is_not_coloured() -> None:
 
 @pytest.mark.parametrize(
     ("row", "column", "rows", "columns"),
-    [(8, 12, (4, 12), (6, 18)), (0, 0, (0, 4), (0, 6)), (16, 24, (12, 16), (18, 24)), (-16, -24, (0, 0), (0, 0))],
+    [
+        (8, 12, (4, 12), (6, 18)),
+        (0, 0, (0, 4), (0, 6)),
+        (16, 24, (12, 16), (18, 24)),
+        (-16, -24, (0, 0), (0, 0)),
+    ],
 )
 def test_cutout_is_a_box_of_half_the_sides(
     row: int, column: int, rows: tuple[int, int], columns: tuple[int, int]
@@ -129,7 +150,11 @@ def test_cutout_is_a_box_of_half_the_sides(
 
 def test_cutout_covers_every_pixel_now_and_then_and_no_side_more_than_its_opposite() -> None:
     for size in ((16, 24), (15, 13)):
-        covered = (apply(torch.ones(4000, 1, *size), drawn(4000, 1.0, size, ("cutout",))) == 0).double().mean((0, 1))
+        covered = (
+            (apply(torch.ones(4000, 1, *size), drawn(4000, 1.0, size, ("cutout",))) == 0)
+            .double()
+            .mean((0, 1))
+        )
         assert 0.05 < covered.min() < covered.max() < 0.3
         for axis in (0, 1):
             torch.testing.assert_close(covered, covered.flip(axis), atol=0.04, rtol=0)
@@ -179,11 +204,14 @@ def test_g_learns_through_augmentation_what_autograd_says() -> None:
 
 def test_r1_is_taken_of_the_image_before_augmentation() -> None:
     changes, weight = drawn(8, 1.0), torch.ones((), requires_grad=True)
-    penalty = squared_slopes(lambda x: (apply(x, changes).square() * weight).sum((1, 2, 3)), pictures())
+    penalty = squared_slopes(
+        lambda x: (apply(x, changes).square() * weight).sum((1, 2, 3)), pictures()
+    )
     penalty.sum().backward()  # type: ignore[no-untyped-call]
     own = squared_slopes(lambda x: apply(x, changes).square().sum((1, 2, 3)), pictures())
     assert weight.grad is not None
-    torch.testing.assert_close(weight.grad, 2 * own.sum())  # the penalty is the square of the weight
+    # the penalty is the square of the weight
+    torch.testing.assert_close(weight.grad, 2 * own.sum())
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -197,7 +225,8 @@ def test_shape_dtype_and_memory_layout_stay(channels: int, layout: torch.memory_
             for same in (after, pull(after, changes)):
                 assert (same.shape, same.dtype) == (images.shape, dtype)
                 assert same.is_contiguous(memory_format=layout), kinds
-            assert torch.equal(apply(pictures(channels=channels).to(dtype), changes), after)  # whatever the layout
+            # whatever the layout
+            assert torch.equal(apply(pictures(channels=channels).to(dtype), changes), after)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -246,12 +275,16 @@ def test_each_kind_is_made_with_probability_p_on_its_own() -> None:
     assert cutout is not None
     made = torch.stack([(shift != 0).any(1), colour[:, 0] != 0, cutout[:, 0] >= 0]).double()
     moves = 1 - 1 / (5 * 7)  # not to the place where it was
-    torch.testing.assert_close(made.mean(1), torch.tensor([0.3 * moves, 0.3, 0.3]).double(), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        made.mean(1), torch.tensor([0.3 * moves, 0.3, 0.3]).double(), atol=0.01, rtol=0
+    )
     assert torch.corrcoef(made).fill_diagonal_(0).abs().max() < 0.02
 
 
 def test_a_larger_p_changes_more_images_and_those_before_in_the_same_way() -> None:
-    for less, more, untouched in zip(drawn(200, 0.3), drawn(200, 0.6), drawn(200, 1e-9), strict=True):
+    for less, more, untouched in zip(
+        drawn(200, 0.3), drawn(200, 0.6), drawn(200, 1e-9), strict=True
+    ):
         assert less is not None
         assert more is not None
         assert untouched is not None
@@ -270,7 +303,9 @@ def test_an_image_is_changed_whatever_lies_beside_it() -> None:
 
 def test_two_processes_change_their_images_as_one_does() -> None:
     images, changes = pictures(), drawn(8, 0.7)
-    parts = [apply(world.part(images), changes.each(world.part)) for world in (World(0, 2), World(1, 2))]
+    parts = [
+        apply(world.part(images), changes.each(world.part)) for world in (World(0, 2), World(1, 2))
+    ]
     torch.testing.assert_close(torch.cat(parts), apply(images, changes), rtol=0, atol=1e-6)
 
 

@@ -1,4 +1,5 @@
-"""Whatever a user can get wrong: one line on stderr, exit code 2, no traceback, nothing half-written or lost."""
+"""Whatever a user can get wrong: one line on stderr, exit code 2, no traceback, nothing
+half-written or lost."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ pytestmark = pytest.mark.usefixtures("bounded")
 
 def png(width: int = 8, height: int = 8) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.arange(width * height, dtype=np.uint8).reshape(height, width)).save(buffer, "PNG")
+    Image.fromarray(np.arange(width * height, dtype=np.uint8).reshape(height, width)).save(
+        buffer, "PNG"
+    )
     return buffer.getvalue()
 
 
@@ -38,11 +41,19 @@ def bomb(width: int, height: int) -> bytes:
     """A PNG of a few hundred bytes that says it is much larger."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -77,19 +88,39 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
     "a text file": ("d.txt", {"d.txt": b"hello"}, "d.txt"),
     "text called png": ("d", {"d/a/1.png": b"hello", "d/b/2.png": b"hello"}, "png"),
     "truncated png": ("d", {"d/a/1.png": png()[:-30], "d/b/2.png": png()[:40]}, "png"),
-    "png bomb": ("d", {"d/a/1.png": bomb(12_000, 12_000), "d/b/2.png": bomb(12_000, 12_000)}, "png"),
+    "png bomb": (
+        "d",
+        {"d/a/1.png": bomb(12_000, 12_000), "d/b/2.png": bomb(12_000, 12_000)},
+        "png",
+    ),
     "idx with wrong magic": ("d", {"d/train-images-idx3-ubyte": idx(0x0802, 2, 8, 8)}, "idx3"),
-    "idx too short": ("d", {"d/train-images-idx3-ubyte": idx(0x0803, 2, 8, 8, content=100)}, "idx3"),
-    "idx said to be huge": ("d", {"d/train-images-idx3-ubyte": idx(0x0803, 2**31, 2**15, 2**15, content=100)}, "idx3"),
+    "idx too short": (
+        "d",
+        {"d/train-images-idx3-ubyte": idx(0x0803, 2, 8, 8, content=100)},
+        "idx3",
+    ),
+    "idx said to be huge": (
+        "d",
+        {"d/train-images-idx3-ubyte": idx(0x0803, 2**31, 2**15, 2**15, content=100)},
+        "idx3",
+    ),
     "npz of objects": ("d.npz", {"d.npz": npz(images=np.array([{}, None], object))}, "d.npz"),
     "npz without images": ("d.npz", {"d.npz": npz(a=IMAGES)}, "images"),
     "npz of floats": ("d.npz", {"d.npz": npz(images=IMAGES.astype(float))}, "d.npz"),
-    "npz with too few labels": ("d.npz", {"d.npz": npz(images=IMAGES, labels=np.zeros(3, np.int64))}, "d.npz"),
+    "npz with too few labels": (
+        "d.npz",
+        {"d.npz": npz(images=IMAGES, labels=np.zeros(3, np.int64))},
+        "d.npz",
+    ),
     "damaged npz": ("d.npz", {"d.npz": npz(images=IMAGES)[:200]}, "d.npz"),
     "zip with ../": ("d.zip", {"d.zip": zipped(**{"../evil.png": png(), "a.png": png()})}, "evil"),
     "zip with /": ("d.zip", {"d.zip": zipped(**{"/tmp/evil.png": png()})}, "evil"),
     "damaged zip": ("d.zip", {"d.zip": zipped(a=png())[:60]}, "d.zip"),
-    "labels for other files": ("d", {"d/1.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"}, "1.png"),
+    "labels for other files": (
+        "d",
+        {"d/1.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"},
+        "1.png",
+    ),
     "a file without label": (
         "d",
         {"d/1.png": png(), "d/2.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"},
@@ -99,14 +130,18 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
     "no labels for a conditional GAN": (
         "d",
         {"d/1.png": png(), "d/2.png": png()},
-        "needs labels and these images have none: give a folder per class or a labels.csv, "
-        "or use an unconditional recipe such as r3gan/images",
+        (
+            "needs labels and these images have none: give a folder per class or a labels.csv, "
+            "or use an unconditional recipe such as r3gan/images"
+        ),
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_DATA)
-def test_bad_data(case: str, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]) -> None:
+def test_bad_data(
+    case: str, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]
+) -> None:
     what, contents, word = BAD_DATA[case]
     for name, content in contents.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -124,23 +159,37 @@ def test_bad_data(case: str, cli_run: Callable[..., Any], tmp_path: Path, tree: 
 def test_the_home_folder_is_read_as_any_other(
     cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the shell leaves ~ as it is; and a folder of one's own is never trained with a recipe for digits."""
+    """Also where the shell leaves ~ as it is; and a folder of one's own is never trained with a
+    recipe for digits."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
-    (tmp_path / "my.toml").write_text('data = "~/pictures"\nimages = 8\nthreads = 1\nprecision = "32"\n')
+    (tmp_path / "my.toml").write_text(
+        'data = "~/pictures"\nimages = 8\nthreads = 1\nprecision = "32"\n'
+    )
     assert cli_run("train", "--data=~/pictures", "--config", "my.toml", "--out", "one").code == 0
     assert cli_run("train", "--config", "my.toml", "--out", "two").code == 0
     for card in (Run.open(tmp_path / name).card for name in ("one", "two")):
-        assert (card.recipe, card.data.what, card.data.images) == ("r3gan/images", str(pictures), 12)
-    for words in ("train --data=~nosuch/x", "train --from=~nosuch/x", "data inspect ~nosuch/x",
-                  "train cgan/tiny --data mnist --data-dir ~nosuch/x"):  # fmt: skip
+        assert (card.recipe, card.data.what, card.data.images) == (
+            "r3gan/images",
+            str(pictures),
+            12,
+        )
+    for words in (
+        "train --data=~nosuch/x",
+        "train --from=~nosuch/x",
+        "data inspect ~nosuch/x",
+        "train cgan/tiny --data mnist --data-dir ~nosuch/x",
+    ):
         assert "~nosuch/x: no home folder ~nosuch is known" in cli_run(*words.split()).error
 
 
-def test_without_a_home_folder(cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder(
+    cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as where the user's number has no name
+    # as where the user's number has no name
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert "set HOME, XDG_CACHE_HOME" in cli_run(*TRAIN, "--data", "mnist").error
     assert cli_run("data", "inspect", "mnist-5k", "--recipe", "mlp/tiny").code == 0  # it needs none
 
@@ -166,7 +215,8 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--set batch=100000000000", "batch"),
     ("--set batch=1", "train.batch=1"),  # BatchNorm needs two
     ("--set g_batch=1", "train.g_batch=1"),
-    ("dcgan/tiny --size 16 --set batch=1", "train.batch=1"),  # BatchNorm2d, too, where its layer is of one pixel
+    # BatchNorm2d, too, where its layer is of one pixel
+    ("dcgan/tiny --size 16 --set batch=1", "train.batch=1"),
     ("--set z_dim=100000000000", "z_dim"),
     ("--set g_widths=[100000000,100000000]", "parameters"),
     ("--set lr=nan", "lr"),
@@ -201,7 +251,10 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--images 5 --epochs 5", "--images and --epochs"),
     ("--images 5 --minutes 5", "--images and --minutes"),
     ("--minutes 5 --set length=1_epoch", "--minutes and the setting length both set the length"),
-    ("--images 5 --set train.length=1_epoch", "--images and the setting length both set the length"),
+    (
+        "--images 5 --set train.length=1_epoch",
+        "--images and the setting length both set the length",
+    ),
     ("--seed -1", "--seed"),
     ("--seed 99999999999999999999", "--seed"),
     ("--seed 1.5", "--seed"),
@@ -225,12 +278,18 @@ BAD_OPTIONS: list[tuple[str, str]] = [
     ("--out full", "full"),
     ("--out " + "x" * 300, "x/recipe.json: File name too long"),
     ("--out full --fresh", "full"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("options", "word"), BAD_OPTIONS, ids=[options for options, _ in BAD_OPTIONS])
+@pytest.mark.parametrize(
+    ("options", "word"), BAD_OPTIONS, ids=[options for options, _ in BAD_OPTIONS]
+)
 def test_bad_options(
-    options: str, word: str, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]
+    options: str,
+    word: str,
+    cli_run: Callable[..., Any],
+    tmp_path: Path,
+    tree: Callable[[Path], Any],
 ) -> None:
     (tmp_path / "file.txt").write_text("mine")
     (tmp_path / "full").mkdir()
@@ -238,7 +297,12 @@ def test_bad_options(
     before = tree(tmp_path)
     words = options.replace("'1 minutes'", "1_minutes").split()
     recipe = () if not options.startswith("--") else ("cgan/tiny",)
-    assert word in cli_run("train", *recipe, *[re.sub("1_(minutes|epoch)", r"1 \1", w) for w in words]).error
+    assert (
+        word
+        in cli_run(
+            "train", *recipe, *[re.sub("1_(minutes|epoch)", r"1 \1", w) for w in words]
+        ).error
+    )
     assert tree(tmp_path) == before
 
 
@@ -252,13 +316,18 @@ def test_bad_bench_options(word: str, value: str, cli_run: Callable[..., Any]) -
     ("words", "word"),
     [
         ("bench mlp/tiny --threads 4097", "--threads 4097: expected at most 4096"),
-        ("extractor mnist-5k --out x.safetensors --threads 4097", "--threads 4097: expected at most 4096"),
+        (
+            "extractor mnist-5k --out x.safetensors --threads 4097",
+            "--threads 4097: expected at most 4096",
+        ),
         ("bench dcgan/tiny --size 16 --set batch=1", "train.batch=1"),
         ("bench cgan/tiny --set batch=1000000000", "GB"),
         ("bench wrong.py", "expected (2, 1, 8, 8)"),
     ],
 )
-def test_other_verbs_refuse_what_train_does(words: str, word: str, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+def test_other_verbs_refuse_what_train_does(
+    words: str, word: str, cli_run: Callable[..., Any], tmp_path: Path
+) -> None:
     (tmp_path / "wrong.py").write_text(MY_GAN.replace("view(-1, *self.shape)", "view(-1, 64)"))
     assert word in cli_run(*words.split()).error
 
@@ -290,7 +359,11 @@ def test_other_verbs_refuse_what_train_does(words: str, word: str, cli_run: Call
     ],
 )
 def test_bad_config(
-    content: str, word: str, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]
+    content: str,
+    word: str,
+    cli_run: Callable[..., Any],
+    tmp_path: Path,
+    tree: Callable[[Path], Any],
 ) -> None:
     (tmp_path / "my.toml").write_text(content)
     before = tree(tmp_path)
@@ -299,7 +372,8 @@ def test_bad_config(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b"[" * 50_000, b"\xff\xfe", b'{"format": 99}', b'{"format": "x"}', b"null"]
+    "content",
+    [b"", b"{}", b"[]", b"[" * 50_000, b"\xff\xfe", b'{"format": 99}', b'{"format": "x"}', b"null"],
 )
 def test_bad_card_as_config(content: bytes, cli_run: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "my.json").write_bytes(content)
@@ -333,13 +407,21 @@ BAD_SAMPLES: list[tuple[str, str]] = [
     ("--out file.txt/x.png", "file.txt/x.png"),
     ("--out file", "file"),
     ("--out file/x.png", "file/x.png"),
-    ("--gan full/mine", "--gan"),  # a built-in's networks need no file, and it is not silently passed over
+    # a built-in's networks need no file, and it is not silently passed over
+    ("--gan full/mine", "--gan"),
 ]
 
 
-@pytest.mark.parametrize(("options", "word"), BAD_SAMPLES, ids=[options for options, _ in BAD_SAMPLES])
+@pytest.mark.parametrize(
+    ("options", "word"), BAD_SAMPLES, ids=[options for options, _ in BAD_SAMPLES]
+)
 def test_bad_samples(
-    options: str, word: str, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]
+    options: str,
+    word: str,
+    tiny_run: Run,
+    cli_run: Callable[..., Any],
+    tmp_path: Path,
+    tree: Callable[[Path], Any],
 ) -> None:
     for name in ("file.txt", "file", "full/mine", "result.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -361,12 +443,19 @@ def test_how_to_read_pictures_is_not_passed_over_where_there_are_none(
 def test_the_sheet_of_a_data_set_is_a_png(
     out: str, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspect_data.data, "inspect", lambda *_, **__: pytest.fail("pictures were read"))
-    assert f"--out {out}: the sheet is a PNG" in cli_run("data", "inspect", "mnist-5k", "--out", out).error
+    monkeypatch.setattr(
+        inspect_data.data, "inspect", lambda *_, **__: pytest.fail("pictures were read")
+    )
+    assert (
+        f"--out {out}: the sheet is a PNG"
+        in cli_run("data", "inspect", "mnist-5k", "--out", out).error
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_library_raises_what_the_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_raises_what_the_command_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(GanvasError, match="did you mean cgan/tiny"):
         launch.train("cgan/tyni", quiet=True)
@@ -389,7 +478,9 @@ def test_five_pictures_are_trained_on_with_a_notice(
 ) -> None:
     (tmp_path / "five").mkdir()
     for k in range(5):
-        pixels = np.random.default_rng(k).integers(256, size=(side, side, 3 if side == 16 else 1), dtype=np.uint8)
+        pixels = np.random.default_rng(k).integers(
+            256, size=(side, side, 3 if side == 16 else 1), dtype=np.uint8
+        )
         Image.fromarray(pixels.squeeze()).save(tmp_path / "five" / f"{k}.png")
     settings = ("--set", "width=4", "batch=8", "log='100 images'")
     options = (*settings, "--images", "3000", "--threads", "1", "--precision", "32", "--out", "run")
@@ -404,18 +495,40 @@ def test_five_pictures_are_trained_on_with_a_notice(
 
 def test_a_few_steps_are_told_to_be_too_few(cli_run: Callable[..., Any], tmp_path: Path) -> None:
     """Of a recipe that counts in epochs, five images are over before anything is learned."""
-    np.savez(tmp_path / "five.npz", images=np.random.default_rng(0).integers(256, size=(5, 28, 28), dtype=np.uint8))
+    np.savez(
+        tmp_path / "five.npz",
+        images=np.random.default_rng(0).integers(256, size=(5, 28, 28), dtype=np.uint8),
+    )
     options = ("--data", "five.npz", "--threads", "1")
     done = cli_run("train", "mlp/relu", *options, "--out", "run")
     assert done.code == 0, done.err
-    assert "50 epochs of 5 images are 16 steps, too few to learn from: give --minutes or --images" in done.err
-    assert "too few to learn from" not in cli_run("train", "mlp/relu", *options, "--images", "80", "--out", "asked").err
+    assert (
+        "50 epochs of 5 images are 16 steps, too few to learn from: give --minutes or --images"
+        in done.err
+    )
+    assert (
+        "too few to learn from"
+        not in cli_run("train", "mlp/relu", *options, "--images", "80", "--out", "asked").err
+    )
 
 
-def test_classes_without_images_are_told_of_and_never_asked_for(cli_run: Callable[..., Any], tmp_path: Path) -> None:
+def test_classes_without_images_are_told_of_and_never_asked_for(
+    cli_run: Callable[..., Any], tmp_path: Path
+) -> None:
     images = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "two.npz", images=images, labels=np.tile([3, 8], 10))
-    done = cli_run("train", "cgan/tiny", "--data", "two.npz", "--images", "64", "--threads", "1", "--out", "run")
+    done = cli_run(
+        "train",
+        "cgan/tiny",
+        "--data",
+        "two.npz",
+        "--images",
+        "64",
+        "--threads",
+        "1",
+        "--out",
+        "run",
+    )
     assert "no image of two.npz is of class 0, 1, 2, 4, 5, 6, 7: it is not learned" in done.err
     dataset, card = data.load("two.npz"), Run.open("run").card
     file = card.gan_file()

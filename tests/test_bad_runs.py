@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("bounded")
 
 
 class TestNoRun:
-    @pytest.mark.parametrize("source", ["gone", "empty", "folder", "file.txt", "folder/recipe.json", "."])
+    @pytest.mark.parametrize(
+        "source", ["gone", "empty", "folder", "file.txt", "folder/recipe.json", "."]
+    )
     def test_what_is_no_run_is_not_sampled(
         self, source: str, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]
     ) -> None:
@@ -33,12 +35,16 @@ class TestNoRun:
         assert source in cli_run("sample", source).error
         assert tree(tmp_path) == before
 
-    def test_a_safetensors_file_of_others(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_a_safetensors_file_of_others(
+        self, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         import safetensors.torch
 
         safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "g.safetensors")
         assert "no ganvas card" in cli_run("sample", "g.safetensors").error
-        safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "g.safetensors", {"ganvas": "{}"})
+        safetensors.torch.save_file(
+            {"a": torch.zeros(2)}, tmp_path / "g.safetensors", {"ganvas": "{}"}
+        )
         assert "g.safetensors" in cli_run("sample", "g.safetensors").error
 
     def test_weights_that_do_not_fit_their_card(
@@ -52,7 +58,9 @@ class TestNoRun:
             tensors | {"more": torch.zeros(1)},
             tensors | {"embedding.weight": torch.zeros(3, 3)},
         ):
-            safetensors.torch.save_file(wrong, tmp_path / "g.safetensors", {"ganvas": tiny_run.card.to_json()})
+            safetensors.torch.save_file(
+                wrong, tmp_path / "g.safetensors", {"ganvas": tiny_run.card.to_json()}
+            )
             assert "does not fit its own card" in cli_run("sample", "g.safetensors").error
 
     @pytest.mark.parametrize(
@@ -72,7 +80,9 @@ class TestNoRun:
         *branch, leaf = path.split(".")
         (card[branch[0]] if branch else card)[leaf] = value
         tensors = safetensors.torch.load_file(tiny_run.generator_file)
-        safetensors.torch.save_file(tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)})
+        safetensors.torch.save_file(
+            tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)}
+        )
         assert len(cli_run("sample", "g.safetensors").error) > 20
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "recipe.json").write_text(json.dumps(card))
@@ -89,9 +99,14 @@ class TestNoRun:
         ],
     )  # fmt: skip
     def test_a_runs_card_with_an_impossible_value(
-        self, path: str, value: Any, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
+        self,
+        path: str,
+        value: Any,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
         tree: Callable[[Path], Any],
-    ) -> None:  # fmt: skip
+    ) -> None:
         run = copy(half_run)
         card = json.loads(half_run.card.to_json())
         *branch, leaf = path.split(".")
@@ -117,9 +132,14 @@ class TestOtherRun:
         ],
     )
     def test_changed_settings_are_named(
-        self, options: tuple[str, ...], words: list[str], half_run: Run, copy: Callable[[Run], Path],
-        cli_run: Callable[..., Any], tree: Callable[[Path], Any],
-    ) -> None:  # fmt: skip
+        self,
+        options: tuple[str, ...],
+        words: list[str],
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        tree: Callable[[Path], Any],
+    ) -> None:
         path = copy(half_run)
         before = tree(path)
         defaults = {"--images": "320", "--seed": "7"}
@@ -138,7 +158,18 @@ class TestOtherRun:
         tree: Callable[[Path], Any],
     ) -> None:
         stop_after(2)
-        command = ("train", "cgan/tiny", "--data", pictures, "--images", "64", "--threads", "1", "--out", "run")
+        command = (
+            "train",
+            "cgan/tiny",
+            "--data",
+            pictures,
+            "--images",
+            "64",
+            "--threads",
+            "1",
+            "--out",
+            "run",
+        )
         assert cli_run(*command).code == 130
         before = tree(Path("run"))
         shutil.copy(pictures / "cat" / "01.png", pictures / "cat" / "00.png")
@@ -149,7 +180,11 @@ class TestOtherRun:
         assert "pictures" in cli_run("train", "--out", "run").error
 
     def test_two_trainings_in_one_directory(
-        self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], tree: Callable[[Path], Any]
+        self,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        tree: Callable[[Path], Any],
     ) -> None:
         path = copy(half_run)
         with Run.open(path).locked():
@@ -159,15 +194,24 @@ class TestOtherRun:
             assert tree(path) == before
         assert cli_run("train", "--out", path).code == 0
 
-    def test_two_processes_in_one_directory(self, environment: dict[str, str], tmp_path: Path) -> None:
+    def test_two_processes_in_one_directory(
+        self, environment: dict[str, str], tmp_path: Path
+    ) -> None:
         command = [*ENDLESS, "--out", "run"]
         first = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             assert first.stderr is not None
             assert any(line.startswith("new run") for line in first.stderr)
-            second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+            second = subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            )
             first.send_signal(signal.SIGINT)
             first.communicate(timeout=60)
         finally:
@@ -195,23 +239,34 @@ class TestNotFinite:
             message = cli_run("train", "--out", path).error
         assert "no longer finite" in message
         assert "lr=" in message
-        assert ((path / "state.pt").read_bytes(), (path / "generator.safetensors").read_bytes()) == before
+        assert (
+            (path / "state.pt").read_bytes(),
+            (path / "generator.safetensors").read_bytes(),
+        ) == before
         assert cli_run("train", "--out", path).code == 0  # it was the test's doing: so it goes on
         assert (path / "generator.safetensors").read_bytes() == tiny_run.generator_file.read_bytes()
 
     @pytest.mark.parametrize("stop", [False, True])
     def test_what_is_not_finite_is_never_saved(
-        self, stop: bool, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
-        monkeypatch: pytest.MonkeyPatch, stop_after: Callable[[int], None],
-    ) -> None:  # fmt: skip
-        """Not within an interval of the log, nor by Ctrl-C, nor when the weights are spoilt and no loss has shown it."""
+        self,
+        stop: bool,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        stop_after: Callable[[int], None],
+    ) -> None:
+        """Not within an interval of the log, nor by Ctrl-C, nor when the weights are spoilt and no
+        loss has shown it."""
         path = copy(half_run)
         spoil_weights(monkeypatch, "g_parameters", torch.inf, after=144)
         monkeypatch.setattr(loop, "SAVE_SECONDS", 1e9 if stop else -1)
         if stop:
             stop_after(1)
         assert "finite" in cli_run("train", "--out", path).error
-        for tensor in torch.load(path / "state.pt", weights_only=True)["learner"]["generator"].values():
+        for tensor in torch.load(path / "state.pt", weights_only=True)["learner"][
+            "generator"
+        ].values():
             assert torch.isfinite(tensor).all()
 
     def test_generators_that_are_kept_are_finite(
@@ -219,11 +274,17 @@ class TestNotFinite:
     ) -> None:
         spoil_weights(monkeypatch, "g_parameters", torch.inf, after=16)
         settings = ("--set", "weights=1 steps", "log=100 steps")
-        message = cli_run("train", "cgan/tiny", "--images", "80", "--threads", "1", "--out", "run", *settings).error
+        message = cli_run(
+            "train", "cgan/tiny", "--images", "80", "--threads", "1", "--out", "run", *settings
+        ).error
         assert "weights are no longer finite at 32 images" in message
-        assert [path.name for path in (tmp_path / "run" / "weights").iterdir()] == ["000000016.safetensors"]
+        assert [path.name for path in (tmp_path / "run" / "weights").iterdir()] == [
+            "000000016.safetensors"
+        ]
 
     def test_an_absurd_learning_rate(self, cli_run: Callable[..., Any]) -> None:
-        message = cli_run("train", "cgan/tiny", "--set", "lr=1e30", "--images", "3200", "--threads", "1").error
+        message = cli_run(
+            "train", "cgan/tiny", "--set", "lr=1e30", "--images", "3200", "--threads", "1"
+        ).error
         assert "no longer finite" in message
         assert "ganvas:" in message

@@ -1,4 +1,5 @@
-"""The speed table compares like with like: the plain loops are the recipes' systems, on the same images."""
+"""The speed table compares like with like: the plain loops are the recipes' systems, on the same
+images."""
 
 from __future__ import annotations
 
@@ -65,7 +66,9 @@ def speed(textbook: ModuleType) -> Iterator[ModuleType]:  # which imports both
 def mnist(tmp_path_factory: pytest.TempPathFactory, speed: ModuleType) -> Path:
     """A folder where torchvision finds an MNIST of random images."""
     root = tmp_path_factory.mktemp("mnist")
-    images = torch.randint(0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (IMAGES, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     dataset = Dataset("random", images, torch.arange(IMAGES) % 10, tuple("0123456789"))
     for part in ("train", "t10k"):
         speed.write_mnist(root, part, dataset)
@@ -85,8 +88,12 @@ def recipe_of(name: str, speed: ModuleType) -> tuple[GanFile, Any]:
     return file, override(recipe, speed.SETTINGS.get(name, {}))
 
 
-def test_every_recipe_is_compared(plain: ModuleType, textbook: ModuleType, speed: ModuleType) -> None:
-    recipes = {f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"}
+def test_every_recipe_is_compared(
+    plain: ModuleType, textbook: ModuleType, speed: ModuleType
+) -> None:
+    recipes = {
+        f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"
+    }
     assert set(plain.SYSTEMS) == set(PLAIN)
     assert set(textbook.SYSTEMS) == set(TEXTBOOK)
     assert recipes == set(speed.LOOPS) == {row.recipe for row in speed.COMPARISONS if not row.other}
@@ -100,7 +107,8 @@ def test_two_plain_steps(name: str, speed: ModuleType, mnist: Path) -> None:
     steps = list(itertools.islice(system.steps, 2))
     assert [step.images for step in steps] == [recipe_of(name, speed)[1].train.batch] * 2
     assert all(math.isfinite(loss) for step in steps for loss in (step.d_loss, step.g_loss))
-    # D's last bias may stay: where a loss is of differences, real images and fakes pull it apart by as much.
+    # D's last bias may stay: where a loss is of differences, real images and fakes pull it apart by
+    # as much.
     pairs = zip(before, parameters(system), strict=True)
     assert all(not torch.equal(old, new) for old, new in pairs if old.numel() > 1)
 
@@ -108,13 +116,19 @@ def test_two_plain_steps(name: str, speed: ModuleType, mnist: Path) -> None:
 def test_textbook_layers_are_torchs_own(speed: ModuleType, mnist: Path) -> None:
     for name in TEXTBOOK:
         system = speed.LOOPS[name](mnist)
-        for layer in (each for network in (system.generator, system.discriminator) for each in network.modules()):
+        for layer in (
+            each
+            for network in (system.generator, system.discriminator)
+            for each in network.modules()
+        ):
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
                 assert type(layer).__module__.startswith("torch."), name
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_plain_networks_are_the_recipes(name: str, plain: ModuleType, speed: ModuleType, mnist: Path) -> None:
+def test_plain_networks_are_the_recipes(
+    name: str, plain: ModuleType, speed: ModuleType, mnist: Path
+) -> None:
     file, recipe = recipe_of(name, speed)
     spec = ImageSpec(height=28, width=28, channels=1, classes=tuple("0123456789"))
     gan = file.build(recipe.model, spec)
@@ -132,7 +146,9 @@ def test_both_sides_see_the_same_images(plain: ModuleType, mnist: Path) -> None:
     assert [loader.dataset[k][1] for k in range(IMAGES)] == ours.labels.tolist()
 
 
-def test_embedded_digits_stand_in(speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_digits_stand_in(
+    speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GANVAS_DATA", str(tmp_path / "empty"))
     root = speed.mnist_root(tmp_path / "made")
     assert torch.equal(data.load("mnist", data_dir=root).images, data.load("mnist-5k").images)
@@ -146,9 +162,15 @@ def test_ganvas_steps_are_those_of_train(
     def run(name: str, images: float) -> Run:
         settings = {"train.batch": 16, "train.log": "1 steps"}
         return ganvas.train(
-            "mlp/leaky", data="mnist", data_dir=mnist, images=images, settings=settings, threads=1, out=tmp_path / name,
+            "mlp/leaky",
+            data="mnist",
+            data_dir=mnist,
+            images=images,
+            settings=settings,
+            threads=1,
+            out=tmp_path / name,
             quiet=True,
-        )  # fmt: skip
+        )
 
     whole, one = run("whole", 48.0), run("one", 16.0)
     monkeypatch.setattr("ganvas.training.logger.FLUSH_SECONDS", 0.0)

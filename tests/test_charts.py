@@ -16,16 +16,27 @@ def paths(svg: str, kind: str) -> list[list[tuple[float, float]]]:
     """The corners of each path of a class, but for the names' own."""
     ET.fromstring(svg)
     found = re.findall(rf'<path class="{kind} c\d"[^>]*? d="M([^"h]*?)Z?"', svg)
-    return [[(float(x), float(y)) for x, y in (corner.split() for corner in path.split("L"))] for path in found]
+    return [
+        [(float(x), float(y)) for x, y in (corner.split() for corner in path.split("L"))]
+        for path in found
+    ]
 
 
 def test_values_are_where_the_axes_say() -> None:
     svg = chart([Curve("loss", [100, 200, 400], [1.0, 3.0, 2.0])], "images seen")
     (line,) = paths(svg, "curve")
-    ticks = {text: float(y) - 4 for y, text in re.findall(r'y="([\d.]+)" text-anchor="end">([\d.]+)<', svg)}
+    ticks = {
+        text: float(y) - 4
+        for y, text in re.findall(r'y="([\d.]+)" text-anchor="end">([\d.]+)<', svg)
+    }
     assert [y for _, y in line] == pytest.approx([ticks["1"], ticks["3"], ticks["2"]], abs=0.11)
-    across = {text: float(x) for x, text in re.findall(r'x="([\d.]+)" y="254.0" text-anchor="\w+">(\d+)<', svg)}
-    assert [x for x, _ in line] == pytest.approx([across["100"], across["200"], across["400"]], abs=0.11)
+    across = {
+        text: float(x)
+        for x, text in re.findall(r'x="([\d.]+)" y="254.0" text-anchor="\w+">(\d+)<', svg)
+    }
+    assert [x for x, _ in line] == pytest.approx(
+        [across["100"], across["200"], across["400"]], abs=0.11
+    )
     assert svg.count("<circle") == 3
 
 
@@ -53,7 +64,9 @@ def test_values_far_apart_are_on_a_logarithmic_axis() -> None:
     (line,) = paths(svg, "curve")
     heights = [y for _, y in line]
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
-    assert [text for text in re.findall(r">([\d.]+)</text>", svg) if text in ("0.1", "1", "10")][:3] == [
+    assert [text for text in re.findall(r">([\d.]+)</text>", svg) if text in ("0.1", "1", "10")][
+        :3
+    ] == [
         "0.1",
         "1",
         "10",
@@ -74,9 +87,19 @@ def test_one_value(value: float) -> None:
 def test_names_are_text() -> None:
     svg = chart([Curve("<script>&\"'", [1, 2], [1.0, 2.0])], '<b>"')
     assert "<script" not in svg
-    assert ET.fromstring(svg).get("aria-label") == 'Chart over <b>": <script>&"\' from 1 to 2, between 1 and 2'
+    assert (
+        ET.fromstring(svg).get("aria-label")
+        == 'Chart over <b>": <script>&"\' from 1 to 2, between 1 and 2'
+    )
 
 
 def test_numbers_of_ticks() -> None:
     assert [charts.number(v) for v in (0.25, 500, 5000, 20_000, 1.5e6, 3e9, -0.001)] == [
-        "0.25", "500", "5000", "20k", "1.5M", "3G", "-0.001"]  # fmt: skip
+        "0.25",
+        "500",
+        "5000",
+        "20k",
+        "1.5M",
+        "3G",
+        "-0.001",
+    ]

@@ -31,7 +31,9 @@ def test_checkups_leave_no_trace_in_the_training(
     options: dict[str, Any] = {"images": 96.0, "settings": {"log": "2 steps", "sheet": "24 images"}}
     whole = train(recipe, tmp_path / "whole", **options)
     assert sum("diversity" in line for line in whole.read_log()) >= 2
-    assert all({"d_gradient", "g_gradient", "g_least_gradient"} <= line.keys() for line in whole.read_log())
+    assert all(
+        {"d_gradient", "g_gradient", "g_least_gradient"} <= line.keys() for line in whole.read_log()
+    )
     stop_after(3)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "pieces", **options)
@@ -46,7 +48,11 @@ def test_held_out_images_may_be_of_other_classes(monkeypatch: pytest.MonkeyPatch
     part = data.load("mnist-5k", split="test")
     assert part.labels is not None
     card = patient_of("cgan/tiny").card
-    for classes, number in ((tuple("9876543210"), 1000), (tuple("01234abcde"), 500), (tuple("abcdefghij"), None)):
+    for classes, number in (
+        (tuple("9876543210"), 1000),
+        (tuple("01234abcde"), 500),
+        (tuple("abcdefghij"), None),
+    ):
         with monkeypatch.context() as patch:
             other = dataclasses.replace(part, classes=classes)
             patch.setattr(data, "load", lambda *_, other=other, **__: other)
@@ -82,7 +88,12 @@ def test_a_held_out_part_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_nothing_is_fetched_to_be_held_out(tmp_path: Path, no_network: None) -> None:
     digits = data.load("mnist-5k")
     assert digits.labels is not None
-    put_idx(tmp_path / "MNIST" / "raw", "train", digits.images[:200, 0].numpy(), digits.labels[:200].tolist())
+    put_idx(
+        tmp_path / "MNIST" / "raw",
+        "train",
+        digits.images[:200, 0].numpy(),
+        digits.labels[:200].tolist(),
+    )
     run = train("mlp/tiny", tmp_path / "run", images=320.0, data="mnist", data_dir=tmp_path)
     assert run.card.held_out(tmp_path) is None
     assert "nearest" in run.read_log()[-1]
@@ -94,7 +105,10 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     held_out = data.Dataset("others", others.images[:500])
     _, file, recipe = gans.find("mlp/tiny")
     made = learner.Learner(
-        file.build(recipe.model, launch.ImageSpec.of(digits)), recipe.train, 4000, torch.device("cpu")
+        file.build(recipe.model, launch.ImageSpec.of(digits)),
+        recipe.train,
+        4000,
+        torch.device("cpu"),
     )
     batches = loop.Batches(digits, made, seed=0)
 
@@ -129,7 +143,9 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     alone = figures(digits.images, data.Dataset("too few", others.images[:2]))
     assert alone["nearest"] > COPIED_BLIND > 0.1 > alone["nearest_of_all"]
     assert figures(others.images[500:], None)["nearest_of_all"] > 0.8
-    photographs = data.Dataset("photographs", digits.images, digits.labels[torch.randperm(4000)], digits.classes)
+    photographs = data.Dataset(
+        "photographs", digits.images, digits.labels[torch.randperm(4000)], digits.classes
+    )
     batches.dataset = photographs  # of which the nearest does not tell the class
     assert "class_kl" not in figures(digits.images)
 

@@ -73,7 +73,9 @@ def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
     # The ink moves by a few pixels at the most, and stays about as much.
     ink, moved = ((x[:, 0] + 1) / 2 for x in (images, distorted))
     places = torch.stack(torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij"))
-    centres, others = ((x[:, None] * places).sum((2, 3)) / x.sum((1, 2))[:, None] for x in (ink, moved))
+    centres, others = (
+        (x[:, None] * places).sum((2, 3)) / x.sum((1, 2))[:, None] for x in (ink, moved)
+    )
     distances = (centres - others).norm(dim=1)
     assert 0.5 < distances.mean() < 3
     assert distances.max() < 6
@@ -82,7 +84,9 @@ def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
 
 def test_epochs_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     told: list[tuple[int, float]] = []
-    classifier.train_classifier(shapes(200, seed=1), epochs=3, tell=lambda epoch, loss: told.append((epoch, loss)))
+    classifier.train_classifier(
+        shapes(200, seed=1), epochs=3, tell=lambda epoch, loss: told.append((epoch, loss))
+    )
     assert [epoch for epoch, _ in told] == [1, 2, 3]
     assert told[-1][1] < told[0][1]
 

@@ -1,4 +1,5 @@
-"""What the convolutional GANs beyond the source systems are made of: r3gan, sngan, wgan-gp; and which one data are for."""
+"""What the convolutional GANs beyond the source systems are made of: r3gan, sngan, wgan-gp; and
+which one data are for."""
 
 from __future__ import annotations
 
@@ -49,12 +50,20 @@ def test_g_is_told_the_class_and_without_classes_nobody_is(name: str) -> None:
     assert all(not torch.equal(made[a], made[b]) for a, b in itertools.combinations(range(3), 2))
     plain, _ = tiny(name)
     assert not plain.conditional
-    assert not any(isinstance(m, nn.Embedding) for n in (plain.generator, plain.discriminator) for m in n.modules())
+    assert not any(
+        isinstance(m, nn.Embedding)
+        for n in (plain.generator, plain.discriminator)
+        for m in n.modules()
+    )
 
 
 def test_every_layer_of_sngans_d_has_a_largest_singular_value_of_one() -> None:
     gan, _ = tiny("sngan", "a", "b", "c")
-    layers = [m for m in gan.discriminator.modules() if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))]
+    layers = [
+        m
+        for m in gan.discriminator.modules()
+        if isinstance(m, (nn.Conv2d, nn.Linear, nn.Embedding))
+    ]
     assert len(layers) == 6
     with torch.no_grad():
         for layer in layers:
@@ -62,26 +71,51 @@ def test_every_layer_of_sngans_d_has_a_largest_singular_value_of_one() -> None:
         for _ in range(50):  # each pass takes one step towards the largest
             gan.judge(torch.randn(2, 1, 8, 12), torch.tensor([0, 1]))
         for layer in layers:
-            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=0.02)
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+                1, rel=0.02
+            )
     assert not any(hasattr(m, "parametrizations") for m in gan.generator.modules())
 
 
 TRAINING: dict[str, dict[str, Any]] = {
     "r3gan/digits": {
-        "batch": 32, "order": "together", "g_fakes": "same", "betas": (0.0, 0.99), "average": "1M images", "penalty": "r1+r2",
-        "penalty_every": 8, "gamma": None, "augment": "adaptive", "precision": "fastest", "d_lr": None,
+        "batch": 32,
+        "order": "together",
+        "g_fakes": "same",
+        "betas": (0.0, 0.99),
+        "average": "1M images",
+        "penalty": "r1+r2",
+        "penalty_every": 8,
+        "gamma": None,
+        "augment": "adaptive",
+        "precision": "fastest",
+        "d_lr": None,
         "lr": Schedule(start=2e-3, shape="cosine", end=1e-4, warmup=0.05, warmup_from=2e-4),
     },
     "sngan/digits": {
-        "batch": 64, "order": "d-first", "g_fakes": "fresh", "betas": (0.0, 0.99), "average": "10k images", "penalty": "none",
-        "lr": Schedule(start=5e-4, end=5e-5, shape="linear"), "d_lr": Schedule(start=1e-3, end=1e-4, shape="linear"),
+        "batch": 64,
+        "order": "d-first",
+        "g_fakes": "fresh",
+        "betas": (0.0, 0.99),
+        "average": "10k images",
+        "penalty": "none",
+        "lr": Schedule(start=5e-4, end=5e-5, shape="linear"),
+        "d_lr": Schedule(start=1e-3, end=1e-4, shape="linear"),
     },
     "wgan-gp/digits": {
-        "batch": 64, "order": "d-first", "g_fakes": "fresh", "g_batch": None, "betas": (0.0, 0.9), "penalty": "gradient",
-        "penalty_every": 1, "gamma": None, "average": "10k images",
-        "lr": Schedule(start=5e-4, end=5e-5, shape="linear"), "d_lr": Schedule(start=1.5e-3, end=1.5e-4, shape="linear"),
+        "batch": 64,
+        "order": "d-first",
+        "g_fakes": "fresh",
+        "g_batch": None,
+        "betas": (0.0, 0.9),
+        "penalty": "gradient",
+        "penalty_every": 1,
+        "gamma": None,
+        "average": "10k images",
+        "lr": Schedule(start=5e-4, end=5e-5, shape="linear"),
+        "d_lr": Schedule(start=1.5e-3, end=1.5e-4, shape="linear"),
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -103,7 +137,11 @@ def test_d_learns_so_many_times_as_fast_as_g(name: str, times: int) -> None:
 
 
 def test_objectives_by_default() -> None:
-    for name, expected in (("r3gan", "relativistic"), ("sngan", "hinge"), ("wgan-gp", "wasserstein")):
+    for name, expected in (
+        ("r3gan", "relativistic"),
+        ("sngan", "hinge"),
+        ("wgan-gp", "wasserstein"),
+    ):
         assert tiny(name)[0].objective is getattr(objectives, expected)
 
 
@@ -114,7 +152,12 @@ def test_weights_of_convolutions_are_channels_last(name: str) -> None:
     recipe = file.recipes["tiny"]
     gan = file.build(recipe.model, recipe.native)
     again = file.restore(recipe.model, recipe.native, gan.generator.state_dict())
-    weights = [p for n in (gan.generator, gan.discriminator, again.generator) for p in n.parameters() if p.ndim == 4]
+    weights = [
+        p
+        for n in (gan.generator, gan.discriminator, again.generator)
+        for p in n.parameters()
+        if p.ndim == 4
+    ]
     assert bool(weights) == (name in {"dcgan", *NAMES})
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
 
@@ -139,13 +182,17 @@ def test_images_without_labels_are_told_where_labels_would_be_used(
         shutil.move(file, pictures / f"{k}.png")
     for folder in ("cat", "dog"):
         (pictures / folder).rmdir()
-    done = cli_run("train", recipe, "--data", pictures, "--images", 16, "--threads", 1, "--set", "batch=8")
+    done = cli_run(
+        "train", recipe, "--data", pictures, "--images", 16, "--threads", 1, "--set", "batch=8"
+    )
     assert done.code == 0, done.err
     said = f"pictures has no labels: {recipe} is trained without, and cannot be asked for a class"
     assert (said in done.err) == (recipe != "mlp/tiny")
 
 
-def test_the_recipe_that_data_are_for(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe_that_data_are_for(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").mkdir()  # the data set's name comes before a folder's
     for what in (None, "mnist", "mnist-5k", "fashion-mnist", "nowhere"):

@@ -13,11 +13,14 @@ SIZES = [(8, 8), (7, 9), (5, 6), (4, 4), (3, 3), (2, 3), (2, 2)]
 
 
 def results(layer: nn.Module, images: Tensor) -> list[Tensor]:
-    """Output, its gradients by images and weights, and the gradients of the squared slope by the weights."""
+    """Output, its gradients by images and weights, and the gradients of the squared slope by the
+    weights."""
     images = images.clone().requires_grad_()
     out = layer(images)
     mix = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
-    first = torch.autograd.grad((out.sin() * mix).sum(), [images, *layer.parameters()], create_graph=True)
+    first = torch.autograd.grad(
+        (out.sin() * mix).sum(), [images, *layer.parameters()], create_graph=True
+    )
     second = torch.autograd.grad(first[0].square().sum(), [images, *layer.parameters()])
     return [out, *first, *second]
 
@@ -33,7 +36,11 @@ def torchs(layer: Halve | Double, bias: bool = True) -> nn.Module:
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("channels", [(3, 5), (5, 3)])
 def test_a_product_is_the_convolution(
-    kind: type[Halve | Double], height: int, width: int, channels: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    kind: type[Halve | Double],
+    height: int,
+    width: int,
+    channels: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
     layer = kind(*channels).double()
@@ -53,7 +60,10 @@ def test_a_product_is_the_convolution(
 def test_larger_images_are_left_to_torch(kind: type[Halve | Double], side: int, after: int) -> None:
     layer = kind(3, after).double()
     images = torch.randn(2, 3, side, side, dtype=torch.float64)
-    assert all(torch.equal(a, b) for a, b in zip(results(layer, images), results(torchs(layer), images), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(results(layer, images), results(torchs(layer), images), strict=True)
+    )
 
 
 @pytest.mark.parametrize(("kind", "side"), [(Halve, 8), (Double, 4)])

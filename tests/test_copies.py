@@ -1,4 +1,5 @@
-"""The copy check: a generator that returns training images is called a copier, whatever the sets' sizes, and no other."""
+"""The copy check: a generator that returns training images is called a copier, whatever the sets'
+sizes, and no other."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ class TestVerdict:
             lambda images: noisy(images, 25),
             lambda images: torch.roll(images, (1, -1), (2, 3)),
             lambda images: noisy(torch.roll(images, 1, 3), 15),
-            lambda images: torch.cat([images[: NUMBER // 5], digits("test").images[NUMBER // 5 : NUMBER]]),
+            lambda images: torch.cat(
+                [images[: NUMBER // 5], digits("test").images[NUMBER // 5 : NUMBER]]
+            ),
         ],
         ids=["exactly", "little noise", "noise", "moved", "moved and noise", "a fifth of them"],
     )
@@ -75,9 +78,16 @@ class TestVerdict:
     def test_a_few_copies_among_many_are_the_closest_pairs(
         self, spoil: Callable[[Tensor], Tensor], identical: int
     ) -> None:
-        """They make no copier, and most of them are not among the images that are asked for their ratio."""
-        training, unseen, rows = digits().images[:3000], digits().images[3000:], torch.arange(16) * 7
-        found = copies.check(torch.cat([unseen, spoil(training[rows])]), training, digits("test").images)
+        """They make no copier, and most of them are not among the images that are asked for their
+        ratio."""
+        training, unseen, rows = (
+            digits().images[:3000],
+            digits().images[3000:],
+            torch.arange(16) * 7,
+        )
+        found = copies.check(
+            torch.cat([unseen, spoil(training[rows])]), training, digits("test").images
+        )
         assert (found.copies.verdict, found.copies.n_fake) == ("not a copier", NUMBER)
         assert torch.equal(found.training, rows[found.fakes - len(unseen)])
         assert found.copies.identical == identical
@@ -90,7 +100,8 @@ class TestVerdict:
         assert found.ratio == pytest.approx(1, abs=0.08)
         assert found.spread is not None
         assert abs(found.ratio - 1) < 4 * found.spread < 0.2
-        assert check(some("test")).copies.verdict == "not a copier"  # even those that it is asked beside
+        # even those that it is asked beside
+        assert check(some("test")).copies.verdict == "not a copier"
 
     @pytest.mark.parametrize("kind", ["tiny", "noise", "black"])
     def test_what_a_bad_generator_makes(self, kind: str, tiny_run: Run) -> None:
@@ -104,7 +115,8 @@ class TestVerdict:
         assert found.ratio == pytest.approx(1, abs=0.25)
 
     def test_the_sizes_of_the_sets_do_not_count(self) -> None:
-        """Forty times as many training images are nearer by chance, and held-out images are asked the same."""
+        """Forty times as many training images are nearer by chance, and held-out images are asked
+        the same."""
         held_out = digits("test").images
         fakes, few_held_out = held_out[:NUMBER], held_out[NUMBER : NUMBER + 100]
         found = copies.check(fakes, digits().images, few_held_out).copies
@@ -120,12 +132,18 @@ class TestVerdict:
 
         def scenes(number: int) -> Tensor:
             rough = rng.integers(0, 256, (number, 6, 5, 3), np.uint8)
-            large = [np.asarray(Image.fromarray(one).resize((80, 96), Image.Resampling.BICUBIC)) for one in rough]
+            large = [
+                np.asarray(Image.fromarray(one).resize((80, 96), Image.Resampling.BICUBIC))
+                for one in rough
+            ]
             return torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2)
 
         training, held_out, others = scenes(60), scenes(60), scenes(40)
         assert copies.reduced(training).shape == (60, 3, 32, 27)
-        assert copies.check(torch.roll(training[:40], 1, 3), training, held_out).copies.verdict == "copier"
+        assert (
+            copies.check(torch.roll(training[:40], 1, 3), training, held_out).copies.verdict
+            == "copier"
+        )
         assert copies.check(others, training, held_out).copies.verdict == "not a copier"
 
     @pytest.mark.parametrize(
@@ -138,14 +156,24 @@ class TestVerdict:
             (lambda: avg_pool2d(some("test").float(), 3, 1, 1).to(torch.uint8), "not a copier"),
             (lambda: torch.zeros(NUMBER, 1, 28, 28, dtype=torch.uint8), "not a copier"),
         ],
-        ids=["exactly", "moved and noise", "a fifth of them", "held-out images", "blurred", "black"],
+        ids=[
+            "exactly",
+            "moved and noise",
+            "a fifth of them",
+            "held-out images",
+            "blurred",
+            "black",
+        ],
     )
     def test_without_held_out_images_training_images_are_the_yardstick(
         self, made: Callable[[], Tensor], verdict: str
     ) -> None:
         found = copies.check(made(), digits().images, None)
         assert (found.copies.verdict, found.copies.yardstick) == (verdict, "training")
-        assert "nothing held out, so the yardstick is how near training images are to one another" in found.notes[0]
+        assert (
+            "nothing held out, so the yardstick is how near training images are to one another"
+            in found.notes[0]
+        )
         assert found.copies.nearest_held_out is None
 
     def test_training_images_that_are_there_twice_are_no_yardstick(self) -> None:
@@ -155,22 +183,35 @@ class TestVerdict:
 
     def test_next_to_no_training_images_tell_nothing(self) -> None:
         found = copies.check(some(), digits().images[:3], None)
-        assert (found.copies.verdict, found.copies.ratio, found.copies.share) == ("cannot tell", None, None)
+        assert (found.copies.verdict, found.copies.ratio, found.copies.share) == (
+            "cannot tell",
+            None,
+            None,
+        )
         assert "3 training images are too few" in found.notes[-2]
         assert len(found.fakes) == copies.PAIRS
 
     def test_mirrored_copies_count_where_training_saw_images_mirrored(self) -> None:
         exactly = some()[:20].flip(3)
-        assert [copies.check(exactly, some(), None, flip=flip).copies.identical for flip in (False, True)] == [0, 20]
+        assert [
+            copies.check(exactly, some(), None, flip=flip).copies.identical
+            for flip in (False, True)
+        ] == [0, 20]
         mirrored = noisy(some().flip(3), 5)
         for held_out in (digits("test").images, None):
-            plain, flipped = (copies.check(mirrored, digits().images, held_out, flip=flip) for flip in (False, True))
+            plain, flipped = (
+                copies.check(mirrored, digits().images, held_out, flip=flip)
+                for flip in (False, True)
+            )
             assert (plain.copies.verdict, flipped.copies.verdict) == ("not a copier", "copier")
             assert bool(flipped.mirrored.all())
             assert not bool(plain.mirrored.any())
             assert torch.equal(flipped.fakes, flipped.training)
             assert "18 alignments, mirrored" in flipped.copies.space
-            assert copies.check(some("test"), digits().images, held_out, flip=True).copies.verdict == "not a copier"
+            assert (
+                copies.check(some("test"), digits().images, held_out, flip=True).copies.verdict
+                == "not a copier"
+            )
 
     def test_held_out_images_that_are_training_images_too(self) -> None:
         training = digits().images[:300]
@@ -180,7 +221,10 @@ class TestVerdict:
 
     def test_few_held_out_images_are_said_and_hardly_any_tell_nothing(self) -> None:
         held_out = digits("test").images
-        assert "only 20 held-out images" in copies.check(some(), digits().images, held_out[:20]).notes[0]
+        assert (
+            "only 20 held-out images"
+            in copies.check(some(), digits().images, held_out[:20]).notes[0]
+        )
         found = copies.check(some(), digits().images, held_out[:2])
         assert found.copies.yardstick == "training"
         assert "only 2 held out" in found.notes[0]
@@ -189,7 +233,9 @@ class TestVerdict:
 class TestNearest:
     def test_as_found_one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         rng = torch.Generator().manual_seed(0)
-        probes, others = (torch.randint(0, 256, (n, 3, 7, 9), dtype=torch.uint8, generator=rng) for n in (5, 23))
+        probes, others = (
+            torch.randint(0, 256, (n, 3, 7, 9), dtype=torch.uint8, generator=rng) for n in (5, 23)
+        )
         monkeypatch.setattr(copies, "CHUNK", 10)
         distance, which, _ = copies.nearest(probes, others)
         for probe, found, index in zip(probes, distance, which, strict=True):
@@ -213,12 +259,16 @@ class TestNearest:
         assert bool((beyond >= distance).all())
         assert bool((third != which).all() and (third != own).all())
 
-    def test_memory_does_not_grow_with_the_size_of_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_memory_does_not_grow_with_the_size_of_pictures(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         rng = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (9, 3, 70, 50), dtype=torch.uint8, generator=rng)
         whole, parts = copies.reduced(images), []
         pool = copies.avg_pool2d
-        monkeypatch.setattr(copies, "avg_pool2d", lambda x, *a, **k: parts.append(x.nbytes) or pool(x, *a, **k))
+        monkeypatch.setattr(
+            copies, "avg_pool2d", lambda x, *a, **k: parts.append(x.nbytes) or pool(x, *a, **k)
+        )
         monkeypatch.setattr(copies, "BYTES", 3 * 3 * 70 * 50 * 4)
         assert torch.equal(copies.reduced(images), whole)
         assert parts == [copies.BYTES] * 3
@@ -231,7 +281,9 @@ class TestNearest:
 class TestCommand:
     @pytest.fixture(autouse=True)
     def cheap(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("ganvas.evaluation.extractors.find", lambda *_, **__: Pooled().extractor())
+        monkeypatch.setattr(
+            "ganvas.evaluation.extractors.find", lambda *_, **__: Pooled().extractor()
+        )
 
     def test_a_runs_closest_pairs_lie_with_it(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
@@ -256,10 +308,14 @@ class TestCommand:
         assert json.loads(done.out)["copies"]["verdict"] == "copier"
         assert (tmp_path / "pairs" / "sheet.png").is_file()
 
-    def test_a_disk_that_refuses_the_sheet_loses_no_work(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_a_disk_that_refuses_the_sheet_loses_no_work(
+        self, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         npz(tmp_path / "made.npz", digits().images[100:200])
         (tmp_path / "file").write_text("")
-        done = cli_run("evaluate", "made.npz", "--data", "mnist-5k", "--copies", "--out", "file/sheet.png")
+        done = cli_run(
+            "evaluate", "made.npz", "--data", "mnist-5k", "--copies", "--out", "file/sheet.png"
+        )
         assert "copy check: copier" in done.out
         assert "note: no sheet of the closest pairs: cannot write" in done.out
 
@@ -272,7 +328,9 @@ class TestCommand:
         monkeypatch.setattr(Source, "take", lambda *_, **__: mirrored)
         pairs: list[Any] = []
         monkeypatch.setattr(
-            evaluate.sheets, "save_pairs", lambda path, left, right, caption: pairs.extend((left, right))
+            evaluate.sheets,
+            "save_pairs",
+            lambda path, left, right, caption: pairs.extend((left, right)),
         )
         verdict = evaluate.evaluate(run, n=NUMBER, copies=True, quiet=True)
         assert verdict.copies is not None
@@ -283,10 +341,14 @@ class TestCommand:
         """Sixteen copies among other images are found, nearest first, each beside its original."""
         rows = torch.arange(16) * 7
         mixed = torch.cat([digits("test").images[:50], digits().images[rows]])
-        made = Dataset("made", mixed[torch.randperm(66, generator=torch.Generator().manual_seed(1))])
+        made = Dataset(
+            "made", mixed[torch.randperm(66, generator=torch.Generator().manual_seed(1))]
+        )
         found = check(made.images)
         assert torch.equal(made.images[found.fakes], digits().images[found.training])
-        verdict = evaluate.evaluate(made, data="mnist-5k", copies=True, out=tmp_path / "sheet.png", quiet=True)
+        verdict = evaluate.evaluate(
+            made, data="mnist-5k", copies=True, out=tmp_path / "sheet.png", quiet=True
+        )
         assert verdict.copies is not None
         assert verdict.copies.nearest_training > 1
         assert (tmp_path / "sheet.png").is_file()

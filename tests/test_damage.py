@@ -27,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("bounded")
 
 
 def damaged(content: bytes, seed: int) -> bytes:
-    """One of the ways in which a file goes bad: cut short, emptied, overwritten, or single bits turned over."""
+    """One of the ways in which a file goes bad: cut short, emptied, overwritten, or single bits
+    turned over."""
     rng = random.Random(seed)
     kind = seed % 5
     if kind == 0:
@@ -47,7 +48,9 @@ def flipped(content: bytes, place: int) -> bytes:
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
-def test_a_line_cut_short_does_not_spoil_the_next(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+def test_a_line_cut_short_does_not_spoil_the_next(
+    tiny_run: Run, copy: Callable[[Run], Path]
+) -> None:
     """As a full disk or a kill leaves an evaluation's line."""
     run = Run.open(copy(tiny_run))
     with open(run.path / "metrics.jsonl", "wb") as file:
@@ -75,10 +78,13 @@ def test_one_evaluation_at_a_time_is_kept(tiny_run: Run, copy: Callable[[Run], P
 
 
 class TestDamage:
-    """A file may be damaged in a way that cannot be seen. Then the command works; else it says so in one line."""
+    """A file may be damaged in a way that cannot be seen. Then the command works; else it says so
+    in one line."""
 
     @pytest.mark.parametrize("seed", range(30))
-    def test_generator(self, seed: int, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_generator(
+        self, seed: int, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         content = damaged(tiny_run.generator_file.read_bytes(), seed)
         (tmp_path / "g.safetensors").write_bytes(content)
         done = cli_run("sample", "g.safetensors", "--labels", "12")
@@ -87,10 +93,17 @@ class TestDamage:
             assert not (tmp_path / "result.png").exists()
 
     def test_a_single_bit_of_any_tensor_is_noticed(
-        self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], tree: Callable[[Path], Any]
+        self,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        tree: Callable[[Path], Any],
     ) -> None:
         path = copy(half_run)
-        state, generator = (path / "state.pt").read_bytes(), (path / "generator.safetensors").read_bytes()
+        state, generator = (
+            (path / "state.pt").read_bytes(),
+            (path / "generator.safetensors").read_bytes(),
+        )
         with zipfile.ZipFile(path / "state.pt") as archive:
             contents = [archive.read(name) for name in archive.namelist() if "/data/" in name]
         assert len(contents) > 30
@@ -116,21 +129,40 @@ class TestDamage:
         card = json.loads(tiny_run.card.to_json())
         del card["weights_sha256"]
         tensors = safetensors.torch.load_file(tiny_run.generator_file)
-        safetensors.torch.save_file(tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)})
+        safetensors.torch.save_file(
+            tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)}
+        )
         images = open_generator(tmp_path / "g.safetensors")[0](range(3))
         assert torch.equal(images, tiny_run.sampler()(range(3)))
 
     @pytest.mark.parametrize("name", ["state.pt", "recipe.json", "log.jsonl"])
     @pytest.mark.parametrize("seed", range(20))
     def test_run(
-        self, seed: int, name: str, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
-        tree: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+        self,
+        seed: int,
+        name: str,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        tree: Callable[[Path], Any],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         monkeypatch.setattr(Run, "save_losses", lambda *_: None)  # slow, and not of interest here
         path = copy(half_run)
         (path / name).write_bytes(damaged((path / name).read_bytes(), seed))
         before = tree(path)
-        command = ("train", "cgan/tiny", "--images", "320", "--seed", "7", "--threads", "1", "--out", path)
+        command = (
+            "train",
+            "cgan/tiny",
+            "--images",
+            "320",
+            "--seed",
+            "7",
+            "--threads",
+            "1",
+            "--out",
+            path,
+        )
         done = cli_run(*command)
         if (
             done.code and "no longer finite" not in done.error
@@ -140,11 +172,18 @@ class TestDamage:
 
     @pytest.mark.parametrize("name", ["state.pt", "recipe.json", "log.jsonl"])
     def test_fresh_helps_as_the_message_says(
-        self, name: str, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], tmp_path: Path
+        self,
+        name: str,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        tmp_path: Path,
     ) -> None:
         path = copy(half_run)
         (path / name).write_bytes(b"\xff\xfe\n\n")
-        message = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--out", path).error
+        message = cli_run(
+            "train", "cgan/tiny", "--images", "320", "--seed", "7", "--out", path
+        ).error
         assert name in message
         assert "--fresh" in message
         assert cli_run(*TRAIN, "--out", path, "--fresh").code == 0
@@ -191,7 +230,9 @@ class TestDamage:
             lambda s: s["learner"]["d_optimizer"]["squares"].pop(),
             lambda s: s["learner"]["g_optimizer"]["steps"].fill_(float("nan")),
             lambda s: s["record"].update(recent=[(torch.zeros(8),)]),
-            lambda s: s["record"].update(recent=[(torch.zeros(3), torch.zeros(8), torch.zeros(8), None)]),
+            lambda s: s["record"].update(
+                recent=[(torch.zeros(3), torch.zeros(8), torch.zeros(8), None)]
+            ),
             lambda s: s["record"].update(sheets=3),
             lambda s: s["record"].update(sums=torch.zeros(2)),
             lambda s: s.update(images_seen="x"),
@@ -201,9 +242,13 @@ class TestDamage:
         ],
     )
     def test_a_state_of_the_wrong_shape(
-        self, change: Callable[[Any], Any], half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
+        self,
+        change: Callable[[Any], Any],
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
         tree: Callable[[Path], Any],
-    ) -> None:  # fmt: skip
+    ) -> None:
         path = copy(half_run)
         state = torch.load(path / "state.pt", weights_only=True)
         change(state)
@@ -214,9 +259,13 @@ class TestDamage:
 
     @pytest.mark.parametrize("name", ["recipe.json", "log.jsonl"])
     def test_a_file_that_may_not_be_read(
-        self, name: str, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
+        self,
+        name: str,
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         path, opened = copy(half_run), io.open
 
         def refuse(file: Any, *more: Any, **options: Any) -> Any:
@@ -225,7 +274,10 @@ class TestDamage:
             return opened(file, *more, **options)
 
         monkeypatch.setattr(io, "open", refuse)  # pathlib's
-        assert cli_run("train", "--out", path).error == f"ganvas: cannot read {path / name}: Permission denied"
+        assert (
+            cli_run("train", "--out", path).error
+            == f"ganvas: cannot read {path / name}: Permission denied"
+        )
 
     def test_a_state_that_would_run_code(
         self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]

@@ -20,7 +20,11 @@ LABELS = np.array([0, 2, 1, 2, 0, 1], np.uint8)
 
 
 def idx_bytes(array: npt.NDArray[np.uint8]) -> bytes:
-    return bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+    return (
+        bytes((0, 0, 8, array.ndim))
+        + b"".join(n.to_bytes(4, "big") for n in array.shape)
+        + array.tobytes()
+    )
 
 
 def write_idx(path: Path, array: npt.NDArray[np.uint8]) -> Path:
@@ -30,7 +34,8 @@ def write_idx(path: Path, array: npt.NDArray[np.uint8]) -> Path:
 
 @pytest.fixture(params=["", ".gz"])
 def usual_four(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder of the usual four files, plain or gzipped; the held-out part is the first two pictures."""
+    """A folder of the usual four files, plain or gzipped; the held-out part is the first two
+    pictures."""
     for part, n in (("train", 6), ("t10k", 2)):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte{request.param}", IMAGES[:n])
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte{request.param}", LABELS[:n])
@@ -95,7 +100,9 @@ def test_images_without_labels_say_so(tmp_path: Path) -> None:
 
 def test_a_folder_with_one_part_only(tmp_path: Path) -> None:
     write_idx(tmp_path / "t10k-images-idx3-ubyte", IMAGES)
-    with pytest.raises(DataError, match="has no train-images-idx3-ubyte, only t10k-images-idx3-ubyte"):
+    with pytest.raises(
+        DataError, match="has no train-images-idx3-ubyte, only t10k-images-idx3-ubyte"
+    ):
         load(tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte").rename(tmp_path / "train-images-idx3-ubyte")
     with pytest.raises(DataError, match="has no held-out part"):
@@ -143,7 +150,9 @@ def test_a_damaged_idx_file_is_named(tmp_path: Path, kind: str, suffix: str) -> 
 def test_a_damaged_gz_is_named(tmp_path: Path, cut: slice) -> None:
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(GOOD)[cut])
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is damaged or cannot be read"):
+    with pytest.raises(
+        DataError, match=r"train-images-idx3-ubyte\.gz is damaged or cannot be read"
+    ):
         load(path)
 
 
@@ -184,7 +193,9 @@ def test_npz_labels_and_classes(tmp_path: Path) -> None:
 
 
 def test_npz_other_arrays_are_named(tmp_path: Path) -> None:
-    assert load(npz(tmp_path, images=IMAGES, z=LABELS, y=LABELS)).notes == ("arrays not used: y, z",)
+    assert load(npz(tmp_path, images=IMAGES, z=LABELS, y=LABELS)).notes == (
+        "arrays not used: y, z",
+    )
 
 
 def test_an_npz_without_names(tmp_path: Path) -> None:
@@ -207,31 +218,54 @@ def test_npz_channels_follow_the_pixels(tmp_path: Path) -> None:
     grey[..., 3] = 255
     data = load(npz(tmp_path, images=grey))
     assert np.array_equal(data.images[:, 0].numpy(), IMAGES)
-    both = "an alpha channel that is opaque everywhere and colour channels that are equal everywhere"
+    both = (
+        "an alpha channel that is opaque everywhere and colour channels that are equal everywhere"
+    )
     assert data.notes == (f"{both} left out: 1 channel",)
     grey[0, 0, 0, 3] = 254
     assert load(npz(tmp_path, images=grey)).channels == 4
-    assert load(npz(tmp_path, images=grey), channels=3).notes[0] == "1 transparent picture composited on white"
+    assert (
+        load(npz(tmp_path, images=grey), channels=3).notes[0]
+        == "1 transparent picture composited on white"
+    )
     assert load(npz(tmp_path, images=IMAGES), channels=4).images[:, 3].unique().tolist() == [255]
 
 
 REFUSED = {
     "floats": ({"images": IMAGES / 255}, "images are float64, expected uint8 from 0 to 255"),
-    "channels first": ({"images": np.zeros((6, 3, 9, 9), np.uint8)}, r"expected \(N, H, W\) or \(N, H, W, C\)"),
+    "channels first": (
+        {"images": np.zeros((6, 3, 9, 9), np.uint8)},
+        r"expected \(N, H, W\) or \(N, H, W, C\)",
+    ),
     "flat": ({"images": np.zeros((6, 784), np.uint8)}, r"images are \(6, 784\)"),
     "no images": ({"x": IMAGES, "y": LABELS}, "holds no array named images, only: x, y"),
     "none": ({"images": IMAGES[:0]}, "holds no images"),
-    "label count": ({"images": IMAGES, "labels": LABELS[:5]}, r"labels are uint8 \(5,\), expected 6 integers"),
+    "label count": (
+        {"images": IMAGES, "labels": LABELS[:5]},
+        r"labels are uint8 \(5,\), expected 6 integers",
+    ),
     "label floats": ({"images": IMAGES, "labels": LABELS / 2}, r"labels are float64 \(6,\)"),
     "label names": ({"images": IMAGES, "labels": LABELS.astype(str)}, r"labels are <U"),
-    "too few classes": ({"images": IMAGES, "labels": LABELS, "classes": ["a", "b"]}, "labels run from 0 to 2"),
+    "too few classes": (
+        {"images": IMAGES, "labels": LABELS, "classes": ["a", "b"]},
+        "labels run from 0 to 2",
+    ),
     "negative": ({"images": IMAGES, "labels": LABELS.astype(int) - 1}, "labels run from -1 to 1"),
-    "wild labels": ({"images": IMAGES, "labels": LABELS.astype(int) * 10**9}, "labels run up to 2,000,000,000"),
+    "wild labels": (
+        {"images": IMAGES, "labels": LABELS.astype(int) * 10**9},
+        "labels run up to 2,000,000,000",
+    ),
     "classes alone": ({"images": IMAGES, "classes": ["a"]}, "holds classes and no labels"),
-    "odd classes": ({"images": IMAGES, "labels": LABELS, "classes": [1, 2, 3]}, "expected a list of strings"),
+    "odd classes": (
+        {"images": IMAGES, "labels": LABELS, "classes": [1, 2, 3]},
+        "expected a list of strings",
+    ),
     "twice": ({"images": IMAGES, "labels": LABELS, "classes": ["a", "b", "a"]}, "more than once"),
     "objects": ({"images": np.array([IMAGES, None], object)}, "Object arrays cannot be loaded"),
-    "object labels": ({"images": IMAGES, "labels": LABELS.astype(object)}, "Object arrays cannot be loaded"),
+    "object labels": (
+        {"images": IMAGES, "labels": LABELS.astype(object)},
+        "Object arrays cannot be loaded",
+    ),
 }
 
 
@@ -265,7 +299,8 @@ def test_members_that_are_no_arrays(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.npz cannot be read"):
             load(tmp_path / "a.npz")
     path = tmp_path / "a.npz"
-    np.savez(path, images=np.zeros((20, 30, 30), np.uint8))  # large: its checksum is told at its end
+    # large: its checksum is told at its end
+    np.savez(path, images=np.zeros((20, 30, 30), np.uint8))
     whole = path.read_bytes()
     assert whole.count(b"(20, 30, 30)") == 1
     for damaged in (b"(20, 30, 30 ", b"'20, 30, 30)", b"\n20, 30, 30)"):
@@ -277,7 +312,9 @@ def test_members_that_are_no_arrays(tmp_path: Path) -> None:
 def test_an_npz_that_claims_more_than_it_holds(tmp_path: Path) -> None:
     head = io.BytesIO()
     shape = (10**6, 10**4, 10**3)
-    np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", head.getvalue() + bytes(100))
     with pytest.raises(DataError, match=r"a\.npz cannot be read"):

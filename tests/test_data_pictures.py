@@ -1,4 +1,5 @@
-"""What becomes of strangers' pictures: formats, modes, orientation, fitting, channels, damage and bombs."""
+"""What becomes of strangers' pictures: formats, modes, orientation, fitting, channels, damage and
+bombs."""
 
 from __future__ import annotations
 
@@ -39,12 +40,16 @@ def png_of_zeros(side: int) -> bytes:
     """A valid 8-bit grey PNG, written by hand because Pillow would take its time."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     packer = zlib.compressobj(1)
     rows = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
@@ -58,7 +63,9 @@ def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
 
 def test_other_formats_under_an_allowed_name_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png", format="PPM")
-    with pytest.raises(DataError, match=r"a\.png \(not a PNG, JPEG, WEBP, BMP, GIF or TIFF picture\)"):
+    with pytest.raises(
+        DataError, match=r"a\.png \(not a PNG, JPEG, WEBP, BMP, GIF or TIFF picture\)"
+    ):
         load(tmp_path)
 
 
@@ -142,7 +149,9 @@ def test_transparency_of_la_and_palettes_is_seen(tmp_path: Path) -> None:
     assert load(tmp_path / "p").images[0, :, 0, 0].tolist() == [*RED, 0]
 
 
-@pytest.mark.parametrize(("channels", "values"), [(1, [255]), (3, [255, 255, 255]), (4, list(CLEAR_RED))])
+@pytest.mark.parametrize(
+    ("channels", "values"), [(1, [255]), (3, [255, 255, 255]), (4, list(CLEAR_RED))]
+)
 def test_transparent_pictures_are_composited_on_white_where_alpha_must_go(
     tmp_path: Path, channels: int, values: list[int]
 ) -> None:
@@ -152,7 +161,8 @@ def test_transparent_pictures_are_composited_on_white_where_alpha_must_go(
 
 
 def test_half_transparent_pixels_blend_with_white(tmp_path: Path) -> None:
-    data = load(fill(tmp_path, Image.new("RGBA", (4, 4), (0, 100, 200, 51))), channels=3)  # a fifth of the colour
+    # a fifth of the colour
+    data = load(fill(tmp_path, Image.new("RGBA", (4, 4), (0, 100, 200, 51))), channels=3)
     assert data.images[0, :, 0, 0].tolist() == [204, 224, 244]
 
 
@@ -185,19 +195,28 @@ def test_one_size_is_kept_and_says_nothing(tmp_path: Path) -> None:
 def test_mixed_sizes_take_the_native_size_and_say_so(tmp_path: Path) -> None:
     data = load(fill(tmp_path, stripes(40, 30), stripes(50, 20)), native=(16, 16))
     assert data.images.shape == (2, 1, 16, 16)
-    expected = "2 pictures of 2 sizes, cropped and resized to 16x16, the recipe's own size, as none was given"
+    expected = (
+        "2 pictures of 2 sizes, cropped and resized to 16x16, the recipe's own size, as none was"
+        " given"
+    )
     assert data.notes == (expected,)
 
 
 def test_mixed_sizes_with_no_size_ask_for_one(tmp_path: Path) -> None:
     folder = fill(tmp_path, stripes(40, 30), stripes(50, 20))
-    with pytest.raises(DataError, match=r"pictures of 2 sizes \(20x50, 30x40\): give one, as --size"):
+    with pytest.raises(
+        DataError, match=r"pictures of 2 sizes \(20x50, 30x40\): give one, as --size"
+    ):
         load(folder)
 
 
 @pytest.mark.parametrize(
     ("fit", "note"),
-    [("crop", "cropped and resized"), ("pad", "resized and padded with white"), ("stretch", "stretched")],
+    [
+        ("crop", "cropped and resized"),
+        ("pad", "resized and padded with white"),
+        ("stretch", "stretched"),
+    ],
 )
 def test_a_given_size_wins_and_is_noted(tmp_path: Path, fit: str, note: str) -> None:
     folder = fill(tmp_path, stripes(40, 30), stripes(50, 20))
@@ -207,7 +226,9 @@ def test_a_given_size_wins_and_is_noted(tmp_path: Path, fit: str, note: str) -> 
 
 
 def test_same_shape_is_said_to_be_resized_only(tmp_path: Path) -> None:
-    assert load(fill(tmp_path, stripes(40, 20)), size=(10, 20)).notes == ("1 picture of 20x40, resized to 10x20",)
+    assert load(fill(tmp_path, stripes(40, 20)), size=(10, 20)).notes == (
+        "1 picture of 20x40, resized to 10x20",
+    )
 
 
 def test_enlarging_is_noted(tmp_path: Path) -> None:
@@ -222,7 +243,9 @@ def test_crop_takes_the_middle_and_leaves_pixels_sharp(tmp_path: Path) -> None:
 
 
 def test_crop_of_an_odd_rest_leaves_pixels_sharp(tmp_path: Path) -> None:
-    assert load(fill(tmp_path, stripes(13, 10)), size=(10, 10)).images[0, 0, 0].tolist() == list(range(1, 11))
+    assert load(fill(tmp_path, stripes(13, 10)), size=(10, 10)).images[0, 0, 0].tolist() == list(
+        range(1, 11)
+    )
 
 
 def test_pad_keeps_all_of_the_picture_on_white(tmp_path: Path) -> None:
@@ -253,7 +276,9 @@ def test_shrinking_is_antialiased(tmp_path: Path) -> None:
 
 def test_a_large_jpeg_shrinks_to_what_its_full_pixels_would(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
-    folder = fill(tmp_path, Image.fromarray(noise).resize((960, 720), Image.Resampling.BICUBIC), suffix="jpg")
+    folder = fill(
+        tmp_path, Image.fromarray(noise).resize((960, 720), Image.Resampling.BICUBIC), suffix="jpg"
+    )
     with Image.open(folder / "0.jpg") as picture:
         full = np.asarray(fitted(picture.convert("RGB"), (100, 100), "crop")).astype(float)
     data = load(folder, size=(100, 100))
@@ -285,14 +310,18 @@ def test_any_shape_fits_any_size_and_white_stays_white(
         ({"channels": 2}, "channels is 2"),
     ],
 )
-def test_impossible_wishes_name_the_setting(tmp_path: Path, wish: dict[str, object], words: str) -> None:
+def test_impossible_wishes_name_the_setting(
+    tmp_path: Path, wish: dict[str, object], words: str
+) -> None:
     with pytest.raises(SettingError, match=words):
         load(tmp_path, **wish)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match=words):
         Wish(**wish)  # type: ignore[arg-type]
 
 
-def test_more_than_this_machine_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_this_machine_holds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Small:
         total = 1000
 
@@ -307,12 +336,19 @@ def test_more_than_this_machine_holds_is_refused(tmp_path: Path, monkeypatch: py
 def spoil(folder: Path) -> dict[str, str]:
     """Put four unreadable files into a folder; their names and a word of the reasons."""
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8)).save(
+        buffer, "PNG"
+    )
     (folder / "x0.png").write_text("not a picture")
     (folder / "x1.png").write_bytes(buffer.getvalue()[:-900])
     (folder / "x2.png").write_bytes(png_of_zeros(12_000))
     (folder / "x3.png").write_bytes(b"")
-    return {"x0.png": "not a PNG", "x1.png": "truncated", "x2.png": "64 megapixels", "x3.png": "not a PNG"}
+    return {
+        "x0.png": "not a PNG",
+        "x1.png": "truncated",
+        "x2.png": "64 megapixels",
+        "x3.png": "not a PNG",
+    }
 
 
 def test_unreadable_files_within_one_percent_are_named_and_left_out(tmp_path: Path) -> None:
@@ -334,7 +370,9 @@ def test_a_damaged_picture_has_no_say_in_the_size(tmp_path: Path) -> None:
 def test_more_than_one_percent_unreadable_stops_with_one_line(tmp_path: Path) -> None:
     folder = fill(tmp_path, *[stripes(2, 2)] * 395)
     spoil(folder)
-    with pytest.raises(DataError, match=r"4 of 399 pictures cannot be read: x0\.png \(not a PNG") as caught:
+    with pytest.raises(
+        DataError, match=r"4 of 399 pictures cannot be read: x0\.png \(not a PNG"
+    ) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
 
@@ -342,11 +380,15 @@ def test_more_than_one_percent_unreadable_stops_with_one_line(tmp_path: Path) ->
 def test_every_unreadable_file_is_named_up_to_a_hundred(tmp_path: Path) -> None:
     for i in range(100):
         (tmp_path / f"{i:03}.png").write_text("")
-    with pytest.raises(DataError, match=r"100 of 100 pictures cannot be read: .*099\.png \([^)]*\)$") as caught:
+    with pytest.raises(
+        DataError, match=r"100 of 100 pictures cannot be read: .*099\.png \([^)]*\)$"
+    ) as caught:
         load(tmp_path)
     assert all(f"{i:03}.png" in str(caught.value) for i in range(100))
     (tmp_path / "100.png").write_text("")
-    with pytest.raises(DataError, match=r"099\.png \([^)]*\), and 1 more \(ganvas data inspect names all\)"):
+    with pytest.raises(
+        DataError, match=r"099\.png \([^)]*\), and 1 more \(ganvas data inspect names all\)"
+    ):
         load(tmp_path)
 
 

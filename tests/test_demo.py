@@ -1,4 +1,5 @@
-"""The one-dimensional demonstration: it learns the data, says so in numbers, and draws what it learned."""
+"""The one-dimensional demonstration: it learns the data, says so in numbers, and draws what it
+learned."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def trained(seed: int) -> dict[int, demo.Moment]:
 
 
 def real_sample(count: int) -> Tensor:
-    """Draws from the real density by inverting its sum over a fine grid: a way of its own, not the code under test."""
+    """Draws from the real density by inverting its sum over a fine grid: a way of its own, not the
+    code under test."""
     x = torch.linspace(-6, 6, 120_001, dtype=torch.float64)
     below = demo.real_density(x).cumsum(0) * (x[1] - x[0])
     assert below[-1].item() == pytest.approx(1, abs=1e-3)
@@ -60,7 +62,8 @@ def test_the_discriminator_is_ahead_early_and_ends_undecided_where_the_data_are(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_early_decision_has_the_shape_of_the_best_answer_there_is(seed: int) -> None:
-    """Against a fixed generator that is real / (real + generated): proposition 1 of Goodfellow et al. (2014)."""
+    """Against a fixed generator that is real / (real + generated): proposition 1 of Goodfellow et
+    al. (2014)."""
     moment, real = trained(seed)[15], demo.real_density(demo.GRID)
     both = real + moment.density
     alike = torch.corrcoef(torch.stack([moment.decision, real / both])[:, both > 0.05])[0, 1]
@@ -108,7 +111,9 @@ def test_the_global_random_state_is_left_alone() -> None:
 def test_both_pictures_are_written_and_the_same_seed_draws_the_same(tmp_path: Path) -> None:
     kept: list[bytes] = []
     for name in ("a", "b/new/folder"):
-        png, gif = demo.demo_1d(tmp_path / name, seed=2, steps=20, frames=3, moments=(0.0, 0.5, 1.0))
+        png, gif = demo.demo_1d(
+            tmp_path / name, seed=2, steps=20, frames=3, moments=(0.0, 0.5, 1.0)
+        )
         assert (png, gif) == (tmp_path / name / "demo-1d.png", tmp_path / name / "demo-1d.gif")
         assert sorted(png.parent.iterdir()) == [gif, png]  # nothing half-written is left behind
         kept += [png.read_bytes(), gif.read_bytes()]
@@ -119,7 +124,9 @@ def test_both_pictures_are_written_and_the_same_seed_draws_the_same(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("steps", "frames"), [(4, 5), (30, 6), (2, 1)])
-def test_the_gif_has_every_frame_asked_for_loops_and_rests_on_the_last(tmp_path: Path, steps: int, frames: int) -> None:
+def test_the_gif_has_every_frame_asked_for_loops_and_rests_on_the_last(
+    tmp_path: Path, steps: int, frames: int
+) -> None:
     _, gif = demo.demo_1d(tmp_path, steps=steps, frames=frames, moments=(1.0,))
     with Image.open(gif) as film:
         assert film.format == "GIF"
@@ -135,8 +142,12 @@ def test_a_demonstration_of_few_steps_has_as_many_frames(tmp_path: Path) -> None
         assert getattr(film, "n_frames", 1) == 3
 
 
-@pytest.mark.parametrize(("steps", "frames"), [(1500, 40), (39, 40), (40, 40), (100, 2), (1, 2), (7, 1), (60, 37)])
-def test_frames_rise_from_the_first_step_to_the_last_without_repeats(steps: int, frames: int) -> None:
+@pytest.mark.parametrize(
+    ("steps", "frames"), [(1500, 40), (39, 40), (40, 40), (100, 2), (1, 2), (7, 1), (60, 37)]
+)
+def test_frames_rise_from_the_first_step_to_the_last_without_repeats(
+    steps: int, frames: int
+) -> None:
     at = demo._frame_steps(steps, frames)
     assert len(at) == len(set(at)) == frames
     assert at == sorted(at)
@@ -152,9 +163,17 @@ def panels(fractions: tuple[float, ...]) -> Figure:
 def test_each_panel_names_its_step_on_the_same_axes_and_the_legend_appears_once() -> None:
     figure = panels((0.0, 0.25, 0.5, 0.75, 1.0))
     tops, strips = figure.axes[::2], figure.axes[1::2]
-    assert [axes.get_title(loc="left") for axes in tops] == ["step 0", "step 5", "step 10", "step 15", "step 20"]
+    assert [axes.get_title(loc="left") for axes in tops] == [
+        "step 0",
+        "step 5",
+        "step 10",
+        "step 15",
+        "step 20",
+    ]
     assert all("mean D: 0." in axes.get_title(loc="right") for axes in tops)
-    assert {(axes.get_xlim(), axes.get_ylim()) for axes in tops} == {((-demo.SPAN, demo.SPAN), (0.0, demo.TOP))}
+    assert {(axes.get_xlim(), axes.get_ylim()) for axes in tops} == {
+        ((-demo.SPAN, demo.SPAN), (0.0, demo.TOP))
+    }
     assert {axes.get_xlim() for axes in strips} == {(-demo.SPAN, demo.SPAN)}
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 3
@@ -166,8 +185,14 @@ def test_no_words_are_cut_off_or_run_into_each_other(count: int) -> None:
     figure = panels(tuple(i / 5 for i in range(count)))
     figure.draw_without_rendering()
     width, height = figure.bbox.width, figure.bbox.height
-    titles = [text for axes in figure.axes for text in [*axes.texts, axes.title, axes._left_title, axes._right_title]]
-    words = [text for text in [*figure.texts, *figure.legends[0].get_texts(), *titles] if text.get_text()]
+    titles = [
+        text
+        for axes in figure.axes
+        for text in [*axes.texts, axes.title, axes._left_title, axes._right_title]
+    ]
+    words = [
+        text for text in [*figure.texts, *figure.legends[0].get_texts(), *titles] if text.get_text()
+    ]
     boxes = [text.get_window_extent() for text in words]
     assert len(boxes) >= 2 + 3 + 4 * count
     for i, box in enumerate(boxes):
@@ -214,7 +239,8 @@ def test_impossible_arguments_are_refused_in_one_line_before_anything_is_made(
 def test_a_folder_that_cannot_be_made_is_told_in_one_line_before_training(
     tmp_path: Path, inside: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "train_1d", None)  # training first would fail otherwise than asked for
+    # training first would fail otherwise than asked for
+    monkeypatch.setattr(demo, "train_1d", None)
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(RunError, match="taken") as caught:
         demo.demo_1d(tmp_path / "taken" / inside)
@@ -230,7 +256,9 @@ def test_a_pictures_name_is_not_taken_for_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_that_cannot_be_put_in_place_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_put_in_place_is_told_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "demo-1d.png").mkdir()
     with pytest.raises(RunError, match=r"demo-1d\.png") as caught:
         demo.demo_1d(tmp_path, steps=2, frames=1, moments=(1.0,))

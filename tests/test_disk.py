@@ -21,7 +21,11 @@ from ganvas.training import loop
 pytestmark = pytest.mark.usefixtures("bounded")
 
 
-DISK = {errno.ENOSPC: "the disk is full", errno.EROFS: "read-only", errno.EACCES: "permission denied"}
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EROFS: "read-only",
+    errno.EACCES: "permission denied",
+}
 
 
 def test_what_killed_saves_left_is_taken_away_by_the_next_training(
@@ -62,9 +66,16 @@ class TestDisk:
     @pytest.mark.parametrize("number", DISK)
     @pytest.mark.parametrize("function", ["replace", "fsync"])
     def test_a_save_that_fails_leaves_the_state_before(
-        self, number: int, function: str, half_run: Run, tiny_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
-        monkeypatch: pytest.MonkeyPatch, tree: Callable[[Path], Any],
-    ) -> None:  # fmt: skip
+        self,
+        number: int,
+        function: str,
+        half_run: Run,
+        tiny_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        tree: Callable[[Path], Any],
+    ) -> None:
         path = copy(half_run)
         before = tree(path)
 
@@ -91,9 +102,14 @@ class TestDisk:
     @pytest.mark.parametrize("place", ["state.pt", "generator.safetensors", "log.jsonl", "samples", "progress.png", "losses.png",
                                        "neighbours.png", "events.out"])  # fmt: skip
     def test_each_file_that_cannot_be_written(
-        self, place: str, half_run: Run, tiny_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any],
+        self,
+        place: str,
+        half_run: Run,
+        tiny_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         path = copy(half_run)
         opened = io.open
 
@@ -114,7 +130,11 @@ class TestDisk:
 
     @pytest.mark.parametrize("number", DISK)
     def test_a_run_that_cannot_be_made_leaves_nothing(
-        self, number: int, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self,
+        number: int,
+        cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
     ) -> None:
         def refuse(*_: Any, **__: Any) -> None:
             raise OSError(number, os.strerror(number))
@@ -124,36 +144,56 @@ class TestDisk:
                 patch.setattr(os, function, refuse)
                 for out in ((), ("--out", "mine")):
                     assert DISK[number] in cli_run(*TRAIN, *out).error
-            assert [str(found) for found in tmp_path.rglob("*") if found.name != "runs"] == [], function
+            assert [str(found) for found in tmp_path.rglob("*") if found.name != "runs"] == [], (
+                function
+            )
 
     @pytest.mark.parametrize("limit", [0, 3_000, 60_000, 200_000])
     def test_a_limit_on_the_size_of_files(
-        self, limit: int, half_run: Run, tiny_run: Run, copy: Callable[[Run], Path], ganvas_cli: Callable[..., Any],
-        cli_run: Callable[..., Any], tree: Callable[[Path], Any],
-    ) -> None:  # fmt: skip
-        """As the system refuses it, in a process of its own: state.pt has 345 kB, the generator 59, the log 2."""
+        self,
+        limit: int,
+        half_run: Run,
+        tiny_run: Run,
+        copy: Callable[[Run], Path],
+        ganvas_cli: Callable[..., Any],
+        cli_run: Callable[..., Any],
+        tree: Callable[[Path], Any],
+    ) -> None:
+        """As the system refuses it, in a process of its own: state.pt has 345 kB, the generator 59,
+        the log 2."""
         path = copy(half_run)
         before = tree(path)
         limited = ganvas_cli(
-            "train", "--out", path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            "train",
+            "--out",
+            path,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         )
         assert "may not grow so large" in limited.error
         after = tree(path)
         assert after["state.pt"] == before["state.pt"]
-        Run.open(path).sample(n=2)  # from the generator before, or a newer one where that could be written
+        # from the generator before, or a newer one where that could be written
+        Run.open(path).sample(n=2)
         assert [name for name in after if name.endswith(".tmp")] == []
         assert cli_run("train", "--out", path).code == 0
         assert (path / "generator.safetensors").read_bytes() == tiny_run.generator_file.read_bytes()
 
     def test_other_commands(
-        self, tiny_run: Run, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self,
+        tiny_run: Run,
+        cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
     ) -> None:
         def refuse(*_: Any) -> None:
             raise OSError(errno.EROFS, "Read-only file system")
 
         monkeypatch.setattr(os, "replace", refuse)
-        for words in (("sample", tiny_run.path), ("sample", tiny_run.path, "--n", "3", "--out", "folder"),
-                      ("data", "inspect", "mnist-5k", "--recipe", "cgan/tiny")):  # fmt: skip
+        for words in (
+            ("sample", tiny_run.path),
+            ("sample", tiny_run.path, "--n", "3", "--out", "folder"),
+            ("data", "inspect", "mnist-5k", "--recipe", "cgan/tiny"),
+        ):
             assert "read-only" in cli_run(*words).error
             assert list(tmp_path.iterdir()) == []
 
@@ -164,11 +204,20 @@ class TestDisk:
         (tmp_path / "inspect.png" / "mine").touch()
         before = tree(tmp_path)
         for out in ("inspect.png", ".", "..", "/"):
-            assert "ganvas: " in cli_run("data", "inspect", "mnist-5k", "--recipe", "cgan/tiny", "--out", out).error
+            assert (
+                "ganvas: "
+                in cli_run(
+                    "data", "inspect", "mnist-5k", "--recipe", "cgan/tiny", "--out", out
+                ).error
+            )
         assert tree(tmp_path) == before
 
     def test_fresh_in_the_folder_where_one_stands(
-        self, half_run: Run, cli_run: Callable[..., Any], copy: Callable[[Run], Path], monkeypatch: pytest.MonkeyPatch
+        self,
+        half_run: Run,
+        cli_run: Callable[..., Any],
+        copy: Callable[[Run], Path],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         path = copy(half_run)
         monkeypatch.chdir(path)

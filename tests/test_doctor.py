@@ -1,4 +1,5 @@
-"""The doctor's rules on made-up logs, the commands it gives, and what `ganvas doctor` says of runs of every kind."""
+"""The doctor's rules on made-up logs, the commands it gives, and what `ganvas doctor` says of runs
+of every kind."""
 
 from __future__ import annotations
 
@@ -37,7 +38,11 @@ def network(recipe: str) -> Gan:
 
 
 def patient_of(
-    recipe: str, what: str = "mnist-5k", images: int = 4000, requested: str = "20000 images", **changes: Any
+    recipe: str,
+    what: str = "mnist-5k",
+    images: int = 4000,
+    requested: str = "20000 images",
+    **changes: Any,
 ) -> Patient:
     """A patient of a recipe with some settings changed, and the card that its training would have."""
     name, file, own = gans.find(recipe)
@@ -45,14 +50,27 @@ def patient_of(
     asked, _ = settled(for_length(own, changes, requested)[0], own.native)
     plain = settings(asked)
     card = Card(
-        recipe=name, gan=file.name, gan_sha256=file.sha256, model=plain["model"], train=plain["train"],
+        recipe=name,
+        gan=file.name,
+        gan_sha256=file.sha256,
+        model=plain["model"],
+        train=plain["train"],
         image=dataclasses.replace(own.native, classes=tuple("0123456789")),
-        data=DataCard(what=what, name="some", images=images, fingerprint=""), seed=0, threads=1, device="cpu",
+        data=DataCard(what=what, name="some", images=images, fingerprint=""),
+        seed=0,
+        threads=1,
+        device="cpu",
         plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested=requested),
         versions=versions(),
-    )  # fmt: skip
+    )
     return Patient.of(
-        Path("a run"), card, file, gan, recipe.partition(":")[0] if ".py" in recipe else None, None, "stopped"
+        Path("a run"),
+        card,
+        file,
+        gan,
+        recipe.partition(":")[0] if ".py" in recipe else None,
+        None,
+        "stopped",
     )
 
 
@@ -64,13 +82,18 @@ WELL = {
 
 
 def marks(count: int = 12, **changes: Any) -> list[dict[str, float]]:
-    """Marks of 100 steps each. changes: a figure's value, or its values as a function of the progress, 0 to 1."""
+    """Marks of 100 steps each. changes: a figure's value, or its values as a function of the
+    progress, 0 to 1."""
     made = []
     for k in range(1, count + 1):
         place = {"images": 1600 * k, "step": 100 * k, "epoch": 0.4 * k, "seconds": k}
         wobble = {"nearest": 1.1 + 0.1 * (k % 2)}
-        figures = {name: value(k / count) if callable(value) else value for name, value in changes.items()}
-        made.append({name: v for name, v in (WELL | place | wobble | figures).items() if v is not None})
+        figures = {
+            name: value(k / count) if callable(value) else value for name, value in changes.items()
+        }
+        made.append(
+            {name: v for name, v in (WELL | place | wobble | figures).items() if v is not None}
+        )
     return made
 
 
@@ -122,33 +145,51 @@ class TestRules:
         assert states(patient, marks(**changes)) == [state]
         assert states(patient, marks(**almost)) == ["healthy"]
 
-    def test_of_large_data_it_is_said_how_many_were_looked_at_and_all_count_where_they_were(self) -> None:
+    def test_of_large_data_it_is_said_how_many_were_looked_at_and_all_count_where_they_were(
+        self,
+    ) -> None:
         large = patient_of("mlp/tiny", images=60_000)
         (finding,) = diagnose(large, marks(copying=0.3))
         assert finding.evidence.endswith("(2,048 of 60,000 were looked at)")
         (finding,) = diagnose(
-            large, [*marks(11, copying=0.8), marks(copying=0.8)[-1] | {"nearest_of_all": 0.1, "copying_of_all": 0.1}]
+            large,
+            [
+                *marks(11, copying=0.8),
+                marks(copying=0.8)[-1] | {"nearest_of_all": 0.1, "copying_of_all": 0.1},
+            ],
         )
         assert finding.state == "memorising"
         assert "samples are 0.1 times as far" in finding.evidence
         assert "were looked at" not in finding.evidence
 
     def test_data_are_tiny_once_they_have_been_seen_many_times(self) -> None:
-        for images, epochs, expected in ((20, 50, "starving on tiny data"), (20, 5, "healthy"), (150, 50, "healthy")):
+        for images, epochs, expected in (
+            (20, 50, "starving on tiny data"),
+            (20, 5, "healthy"),
+            (150, 50, "healthy"),
+        ):
             patient = patient_of("mlp/tiny", images=images)
             assert states(patient, marks(epoch=lambda at, most=epochs: most * at)) == [expected]
 
     def test_what_was_once_does_not_count(self) -> None:
-        assert states(patient_of("mlp/tiny"), marks(g_loss=lambda at: 1e4 if at < 0.5 else 1.0)) == ["healthy"]
+        assert states(
+            patient_of("mlp/tiny"), marks(g_loss=lambda at: 1e4 if at < 0.5 else 1.0)
+        ) == ["healthy"]
 
     def test_what_explains_the_others_comes_first(self) -> None:
         patient = patient_of("mlp/tiny", images=20)
         found = states(patient, marks(epoch=lambda at: 90 * at, copying=0.2, memorised=0.9))
         assert found == ["starving on tiny data", "memorising", "D overfits the training set"]
-        assert states(patient, marks(epoch=lambda at: 90 * at, g_gradient=1e9, copying=0.2)) == ["exploding gradients"]
+        assert states(patient, marks(epoch=lambda at: 90 * at, g_gradient=1e9, copying=0.2)) == [
+            "exploding gradients"
+        ]
 
     def test_a_log_of_the_losses_alone_is_judged_by_these(self) -> None:
-        old = {name: None for name in WELL if name not in ("lr", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")}
+        old = {
+            name: None
+            for name in WELL
+            if name not in ("lr", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+        }
         assert states(patient_of("mlp/tiny"), marks(**old)) == ["healthy"]
         assert states(patient_of("mlp/tiny"), marks(**old, g_loss=1e4)) == ["exploding gradients"]
         assert states(patient_of("mlp/tiny"), []) == ["too early to tell"]
@@ -157,7 +198,9 @@ class TestRules:
         patient = patient_of("mlp/tiny")
         for step, expected in ((9, "too early to tell"), (10, "healthy")):
             assert states(patient, [mark | {"step": step} for mark in marks(1)]) == [expected]
-        assert states(patient, [mark | {"step": 9} for mark in marks(1, g_loss=1e4)]) == ["exploding gradients"]
+        assert states(patient, [mark | {"step": 9} for mark in marks(1, g_loss=1e4)]) == [
+            "exploding gradients"
+        ]
 
     def test_trained_weights_may_stay_as_they_are(self) -> None:
         from ganvas.runs.card import StartedFrom
@@ -172,11 +215,15 @@ class TestHistory:
     def test_marks_are_means_and_bounded(self) -> None:
         history = History()
         for k in range(10_000):
-            history.add({"images": k, "step": k, "epoch": k, "seconds": k, "d_loss": float(k), "note": "x"})
+            history.add(
+                {"images": k, "step": k, "epoch": k, "seconds": k, "d_loss": float(k), "note": "x"}
+            )
         found = history.marks
         assert MARKS / 2 <= len(found) <= MARKS
         width = found[0]["images"] + 1
-        assert [mark["d_loss"] for mark in found[:3]] == [(width - 1) / 2 + k * width for k in range(3)]
+        assert [mark["d_loss"] for mark in found[:3]] == [
+            (width - 1) / 2 + k * width for k in range(3)
+        ]
         assert (found[-1]["images"], found[-1].get("note")) == (9999, None)
 
 
@@ -187,7 +234,10 @@ class TestWatch:
 
     def test_a_state_is_told_once_when_two_checkups_show_it(self) -> None:
         watch = Watch(patient_of("mlp/tiny"))
-        told = [(k, [each.state for each in watch.see(line)]) for k, line in enumerate(self.lines(range(4, 12)))]
+        told = [
+            (k, [each.state for each in watch.see(line)])
+            for k, line in enumerate(self.lines(range(4, 12)))
+        ]
         assert [each for each in told if each[1]] == [(5, ["exploding gradients"])]
 
     def test_one_checkup_is_not_enough(self) -> None:
@@ -196,13 +246,18 @@ class TestWatch:
 
     def test_gradients_that_explode_are_told_without_a_checkup(self) -> None:
         watch = Watch(patient_of("mlp/tiny"))
-        lines = [line | {"step": k * WARM / 4} for k, line in enumerate(marks(12, diversity=None, g_loss=1e5))]
+        lines = [
+            line | {"step": k * WARM / 4}
+            for k, line in enumerate(marks(12, diversity=None, g_loss=1e5))
+        ]
         told = [(k, [each.state for each in watch.see(line)]) for k, line in enumerate(lines)]
         assert [each for each in told if each[1]] == [(5, ["exploding gradients"])]
 
     def test_a_line_of_losses_alone_is_not_thought_about(self) -> None:
         watch = Watch(patient_of("mlp/tiny"))
-        assert not any(watch.see(line) for line in marks(12, diversity=None, g_gradient=None, g_loss=1e5))
+        assert not any(
+            watch.see(line) for line in marks(12, diversity=None, g_gradient=None, g_loss=1e5)
+        )
 
     def test_lines_between_two_checkups_are_none(self) -> None:
         watch, collapsed = Watch(patient_of("mlp/tiny")), marks(9, diversity=0.01)
@@ -235,8 +290,12 @@ class TestRemedies:
         assert REMEDIES.keys() == RULES.keys()
 
     @pytest.mark.parametrize("recipe", RECIPES)
-    @pytest.mark.parametrize("changes", [{}, {"lr": 1.0}, {"lr": 1e-8, "d_lr": 0.5}, {"augment": 0.4}])
-    def test_every_command_is_one_that_this_recipe_takes(self, recipe: str, changes: dict[str, Any]) -> None:
+    @pytest.mark.parametrize(
+        "changes", [{}, {"lr": 1.0}, {"lr": 1e-8, "d_lr": 0.5}, {"augment": 0.4}]
+    )
+    def test_every_command_is_one_that_this_recipe_takes(
+        self, recipe: str, changes: dict[str, Any]
+    ) -> None:
         patient = patient_of(recipe, **changes)
         _, _, own = gans.find(recipe)
         for ailment in REMEDIES:
@@ -244,8 +303,12 @@ class TestRemedies:
             if "--set" not in words:
                 assert {"--flip", "--images", "--precision", "--data"} & set(words)
                 continue
-            changed = override(override(own, changes), parse_assignments(words[words.index("--set") + 1 :]))
-            before = settings(dataclasses.replace(own, model=own.model, train=patient.train))["train"]
+            changed = override(
+                override(own, changes), parse_assignments(words[words.index("--set") + 1 :])
+            )
+            before = settings(dataclasses.replace(own, model=own.model, train=patient.train))[
+                "train"
+            ]
             assert settings(changed)["train"] != before
             learner.check(network(recipe), changed.train)
 
@@ -283,7 +346,9 @@ class TestRemedies:
         assert change_of(patient_of(recipe, **changes), state) == expected
 
     def test_pictures_may_be_mirrored_and_letters_not(self) -> None:
-        assert change_of(patient_of("r3gan/images", "a folder"), "starving on tiny data") == ["--flip"]
+        assert change_of(patient_of("r3gan/images", "a folder"), "starving on tiny data") == [
+            "--flip"
+        ]
         assert change_of(patient_of("r3gan/images", "svhn"), "starving on tiny data")[0] == "--set"
 
     def test_the_usual_rate_is_that_of_the_preset(self) -> None:
@@ -300,24 +365,39 @@ class TestRemedies:
 
     def test_mixed_precision_is_left_first(self) -> None:
         patient = patient_of("mlp/leaky")
-        half = dataclasses.replace(patient, card=dataclasses.replace(patient.card, precision="fp16"))
+        half = dataclasses.replace(
+            patient, card=dataclasses.replace(patient.card, precision="fp16")
+        )
         assert change_of(half, "NaN") == ["--precision", "32"]
 
     def test_the_data_folder_and_a_file_of_ones_own_are_named(self, tmp_path: Path) -> None:
         (tmp_path / "my gan.py").write_text(MY_GAN)
-        patient = dataclasses.replace(patient_of(f"{tmp_path}/my gan.py:two"), data_dir=Path("my data"))
+        patient = dataclasses.replace(
+            patient_of(f"{tmp_path}/my gan.py:two"), data_dir=Path("my data")
+        )
         words = shlex.split(command(patient, "NaN"))
         assert words[2:5] == [str(tmp_path / "my gan.py:two"), "--config", "a run/recipe.json"]
         assert words[-2:] == ["--data-dir", "my data"]
         assert shlex.split(command(patient, "healthy")) == [
-            "ganvas", "train", str(tmp_path / "my gan.py:two"), "--out", "a run", "--data-dir", "my data"]  # fmt: skip
+            "ganvas",
+            "train",
+            str(tmp_path / "my gan.py:two"),
+            "--out",
+            "a run",
+            "--data-dir",
+            "my data",
+        ]
         unknown = Patient(Path("a run"), patient.card)
         assert shlex.split(command(unknown, "NaN"))[2] == "PATH/my gan.py:two"
 
 
 class TestVerb:
     def test_a_finished_run(
-        self, tiny_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any], tree: Callable[[Path], Any]
+        self,
+        tiny_run: Run,
+        copy: Callable[[Run], Path],
+        cli_run: Callable[..., Any],
+        tree: Callable[[Path], Any],
     ) -> None:
         path = copy(tiny_run)
         before = tree(path)
@@ -326,9 +406,25 @@ class TestVerb:
         assert done.out.startswith(f"{path}: healthy (finished, 320 of 320 images seen)\n")
         assert f"next: ganvas sample {path}" in done.out
         found = json.loads(cli_run("doctor", path, "--json").out)
-        assert found.keys() >= {"run", "state", "findings", "stage", "images_seen", "planned", "figures", "notes"}
+        assert found.keys() >= {
+            "run",
+            "state",
+            "findings",
+            "stage",
+            "images_seen",
+            "planned",
+            "figures",
+            "notes",
+        }
         assert found["findings"][0].keys() == {"state", "evidence", "command"}
-        assert found["figures"].keys() >= {"diversity", "nearest", "copying", "memorised", "d_gradient", "g_gradient"}
+        assert found["figures"].keys() >= {
+            "diversity",
+            "nearest",
+            "copying",
+            "memorised",
+            "d_gradient",
+            "g_gradient",
+        }
         assert tree(path) == before
 
     def test_one_that_was_stopped_and_one_that_is_training(
@@ -341,7 +437,9 @@ class TestVerb:
             assert "too early to tell (training, 144 of 320 images seen)" in done.out
             assert f"next: ganvas doctor {path} --data-dir here\n" in done.out
 
-    def test_no_log_yet(self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]) -> None:
+    def test_no_log_yet(
+        self, half_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]
+    ) -> None:
         path = copy(half_run)
         for name in ("log.jsonl", "state.pt"):
             (path / name).unlink()
@@ -391,11 +489,25 @@ class TestVerb:
         done = cli_run("doctor", "run", "--gan", "my_gan.py")
         assert "note" not in done.out
         assert "next: ganvas sample run --gan my_gan.py" in done.out
-        assert "my_gan.py, not in" in cli_run("doctor", "run", "--gan", "other.py").out.partition("note: ")[2]
+        assert (
+            "my_gan.py, not in"
+            in cli_run("doctor", "run", "--gan", "other.py").out.partition("note: ")[2]
+        )
 
     def test_a_log_of_an_earlier_version(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
         path = copy(tiny_run)
-        known = ("images", "step", "epoch", "seconds", "lr", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
+        known = (
+            "images",
+            "step",
+            "epoch",
+            "seconds",
+            "lr",
+            "d_loss",
+            "g_loss",
+            "d_real",
+            "d_fake",
+            "d_accuracy",
+        )
         lines = [{name: line[name] for name in known} for line in tiny_run.read_log()]
         (path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         assert Run.open(path).read_log() == lines

@@ -1,4 +1,5 @@
-"""Trainings made ill on purpose are told by name, and healthy ones are left alone: by `ganvas doctor`, and while they go on."""
+"""Trainings made ill on purpose are told by name, and healthy ones are left alone: by `ganvas
+doctor`, and while they go on."""
 
 from __future__ import annotations
 
@@ -98,7 +99,9 @@ def often(images: int) -> dict[str, Any]:
     return {"log": f"{max(1, images // 60)} images", "sheet": f"{images // 15} images"}
 
 
-def watched(recipe: str, images: int, said: pytest.CaptureFixture[str], **options: Any) -> tuple[Diagnosis, str]:
+def watched(
+    recipe: str, images: int, said: pytest.CaptureFixture[str], **options: Any
+) -> tuple[Diagnosis, str]:
     """What the doctor says of a training, and what was said meanwhile."""
     said.readouterr()
     run = launch.train(recipe, images=images, out="a run", threads=1, **options)
@@ -128,7 +131,9 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_wrong_is_found_and_told_once(case: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_is_found_and_told_once(
+    case: str, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     expected, recipe, images, settings, change = CASES[case]
     options: dict[str, Any] = {"seed": 1}
     if "/" not in recipe:
@@ -136,7 +141,9 @@ def test_what_is_wrong_is_found_and_told_once(case: str, desk: Path, capsys: pyt
         recipe = "my gan.py:tiny"
     if case[0].isdigit():
         number = int(case.split()[0])
-        options["data"] = digits(desk / "few digits", number, held_out=2 * number if number == 100 else 0)
+        options["data"] = digits(
+            desk / "few digits", number, held_out=2 * number if number == 100 else 0
+        )
     diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, **options)
     first = diagnosis.findings[0]
     assert (diagnosis.state, first.state) == (expected, expected), diagnosis.to_text()
@@ -166,15 +173,29 @@ HEALTHY: list[tuple[str, int, dict[str, Any], int]] = [
 @pytest.mark.long
 @pytest.mark.parametrize(("recipe", "images", "settings", "seed"), HEALTHY)
 def test_healthy_trainings_give_no_alarm(
-    recipe: str, images: int, settings: dict[str, Any], seed: int, desk: Path, capsys: pytest.CaptureFixture[str]
+    recipe: str,
+    images: int,
+    settings: dict[str, Any],
+    seed: int,
+    desk: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = {"size": (32, 32)} if recipe == "dcgan/64" else {}
-    diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, seed=seed, **options)
+    diagnosis, said = watched(
+        recipe, images, capsys, settings=often(images) | settings, seed=seed, **options
+    )
     assert diagnosis.state == "healthy", diagnosis.to_text()
     assert len(diagnosis.findings) == 1
     assert "doctor:" not in said
     assert diagnosis.findings[0].command == "ganvas sample 'a run'"
-    assert {"diversity", "nearest", "copying", "d_held", "memorised", "g_gradient"} <= diagnosis.figures.keys()
+    assert {
+        "diversity",
+        "nearest",
+        "copying",
+        "d_held",
+        "memorised",
+        "g_gradient",
+    } <= diagnosis.figures.keys()
 
 
 # The same with the recipe's own log and sheets: recipe, images, settings, what is told.
@@ -189,11 +210,17 @@ OWN: list[tuple[str, int, dict[str, Any], list[str]]] = [
 @pytest.mark.long
 @pytest.mark.parametrize(("recipe", "images", "settings", "expected"), OWN)
 def test_short_trainings_are_watched_at_their_recipes_own_intervals(
-    recipe: str, images: int, settings: dict[str, Any], expected: list[str], desk: Path,
+    recipe: str,
+    images: int,
+    settings: dict[str, Any],
+    expected: list[str],
+    desk: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     diagnosis, said = watched(recipe, images, capsys, settings=settings)
-    assert [line.split(": ")[1] for line in said.splitlines() if line.startswith("doctor: ")] == expected
+    assert [
+        line.split(": ")[1] for line in said.splitlines() if line.startswith("doctor: ")
+    ] == expected
     assert diagnosis.state == (expected or ["healthy"])[0], diagnosis.to_text()
 
 
@@ -208,7 +235,9 @@ class TestNotFinite:
         assert finding.state == "NaN"
         assert "step" in finding.evidence
         assert shlex.split(finding.command)[-2:] == ["--set", "lr=0.001"]
-        last = json.loads((desk / "run" / "log.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail)
+        last = json.loads(
+            (desk / "run" / "log.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail
+        )
         assert None in last.values()  # JSON has no NaN
 
     def test_so_it_does_where_no_loss_has_shown_it(
@@ -226,7 +255,9 @@ class TestNotFinite:
         train("cgan/tiny", path, images=320.0, seed=7)  # it was the test's doing: so it goes on
         assert examine(Run.open(path)).state == "healthy"
 
-    def test_lines_before_it_are_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_lines_before_it_are_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         step = loop.take_step
 
         def broken(learner: Any, batches: Any, seen: int) -> Any:
@@ -237,12 +268,24 @@ class TestNotFinite:
         monkeypatch.setattr("ganvas.training.logger.FLUSH_SECONDS", 1e9)
         with pytest.raises(RunError, match="no longer finite at 192 images"):
             train("cgan/tiny", tmp_path / "run", images=320.0)
-        assert [line["images"] for line in Run.open(tmp_path / "run").read_log()] == [32, 64, 96, 128, 160, 192]
+        assert [line["images"] for line in Run.open(tmp_path / "run").read_log()] == [
+            32,
+            64,
+            96,
+            128,
+            160,
+            192,
+        ]
 
 
-def test_a_card_that_relies_on_a_default_is_examined(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+def test_a_card_that_relies_on_a_default_is_examined(
+    tiny_run: Run, copy: Callable[[Run], Path]
+) -> None:
     run = Run.open(copy(tiny_run))
     del run.card.train["d_loss_scale"]
     run.save_card(run.card)
-    states = [[finding.state for finding in examine(one).findings] for one in (Run.open(run.path), tiny_run)]
+    states = [
+        [finding.state for finding in examine(one).findings]
+        for one in (Run.open(run.path), tiny_run)
+    ]
     assert states[0] == states[1]

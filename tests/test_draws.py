@@ -27,7 +27,9 @@ def test_the_order_is_the_same_from_any_place_and_in_any_batches() -> None:
     endless = seeding.Order(seed=1, size=50).indices(0, 500)
     for batch in (1, 7, 50, 64, 130):
         order = seeding.Order(seed=1, size=50)
-        assert torch.equal(torch.cat([order.indices(k, batch) for k in range(0, 260, batch)])[:260], endless[:260])
+        assert torch.equal(
+            torch.cat([order.indices(k, batch) for k in range(0, 260, batch)])[:260], endless[:260]
+        )
     order = seeding.Order(seed=1, size=50)
     for start in (480, 0, 49, 333):  # backwards too
         assert torch.equal(order.indices(start, 20), endless[start : start + 20])
@@ -49,7 +51,12 @@ def test_a_generator_is_a_function_of_seed_purpose_and_position_alone() -> None:
     base = drawn(1, "z", 0)
     assert torch.equal(base, drawn(1, "z", 0))
     assert torch.equal(torch.random.get_rng_state(), state)
-    for other in (drawn(2, "z", 0), drawn(1, "order", 0), drawn(1, "z", 1), drawn(2**63 - 1, "z", 10**12)):
+    for other in (
+        drawn(2, "z", 0),
+        drawn(1, "order", 0),
+        drawn(1, "z", 1),
+        drawn(2**63 - 1, "z", 10**12),
+    ):
         assert abs(torch.corrcoef(torch.stack([base, other]))[0, 1].item()) < 5 / 2000**0.5
 
 
@@ -73,7 +80,9 @@ def test_dropout_of_two_processes_is_that_of_one(groups: int) -> None:
 def test_dropout_keeps_its_share_scales_it_and_draws_each_value_on_its_own() -> None:
     one, two = masks(2, 0, 1)
     assert one.unique().tolist() == pytest.approx([0, 1 / 0.6])
-    assert one.count_nonzero() / one.numel() == pytest.approx(0.6, abs=5 * (0.24 / one.numel()) ** 0.5)
+    assert one.count_nonzero() / one.numel() == pytest.approx(
+        0.6, abs=5 * (0.24 / one.numel()) ** 0.5
+    )
     assert not torch.equal(one, two)
     assert len({tuple(row.tolist()) for row in one}) == len(one)
     layer = dropout.Dropout(0.4).eval()

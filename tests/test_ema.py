@@ -1,4 +1,5 @@
-"""The average of the generator's weights: its half-life, its beginning, and that it is what a run samples."""
+"""The average of the generator's weights: its half-life, its beginning, and that it is what a run
+samples."""
 
 from __future__ import annotations
 

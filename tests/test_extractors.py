@@ -39,10 +39,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor_files, "LEAST_STEPS", 3)
 
 
-def noise(count: int, channels: int = 1, side: int = 12, classes: int = 0, seed: int = 0) -> Dataset:
-    images = torch.randint(256, (count, channels, side, side), generator=torch.Generator().manual_seed(seed))
+def noise(
+    count: int, channels: int = 1, side: int = 12, classes: int = 0, seed: int = 0
+) -> Dataset:
+    images = torch.randint(
+        256, (count, channels, side, side), generator=torch.Generator().manual_seed(seed)
+    )
     labels = torch.arange(count) % classes if classes else None
-    return Dataset("noise", images.to(torch.uint8), labels, tuple(f"class {k}" for k in range(classes)))
+    return Dataset(
+        "noise", images.to(torch.uint8), labels, tuple(f"class {k}" for k in range(classes))
+    )
 
 
 def never(*_: Any, **__: Any) -> Any:
@@ -58,8 +64,13 @@ class TestDigits:
         digits = data.load("mnist-5k", split="test").images
         assert extractors.default(Dataset("digits", digits)) == "digits"
         assert extractors.default(Dataset("shifted digits", digits.roll(2, 3))) == "digits"
-        others = {"inverted": 255 - digits, "mirrored": digits.flip(3), "noise": noise(500, side=28).images,
-                  "one digit": digits[:1].expand(500, -1, -1, -1), "colour": digits.expand(-1, 3, -1, -1)}  # fmt: skip
+        others = {
+            "inverted": 255 - digits,
+            "mirrored": digits.flip(3),
+            "noise": noise(500, side=28).images,
+            "one digit": digits[:1].expand(500, -1, -1, -1),
+            "colour": digits.expand(-1, 3, -1, -1),
+        }
         for name, images in others.items():
             assert extractors.default(Dataset(name, images)) == "self", name
 
@@ -88,10 +99,18 @@ class TestDigits:
     def test_its_file_is_small_and_says_where_it_comes_from(self) -> None:
         assert extractors.DIGITS.stat().st_size < 1_000_000
         _, origin = extractor_files.load(extractors.DIGITS)
-        assert (origin.data, origin.images, origin.held_out, origin.epochs) == ("mnist", 60_000, 10_000, 10)
+        assert (origin.data, origin.images, origin.held_out, origin.epochs) == (
+            "mnist",
+            60_000,
+            10_000,
+            10,
+        )
         assert origin.accuracy is not None
         assert origin.accuracy >= 0.994
-        assert origin.command == "ganvas extractor mnist --epochs 10 --seed 0 --threads 1 --out digits.safetensors"
+        assert (
+            origin.command
+            == "ganvas extractor mnist --epochs 10 --seed 0 --threads 1 --out digits.safetensors"
+        )
         assert origin.versions.keys() >= {"ganvas", "torch", "python"}
 
     def test_its_weights_are_the_ones_that_figures_were_published_with(self) -> None:
@@ -100,7 +119,10 @@ class TestDigits:
 
     @pytest.mark.parametrize("change", [{"side": 32}, {"side": 28, "channels": 3}])
     def test_other_images_are_refused(self, change: dict[str, int]) -> None:
-        with pytest.raises(DataError, match=r"digits takes images of 28x28 grey, these are \d+x\d+ (grey|RGB): choose"):
+        with pytest.raises(
+            DataError,
+            match=r"digits takes images of 28x28 grey, these are \d+x\d+ (grey|RGB): choose",
+        ):
             extractors.find("digits", noise(4, **change))
         with pytest.raises(DataError, match="digits takes"):
             extractors.find("digits", data.load("mnist-5k"))(noise(4, **change).images)
@@ -111,7 +133,9 @@ class TestNames:
     def test_the_default_goes_by_the_images_and_their_classes(self) -> None:
         digits = data.load("mnist-5k")
         few = replace(
-            digits, images=digits.images[:40], labels=(digits.labels[:40] if digits.labels is not None else None)
+            digits,
+            images=digits.images[:40],
+            labels=(digits.labels[:40] if digits.labels is not None else None),
         )
         find = partial(extractors.find, None, tell=tell_nobody)
         assert find(few).name == "digits"
@@ -119,7 +143,10 @@ class TestNames:
         assert find(replace(few, images=few.images[:, :, 2:, 2:])).name == "classifier:mnist-5k"
         assert find(replace(few, labels=None, classes=())).name == "digits"
         assert find(Dataset("noise", noise(40, side=28).images)).name == "self:noise"
-        assert find(Dataset("one", few.images, torch.zeros(40, dtype=torch.int64), ("all",))).name == "self:one"
+        assert (
+            find(Dataset("one", few.images, torch.zeros(40, dtype=torch.int64), ("all",))).name
+            == "self:one"
+        )
 
     @pytest.mark.usefixtures("quick")
     def test_numbers_for_names_make_no_digits(self) -> None:
@@ -136,14 +163,18 @@ class TestNames:
     def test_few_kinds_of_digits_are_digits_by_their_names(self) -> None:
         digits = data.load("mnist-5k")
         assert digits.labels is not None
-        sevens_and_ones = digits.rows(((digits.labels == 7) | (digits.labels == 1)).nonzero().flatten()[:60])
+        sevens_and_ones = digits.rows(
+            ((digits.labels == 7) | (digits.labels == 1)).nonzero().flatten()[:60]
+        )
         assert sevens_and_ones.labels is not None
         for classes, name in ((("7", "1"), "digits"), (("1", "7"), "classifier:mnist-5k")):
             labels = (sevens_and_ones.labels == 1).long()
             few = replace(sevens_and_ones, labels=labels, classes=classes)
             assert extractors.find(None, few, tell=tell_nobody).name == name
 
-    @pytest.mark.parametrize("name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "photos"])
+    @pytest.mark.parametrize(
+        "name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "photos"]
+    )
     def test_unknown_ones_are_one_line(self, name: str) -> None:
         with pytest.raises(SettingError, match="no extractor is called") as caught:
             extractors.find(name, noise(4))
@@ -168,7 +199,8 @@ class TestNames:
 
     @pytest.mark.usefixtures("quick")
     def test_another_data_sets_extractor_judges_these_images(self, pictures: Path) -> None:
-        """It is trained on the data set that it is named after, read as large as the images to be judged."""
+        """It is trained on the data set that it is named after, read as large as the images to be
+        judged."""
         told: list[str] = []
         judge = extractors.find(f"classifier:{pictures}", noise(4, side=10), tell=told.append)
         assert judge.classes == ("cat", "dog")
@@ -182,7 +214,9 @@ class TestNames:
     ) -> None:
         monkeypatch.chdir(pictures.parent)
         other, told = replace(noise(12, side=8), name="pictures"), list[str]()
-        one, two = (extractors.find(name, other, tell=told.append) for name in ("self", "self:pictures"))
+        one, two = (
+            extractors.find(name, other, tell=told.append) for name in ("self", "self:pictures")
+        )
         assert one.sha256 != two.sha256
         monkeypatch.chdir(pictures)
         assert extractors.find("self:pictures", other, tell=told.append).sha256 == one.sha256
@@ -201,7 +235,9 @@ class TestKept:
         assert first.knows(dataset)
         assert not first.knows(noise(60, classes=2, seed=1))
         assert "60 images" in told[0]
-        again = extractors.find(kind, replace(noise(60, classes=2, seed=1), name="others"), tell=told.append)
+        again = extractors.find(
+            kind, replace(noise(60, classes=2, seed=1), name="others"), tell=told.append
+        )
         assert len(told) == 2
         assert again.sha256 != first.sha256
         monkeypatch.setattr(extractor_files, "train_classifier", never)
@@ -214,7 +250,9 @@ class TestKept:
             assert mine is other is None or torch.equal(mine, other)
 
     @pytest.mark.parametrize("kind", ["classifier", "self"])
-    def test_the_same_data_give_the_same_file_whatever_the_threads(self, kind: str, tmp_path: Path) -> None:
+    def test_the_same_data_give_the_same_file_whatever_the_threads(
+        self, kind: str, tmp_path: Path
+    ) -> None:
         contents = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
@@ -233,9 +271,12 @@ class TestKept:
         (file,) = (cache_dir() / "extractors").glob("*.safetensors")
         good = file.read_bytes()
         bad = {
-            "cut": good[:-100], "bit": good[:-9] + bytes([good[-9] ^ 1]) + good[-8:], "text": b"not a network",
-            "card": good.replace(b"fingerprint", b"fingerprind"), "other": good,
-        }[damage]  # fmt: skip
+            "cut": good[:-100],
+            "bit": good[:-9] + bytes([good[-9] ^ 1]) + good[-8:],
+            "text": b"not a network",
+            "card": good.replace(b"fingerprint", b"fingerprind"),
+            "other": good,
+        }[damage]
         if damage == "other":
             extractors.find("self", noise(40, seed=1), tell=tell_nobody)
             bad = next(f for f in file.parent.glob("*.safetensors") if f != file).read_bytes()
@@ -246,7 +287,9 @@ class TestKept:
         assert again.sha256 == first.sha256
         assert file.read_bytes() == good
 
-    def test_where_nothing_can_be_kept_it_serves_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_where_nothing_can_be_kept_it_serves_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "file").touch()
         dataset, told = noise(40), list[str]()
         kept = extractors.find("self", dataset, tell=tell_nobody)
@@ -257,15 +300,19 @@ class TestKept:
 
     def test_of_two_processes_one_trains(self, environment: dict[str, str], tmp_path: Path) -> None:
         program = (
-            "import torch\nfrom ganvas import extractors, trained\nfrom ganvas.data.dataset import Dataset\n"
-            "trained.STEPS, trained.THREADS = 40, 1\n"
-            "images = torch.arange(60 * 144).view(60, 1, 12, 12).to(torch.uint8)\n"
-            "print(extractors.find(None, Dataset('d', images)).sha256)"
+            "import torch\nfrom ganvas import extractors, trained\nfrom ganvas.data.dataset import"
+            " Dataset\ntrained.STEPS, trained.THREADS = 40, 1\nimages = torch.arange(60 *"
+            " 144).view(60, 1, 12, 12).to(torch.uint8)\nprint(extractors.find(None, Dataset('d',"
+            " images)).sha256)"
         )
         start = partial(
-            subprocess.Popen, [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            subprocess.Popen,
+            [sys.executable, "-c", program],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
-        )  # fmt: skip
+        )
         said = [process.communicate(timeout=400) for process in [start(), start()]]
         assert said[0][0] == said[1][0] != ""
         assert sum("training self:d" in err for _, err in said) == 1, said
@@ -294,7 +341,9 @@ class TestTraining:
         for side in (1, 40, 41, 64, 1024):
             assert extractor_files.usual_epochs(10**6, side, side) * 10**6 <= 1e8
 
-    def test_few_images_of_many_classes_give_a_classifier_with_caveats(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_few_images_of_many_classes_give_a_classifier_with_caveats(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(extractor_files, "LEAST_STEPS", 40)
         judge = extractors.find(None, noise(100, classes=10, side=8), tell=tell_nobody)
         assert judge.classes == tuple(f"class {k}" for k in range(10))
@@ -313,7 +362,11 @@ class TestTraining:
     def test_one_picture_is_too_few(self) -> None:
         with pytest.raises(DataError, match="noise holds one picture"):
             extractors.find("self", noise(1), tell=tell_nobody)
-        assert extractors.find("self", noise(2), tell=tell_nobody)(noise(5).images).features.isfinite().all()
+        assert (
+            extractors.find("self", noise(2), tell=tell_nobody)(noise(5).images)
+            .features.isfinite()
+            .all()
+        )
 
     @pytest.mark.usefixtures("quick")
     @pytest.mark.parametrize("kind", ["classifier", "self"])
@@ -324,12 +377,18 @@ class TestTraining:
             ((1, 65, 65), "area average to 64x64"),
         ],
     )  # fmt: skip
-    def test_any_size_and_channels(self, kind: str, shape: tuple[int, int, int], resize: str) -> None:
+    def test_any_size_and_channels(
+        self, kind: str, shape: tuple[int, int, int], resize: str
+    ) -> None:
         rng = torch.Generator().manual_seed(0)
         images = torch.randint(256, (20, *shape), generator=rng).to(torch.uint8)
-        judge = extractors.find(kind, Dataset("any", images, torch.arange(20) % 2, ("a", "b")), tell=tell_nobody)
+        judge = extractors.find(
+            kind, Dataset("any", images, torch.arange(20) % 2, ("a", "b")), tell=tell_nobody
+        )
         assert judge.resize == resize
-        assert judge.spec == ImageSpec(height=shape[1], width=shape[2], channels=shape[0], classes=("a", "b"))  # type: ignore[arg-type]
+        assert judge.spec == ImageSpec(
+            height=shape[1], width=shape[2], channels=shape[0], classes=("a", "b")
+        )  # type: ignore[arg-type]
         features, probabilities = judge(images)
         assert features.shape == (20, 128 if kind == "classifier" else 64)
         assert features.isfinite().all()
@@ -345,7 +404,9 @@ class TestTraining:
 
 
 class TestCommand:
-    def test_it_makes_a_classifier_that_can_be_named(self, cli_run: Callable[..., Any], pictures: Path) -> None:
+    def test_it_makes_a_classifier_that_can_be_named(
+        self, cli_run: Callable[..., Any], pictures: Path
+    ) -> None:
         words = ("extractor", "pictures", "--epochs", 30, "--threads", 1, "--out")
         done = cli_run(*words, "judge.safetensors")
         assert (done.code, done.out) == (0, "judge.safetensors\n")
@@ -353,27 +414,43 @@ class TestCommand:
         document = json.loads(cli_run(*words, "judge.safetensors", "--json").out)
         assert Path("judge.safetensors").read_bytes() == written
         _, origin = extractor_files.load(Path("judge.safetensors"))
-        assert origin.command == ("ganvas extractor pictures --epochs 30 --seed 0 --threads 1 --out judge.safetensors")
+        assert (
+            origin.command
+            == "ganvas extractor pictures --epochs 30 --seed 0 --threads 1 --out judge.safetensors"
+        )
         dataset = data.load("pictures")
         judge = extractors.find("judge.safetensors", dataset)
-        assert (judge.name, judge.classes, judge.sha256) == ("judge.safetensors", ("cat", "dog"), document["sha256"])
+        assert (judge.name, judge.classes, judge.sha256) == (
+            "judge.safetensors",
+            ("cat", "dog"),
+            document["sha256"],
+        )
         assert judge(dataset.images).features.shape == (12, 128)
         with pytest.raises(DataError, match="takes images of 8x8 grey"):
             extractors.find("judge.safetensors", noise(4))
 
     def test_accuracy_is_that_on_the_held_out_part(self, cli_run: Callable[..., Any]) -> None:
-        document = json.loads(cli_run("extractor", "mnist-5k", "--epochs", 0.1, "--out", "j.safetensors", "--json").out)
+        document = json.loads(
+            cli_run(
+                "extractor", "mnist-5k", "--epochs", 0.1, "--out", "j.safetensors", "--json"
+            ).out
+        )
         assert (document["images"], document["held_out"]) == (4000, 1000)
         held_out = data.load("mnist-5k", split="test")
         judge = extractors.find("j.safetensors", held_out)
         probabilities = judge(held_out.images).probabilities
         assert probabilities is not None
-        assert document["accuracy"] == float((probabilities.argmax(1) == held_out.labels).double().mean())
+        assert document["accuracy"] == float(
+            (probabilities.argmax(1) == held_out.labels).double().mean()
+        )
 
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            ("mnist-5k --out judge.pt", "--out judge.pt: expected a name that ends in .safetensors"),
+            (
+                "mnist-5k --out judge.pt",
+                "--out judge.pt: expected a name that ends in .safetensors",
+            ),
             ("mnist-5k --out a.safetensors --epochs 0", "--epochs 0.0: expected more than 0"),
             ("mnist-5k --out a.safetensors --threads 0", "--threads 0: expected more than 0"),
             ("pictures/cat --out a.safetensors", "cat has no classes to tell apart"),
@@ -384,11 +461,17 @@ class TestCommand:
             ),
         ],
     )
-    def test_bad_input(self, cli_run: Callable[..., Any], pictures: Path, words: str, said: str) -> None:
+    def test_bad_input(
+        self, cli_run: Callable[..., Any], pictures: Path, words: str, said: str
+    ) -> None:
         assert said in cli_run("extractor", *words.split()).error
 
     def test_where_it_cannot_be_written_is_said_before_the_training(
-        self, cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        cli_run: Callable[..., Any],
+        pictures: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(extractor_files, "learn_classes", never)
         (tmp_path / "folder.safetensors").mkdir()

@@ -38,12 +38,18 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`few("a", "b")`: the flagship's table has these two cells alone, and the command knows no other table."""
+    """`few("a", "b")`: the flagship's table has these two cells alone, and the command knows no
+    other table."""
 
     def call(*names: str) -> None:
         made = [
             Cell(
-                table="flagship", name=name, recipe="r3gan/digits", data="mnist", length=Length(1, "minutes"), minutes=1
+                table="flagship",
+                name=name,
+                recipe="r3gan/digits",
+                data="mnist",
+                length=Length(1, "minutes"),
+                minutes=1,
             )
             for name in names
         ]
@@ -62,11 +68,15 @@ def test_cells_have_names_of_their_own_and_their_tables() -> None:
 
 
 def test_every_recipe_is_in_the_table_of_recipes_on_both_data_sets_for_five_minutes() -> None:
-    every = {f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"}
+    every = {
+        f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"
+    }
     for name in ("mnist", "fashion-mnist"):
         there = [cell for cell in cells.recipes() if cell.data == name]
         assert {cell.recipe for cell in there} == every - {"r3gan/stacked-mnist"}
-        assert {(cell.length, cell.judged_on, cell.n) for cell in there} == {(Length(5, "minutes"), name, 10_000)}
+        assert {(cell.length, cell.judged_on, cell.n) for cell in there} == {
+            (Length(5, "minutes"), name, 10_000)
+        }
     extractors = {(cell.data, cell.extractor) for cell in cells.recipes()}
     assert extractors == {("mnist", "digits"), ("fashion-mnist", "classifier:fashion-mnist")}
 
@@ -75,12 +85,20 @@ def test_flagship_is_trained_with_three_seeds_and_judged_on_mnist_alone() -> Non
     seeds: dict[tuple[str, str], list[int]] = {}
     for cell in cells.flagship():
         seeds.setdefault((cell.data, str(cell.length)), []).append(cell.seed)
-        assert (cell.recipe, cell.judged_on, cell.extractor, cell.n) == ("r3gan/digits", "mnist", "digits", 10_000)
+        assert (cell.recipe, cell.judged_on, cell.extractor, cell.n) == (
+            "r3gan/digits",
+            "mnist",
+            "digits",
+            10_000,
+        )
     three, one = [0, 1, 2], [0]
     assert seeds == {
-        ("mnist", "1 minute"): three, ("mnist", "5 minutes"): three, ("mnist", "60 minutes"): one,
-        ("mnist-5k", "1 minute"): three, ("mnist-5k", "5 minutes"): three,
-    }  # fmt: skip
+        ("mnist", "1 minute"): three,
+        ("mnist", "5 minutes"): three,
+        ("mnist", "60 minutes"): one,
+        ("mnist-5k", "1 minute"): three,
+        ("mnist-5k", "5 minutes"): three,
+    }
 
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in cells.SYSTEMS if recipe != "dcgan/64"])
@@ -96,7 +114,11 @@ def test_each_system_is_followed_by_the_flagship_with_part_of_its_time() -> None
     for system, ours in zip(made[::2], made[1::2], strict=True):
         part = 1 if system.recipe == "mlp/batchnorm" else 1 / 20
         assert system.plain
-        assert (ours.recipe, ours.data, ours.length) == ("r3gan/digits", "mnist", Share(part, system.name))
+        assert (ours.recipe, ours.data, ours.length) == (
+            "r3gan/digits",
+            "mnist",
+            Share(part, system.name),
+        )
 
 
 # Trained, judged and kept
@@ -112,12 +134,14 @@ def test_a_cell_is_trained_judged_and_kept(stage: Stage, few: Callable[..., None
     assert (result.images_seen, result.threads, result.asked) == (1000, 2, "1 minute")
     assert result.versions == {"torch": "2.9"}
     assert result.seconds > 0
-    assert result.peak_rss_mb > 1  # Linux counts what the process that began it held, too: here all of pytest
+    # Linux counts what the process that began it held, too: here all of pytest
+    assert result.peak_rss_mb > 1
     assert result.resolved == {"model": {"width": 8}, "train": {"batch": 4}}
     assert result.evaluation["fid"] == 0.5
     assert result.evaluation["protocol"]["n_fake"] == 10_000
     assert result.evaluation["floor"]["per_class"] is None  # of a thousand classes
-    assert not re.search(r'"/', (stage.results / "flagship/one.json").read_text())  # no path of this machine
+    # no path of this machine
+    assert not re.search(r'"/', (stage.results / "flagship/one.json").read_text())
 
 
 def test_cells_with_results_are_skipped(stage: Stage, few: Callable[..., None]) -> None:
@@ -131,7 +155,9 @@ def test_cells_with_results_are_skipped(stage: Stage, few: Callable[..., None]) 
     assert trained == ["one", "two", "three", "two"]
     assert stage("flagship") == 0
     assert len(stage.calls("train")) == len(stage.calls("evaluate")) == 4
-    assert all((file.parent / name).read_bytes() == before[name] for name in ("one.json", "three.json"))
+    assert all(
+        (file.parent / name).read_bytes() == before[name] for name in ("one.json", "three.json")
+    )
 
 
 def test_an_interrupted_training_begins_again(stage: Stage, few: Callable[..., None]) -> None:
@@ -189,7 +215,9 @@ def test_results_are_judged_anew_without_training(
     assert stage.result("flagship/one") == again
 
 
-def test_a_kept_training_of_another_length_is_not_judged(stage: Stage, few: Callable[..., None]) -> None:
+def test_a_kept_training_of_another_length_is_not_judged(
+    stage: Stage, few: Callable[..., None]
+) -> None:
     few("one")
     stage.wish(fail=("evaluate", "one"))
     stage("flagship", "--scale", "0.9")
@@ -222,8 +250,17 @@ def test_budgets_are_parts_of_the_plain_loops_times(stage: Stage) -> None:
     }
     assert minutes["r3gan-for-mlp-leaky"] == pytest.approx(0.95 * 200 / 20)
     assert minutes["r3gan-for-mlp-batchnorm"] == pytest.approx(0.95 * 160 / 60, abs=1e-3)
-    assert next(words for run, words in asked.items() if run.endswith("/dcgan-64"))[-2:] == ["--set", "model.width=32"]
-    assert row((stage.results / "figures.md").read_text(), "`mlp/leaky`", "200 epochs", "1,000", "200.0 min")
+    assert next(words for run, words in asked.items() if run.endswith("/dcgan-64"))[-2:] == [
+        "--set",
+        "model.width=32",
+    ]
+    assert row(
+        (stage.results / "figures.md").read_text(),
+        "`mlp/leaky`",
+        "200 epochs",
+        "1,000",
+        "200.0 min",
+    )
 
 
 def test_a_budget_too_short_to_start_in_is_raised_and_told(stage: Stage) -> None:
@@ -232,36 +269,45 @@ def test_a_budget_too_short_to_start_in_is_raised_and_told(stage: Stage) -> None
         result = result_of(cell, images=1000)
         file_of(cell, stage.results).parent.mkdir(parents=True, exist_ok=True)
         file_of(cell, stage.results).write_text(result.to_json())
-    assert stage("sources") == 1  # the document is as it was: the stub judges by another protocol than these results'
+    # the document is as it was: the stub judges by another protocol than these results'
+    assert stage("sources") == 1
     result = stage.result("sources/r3gan-for-mlp-relu")
     assert result.asked == "0.5 minutes"
     assert "1/20 of the plain loop's time of mlp-relu is 0.1 s" in result.note
 
 
-def test_the_flagship_waits_for_the_system(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_flagship_waits_for_the_system(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
     stage.wish(fail=("--only", "cgan/digits"))
     assert stage("sources") == 1
     said = capsys.readouterr().err
     assert "sources/cgan-digits failed" in said
     assert (
-        "sources/r3gan-for-cgan-digits failed: its length is a part of a time that sources/cgan-digits is yet to tell"
-        in said
+        "sources/r3gan-for-cgan-digits failed: its length is a part of a time that"
+        " sources/cgan-digits is yet to tell" in said
     )
     assert len(list((stage.results / "sources").iterdir())) == 8
 
 
 def test_ganvas_knows_these_commands(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "HELD_OUT", 20)
-    first = {name: partial(itertools.islice, list(make()), 2) for name, make in cells.TABLES.items()}
+    first = {
+        name: partial(itertools.islice, list(make()), 2) for name, make in cells.TABLES.items()
+    }
     monkeypatch.setattr(figures, "TABLES", first)
     assert stage() == 0
-    calls = [words for verb in ("train", "runs", "evaluate", "sample") for words in stage.calls(verb)]
+    calls = [
+        words for verb in ("train", "runs", "evaluate", "sample") for words in stage.calls(verb)
+    ]
     assert len(calls) == 3 * (2 + 2 + 2 + 1 + 1) + 1
     for words in calls:
         app.parse_args(words, exit_on_error=False, print_error=False)  # raises for what is unknown
 
 
-def test_pictures_are_drawn_trained_on_and_judged_for_copies(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_drawn_trained_on_and_judged_for_copies(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pictures, "TRAINING", 8)
     monkeypatch.setattr(pictures, "HELD_OUT", 12)
     assert stage("pictures", "modes") == 0
@@ -269,7 +315,9 @@ def test_pictures_are_drawn_trained_on_and_judged_for_copies(stage: Stage, monke
     folder = Path(train[train.index("--data") + 1])
     assert data.load(folder).images.shape == (8, 3, 64, 64)
     assert data.load(folder, split="test").images.shape == (12, 3, 64, 64)
-    (evaluate,) = [words for words in stage.calls("evaluate") if Path(words[1]).parent.name == "pictures"]
+    (evaluate,) = [
+        words for words in stage.calls("evaluate") if Path(words[1]).parent.name == "pictures"
+    ]
     assert "--copies" in evaluate
     result = stage.result("pictures/r3gan-images")
     assert result.diversity is not None
@@ -281,9 +329,21 @@ def test_pictures_are_drawn_trained_on_and_judged_for_copies(stage: Stage, monke
 
 def test_a_stop_takes_the_training_along(stage: Stage) -> None:
     stage.wish(hang="train")
-    command = [sys.executable, "-c", "import runpy, sys, signal, figures; figures.GANVAS = [sys.executable, sys.argv.pop(1)]; "
-               "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); sys.exit(figures.main())",
-               str(stage.folder / "stub.py"), "flagship", "--results", str(stage.results), "--work", str(stage.work)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        (
+            "import runpy, sys, signal, figures; figures.GANVAS = [sys.executable,"
+            " sys.argv.pop(1)]; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143));"
+            " sys.exit(figures.main())"
+        ),
+        str(stage.folder / "stub.py"),
+        "flagship",
+        "--results",
+        str(stage.results),
+        "--work",
+        str(stage.work),
+    ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         while not (stage.folder / "hanging").exists():
@@ -295,7 +355,9 @@ def test_a_stop_takes_the_training_along(stage: Stage) -> None:
         assert not list(stage.results.glob("*/*.json"))
 
 
-def test_two_at_once_are_refused(stage: Stage, few: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_at_once_are_refused(
+    stage: Stage, few: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     few("one")
     stage.work.mkdir()
     with FileLock(stage.work / ".lock"):
@@ -315,11 +377,16 @@ def test_two_at_once_are_refused(stage: Stage, few: Callable[..., None], capsys:
             ["flagship", "--scale", "0.1"],
             "figures.py: --scale makes no results worth keeping: name another place for them",
         ),
-        (["--scale", "0", "--results", "x"], "figures.py: --scale 0: expected more than 0, at most 1"),
+        (
+            ["--scale", "0", "--results", "x"],
+            "figures.py: --scale 0: expected more than 0, at most 1",
+        ),
         (["--sacle"], "figures.py: unrecognized arguments: --sacle"),
     ],
 )
-def test_bad_input_is_told_in_a_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_told_in_a_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert figures.main(arguments) == 2
     out, err = capsys.readouterr()
     assert err.startswith(said)
@@ -366,12 +433,22 @@ def test_scaled_cells_are_short() -> None:
 @pytest.mark.long
 def test_the_real_command_is_understood(tmp_path: Path) -> None:
     cell = Cell(
-        table="t", name="c", recipe="dcgan/tiny", data="mnist-5k", length=Length(64, "images"), minutes=1, seed=3,
+        table="t",
+        name="c",
+        recipe="dcgan/tiny",
+        data="mnist-5k",
+        length=Length(64, "images"),
+        minutes=1,
+        seed=3,
         settings=("model.width=5",),
-    )  # fmt: skip
+    )
     places = figures.Places(tmp_path / "results", tmp_path / "work", tmp_path / "figures.md")
     result = figures.train(cell, Length(64, "images"), places)
     card = json.loads((places.run(cell) / "recipe.json").read_bytes())
     assert (card["seed"], card["model"]["width"]) == (3, 5)
-    assert (result.images_seen, result.threads, result.versions) == (64, card["threads"], card["versions"])
+    assert (result.images_seen, result.threads, result.versions) == (
+        64,
+        card["threads"],
+        card["versions"],
+    )
     assert 100 < result.peak_rss_mb < 5000

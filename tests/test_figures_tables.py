@@ -32,16 +32,28 @@ def test_medians_stand_beside_their_aims() -> None:
     }
     table = tables.table("flagship", found)
     assert row(table, "`mnist`", "1")[2:] == [
-        "3 of 3", "2,000", "98.00% (97.0%)", "9", "18 (20)", "0.810 (0.80)", "0.950", "all", "1 of 3"
-    ]  # fmt: skip
+        "3 of 3",
+        "2,000",
+        "98.00% (97.0%)",
+        "9",
+        "18 (20)",
+        "0.810 (0.80)",
+        "0.950",
+        "all",
+        "1 of 3",
+    ]
     assert row(table, "`mnist-5k`", "5")[2:4] == ["0 of 3", "-"]
     found.pop(three[0].name)
     assert row(tables.table("flagship", found), "`mnist`", "1")[2::6] == ["2 of 3", "0.950"]
-    assert row(tables.table("flagship", found), "`mnist`", "1")[-2:] == ["not FID / floor, recall", "0 of 2"]
+    assert row(tables.table("flagship", found), "`mnist`", "1")[-2:] == [
+        "not FID / floor, recall",
+        "0 of 2",
+    ]
 
 
 def two_systems(seconds: float, **ours: float) -> list[str]:
-    """The row of cgan/digits (FID 20, 96%, 10,000 s of the plain loop) beside a flagship of these figures."""
+    """The row of cgan/digits (FID 20, 96%, 10,000 s of the plain loop) beside a flagship of these
+    figures."""
     system, flagship = [cell for cell in cells.sources() if cell.name.endswith("cgan-digits")]
     theirs = result_of(system, images=6_000_000, fid=20.0, label_accuracy=0.96)
     found = {system.name: theirs, flagship.name: result_of(flagship, seconds=seconds, **ours)}
@@ -50,8 +62,16 @@ def two_systems(seconds: float, **ours: float) -> list[str]:
 
 def test_the_flagship_beats_a_system_in_fid_accuracy_and_time() -> None:
     assert two_systems(500.0, fid=12.0, label_accuracy=0.97)[2:] == [
-        "600", "166.7 min", "20", "96.00%", "8.3 min", "12", "97.00%", "20.0 (20)", "yes"
-    ]  # fmt: skip
+        "600",
+        "166.7 min",
+        "20",
+        "96.00%",
+        "8.3 min",
+        "12",
+        "97.00%",
+        "20.0 (20)",
+        "yes",
+    ]
     assert two_systems(500.0, fid=21.0, label_accuracy=0.97)[-1] == "no"
     assert two_systems(500.0, fid=12.0, label_accuracy=0.95)[-1] == "no"
     assert two_systems(501.0, fid=12.0, label_accuracy=0.97)[-1] == "no"
@@ -64,8 +84,11 @@ def test_recipes_are_ranked_by_fid_with_the_floor_last() -> None:
     table = tables.table("recipes", found)
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert [re.findall(r"^\| `?([^`|(]*[^`|( ])", line)[0] for line in lines[2:]] == [
-        some[2].recipe, some[0].recipe, some[1].recipe, "real training images"
-    ]  # fmt: skip
+        some[2].recipe,
+        some[0].recipe,
+        some[1].recipe,
+        "real training images",
+    ]
     assert row(table, f"`{some[2].recipe}`")[1:3] == ["7", "14"]
     assert "**mnist**: not measured yet." in table
 
@@ -79,7 +102,11 @@ def test_modes_and_pictures_stand_beside_their_aims() -> None:
     table = tables.table("pictures", {cell.name: result_of(cell, recall=0.47)})
     assert row(table, "copy check")[1:] == ["copier", "not a copier", "no"]
     assert row(table, "recall")[1:] == ["0.470", "0.475 at least, half of the floor's", "no"]
-    assert row(table, "diversity, held-out pictures being 1")[1:] == ["0.900", "0.8 at least", "yes"]
+    assert row(table, "diversity, held-out pictures being 1")[1:] == [
+        "0.900",
+        "0.8 at least",
+        "yes",
+    ]
 
 
 def test_every_table_can_be_made_of_whole_results(tmp_path: Path) -> None:
@@ -96,7 +123,9 @@ def test_unlike_protocols_are_no_table() -> None:
     one, two = (result_of(cell) for cell in list(cells.flagship())[:2])
     assert protocol([one, two])["extractor"] == "digits"
     two.evaluation["protocol"] = two.evaluation["protocol"] | {"n_fake": 5000}
-    with pytest.raises(MetricError, match=r"unlike protocols \(n_fake 10000 and 5000\): judge anew"):
+    with pytest.raises(
+        MetricError, match=r"unlike protocols \(n_fake 10000 and 5000\): judge anew"
+    ):
         tables.table("flagship", {one.cell: one, two.cell: two})
 
 
@@ -116,7 +145,9 @@ def test_kept_results_are_of_these_cells() -> None:
     cell_of = {file_of(cell, folder): cell for cell in ALL}
     for path in folder.glob("*/*.json"):
         cell, result = cell_of[path], read_result(path)
-        assert not re.search(r'"/\w', path.read_text()), f"{path} names a path of the machine that it was made on"
+        assert not re.search(r'"/\w', path.read_text()), (
+            f"{path} names a path of the machine that it was made on"
+        )
         assert (result.table, result.cell, result.recipe, result.data) == (
             cell.table,
             cell.name,
@@ -130,10 +161,12 @@ def test_kept_results_are_of_these_cells() -> None:
 
 
 SPECS = {
-    "mnist": ImageSpec(height=28, width=28, channels=1), "mnist-5k": ImageSpec(height=28, width=28, channels=1),
+    "mnist": ImageSpec(height=28, width=28, channels=1),
+    "mnist-5k": ImageSpec(height=28, width=28, channels=1),
     "fashion-mnist": ImageSpec(height=28, width=28, channels=1),
-    "stacked-mnist": ImageSpec(height=28, width=28, channels=3), cells.DRAWN: ImageSpec(height=64, width=64, channels=3),
-}  # fmt: skip
+    "stacked-mnist": ImageSpec(height=28, width=28, channels=3),
+    cells.DRAWN: ImageSpec(height=64, width=64, channels=3),
+}
 
 
 def test_kept_results_are_of_the_settings_that_recipes_have_now() -> None:

@@ -1,4 +1,5 @@
-"""`--flip`: which images are mirrored, and that a run with it goes on, repeats and differs like any other."""
+"""`--flip`: which images are mirrored, and that a run with it goes on, repeats and differs like any
+other."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def mirrored(plain: Tensor, flipped: Tensor) -> list[bool]:
     return turned.tolist()
 
 
-def test_half_of_the_images_are_mirrored_and_nothing_else_changes(batches: Callable[..., Batches]) -> None:
+def test_half_of_the_images_are_mirrored_and_nothing_else_changes(
+    batches: Callable[..., Batches],
+) -> None:
     plain, flipped = batches(False), batches(True)
     size = plain.config.batch
     turned = []
@@ -68,7 +71,10 @@ def test_coins_are_of_the_seed_and_the_place_alone(batches: Callable[..., Batche
     for k in range(3):
         used.at(k * size)
     assert torch.equal(used.at(7 * size).real, batches(True).at(7 * size).real)
-    coins = [mirrored(batches(False, seed).at(0).real, batches(True, seed).at(0).real) for seed in range(4)]
+    coins = [
+        mirrored(batches(False, seed).at(0).real, batches(True, seed).at(0).real)
+        for seed in range(4)
+    ]
     assert len({tuple(one) for one in coins}) > 1
 
 
@@ -85,7 +91,17 @@ def test_processes_share_the_coins_of_one_batch(batches: Callable[..., Batches])
 def test_a_run_with_it_stops_goes_on_and_repeats_to_the_same_end(
     pictures: Path, tmp_path: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
 ) -> None:
-    command = ("train", "cgan/tiny", "--data", pictures, "--images", "160", "--threads", "1", "--flip")
+    command = (
+        "train",
+        "cgan/tiny",
+        "--data",
+        pictures,
+        "--images",
+        "160",
+        "--threads",
+        "1",
+        "--flip",
+    )
     assert cli_run(*command, "--out", "whole").code == 0
     assert Run.open("whole").card.data.flip
     stop_after(4)
@@ -121,13 +137,18 @@ def test_from_toml(pictures: Path, cli_run: Callable[..., Any], tmp_path: Path) 
     assert cli_run("train", "--config", "my.toml", "--out", "not", "--flip=false").code == 0
     assert not Run.open("not").card.data.flip
     (tmp_path / "my.toml").write_text(f'{text}"left"\n')
-    assert "my.toml.flip: expected `bool" in cli_run("train", "--config", "my.toml", "--out", "bad").error
+    assert (
+        "my.toml.flip: expected `bool"
+        in cli_run("train", "--config", "my.toml", "--out", "bad").error
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in MIRRORED])
 def test_characters_are_never_mirrored(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=f"--flip with {name}: .* leave --flip out") as error:
-        launch.train("mlp/tiny", data=name, flip=True, out=tmp_path / "run", data_dir=tmp_path, quiet=True)
+        launch.train(
+            "mlp/tiny", data=name, flip=True, out=tmp_path / "run", data_dir=tmp_path, quiet=True
+        )
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 

@@ -32,7 +32,12 @@ class TestStopping:
         """In a process of its own, as a shell would see it."""
         command = [*ENDLESS, "--verbose"]
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             assert process.stderr is not None
@@ -59,24 +64,47 @@ class TestStopping:
         (tmp_path / "my code").mkdir()
         (tmp_path / "my code" / "my gan.py").write_text(MY_GAN)
         stop_after(3)
-        command = ("train", "my code/my gan.py:two", "--threads", "1", "--out", "my run", "--data-dir", "my data")
+        command = (
+            "train",
+            "my code/my gan.py:two",
+            "--threads",
+            "1",
+            "--out",
+            "my run",
+            "--data-dir",
+            "my data",
+        )
         told = cli_run(*command).err.splitlines()[-1].partition("to go on: ")[2]
         assert shlex.split(told) == ["ganvas", *command[:2], *command[4:]]
         with pytest.raises(RunError, match="has no generator yet") as caught:
-            no_generator = Run.open(tmp_path / "my run", gan=str(tmp_path / "my code" / "my gan.py"))
+            no_generator = Run.open(
+                tmp_path / "my run", gan=str(tmp_path / "my code" / "my gan.py")
+            )
             no_generator.generator_file.unlink()
             no_generator.sampler()
         again = shlex.split(str(caught.value).partition("go on with ")[2])
-        assert again == ["ganvas", "train", str(tmp_path / command[1]), "--out", str(tmp_path / "my run")]
+        assert again == [
+            "ganvas",
+            "train",
+            str(tmp_path / command[1]),
+            "--out",
+            str(tmp_path / "my run"),
+        ]
         done = cli_run(*shlex.split(told)[1:])
         assert done.code == 0, done.err
         look = shlex.split(done.err.splitlines()[-1].partition(", or: ")[2])
         assert look == ["ganvas", "sample", "my run", "--gan", "my code/my gan.py"]
-        for words in (("sample", "my run"), ("train", "--out", "my run"), ("train", "--config", "my run/recipe.json")):
+        for words in (
+            ("sample", "my run"),
+            ("train", "--out", "my run"),
+            ("train", "--config", "my run/recipe.json"),
+        ):
             assert "'PATH/my gan.py" in cli_run(*words).error
         assert cli_run(*look[1:]).code == 0
 
-    def test_the_state_is_saved_every_so_often(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_state_is_saved_every_so_often(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         assert loop.SAVE_SECONDS <= 60
         now, saves = 0.0, []
         save_state = Run.save_state
@@ -104,7 +132,8 @@ class TestStopping:
     def test_a_stop_in_the_last_step_comes_too_late(
         self, tiny_run: Run, stop_after: Callable[[int], None], tmp_path: Path
     ) -> None:
-        """All images seen is not all done: pictures, the last line and the last evaluation are yet to come."""
+        """All images seen is not all done: pictures, the last line and the last evaluation are yet
+        to come."""
         stop_after(20)
         run = train("cgan/tiny", tmp_path / "run", images=320.0, seed=7)
         assert_same_run(tiny_run.path, run.path)
@@ -114,7 +143,8 @@ class TestStopping:
         self, slow: bool, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if slow:
-            monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # so that the state is saved after every step
+            # so that the state is saved after every step
+            monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
         with monkeypatch.context() as patch:
             patch.setattr(loop.Record, "finish", lambda *_: pytest.fail("killed"))
             with pytest.raises(pytest.fail.Exception):
@@ -123,7 +153,9 @@ class TestStopping:
         launch.train(out=tmp_path / "run", quiet=True)
         assert_same_run(tiny_run.path, tmp_path / "run")
 
-    def test_a_damaged_last_log_line_does_not_stop_reading(self, half_run: Run, copy: Callable[[Run], Path]) -> None:
+    def test_a_damaged_last_log_line_does_not_stop_reading(
+        self, half_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
         path = copy(half_run)
         with open(path / "log.jsonl", "a") as file:
             file.write('{"images": 1')
@@ -136,7 +168,9 @@ class TestGoingOn:
         train("mlp/tiny", tmp_path / "run", images=16.0, threads=before + 1)
         assert torch.get_num_threads() == before
 
-    def test_a_state_that_was_read_stays_no_file_in_use(self, half_run: Run, copy: Callable[[Run], Path]) -> None:
+    def test_a_state_that_was_read_stays_no_file_in_use(
+        self, half_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
         """Where it is mapped, Windows lets no other take its place."""
         path = copy(half_run)
         kept = Run.open(path).load_state()
@@ -155,14 +189,20 @@ class TestGoingOn:
         assert "going on with runs/0001-cgan-tiny-mnist-5k after 80 of 320 images" in done.err
         third = cli_run(*command)  # finished: so the next number
         assert third.out == "runs/0002-cgan-tiny-mnist-5k\n"
-        assert_same_run(tmp_path / "runs/0001-cgan-tiny-mnist-5k", tmp_path / "runs/0002-cgan-tiny-mnist-5k")
+        assert_same_run(
+            tmp_path / "runs/0001-cgan-tiny-mnist-5k", tmp_path / "runs/0002-cgan-tiny-mnist-5k"
+        )
 
     @pytest.mark.parametrize(
         "other", [("--seed", "1"), ("--images", "336"), ("--set", "lr=0.002"), ("--data", "pictures"), ("--threads", "2"),
                   ("--size", "14")]
     )  # fmt: skip
     def test_another_request_is_another_run(
-        self, other: tuple[str, str], cli_run: Callable[..., Any], stop_after: Callable[[int], None], pictures: Path
+        self,
+        other: tuple[str, str],
+        cli_run: Callable[..., Any],
+        stop_after: Callable[[int], None],
+        pictures: Path,
     ) -> None:
         options = {"--images": "320", "--threads": "1"}
         flat = [word for pair in options.items() for word in pair]
@@ -181,10 +221,14 @@ class TestGoingOn:
         done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
         assert done.out == "runs/0003-a\n"  # with its own thread count, where none is asked for
 
-    def test_numbers_of_more_than_four_digits(self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path) -> None:
+    def test_numbers_of_more_than_four_digits(
+        self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path
+    ) -> None:
         for name in ("9999-a", "10000-a", "0002-a", "2024 pictures"):
             shutil.copytree(half_run.path, tmp_path / "runs" / name)
-        assert cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7").out == "runs/10000-a\n"
+        assert (
+            cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7").out == "runs/10000-a\n"
+        )
         for number in (10001, 10002):
             done = cli_run("train", "mlp/tiny", "--images", "32", "--threads", "1")
             assert done.out == f"runs/{number}-mlp-tiny-mnist-5k\n"
@@ -194,17 +238,24 @@ class TestGoingOn:
         self, name: str, cli_run: Callable[..., Any], half_run: Run, tiny_run: Run, tmp_path: Path
     ) -> None:
         for number in (1, 2, 3, 4):
-            shutil.copytree((tiny_run if number == 3 else half_run).path, tmp_path / "runs" / f"000{number}-a")
+            shutil.copytree(
+                (tiny_run if number == 3 else half_run).path, tmp_path / "runs" / f"000{number}-a"
+            )
         (tmp_path / "runs" / "0002-a" / name).write_bytes(b"\xff\xfe\n\n")
         (tmp_path / "runs" / "0005-new").mkdir()
-        with Run.open(tmp_path / "runs" / "0004-a").locked():  # neither a busy run nor a finished one is worth a word
+        # neither a busy run nor a finished one is worth a word
+        with Run.open(tmp_path / "runs" / "0004-a").locked():
             done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
         assert done.out == "runs/0001-a\n"
         told = [line for line in done.err.splitlines() if "not gone on with" in line]
         assert len(told) == 1
         assert f"runs/0002-a/{name}" in told[0]
         assert "damaged" in told[0]
-        assert [line for line in done.err.splitlines() if "0003" in line or "0004" in line or "0005" in line] == []
+        assert [
+            line
+            for line in done.err.splitlines()
+            if "0003" in line or "0004" in line or "0005" in line
+        ] == []
 
     def test_out_goes_on_with_little_said(
         self, cli_run: Callable[..., Any], half_run: Run, tiny_run: Run, copy: Callable[[Run], Path]
@@ -215,7 +266,11 @@ class TestGoingOn:
         assert_same_run(tiny_run.path, path)
 
     def test_a_run_of_before_a_setting_was_there_goes_on(
-        self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path], tmp_path: Path
+        self,
+        cli_run: Callable[..., Any],
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        tmp_path: Path,
     ) -> None:
         path = copy(half_run)
         card = json.loads((path / "recipe.json").read_text())
@@ -236,12 +291,19 @@ class TestGoingOn:
     ) -> None:
         path = copy(tiny_run)
         said = cli_run("train", "r3gan/tiny", "--out", path).error
-        assert said.endswith("was made with recipe=cgan/tiny, not r3gan/tiny: give the same, another --out, or --fresh")
+        assert said.endswith(
+            "was made with recipe=cgan/tiny, not r3gan/tiny: give the same, another --out, or"
+            " --fresh"
+        )
         said = cli_run("train", "cgan/digits", "--config", path / "recipe.json").error
         assert "with all settings of cgan/tiny: leave cgan/digits out, or --config" in said
 
     def test_a_finished_run_says_so_and_is_left_as_it_is(
-        self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path], tree: Callable[[Path], Any]
+        self,
+        cli_run: Callable[..., Any],
+        tiny_run: Run,
+        copy: Callable[[Run], Path],
+        tree: Callable[[Path], Any],
     ) -> None:
         path = copy(tiny_run)
         before = tree(path)
@@ -261,14 +323,20 @@ class TestGoingOn:
         path = copy(half_run)
         before = tree(path)
         for number in (1, 2):
-            done = cli_run("train", "cgan/tiny", "--images", "32", "--threads", "1", "--out", path, "--fresh")
+            done = cli_run(
+                "train", "cgan/tiny", "--images", "32", "--threads", "1", "--out", path, "--fresh"
+            )
             assert (done.code, done.out) == (0, f"{path}\n")
             assert f"kept as {path}.{number}" in done.err
         assert tree(tmp_path / "run.1") == before
         assert state(path)["images_seen"] == state(tmp_path / "run.2")["images_seen"] == 32
 
     def test_fresh_alone_makes_the_same_run_once_more(
-        self, cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, stop_after: Callable[[int], None]
+        self,
+        cli_run: Callable[..., Any],
+        pictures: Path,
+        tmp_path: Path,
+        stop_after: Callable[[int], None],
     ) -> None:
         stop_after(2)
         command = (
@@ -285,19 +353,26 @@ class TestGoingOn:
             "--threads",
             "1",
         )
-        assert cli_run(*command, "--set", "g_widths=[5]", "lr.shape=linear", "--out", "run").code == 130
+        assert (
+            cli_run(*command, "--set", "g_widths=[5]", "lr.shape=linear", "--out", "run").code
+            == 130
+        )
         first = Run.open(tmp_path / "run").card
         assert cli_run("train", "--fresh", "--out", "run").code == 0
         assert Run.open(tmp_path / "run").card == first
         assert state(tmp_path / "run")["images_seen"] == 64
-        done = cli_run("train", "--fresh", "--out", "run", "--set", "batch=8", "--epochs", "2", "--seed", "6")
+        done = cli_run(
+            "train", "--fresh", "--out", "run", "--set", "batch=8", "--epochs", "2", "--seed", "6"
+        )
         assert done.code == 0, done.err
         card = Run.open(tmp_path / "run").card
         assert (card.seed, card.plan.total, card.plan.requested) == (6, 24, "2 epochs")
         assert card.train == first.train | {"batch": 8, "length": "2 epochs"}
         assert (card.recipe, card.model, card.data) == (first.recipe, first.model, first.data)
 
-    def test_fresh_alone_measures_minutes_anew(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_fresh_alone_measures_minutes_anew(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
         first = train("mlp/tiny", tmp_path / "run", minutes=5.0)
         first.save_card(dataclasses.replace(first.card, plan=first.card.plan.revise(16, 32)))
@@ -306,7 +381,11 @@ class TestGoingOn:
         assert again.card.plan.revisions == ()
 
     def test_fresh_alone_needs_a_card_that_can_be_read(
-        self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path], tree: Callable[[Path], Any]
+        self,
+        cli_run: Callable[..., Any],
+        half_run: Run,
+        copy: Callable[[Run], Path],
+        tree: Callable[[Path], Any],
     ) -> None:
         path = copy(half_run)
         (path / "recipe.json").write_text("{")
@@ -317,16 +396,24 @@ class TestGoingOn:
         assert tree(path) == before
 
     def test_fresh_without_out_takes_the_next_number(
-        self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path, tree: Callable[[Path], Any]
+        self,
+        cli_run: Callable[..., Any],
+        half_run: Run,
+        tmp_path: Path,
+        tree: Callable[[Path], Any],
     ) -> None:
         shutil.copytree(half_run.path, tmp_path / "runs" / "0004-old")
         before = tree(tmp_path / "runs")
-        done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--threads", "1", "--fresh")
+        done = cli_run(
+            "train", "cgan/tiny", "--images", "320", "--seed", "7", "--threads", "1", "--fresh"
+        )
         assert done.out == "runs/0005-cgan-tiny-mnist-5k\n"
         after = tree(tmp_path / "runs")
         assert {name: after[name] for name in before} == before
 
-    def test_a_busy_run_is_not_gone_on_with(self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path) -> None:
+    def test_a_busy_run_is_not_gone_on_with(
+        self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path
+    ) -> None:
         shutil.copytree(half_run.path, tmp_path / "runs" / "0001-a")
         with Run.open(tmp_path / "runs" / "0001-a").locked():
             done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--threads", "1")
@@ -334,7 +421,9 @@ class TestGoingOn:
 
 
 def test_a_run_killed_before_its_first_save_begins_again_with_an_empty_log(tmp_path: Path) -> None:
-    whole, killed = (train("cgan/tiny", tmp_path / name, images=64.0).path for name in ("whole", "killed"))
+    whole, killed = (
+        train("cgan/tiny", tmp_path / name, images=64.0).path for name in ("whole", "killed")
+    )
     (killed / "state.pt").unlink()
     launch.train(out=killed, quiet=True)
     assert_same_run(whole, killed)

@@ -20,10 +20,33 @@ pytestmark = pytest.mark.usefixtures("steady")
 STACKS: dict[str, list[nn.Module]] = {
     "leaky": [nn.Linear(6, 5), nn.LeakyReLU(0.2), nn.Linear(5, 4), nn.Tanh()],
     "relu": [nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)],
-    "batchnorm after": [nn.Linear(6, 5), nn.LeakyReLU(0.2), nn.BatchNorm1d(5, 1e-3, 0.2), nn.Linear(5, 4), nn.Tanh()],
-    "batchnorm before": [nn.Linear(6, 5), nn.BatchNorm1d(5, 0.8), nn.LeakyReLU(0.2), nn.Linear(5, 4)],
-    "dropout": [nn.Linear(6, 5), dropout.Dropout(0.4), nn.LeakyReLU(0.2), dropout.Dropout(0.5), nn.Linear(5, 4)],
-    "layers it does not know": [nn.GELU(), nn.Linear(6, 5, bias=False), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 4)],
+    "batchnorm after": [
+        nn.Linear(6, 5),
+        nn.LeakyReLU(0.2),
+        nn.BatchNorm1d(5, 1e-3, 0.2),
+        nn.Linear(5, 4),
+        nn.Tanh(),
+    ],
+    "batchnorm before": [
+        nn.Linear(6, 5),
+        nn.BatchNorm1d(5, 0.8),
+        nn.LeakyReLU(0.2),
+        nn.Linear(5, 4),
+    ],
+    "dropout": [
+        nn.Linear(6, 5),
+        dropout.Dropout(0.4),
+        nn.LeakyReLU(0.2),
+        dropout.Dropout(0.5),
+        nn.Linear(5, 4),
+    ],
+    "layers it does not know": [
+        nn.GELU(),
+        nn.Linear(6, 5, bias=False),
+        nn.LayerNorm(5),
+        nn.ReLU(),
+        nn.Linear(5, 4),
+    ],
     "an activation first, two in a row": [
         nn.Tanh(),
         nn.Linear(6, 5),
@@ -40,7 +63,8 @@ def network(stack: str, classes: int = 0) -> Dense:
     if classes:
         layers[0] = nn.Linear(6 + classes, 5)
     dense = Dense(layers, (2, 2), classes).double()
-    for parameter in dense.parameters():  # BatchNorm's own start would hide mistakes: gain 1, bias 0
+    # BatchNorm's own start would hide mistakes: gain 1, bias 0
+    for parameter in dense.parameters():
         nn.init.normal_(parameter)
     return dense
 
@@ -50,7 +74,9 @@ def aim(dense: Dense) -> None:
     dropout.aim(layers, seeding.bits(1, "dropout", 0), rank=0, world=1)
 
 
-def by_autograd(dense: Dense, x: Tensor, labels: Tensor | None, times: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+def by_autograd(
+    dense: Dense, x: Tensor, labels: Tensor | None, times: int
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Output, gradient of the input and of the weights, by nn.Module's forward and backward."""
     first = x.clone().requires_grad_()
     for _ in range(times):
@@ -58,7 +84,11 @@ def by_autograd(dense: Dense, x: Tensor, labels: Tensor | None, times: int) -> t
         output = dense(first, labels)
         output.backward(slope(output))
     assert first.grad is not None
-    return output.detach(), first.grad / times, [p.grad for p in dense.parameters() if p.grad is not None]
+    return (
+        output.detach(),
+        first.grad / times,
+        [p.grad for p in dense.parameters() if p.grad is not None],
+    )
 
 
 def slope(output: Tensor) -> Tensor:
@@ -66,8 +96,12 @@ def slope(output: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize(("stack", "classes"), [*((stack, 0) for stack in STACKS), ("leaky", 3), ("dropout", 3)])
-def test_a_dense_pass_is_what_autograd_makes_of_the_same_layers(stack: str, classes: int, times: int) -> None:
+@pytest.mark.parametrize(
+    ("stack", "classes"), [*((stack, 0) for stack in STACKS), ("leaky", 3), ("dropout", 3)]
+)
+def test_a_dense_pass_is_what_autograd_makes_of_the_same_layers(
+    stack: str, classes: int, times: int
+) -> None:
     mine, its = network(stack, classes), network(stack, classes)
     its.load_state_dict(mine.state_dict())
     x = torch.randn(7, 6, dtype=torch.float64)
@@ -108,9 +142,12 @@ def test_to_input_leaves_the_gradients_of_the_weights_alone(made: nn.Module) -> 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
-    ("stack", "classes"), [("leaky", 0), ("batchnorm after", 0), ("batchnorm before", 0), ("batchnorm before", 4)]
+    ("stack", "classes"),
+    [("leaky", 0), ("batchnorm after", 0), ("batchnorm before", 0), ("batchnorm before", 4)],
 )
-def test_samples_set_aside_are_a_batch_of_their_own(stack: str, classes: int, training: bool) -> None:
+def test_samples_set_aside_are_a_batch_of_their_own(
+    stack: str, classes: int, training: bool
+) -> None:
     mine, its = network(stack, classes), network(stack, classes)
     its.load_state_dict(mine.state_dict())
     assert mine.divisible
@@ -123,13 +160,16 @@ def test_samples_set_aside_are_a_batch_of_their_own(stack: str, classes: int, tr
     its.train(training)
     with torch.no_grad():
         first = its(x[:3], None if labels is None else labels[:3])
-    output, _, by_weights = by_autograd(its.train(), x[3:], None if labels is None else labels[3:], 1)
+    output, _, by_weights = by_autograd(
+        its.train(), x[3:], None if labels is None else labels[3:], 1
+    )
     assert torch.allclose(both.aside, first, atol=1e-12)
     assert torch.allclose(both.output, output, atol=1e-12)
     for parameter, expected in zip(mine.parameters(), by_weights, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, expected, atol=1e-12)
-    for name, buffer in its.state_dict().items():  # running statistics: of the samples aside only in training mode
+    # running statistics: of the samples aside only in training mode
+    for name, buffer in its.state_dict().items():
         assert torch.allclose(mine.state_dict()[name], buffer, atol=1e-12)
 
 
@@ -166,15 +206,25 @@ def _shared() -> list[nn.Module]:
 UNUSUAL = {
     "frozen": _frozen,
     "shared": _shared,
-    "spectral norm": lambda: [spectral_norm(nn.Linear(6, 5)), nn.ReLU(), spectral_norm(nn.Linear(5, 4))],
-    "pruned": lambda: [random_unstructured(nn.Linear(6, 5), "weight", 0.5), nn.ReLU(), nn.Linear(5, 4)],
+    "spectral norm": lambda: [
+        spectral_norm(nn.Linear(6, 5)),
+        nn.ReLU(),
+        spectral_norm(nn.Linear(5, 4)),
+    ],
+    "pruned": lambda: [
+        random_unstructured(nn.Linear(6, 5), "weight", 0.5),
+        nn.ReLU(),
+        nn.Linear(5, 4),
+    ],
     "negative slope": lambda: [nn.Linear(6, 5), nn.LeakyReLU(-0.2), nn.Linear(5, 4)],
 }
 
 
 @pytest.mark.parametrize("kind", UNUSUAL)
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_layers_with_weights_frozen_shared_or_made_of_others_have_autograds_gradients(kind: str, wrapped: bool) -> None:
+def test_layers_with_weights_frozen_shared_or_made_of_others_have_autograds_gradients(
+    kind: str, wrapped: bool
+) -> None:
     mine = Dense(UNUSUAL[kind](), (4,)).double()
     its = Dense(UNUSUAL[kind](), (4,)).double()
     its.load_state_dict(mine.state_dict())

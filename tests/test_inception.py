@@ -1,4 +1,5 @@
-"""torch-fidelity's Inception, with weights by chance: that they are read safely and used as torch-fidelity uses them."""
+"""torch-fidelity's Inception, with weights by chance: that they are read safely and used as
+torch-fidelity uses them."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def images(channels: int, count: int = 2, side: int = 16) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    """torch-fidelity's own, which needs a file of weights: it goes without, so its weights are as they were drawn."""
+    """torch-fidelity's own, which needs a file of weights: it goes without, so its weights are as
+    they were drawn."""
     from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
     chosen = theirs.FeatureExtractorInceptionV3
@@ -54,9 +56,12 @@ def test_features_are_torch_fidelitys(
     assert judge.spec is None
     assert "299x299" in judge.resize
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
-    other = extractors.find(f"inception:{tmp_path / 'inception.safetensors'}", Dataset("grey", images(1)))
+    other = extractors.find(
+        f"inception:{tmp_path / 'inception.safetensors'}", Dataset("grey", images(1))
+    )
     assert other.sha256 == judge.sha256
-    monkeypatch.setattr(inception, "version", lambda: "9.9")  # its code may make other features of the same weights
+    # its code may make other features of the same weights
+    monkeypatch.setattr(inception, "version", lambda: "9.9")
     assert extractors.find(f"inception:{weights}", Dataset("rgb", images(3))).sha256 != judge.sha256
     grey = images(1)
     assert torch.equal(other(grey).features, judge(grey.expand(-1, 3, -1, -1)).features)
@@ -84,7 +89,9 @@ def test_what_is_no_file_of_weights_is_one_line_and_nothing_is_unpickled(tmp_pat
     assert not (tmp_path / "touched").exists()
 
 
-def test_without_the_extra_or_a_network_it_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_extra_or_a_network_it_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise OSError("no network here")
 
@@ -93,7 +100,8 @@ def test_without_the_extra_or_a_network_it_is_one_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for call in (inception.load, lambda _: extractors.find("inception", Dataset("rgb", images(3)))):
         with pytest.raises(
-            GanvasError, match=r"cannot be fetched \(.*no network here.*\): give their file, as inception:PATH"
+            GanvasError,
+            match=r"cannot be fetched \(.*no network here.*\): give their file, as inception:PATH",
         ):
             call(None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

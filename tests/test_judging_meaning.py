@@ -29,7 +29,10 @@ def stacked() -> Dataset:
     of = [(source.labels == d).nonzero().flatten() for d in range(10)]
     planes = []
     for power in (100, 10, 1):
-        rows = [int(of[d][torch.randint(100, (), generator=rng)]) for d in (numbers // power % 10).tolist()]
+        rows = [
+            int(of[d][torch.randint(100, (), generator=rng)])
+            for d in (numbers // power % 10).tolist()
+        ]
         planes.append(source.images[rows])
     return Dataset("stacks", torch.cat(planes, 1), numbers, stacks.NUMBERS)
 
@@ -48,7 +51,9 @@ class TestMeaning:
     def test_training_images_by_heart_have_excellent_figures_and_the_copy_check_tells(
         self, training: Dataset, tmp_path: Path
     ) -> None:
-        found = judge(training.images[:400], training.labels[:400], copies=True, out=tmp_path / "pairs.png")
+        found = judge(
+            training.images[:400], training.labels[:400], copies=True, out=tmp_path / "pairs.png"
+        )
         assert found.fid < 2 * found.floor.fid
         assert found.recall == pytest.approx(found.floor.recall, abs=0.1)
         assert found.copies.verdict == "copier"
@@ -57,7 +62,7 @@ class TestMeaning:
     def test_a_set_against_itself(self, training: Dataset) -> None:
         some = dataclasses.replace(
             training, images=training.images[:600], labels=training.labels[:600], name="some"
-        )  # fmt: skip
+        )
         found = evaluate.evaluate(some, against=some, quiet=True)
         assert found.fid == pytest.approx(0, abs=1e-6)
         assert (found.precision, found.recall, found.coverage, found.class_kl) == (1, 1, 1, 0)
@@ -76,7 +81,9 @@ class TestMeaning:
         assert found.per_class["3"] is None
 
     def test_noise(self, training: Dataset) -> None:
-        noise = torch.randint(0, 256, (500, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+        noise = torch.randint(
+            0, 256, (500, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+        )
         found = judge(noise)
         assert found.fid > 50 * found.floor.fid
         assert found.precision < 0.1
@@ -90,7 +97,9 @@ class TestMeaning:
         assert found.per_class["4"] is None
         assert found.per_class["7"] > 0.8
 
-    def test_images_sorted_by_class_are_judged_like_the_same_in_another_order(self, training: Dataset) -> None:
+    def test_images_sorted_by_class_are_judged_like_the_same_in_another_order(
+        self, training: Dataset
+    ) -> None:
         images, labels = training.images[:400], training.labels[:400]
         order = labels.argsort(stable=True)
         mixed, ordered = judge(images, labels), judge(images[order], labels[order])
@@ -106,7 +115,11 @@ class TestGanTrain:
     def test_images_as_good_as_real_teach_as_much_and_wrong_labels_nothing(self) -> None:
         def bars(seed: int, turned: int = 0) -> Dataset:
             images = torch.randint(
-                0, 60, (200, 1, 10, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+                0,
+                60,
+                (200, 1, 10, 10),
+                dtype=torch.uint8,
+                generator=torch.Generator().manual_seed(seed),
             )
             labels = torch.arange(200) % 2
             images[labels == 0, :, 4:6] = 200
@@ -119,7 +132,9 @@ class TestGanTrain:
         assert good.fakes > 0.9
         assert bad.fakes < 0.1
 
-    def test_it_is_reported(self, cli_run: Callable[..., Any], tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_reported(
+        self, cli_run: Callable[..., Any], tiny_run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(gan_train, "STEPS", 2)
         done = cli_run("evaluate", tiny_run.generator_file, "--n", 150, "--gan-train", "--json")
         found = json.loads(done.out)["gan_train"]
@@ -148,8 +163,15 @@ class TestModes:
     ) -> None:
         assert stacks.MODES_N == 26_000
         monkeypatch.setattr(stacks, "MODES_N", 120)
-        file = npz(tmp_path / "stacks.npz", stacked.images, stacked.labels, classes=np.array(stacks.NUMBERS))
-        found = evaluate.evaluate(train("mlp/tiny", tmp_path / "run", data=file, images=32.0), n=20, quiet=True)
+        file = npz(
+            tmp_path / "stacks.npz",
+            stacked.images,
+            stacked.labels,
+            classes=np.array(stacks.NUMBERS),
+        )
+        found = evaluate.evaluate(
+            train("mlp/tiny", tmp_path / "run", data=file, images=32.0), n=20, quiet=True
+        )
         assert (found.protocol.n_modes, found.protocol.n_fake) == (120, 20)
         assert found.modes is not None
         assert found.floor.modes is not None
@@ -161,7 +183,10 @@ class TestModes:
         some = stacked.rows(torch.arange(0, 1000, 5))
         found = evaluate.evaluate(some, against=some, n=40, prdc_n=20, quiet=True)
         assert found.per_class is not None
-        assert len({number[0] for number, accuracy in found.per_class.items() if accuracy is not None}) > 7
+        assert (
+            len({number[0] for number, accuracy in found.per_class.items() if accuracy is not None})
+            > 7
+        )
         monkeypatch.setattr(stacks, "MODES_N", 50)
         part = evaluate.evaluate(some, against=some, prdc_n=20, quiet=True)
         assert (part.protocol.n_modes, part.protocol.n_fake) == (50, 200)

@@ -1,4 +1,5 @@
-"""Every extractor means something: what generated images can lack moves the figures, each of them the right way."""
+"""Every extractor means something: what generated images can lack moves the figures, each of them
+the right way."""
 
 from __future__ import annotations
 
@@ -17,27 +18,38 @@ from ganvas.data.pixels import to_float, to_uint8
 from ganvas.evaluation import extractor_files, extractors, metrics
 from ganvas.evaluation.extractors import Extractor
 
-COLOURS = torch.tensor([[230, 60, 60], [60, 200, 60], [70, 70, 230], [220, 220, 60], [200, 60, 220], [60, 220, 220]])
+COLOURS = torch.tensor(
+    [[230, 60, 60], [60, 200, 60], [70, 70, 230], [220, 220, 60], [200, 60, 220], [60, 220, 220]]
+)
 
 
 def drawn(count: int, seed: int, side: int = 20) -> Dataset:
     """Discs and bars, each kind in three colours, on grey: six classes."""
     rng = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    images = torch.randint(20, 60, (count, 1, 1, 1), generator=rng).expand(-1, 3, side, side).contiguous()
+    images = (
+        torch.randint(20, 60, (count, 1, 1, 1), generator=rng)
+        .expand(-1, 3, side, side)
+        .contiguous()
+    )
     for k in range(count):
-        row, column, size = (torch.rand(3, generator=rng) * 0.25 * side + torch.tensor([7.0, 7.0, 3.0])).tolist()
+        row, column, size = (
+            torch.rand(3, generator=rng) * 0.25 * side + torch.tensor([7.0, 7.0, 3.0])
+        ).tolist()
         disc = (y - row) ** 2 + (x - column) ** 2 < size**2
         shape = disc if k % 2 else ((y - row).abs() < size / 2) & ((x - column).abs() < size * 1.5)
         colour = COLOURS[k % 6] + torch.randint(-15, 16, (3,), generator=rng)
         images[k] = torch.where(shape, colour.view(3, 1, 1), images[k])
     images += torch.randint(-6, 7, images.shape, generator=rng)
-    return Dataset("drawn", images.clamp(0, 255).to(torch.uint8), torch.arange(count) % 6, tuple("abcdef"))
+    return Dataset(
+        "drawn", images.clamp(0, 255).to(torch.uint8), torch.arange(count) % 6, tuple("abcdef")
+    )
 
 
 @dataclass(frozen=True)
 class Case:
-    """An extractor; real images; and as many others of the same kind, which stand for those of a perfect generator."""
+    """An extractor; real images; and as many others of the same kind, which stand for those of a
+    perfect generator."""
 
     judge: Extractor
     real: Tensor
@@ -61,9 +73,17 @@ def patches(images: Tensor) -> Tensor:
 
 @pytest.fixture(
     scope="module",
-    params=["digits", "self on digits", "classifier on drawn", "self on drawn", "a function on drawn"],
+    params=[
+        "digits",
+        "self on digits",
+        "classifier on drawn",
+        "self on drawn",
+        "a function on drawn",
+    ],
 )
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
     name, _, source = request.param.partition(" on ")
     if source == "drawn":
         training, real, perfect = drawn(600, seed=0), drawn(600, seed=1), drawn(600, seed=2)
@@ -71,7 +91,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         everything, real = data.load("mnist-5k"), data.load("mnist-5k", split="test")
         assert everything.labels is not None
         parts = (slice(None, 3000), slice(3000, None))
-        training, perfect = (Dataset("digits", everything.images[p], everything.labels[p], real.classes) for p in parts)
+        training, perfect = (
+            Dataset("digits", everything.images[p], everything.labels[p], real.classes)
+            for p in parts
+        )
     assert perfect.labels is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -86,7 +109,9 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     distances = torch.arange(-5.0, 6) ** 2
     line = torch.exp(-distances / (2 * sigma**2))
     kernel = (line / line.sum()).outer(line / line.sum()).expand(images.shape[1], 1, 11, 11)
-    changed = conv2d(pad(to_float(images), (5, 5, 5, 5), mode="replicate"), kernel, groups=images.shape[1])
+    changed = conv2d(
+        pad(to_float(images), (5, 5, 5, 5), mode="replicate"), kernel, groups=images.shape[1]
+    )
     return to_uint8(changed).permute(0, 3, 1, 2)
 
 
@@ -111,7 +136,10 @@ class TestMeaning:
     @pytest.mark.parametrize("change", [blurred, noisy])
     def test_blur_and_noise_are_the_worse_the_stronger(self, case: Case, change: object) -> None:
         strengths = (0.7, 1.2, 2.0, 3.0) if change is blurred else (0.1, 0.2, 0.4, 0.8)
-        figures = [case.figures(case.perfect), *(case.figures(change(case.perfect, s)) for s in strengths)]  # type: ignore[operator]
+        figures = [
+            case.figures(case.perfect),
+            *(case.figures(change(case.perfect, s)) for s in strengths),
+        ]  # type: ignore[operator]
         distances = [each["fid"] for each in figures]
         assert distances == sorted(distances), distances
         assert distances[-1] > 5 * distances[0]
@@ -129,7 +157,9 @@ class TestMeaning:
         assert dropped["coverage"] < perfect["coverage"] - 0.03
         assert dropped["precision"] > perfect["precision"] - 0.03
 
-    def test_a_collapse_to_few_modes_loses_recall_and_coverage_and_keeps_precision(self, case: Case) -> None:
+    def test_a_collapse_to_few_modes_loses_recall_and_coverage_and_keeps_precision(
+        self, case: Case
+    ) -> None:
         perfect, collapsed = case.figures(case.perfect), case.figures(case.perfect[case.labels < 3])
         assert collapsed["recall"] < perfect["recall"] - 0.1
         assert collapsed["coverage"] < perfect["coverage"] - 0.2
@@ -137,7 +167,10 @@ class TestMeaning:
         assert collapsed["fid"] > 3 * perfect["fid"]
 
     def test_the_same_few_images_again_and_again_lose_recall_and_coverage(self, case: Case) -> None:
-        perfect, few = case.figures(case.perfect), case.figures(case.perfect[:20].repeat(30, 1, 1, 1))
+        perfect, few = (
+            case.figures(case.perfect),
+            case.figures(case.perfect[:20].repeat(30, 1, 1, 1)),
+        )
         assert few["recall"] < 0.1
         assert few["coverage"] < 0.3
         assert few["precision"] > 0.7

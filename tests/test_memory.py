@@ -33,14 +33,20 @@ SMALL = ImageSpec(height=64, width=64, channels=3)
 @pytest.mark.parametrize("settings", [{"z_dim": 2**31 - 1}, {"g_widths": [10**6, 10**6]}])
 def test_networks_larger_than_memory(settings: dict[str, object]) -> None:
     before = peak_rss_mb()
-    with pytest.raises(SettingError, match=r"parameters need .* GB to train, this machine has .* of memory"):
+    with pytest.raises(
+        SettingError, match=r"parameters need .* GB to train, this machine has .* of memory"
+    ):
         launch.train("mlp/relu", settings=settings, images=16, threads=1, quiet=True)
     assert peak_rss_mb() - before < 1000
 
 
 def test_a_batch_larger_than_memory() -> None:
-    with pytest.raises(SettingError, match=r"train\.batch=2000000000 .* would take 6,272 GB of 28x28 grey"):
-        launch.train("mlp/relu", settings={"batch": 2_000_000_000}, images=16, threads=1, quiet=True)
+    with pytest.raises(
+        SettingError, match=r"train\.batch=2000000000 .* would take 6,272 GB of 28x28 grey"
+    ):
+        launch.train(
+            "mlp/relu", settings={"batch": 2_000_000_000}, images=16, threads=1, quiet=True
+        )
 
 
 @pytest.mark.parametrize("blocks", [10**8, -1])
@@ -58,9 +64,13 @@ def test_a_gzipped_file_that_swells(tmp_path: Path) -> None:
     packed = gzip.compress(bytes(math.prod(shape)), 9)
     for n, swells in ((20_000, False), (40_000, True)):
         head = bytes((0, 0, 8, 3)) + b"".join(side.to_bytes(4, "big") for side in (n, 28, 28))
-        (tmp_path / "x-images-idx3-ubyte.gz").write_bytes(gzip.compress(head) + packed * (n // 20_000))
+        (tmp_path / "x-images-idx3-ubyte.gz").write_bytes(
+            gzip.compress(head) + packed * (n // 20_000)
+        )
         if swells:
-            with pytest.raises(DataError, match="claims 30 MiB of pixels, more than 250 times its own size"):
+            with pytest.raises(
+                DataError, match="claims 30 MiB of pixels, more than 250 times its own size"
+            ):
                 idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3)
         else:
             assert idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3).shape == shape
@@ -69,8 +79,18 @@ def test_a_gzipped_file_that_swells(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "spec", "batch", "cure"),
     [
-        ("r3gan/images", ImageSpec(height=2000, width=1500, channels=3), 64, "with --size 64, or train.batch"),
-        ("dcgan/64", ImageSpec(height=64, width=64, channels=3), 10**5, ": make train.batch smaller"),
+        (
+            "r3gan/images",
+            ImageSpec(height=2000, width=1500, channels=3),
+            64,
+            "with --size 64, or train.batch",
+        ),
+        (
+            "dcgan/64",
+            ImageSpec(height=64, width=64, channels=3),
+            10**5,
+            ": make train.batch smaller",
+        ),
     ],
 )
 def test_steps_larger_than_memory(
@@ -92,19 +112,25 @@ def test_what_a_step_takes_is_what_its_layers_make() -> None:
     took = preflight.step_bytes(file, recipe.model, recipe.train, spec)
     double = preflight.step_bytes(file, recipe.model, override(recipe, {"batch": 20}).train, spec)
     assert double == pytest.approx(2 * took, rel=0.02)
-    outputs = sum(width for width in recipe.model.g_widths) + 64 + 2 * (sum(recipe.model.d_widths) + 1)
+    outputs = (
+        sum(width for width in recipe.model.g_widths) + 64 + 2 * (sum(recipe.model.d_widths) + 1)
+    )
     assert 1 <= took / (10 * 4 * outputs) <= 3
 
 
 def test_networks_that_cannot_be_run_without_numbers_are_not_judged(tmp_path: Path) -> None:
-    (tmp_path / "my.py").write_text(MY_GAN.replace("return torch.tanh(", "z.sum().item(); return torch.tanh("))
+    (tmp_path / "my.py").write_text(
+        MY_GAN.replace("return torch.tanh(", "z.sum().item(); return torch.tanh(")
+    )
     file = gans.load(str(tmp_path / "my.py"))
     recipe = file.recipes["one"]
     assert preflight.step_bytes(file, recipe.model, recipe.train, recipe.native) == 0
     assert preflight.networks(file, recipe, recipe.native)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings"
+)
 def test_a_steps_memory_is_kept_for_the_next_one() -> None:
     """Fresh pages from the system cost a tenth of a small convolutional step."""
     script = """
@@ -117,5 +143,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20): step()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20)
 """
-    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    ).stdout
     assert float(said) < 100  # pages a step, of 18,500 that it writes to

@@ -1,4 +1,5 @@
-"""Metrics: closed forms, other people's code on the same features, and that they move when and as they should."""
+"""Metrics: closed forms, other people's code on the same features, and that they move when and as
+they should."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("steady")
 CLOSE = 1e-3  # the most that others may differ, relatively
 
 
-def normal(count: int, width: int = 8, seed: int = 0, shift: float = 0.0, scale: float = 1.0) -> Tensor:
+def normal(
+    count: int, width: int = 8, seed: int = 0, shift: float = 0.0, scale: float = 1.0
+) -> Tensor:
     rng = torch.Generator().manual_seed(seed)
     return torch.randn(count, width, generator=rng) * scale + shift
 
@@ -43,12 +46,16 @@ class TestClosedForms:
         scale = torch.arange(1, 9).double()
         assert metrics.frechet(real, fake) == pytest.approx(0, abs=1e-10)
         assert metrics.frechet(real, fake + 3) == pytest.approx(8 * 9)
-        assert metrics.frechet(real, fake * scale) == pytest.approx(float((scale - 1).square().sum()))
+        assert metrics.frechet(real, fake * scale) == pytest.approx(
+            float((scale - 1).square().sum())
+        )
         turn = torch.linalg.qr(normal(8, 8, seed=3).double()).Q  # covariances that do not commute
         one, two = real * scale @ turn, fake * scale.flip(0)
         c1, c2 = turn.T @ torch.diag(scale**2) @ turn, torch.diag(scale.flip(0) ** 2)
         roots = torch.linalg.eigvals(c1 @ c2).real.sqrt().sum()
-        assert metrics.frechet(one, two) == pytest.approx(float(c1.trace() + c2.trace() - 2 * roots), rel=1e-9)
+        assert metrics.frechet(one, two) == pytest.approx(
+            float(c1.trace() + c2.trace() - 2 * roots), rel=1e-9
+        )
 
     def test_frechet_is_symmetric_and_0_for_the_same_samples(self) -> None:
         real, fake = normal(200), normal(300, seed=1, scale=2)
@@ -65,8 +72,12 @@ class TestClosedForms:
         assert two.std > 0
 
     def test_kid_is_unbiased(self) -> None:
-        """Samples of one distribution give 0 on average, some below: a biased estimate would be above 0 throughout."""
-        values = [metrics.kid(normal(100, seed=2 * s), normal(100, seed=2 * s + 1), subsets=1).mean for s in range(60)]
+        """Samples of one distribution give 0 on average, some below: a biased estimate would be
+        above 0 throughout."""
+        values = [
+            metrics.kid(normal(100, seed=2 * s), normal(100, seed=2 * s + 1), subsets=1).mean
+            for s in range(60)
+        ]
         assert min(values) < 0 < max(values)
         assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(60)
 
@@ -74,13 +85,16 @@ class TestClosedForms:
         sure, unsure = torch.eye(10).repeat(20, 1), torch.full((200, 10), 0.1)
         assert metrics.inception_score(sure) == pytest.approx((10, 0))
         assert metrics.inception_score(unsure) == pytest.approx((1, 0))
-        assert metrics.inception_score(torch.eye(10)[:1].repeat(200, 1)).mean == pytest.approx(1)  # one class alone
+        # one class alone
+        assert metrics.inception_score(torch.eye(10)[:1].repeat(200, 1)).mean == pytest.approx(1)
 
     def test_histogram_kl(self) -> None:
         even = torch.ones(4)
         assert metrics.histogram_kl(torch.arange(40) % 4, even) == pytest.approx(0)
         assert metrics.histogram_kl(torch.arange(40) % 2, even) == pytest.approx(math.log(2))
-        assert metrics.histogram_kl(torch.zeros(7, dtype=torch.int64), even) == pytest.approx(math.log(4))
+        assert metrics.histogram_kl(torch.zeros(7, dtype=torch.int64), even) == pytest.approx(
+            math.log(4)
+        )
         assert metrics.histogram_kl(torch.tensor([0, 1]), torch.tensor([1.0, 0.0])) == math.inf
 
 
@@ -117,25 +131,38 @@ class TestOthers:
         from torch_fidelity.metric_kid import kid_features_to_metric
 
         real, fake = pair[0][:600], pair[1]  # one subset of all samples: nothing is left to chance
-        theirs = kid_features_to_metric(real.double(), fake.double(), kid_subsets=1, kid_subset_size=600, verbose=False)
+        theirs = kid_features_to_metric(
+            real.double(), fake.double(), kid_subsets=1, kid_subset_size=600, verbose=False
+        )
         assert metrics.kid(real, fake, subsets=1, size=600).mean == pytest.approx(
             theirs["kernel_inception_distance_mean"], rel=CLOSE
         )
 
     @pytest.mark.parametrize("k", [3, 5])
-    def test_prdc(self, pair: tuple[Tensor, Tensor], k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_prdc(
+        self, pair: tuple[Tensor, Tensor], k: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from prdc import compute_prdc
         from torch_fidelity.metric_prc import prc_features_to_metric
 
         monkeypatch.setattr(metrics, "BLOCK", 64 * 700)
         real, fake = pair
         mine = metrics.prdc(real, fake, k)
-        theirs = compute_prdc(real_features=real.double().numpy(), fake_features=fake.double().numpy(), nearest_k=k)
+        theirs = compute_prdc(
+            real_features=real.double().numpy(), fake_features=fake.double().numpy(), nearest_k=k
+        )
         assert mine._asdict() == pytest.approx(theirs, rel=CLOSE)
         others = prc_features_to_metric(
-            fake.double(), real.double(), prc_neighborhood=k, prc_batch_size=100, save_cpu_ram=False, verbose=False
+            fake.double(),
+            real.double(),
+            prc_neighborhood=k,
+            prc_batch_size=100,
+            save_cpu_ram=False,
+            verbose=False,
         )
-        assert (mine.precision, mine.recall) == pytest.approx((others["precision"], others["recall"]), rel=CLOSE)
+        assert (mine.precision, mine.recall) == pytest.approx(
+            (others["precision"], others["recall"]), rel=CLOSE
+        )
 
     def test_inception_score(self) -> None:
         from torch_fidelity.metric_isc import isc_features_to_metric
@@ -143,14 +170,17 @@ class TestOthers:
         logits = normal(500, 10, seed=4, scale=3)
         theirs = isc_features_to_metric(logits, splits=10, shuffle=False)
         mine = metrics.inception_score(logits.double().softmax(1), splits=10)
-        assert mine == pytest.approx((theirs["inception_score_mean"], theirs["inception_score_std"]), rel=CLOSE)
+        assert mine == pytest.approx(
+            (theirs["inception_score_mean"], theirs["inception_score_std"]), rel=CLOSE
+        )
 
 
 def figures(real: Tensor, fake: Tensor) -> dict[str, float]:
     return {
-        "frechet": metrics.frechet(real, fake), "kid": metrics.kid(real, fake, subsets=10, size=300).mean,
+        "frechet": metrics.frechet(real, fake),
+        "kid": metrics.kid(real, fake, subsets=10, size=300).mean,
         **metrics.prdc(real, fake)._asdict(),
-    }  # fmt: skip
+    }
 
 
 class TestMeaning:
@@ -165,7 +195,10 @@ class TestMeaning:
         assert good["density"] == pytest.approx(1, abs=0.1)
 
     def test_a_collapse_to_few_modes_keeps_precision_and_loses_recall_and_coverage(self) -> None:
-        collapsed, good = figures(self.REAL, mixture(1000, 3, seed=2)), figures(self.REAL, self.GOOD)
+        collapsed, good = (
+            figures(self.REAL, mixture(1000, 3, seed=2)),
+            figures(self.REAL, self.GOOD),
+        )
         assert collapsed["precision"] > 0.85
         assert collapsed["recall"] < 0.4
         assert collapsed["coverage"] < 0.4
@@ -186,7 +219,9 @@ class TestMeaning:
 
     def test_blur_towards_the_means_keeps_precision_and_loses_recall(self) -> None:
         centres = self.REAL.view(100, 10, 8).mean(0)
-        blurred = figures(self.REAL, (self.GOOD.view(100, 10, 8) * 0.2 + centres * 0.8).reshape(1000, 8))
+        blurred = figures(
+            self.REAL, (self.GOOD.view(100, 10, 8) * 0.2 + centres * 0.8).reshape(1000, 8)
+        )
         assert blurred["precision"] > 0.95
         assert blurred["recall"] < 0.5
 
@@ -229,14 +264,23 @@ def test_kernels_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
             lambda: metrics.frechet(normal(8), normal(100)),
             r"8 real images for 8 features: their covariance is singular",
         ),
-        (lambda: metrics.frechet(normal(100), normal(5)), r"5 generated images for 8 features.*give more than 8"),
+        (
+            lambda: metrics.frechet(normal(100), normal(5)),
+            r"5 generated images for 8 features.*give more than 8",
+        ),
         (lambda: metrics.frechet(normal(100), normal(100, 9)), r"8 real and 9 generated features"),
-        (lambda: metrics.frechet(normal(100), normal(100) / 0), r"features of the generated images are not finite"),
+        (
+            lambda: metrics.frechet(normal(100), normal(100) / 0),
+            r"features of the generated images are not finite",
+        ),
         (lambda: metrics.prdc(normal(5), normal(100)), r"5 real images: .* k = 5 need 6 or more"),
         (lambda: metrics.kid(normal(1), normal(100)), r"real features have the shape \(1, 8\)"),
         (lambda: metrics.kid(normal(9, 0), normal(9, 0)), r"real features have the shape \(9, 0\)"),
         (lambda: metrics.histogram_kl(torch.tensor([4]), torch.ones(4)), r"from 0 to 3"),
-        (lambda: metrics.histogram_kl(torch.tensor([], dtype=torch.int64), torch.ones(4)), r"labels must be some"),
+        (
+            lambda: metrics.histogram_kl(torch.tensor([], dtype=torch.int64), torch.ones(4)),
+            r"labels must be some",
+        ),
     ],
 )
 def test_what_would_mean_nothing_is_refused(measure: Callable[[], object], said: str) -> None:
@@ -258,7 +302,10 @@ class TestModes:
         direct = sum(p * math.log(p * 10) for p in (3 / 6, 2 / 6, 1 / 6))
         assert metrics.modes(labels, 10) == (3, pytest.approx(direct))
         assert metrics.modes(torch.arange(2000) % 1000, 1000) == (1000, pytest.approx(0))
-        assert metrics.modes(torch.zeros(50, dtype=torch.int64), 1000) == (1, pytest.approx(math.log(1000)))
+        assert metrics.modes(torch.zeros(50, dtype=torch.int64), 1000) == (
+            1,
+            pytest.approx(math.log(1000)),
+        )
 
     @pytest.mark.parametrize(("samples", "known"), [(26_000, 0.019), (10_000, 0.051)])
     def test_a_perfect_sampler(self, samples: int, known: float) -> None:

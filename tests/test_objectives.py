@@ -17,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("steady")
 
 
 def test_minimax_is_binary_cross_entropy_and_stays_finite_where_that_does_not() -> None:
-    real, fake = torch.randn(2, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    real, fake = (
+        torch.randn(2, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    )
     ones, zeros = torch.ones_like(real), torch.zeros_like(real)
 
     def bce(logits: Tensor, label: Tensor) -> Tensor:
@@ -66,7 +68,8 @@ def test_relativistic_depends_on_differences_alone_and_is_even_at_equality() -> 
     assert torch.allclose(r.g_loss(real, fake), -(fake - real).sigmoid().log())
     assert torch.allclose(r.d_loss(real + 7, fake + 7), r.d_loss(real, fake))
     assert torch.allclose(r.d_loss(real, real), torch.full_like(real, math.log(2)))
-    assert torch.allclose(r.g_loss(fake, real), r.d_loss(real, fake))  # each the other's mirror image
+    # each the other's mirror image
+    assert torch.allclose(r.g_loss(fake, real), r.d_loss(real, fake))
     by_real, by_fake = r.d_gradient(real, fake)
     assert torch.allclose(by_real, (real - fake).sigmoid() - 1)
     assert torch.allclose(by_real, -by_fake)
@@ -88,7 +91,9 @@ class TestPenalties:
         )
         return nn.Sequential(*layers).double()
 
-    images = torch.randn(4, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    images = torch.randn(
+        4, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
 
     def test_a_plane_has_its_own_slope_everywhere(self) -> None:
         weight = torch.randn(2, 5, 4, dtype=torch.float64)
@@ -106,12 +111,22 @@ class TestPenalties:
         for place in itertools.product(range(2), range(5), range(4)):
             nudge = torch.zeros_like(self.images)
             nudge[(slice(None), *place)] = step
-            expected += ((judge(self.images + nudge) - judge(self.images - nudge)) / (2 * step)).detach().square()
+            expected += (
+                ((judge(self.images + nudge) - judge(self.images - nudge)) / (2 * step))
+                .detach()
+                .square()
+            )
         assert torch.allclose(found, expected, rtol=1e-6)
 
     @pytest.mark.parametrize("kind", ["slopes", "penalty"])
-    def test_their_gradients_by_the_weights_are_those_of_finite_differences(self, kind: str) -> None:
-        judge, other, mix = self.curved(), self.images.flip(0) * 0.3, torch.tensor([0.1, 0.5, 0.9, 0.0]).double()
+    def test_their_gradients_by_the_weights_are_those_of_finite_differences(
+        self, kind: str
+    ) -> None:
+        judge, other, mix = (
+            self.curved(),
+            self.images.flip(0) * 0.3,
+            torch.tensor([0.1, 0.5, 0.9, 0.0]).double(),
+        )
 
         def value() -> Tensor:
             if kind == "slopes":
@@ -128,9 +143,13 @@ class TestPenalties:
             weight.data[place] = kept - step
             below = value().item()
             weight.data[place] = kept
-            assert weight.grad[place].item() == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-9)
+            assert weight.grad[place].item() == pytest.approx(
+                (above - below) / (2 * step), rel=1e-5, abs=1e-9
+            )
 
-    def test_the_gradient_penalty_is_0_for_a_slope_of_1_and_looks_between_real_and_fake(self) -> None:
+    def test_the_gradient_penalty_is_0_for_a_slope_of_1_and_looks_between_real_and_fake(
+        self,
+    ) -> None:
         real, fake = self.images, -self.images
         unit = torch.full((2, 5, 4), 1 / math.sqrt(40), dtype=torch.float64)
         mix = torch.tensor([0.0, 0.25, 0.5, 1.0]).double()
@@ -143,7 +162,9 @@ class TestPenalties:
             return x.flatten(1).sum(1)
 
         penalty = objectives.gradient_penalty(noting, real, fake, mix)
-        assert torch.allclose(seen[0], mix.view(-1, 1, 1, 1) * real + (1 - mix).view(-1, 1, 1, 1) * fake)
+        assert torch.allclose(
+            seen[0], mix.view(-1, 1, 1, 1) * real + (1 - mix).view(-1, 1, 1, 1) * fake
+        )
         assert torch.allclose(penalty, torch.full((4,), (math.sqrt(40) - 1) ** 2).double())
 
     def test_vectors_are_as_good_as_images(self) -> None:
@@ -166,11 +187,17 @@ class TestPenalties:
 @pytest.mark.parametrize("name", ["minimax", "least_squares", "hinge"])
 def test_gradients_that_are_written_out_are_those_of_the_losses(name: str) -> None:
     objective = getattr(objectives, name)
-    real, fake = 2 * torch.randn(2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    real, fake = 2 * torch.randn(
+        2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     by_autograd = dataclasses.replace(objective, d_slopes=None, g_slope=None)
-    for mine, its in zip(objective.d_gradient(real, fake), by_autograd.d_gradient(real, fake), strict=True):
+    for mine, its in zip(
+        objective.d_gradient(real, fake), by_autograd.d_gradient(real, fake), strict=True
+    ):
         assert torch.allclose(mine, its, rtol=1e-12)
         assert mine.abs().sum() > 0
-    assert torch.allclose(objective.g_gradient(None, fake), by_autograd.g_gradient(None, fake), rtol=1e-12)
+    assert torch.allclose(
+        objective.g_gradient(None, fake), by_autograd.g_gradient(None, fake), rtol=1e-12
+    )
     assert real.grad is None  # the logits themselves are left as they are
     assert not fake.requires_grad

@@ -1,4 +1,5 @@
-"""Objects of the user's that images are judged by: functions, modules and whatever else can be called."""
+"""Objects of the user's that images are judged by: functions, modules and whatever else can be
+called."""
 
 from __future__ import annotations
 
@@ -70,9 +71,19 @@ def test_others_are_known_by_their_source_and_what_they_hold() -> None:
             return images.float().flatten(1) * self.by
 
     judges = [
-        scaled(1), scaled(2), means, Held(1), Held(2), Held(np.ones(144)), Held(torch.zeros(144)), Held(1).__call__,
-        partial(scaled(1)), partial(scaled(2)), Held({"a": 1}), Held([2, 1]),
-    ]  # fmt: skip
+        scaled(1),
+        scaled(2),
+        means,
+        Held(1),
+        Held(2),
+        Held(np.ones(144)),
+        Held(torch.zeros(144)),
+        Held(1).__call__,
+        partial(scaled(1)),
+        partial(scaled(2)),
+        Held({"a": 1}),
+        Held([2, 1]),
+    ]
     hashes = [Extractor.of(judge).sha256 for judge in judges]
     assert len(set(hashes)) == len(hashes)
     assert Extractor.of(scaled(1)).sha256 == hashes[0]
@@ -92,7 +103,8 @@ def typed_in(text: str) -> Any:
 
 def test_what_has_no_text_of_its_own_is_known_by_what_it_was_compiled_to() -> None:
     method = (
-        "class Kind:\n    columns = {}\n    {}\n    def __call__(self, x): return x[:, :self.columns]\njudge = Kind()"
+        "class Kind:\n    columns = {}\n    {}\n    def __call__(self, x): return x[:,"
+        " :self.columns]\njudge = Kind()"
     )
     shapes = "@property\n    def shape(self): return {}"
     judges = [
@@ -100,12 +112,18 @@ def test_what_has_no_text_of_its_own_is_known_by_what_it_was_compiled_to() -> No
         typed_in("def judge(x): return x.double().flatten(1)[:, :32]"),
         typed_in("def judge(x): return [y[:32] for y in x]"),
         typed_in("def judge(x): return [y[:64] for y in x]"),
-        *(typed_in(method.format(columns, shapes.format(side))) for columns, side in ((32, 8), (64, 8), (32, 9))),
+        *(
+            typed_in(method.format(columns, shapes.format(side)))
+            for columns, side in ((32, 8), (64, 8), (32, 9))
+        ),
         *(lambda x: x.float().flatten(1), lambda x: x.float().flatten(1) * 2),
-    ]  # fmt: skip
+    ]
     hashes = [Extractor.of(judge).sha256 for judge in judges]
     assert len(set(hashes)) == len(hashes)
-    assert Extractor.of(typed_in("def judge(x): return x.float().flatten(1)[:, :32]")).sha256 == hashes[0]
+    assert (
+        Extractor.of(typed_in("def judge(x): return x.float().flatten(1)[:, :32]")).sha256
+        == hashes[0]
+    )
 
 
 SCALE: Any = 1.0
@@ -134,7 +152,9 @@ class Shifted(Scaled):
         return images.float() + self.by
 
 
-def test_globals_count_and_what_modules_hold_beside_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_globals_count_and_what_modules_hold_beside_their_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def identity(judge: Any) -> str:
         return Extractor.of(judge).sha256
 
@@ -142,15 +162,27 @@ def test_globals_count_and_what_modules_hold_beside_their_weights(monkeypatch: p
     for value in (2.0, nn.Linear(2, 2), nn.Linear(2, 2)):
         monkeypatch.setitem(globals(), "SCALE", value)
         seen.append(identity(by_a_global))
-    seen += [identity(nn.Sequential(layer, nn.Flatten())) for layer in (Scaled(1), Scaled(2), Shifted(1))]
+    seen += [
+        identity(nn.Sequential(layer, nn.Flatten())) for layer in (Scaled(1), Scaled(2), Shifted(1))
+    ]
     assert len(set(seen)) == len(seen)
     assert identity(nn.Sequential(Scaled(1), nn.Flatten())) == seen[4]
     assert identity(by_a_global) == seen[3]
-    arrays = [np.array(["cat", "dog"]), np.array(["cat", "cow"]), np.array([None, 1.5], object), np.eye(3)[:, ::-1]]
-    told = [identity(partial(means, array)) for array in [*arrays, np.eye(3), np.eye(3, dtype=np.float32)]]
+    arrays = [
+        np.array(["cat", "dog"]),
+        np.array(["cat", "cow"]),
+        np.array([None, 1.5], object),
+        np.eye(3)[:, ::-1],
+    ]
+    told = [
+        identity(partial(means, array))
+        for array in [*arrays, np.eye(3), np.eye(3, dtype=np.float32)]
+    ]
     assert len(set(told)) == 6
     assert identity(partial(means, np.array(["cat", "dog"]))) == told[0]
-    assert identity(partial(means, np.random.default_rng(0))) == identity(partial(means, np.random.default_rng(0)))
+    assert identity(partial(means, np.random.default_rng(0))) == identity(
+        partial(means, np.random.default_rng(0))
+    )
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
@@ -174,7 +206,10 @@ def test_one_with_classes() -> None:
 
 def test_numpy_arrays_will_do_and_wrong_shapes_are_named() -> None:
     assert Extractor.of(lambda x: np.asarray(x.flatten(1)))(noise(6)).features.shape == (6, 144)
-    for wrong, shape in ((lambda x: x.float(), (6, 1, 12, 12)), (lambda x: x[:3].flatten(1), (3, 144))):
+    for wrong, shape in (
+        (lambda x: x.float(), (6, 1, 12, 12)),
+        (lambda x: x[:3].flatten(1), (3, 144)),
+    ):
         with pytest.raises(DataError) as caught:
             Extractor.of(wrong)(noise(6))
         assert f"shape {shape} for 6 images: expected (6, D)" in str(caught.value)

@@ -1,4 +1,5 @@
-"""Evaluations during training: when, what they keep, that they change nothing, and that they stay cheap."""
+"""Evaluations during training: when, what they keep, that they change nothing, and that they stay
+cheap."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def judge(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Pooled:
 def lines(path: Path) -> list[dict[str, Any]]:
     """A run's evaluations, but for what they cost."""
     return [
-        {name: value for name, value in line.items() if "seconds" not in name} for line in Run.open(path).read_metrics()
+        {name: value for name, value in line.items() if "seconds" not in name}
+        for line in Run.open(path).read_metrics()
     ]
 
 
@@ -71,19 +73,33 @@ class TestWhatIsKept:
             assert line["floor"]["fid"] < line["fid"]
             assert 0 < line["cost_seconds"] < line["seconds"] + line["cost_seconds"] < 600
             assert line["seconds"] >= log[line["images"]]
-        assert judge.seen.count(200) == 2 + len(AT)  # the floor, the measured one, and no more for each than its own
+        # the floor, the measured one, and no more for each than its own
+        assert judge.seen.count(200) == 2 + len(AT)
 
     def test_the_figures_are_those_of_an_evaluation_afterwards(self, tmp_path: Path) -> None:
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
         last = history.last(run.path)
         again = evaluate.evaluate(run, n=200, prdc_n=200, quiet=True)
         assert history.staleness(run.path, last) is None
-        for name in ("fid", "kid", "recall", "precision", "floor", "protocol", "weights_sha256", "asked"):
+        for name in (
+            "fid",
+            "kid",
+            "recall",
+            "precision",
+            "floor",
+            "protocol",
+            "weights_sha256",
+            "asked",
+        ):
             assert getattr(again, name) == getattr(last, name), name
 
-    def test_the_best_generator_is_kept_with_its_card(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_best_generator_is_kept_with_its_card(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         fids = iter([math.inf, 3.0, 1.0, 2.0, 2.5])  # the first is the one that is measured
-        monkeypatch.setattr(evaluate, "while_training", lambda *_, **__: lambda sampler: verdict(next(fids)))
+        monkeypatch.setattr(
+            evaluate, "while_training", lambda *_, **__: lambda sampler: verdict(next(fids))
+        )
         run = train("cgan/tiny", tmp_path / "run", **EVERY, settings={"weights": "192 images"})
         _, card = open_generator(run.best_file)
         _, at_192 = open_generator(run.path / "weights" / "000000192.safetensors")
@@ -100,24 +116,40 @@ class TestWhatIsKept:
         assert [event.value for event in board.Scalars("evaluation/fid")] == pytest.approx(fids)
 
     def test_what_the_user_reads(self, tmp_path: Path, cli_run: Callable[..., Any]) -> None:
-        done = cli_run("train", "cgan/tiny", "--images", 320, "--out", "run", "--evaluate-every", "10 steps")
+        done = cli_run(
+            "train", "cgan/tiny", "--images", 320, "--out", "run", "--evaluate-every", "10 steps"
+        )
         assert done.out == "run\n"
         said = done.err.splitlines()
-        (first,) = [line for line in said if line.startswith("evaluating every 160 images and at the end: 200 ")]
+        (first,) = [
+            line
+            for line in said
+            if line.startswith("evaluating every 160 images and at the end: 200 ")
+        ]
         assert re.search(r", \d+\.\d s each, after \d+\.\d s of preparation$", first)
-        at = [line for line in said if line.startswith(("at 160 images: FID ", "at 320 images: FID "))]
+        at = [
+            line for line in said if line.startswith(("at 160 images: FID ", "at 320 images: FID "))
+        ]
         assert len(at) == 2
         assert "best so far" in at[0]
-        assert all("floor" in line and "recall" in line and "% of training time so far" in line for line in at)
-        assert "--evaluate-every auto keeps it below" in done.err  # 20 steps take less than 10 evaluations
+        assert all(
+            "floor" in line and "recall" in line and "% of training time so far" in line
+            for line in at
+        )
+        # 20 steps take less than 10 evaluations
+        assert "--evaluate-every auto keeps it below" in done.err
         best = min(Run.open(tmp_path / "run").read_metrics(), key=lambda line: line["fid"])
-        assert f"best: FID {best['fid']:.3g} at {best['images']} images, run/best.safetensors" in said
+        assert (
+            f"best: FID {best['fid']:.3g} at {best['images']} images, run/best.safetensors" in said
+        )
         assert cli_run("sample", "run/best.safetensors", "--n", 1, "--out", "one.png").code == 0
 
 
 class TestNothingElseChanges:
     @pytest.mark.parametrize("recipe", ["cgan/tiny", "mlp/tiny", "dcgan/tiny"])
-    def test_weights_and_log_are_the_same_with_and_without(self, recipe: str, tmp_path: Path) -> None:
+    def test_weights_and_log_are_the_same_with_and_without(
+        self, recipe: str, tmp_path: Path
+    ) -> None:
         options: dict[str, Any] = {"images": 64.0, "seed": 3}
         torch.manual_seed(5)
         before = torch.get_rng_state()
@@ -224,7 +256,9 @@ class TestGoingOn:
         again.resume(run)
         assert again.best == (6.0, 30)
 
-    def test_another_interval_or_none_may_be_asked_for(self, tmp_path: Path, stop_after: Callable[[int], None]) -> None:
+    def test_another_interval_or_none_may_be_asked_for(
+        self, tmp_path: Path, stop_after: Callable[[int], None]
+    ) -> None:
         stop_after(7)
         with pytest.raises(KeyboardInterrupt):
             train("cgan/tiny", tmp_path / "run", **EVERY)
@@ -236,7 +270,9 @@ class TestGoingOn:
         assert run.card.evaluate_every is None
         assert run.finished
 
-    def test_interrupted_in_an_evaluation_it_is_finished(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_interrupted_in_an_evaluation_it_is_finished(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         whole = self.whole(tmp_path)
         with monkeypatch.context() as patch:
             make = evaluate.while_training
@@ -265,7 +301,12 @@ class TestCost:
     """In a made-up time, where a step of 10 images takes 0.01 s and an evaluation `cost` seconds."""
 
     def train(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, every: float | None, cost: float, budget: float | None
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        every: float | None,
+        cost: float,
+        budget: float | None,
     ) -> tuple[float, float, list[int], Plan]:
         """Seconds in all, seconds of evaluating, when, and the plan at the end."""
         now, run = 1000.0, train("mlp/tiny", tmp_path / "run", images=16.0)
@@ -304,7 +345,9 @@ class TestCost:
         gaps = [b - a for a, b in itertools.pairwise(at[:-1])]
         assert all(gap == pytest.approx(cost * 10_000, abs=20) for gap in gaps)
 
-    @pytest.mark.parametrize(("every", "cost"), [(None, 0.5), (None, 2.0), (2000.0, 1.0), (7000.0, 3.0), (1e9, 4.0)])
+    @pytest.mark.parametrize(
+        ("every", "cost"), [(None, 0.5), (None, 2.0), (2000.0, 1.0), (7000.0, 3.0), (1e9, 4.0)]
+    )
     def test_a_budget_is_kept_and_the_plan_does_not_jump(
         self, every: float | None, cost: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -329,7 +372,16 @@ class TestWhatCannotBeJudged:
         self, pictures: Path, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
         done = cli_run(
-            "train", "mlp/tiny", "--data", pictures, "--images", 64, "--out", "r", "--evaluate-every", "2 steps"
+            "train",
+            "mlp/tiny",
+            "--data",
+            pictures,
+            "--images",
+            64,
+            "--out",
+            "r",
+            "--evaluate-every",
+            "2 steps",
         )
         assert done.code == 0
         assert done.err.count("has no held-out part") == 1
@@ -345,12 +397,19 @@ class TestWhatCannotBeJudged:
         for read in ("load", "load_held_out"):
             monkeypatch.setattr(launch.data, read, lambda *_, **__: one)
         run = launch.train(
-            "mlp/tiny", out=tmp_path / "run", threads=1, images=32, settings={"batch": 2}, evaluate_every="1 epoch"
+            "mlp/tiny",
+            out=tmp_path / "run",
+            threads=1,
+            images=32,
+            settings={"batch": 2},
+            evaluate_every="1 epoch",
         )
         assert run.finished
         assert capfd.readouterr().err.count("not evaluated during training: 1 real image") == 1
 
-    def test_one_that_fails_on_the_way_is_tried_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_that_fails_on_the_way_is_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         answers: list[Any] = [
             1.0,
             MetricError("bad features"),
@@ -380,16 +439,22 @@ class TestWhatCannotBeJudged:
             assert evaluation.evaluate(tiny_run, tiny_run.sampler(), seen, 1.0) is None
         assert said == ["not evaluated at 10 images: bad features"]
 
-    def test_the_extractor_is_made_before_the_first_step(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_extractor_is_made_before_the_first_step(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         order: list[str] = []
         find, step = extractors.find, loop.take_step
-        monkeypatch.setattr(extractors, "find", lambda *a, **o: order.append("extractor") or find(*a, **o))
+        monkeypatch.setattr(
+            extractors, "find", lambda *a, **o: order.append("extractor") or find(*a, **o)
+        )
         monkeypatch.setattr(loop, "take_step", lambda *a: order.append("step") or step(*a))
         train("mlp/tiny", tmp_path / "run", images=32.0, evaluate_every="auto")
         assert order == ["extractor", "step", "step"]
 
     @pytest.mark.parametrize("text", ["often", "5 minutes", "0 images", "-1 epochs", ""])
-    def test_an_interval_that_is_none(self, text: str, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_an_interval_that_is_none(
+        self, text: str, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         done = cli_run("train", "mlp/tiny", "--out", "run", f"--evaluate-every={text}")
         assert f"--evaluate-every '{text}': expected an interval" in done.error
         assert not (tmp_path / "run").exists()
@@ -397,7 +462,9 @@ class TestWhatCannotBeJudged:
 
 
 def test_it_can_be_asked_for_in_toml_and_is_repeated(tmp_path: Path) -> None:
-    (tmp_path / "my.toml").write_text('recipe = "cgan/tiny"\nimages = 32\nthreads = 1\nevaluate_every = "1 step"\n')
+    (tmp_path / "my.toml").write_text(
+        'recipe = "cgan/tiny"\nimages = 32\nthreads = 1\nevaluate_every = "1 step"\n'
+    )
     assert read_config(tmp_path / "my.toml", None).evaluate_every == "1 step"
     assert 'evaluate_every = "1 step"' in to_toml(read_config(tmp_path / "my.toml", None))
     run = launch.train(config=tmp_path / "my.toml", out=tmp_path / "run", quiet=True)
@@ -411,14 +478,18 @@ def test_stacks_of_digits_are_judged_by_the_modes_of_few(
     tmp_path: Path, judge: Pooled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ten = tuple("0123456789")
-    take = lambda images: Features(judge(images).features, torch.eye(10)[images.flatten(1).long().sum(1) % 10])  # noqa: E731
+    take = lambda images: Features(
+        judge(images).features, torch.eye(10)[images.flatten(1).long().sum(1) % 10]
+    )  # noqa: E731
     digits = replace(judge.extractor(), name="digits", classes=ten, take=take)
     monkeypatch.setattr(extractors, "find", lambda *_, **__: digits)
     numbers = tuple(f"{number:03d}" for number in range(1000))
     stacks = noise_images(ImageSpec(height=8, width=8, channels=3, classes=numbers), 1000)
     for read in ("load", "load_held_out"):
         monkeypatch.setattr(launch.data, read, lambda *_, **__: stacks)
-    (line,) = train("mlp/tiny", tmp_path / "run", images=32.0, evaluate_every="1 epoch").read_metrics()
+    (line,) = train(
+        "mlp/tiny", tmp_path / "run", images=32.0, evaluate_every="1 epoch"
+    ).read_metrics()
     assert line["protocol"]["n_modes"] == 200
     assert 1 < line["modes"] <= 200
     assert line["floor"]["modes"] == pytest.approx(1000 * (1 - 0.999**200), rel=0.05)

@@ -41,12 +41,16 @@ TOTALS = st.integers(1, 10**7)
 def plans(draw: st.DrawFn) -> Plan:
     """A plan with up to four revisions, each later than the one before and not into the past."""
     batch = draw(st.integers(1, 256))
-    plan = Plan(images=draw(TOTALS), batch=batch, epoch=draw(st.integers(1, 10**5)), requested="5 minutes")
+    plan = Plan(
+        images=draw(TOTALS), batch=batch, epoch=draw(st.integers(1, 10**5)), requested="5 minutes"
+    )
     at = 0
     for _ in range(draw(st.integers(0, 4))):
         if plan.total - batch <= at:
             break
-        at = batch * draw(st.integers(at // batch + 1, max(at // batch + 1, plan.total // batch - 1)))
+        at = batch * draw(
+            st.integers(at // batch + 1, max(at // batch + 1, plan.total // batch - 1))
+        )
         plan = plan.revise(at, at + draw(st.integers(1, 10**7)))
     return plan
 
@@ -55,7 +59,9 @@ class TestPlan:
     @given(plans())
     def test_progress_runs_from_0_to_1_without_a_step_back_or_a_jump(self, plan: Plan) -> None:
         ats = [at for at, _ in plan.revisions]
-        points = sorted({0, plan.total, plan.total // 2, *ats, *[at - 1 for at in ats], *[at + 1 for at in ats]})
+        points = sorted(
+            {0, plan.total, plan.total // 2, *ats, *[at - 1 for at in ats], *[at + 1 for at in ats]}
+        )
         values = [plan.progress(point) for point in points]
         assert values[0] == 0
         assert plan.progress(plan.total) == pytest.approx(1)
@@ -78,12 +84,17 @@ class TestPlan:
             assert revised.progress(seen) == plan.progress(seen)
             assert revised.epoch_progress(seen) == plan.epoch_progress(seen)
         assert plan.revisions == revised.revisions[:-1]
-        assert [revised.images_at(seen) for seen in (at - 1, at)] == [plan.images_at(at - 1), at + images]
+        assert [revised.images_at(seen) for seen in (at - 1, at)] == [
+            plan.images_at(at - 1),
+            at + images,
+        ]
         restored = Plan(**dataclasses.asdict(revised) | {"revisions": revised.revisions})
         assert restored == revised
 
     @given(plans(), st.data())
-    def test_per_epoch_progress_is_that_of_the_epochs_start(self, plan: Plan, data: st.DataObject) -> None:
+    def test_per_epoch_progress_is_that_of_the_epochs_start(
+        self, plan: Plan, data: st.DataObject
+    ) -> None:
         seen = data.draw(st.integers(0, plan.total))
         value = plan.epoch_progress(seen)
         if plan.images_at(seen) < 2 * plan.epoch:
@@ -96,7 +107,9 @@ class TestPlan:
         """Per-epoch schedules then begin; a repeat knows the revision from its first step on."""
         plan = Plan(images=160, batch=10, epoch=100, requested="1 minute")
         revised = plan.revise(80, 400)
-        assert [revised.epoch_progress(seen) for seen in range(0, 80, 10)] == [seen / 160 for seen in range(0, 80, 10)]
+        assert [revised.epoch_progress(seen) for seen in range(0, 80, 10)] == [
+            seen / 160 for seen in range(0, 80, 10)
+        ]
         assert revised.epoch_progress(90) == 0
 
 
@@ -104,9 +117,14 @@ class TestClock:
     """The clock in a made-up time, where a step takes as long as the test says."""
 
     def finish(
-        self, monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float], planned: int, budget: float
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        seconds: Callable[[int], float],
+        planned: int,
+        budget: float,
     ) -> tuple[float, Plan]:
-        """When a training is through whose step after `n` images takes seconds(n), and its plan then."""
+        """When a training is through whose step after `n` images takes seconds(n), and its plan
+        then."""
         now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: now)
         clock = Clock(now + budget, 0)
@@ -121,7 +139,9 @@ class TestClock:
         return now - 1000.0, plan
 
     @pytest.mark.parametrize("factor", [0.2, 0.5, 0.9, 1.1, 2.0, 5.0])
-    def test_a_wrong_estimate_is_made_good(self, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_wrong_estimate_is_made_good(
+        self, factor: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         took, plan = self.finish(monkeypatch, lambda _: 0.01 * factor, planned=60_000, budget=60)
         assert 57 < took < 61.5
         assert plan.revisions
@@ -132,26 +152,39 @@ class TestClock:
         assert took == pytest.approx(60)
 
     def test_a_machine_that_slows_down_half_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        took, _ = self.finish(monkeypatch, lambda seen: 0.01 if seen < 30_000 else 0.03, planned=60_000, budget=60)
+        took, _ = self.finish(
+            monkeypatch, lambda seen: 0.01 if seen < 30_000 else 0.03, planned=60_000, budget=60
+        )
         assert 57 < took < 62
 
     def test_a_slow_spell_does_not_end_it_early(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """For 12 seconds all is thirty times slower, as on a machine that does something else for a while."""
+        """For 12 seconds all is thirty times slower, as on a machine that does something else for a
+        while."""
         took, plan = self.finish(
-            monkeypatch, lambda seen: 0.3 if 30_000 <= seen < 30_400 else 0.01, planned=60_000, budget=60
+            monkeypatch,
+            lambda seen: 0.3 if 30_000 <= seen < 30_400 else 0.01,
+            planned=60_000,
+            budget=60,
         )
         assert 57 < took < 61.5
         assert plan.total == pytest.approx(48_400, rel=0.05)  # what there was time for
         assert len(plan.revisions) <= 12
 
-    def test_a_rate_that_comes_and_goes_is_no_reason_to_plan_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_rate_that_comes_and_goes_is_no_reason_to_plan_anew(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         took, plan = self.finish(
-            monkeypatch, lambda seen: 0.008 if seen // 3000 % 2 else 0.012, planned=360_000, budget=360
+            monkeypatch,
+            lambda seen: 0.008 if seen // 3000 % 2 else 0.012,
+            planned=360_000,
+            budget=360,
         )
         assert 355 < took < 365
         assert not [at for at, _ in plan.revisions if at < 200_000]
 
-    def test_steps_longer_than_the_whole_budget_end_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_steps_longer_than_the_whole_budget_end_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         took, plan = self.finish(monkeypatch, lambda _: 30.0, planned=1000, budget=20)
         assert (took, plan.total) == (30.0, 10)
 
@@ -160,23 +193,33 @@ class TestClock:
         monkeypatch.setattr(time, "monotonic", lambda: 1e9)
         assert clock.revised(Plan(images=10, batch=1, epoch=1, requested=""), 5) is None
 
-    def test_minutes_count_from_the_commands_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_minutes_count_from_the_commands_start(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """What was spent before training is taken off, and the whole plan is known beforehand."""
         deadlines: list[float] = []
-        monkeypatch.setattr(launch, "train_run", lambda *_, deadline, **__: deadlines.append(deadline) or 0)
+        monkeypatch.setattr(
+            launch, "train_run", lambda *_, deadline, **__: deadlines.append(deadline) or 0
+        )
         for minutes, spent in ((10.0, 0.0), (10.0, 480.0)):
-            run = train("mlp/tiny", tmp_path / f"{spent}", minutes=minutes, started=time.time() - spent)
+            run = train(
+                "mlp/tiny", tmp_path / f"{spent}", minutes=minutes, started=time.time() - spent
+            )
             left = minutes * 60 - spent
             assert left - 12 < deadlines[-1] - time.monotonic() < left
             assert run.card.plan.requested == "10 minutes"
         whole, short = (Run.open(tmp_path / name).card.plan.images for name in ("0.0", "480.0"))
         assert short < whole / 2
 
-    def test_more_is_kept_back_where_more_images_are_looked_through_at_the_end(self, tiny_run: Run) -> None:
+    def test_more_is_kept_back_where_more_images_are_looked_through_at_the_end(
+        self, tiny_run: Run
+    ) -> None:
         card = tiny_run.card
         assert launch.finishing(card) == pytest.approx(launch.FINISH_SECONDS, abs=0.2)
         many = dataclasses.replace(card.data, images=10_000)
-        large = dataclasses.replace(card, data=many, image=ImageSpec(height=256, width=256, channels=3))
+        large = dataclasses.replace(
+            card, data=many, image=ImageSpec(height=256, width=256, channels=3)
+        )
         seconds = 10_000 * 256 * 256 * 3 / launch.NEAREST_RATE
         assert launch.finishing(large) == pytest.approx(launch.FINISH_SECONDS + seconds)
         mirrored = dataclasses.replace(large, data=dataclasses.replace(many, flip=True))
@@ -192,7 +235,9 @@ class TestClock:
         enough = float(str(caught.value).split()[-1])
         train("mlp/tiny", tmp_path / "run", minutes=enough, started=time.time() - spent)
 
-    def test_no_step_is_begun_that_would_end_too_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_step_is_begun_that_would_end_too_late(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         took, plan = self.finish(monkeypatch, lambda _: 8.0, planned=1000, budget=60)
         assert (took, plan.total) == (56.0, 70)
         assert len({total for _, total in plan.revisions}) == len(plan.revisions)
@@ -219,11 +264,16 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
     pictures: Path, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn = trained.learn_classes
-    monkeypatch.setattr(trained, "learn_classes", lambda *_, **__: pytest.fail("trained within the minutes"))
+    monkeypatch.setattr(
+        trained, "learn_classes", lambda *_, **__: pytest.fail("trained within the minutes")
+    )
     words = ["train", "cgan/tiny", "--data", pictures, "--evaluate-every", "auto", "--minutes"]
     done = cli_run(*words, 0.05)
     assert "--minutes 0.05 is too short" in done.error
-    assert "not evaluated during training: an extractor is yet to be trained, for up to 180 of" in done.err
+    assert (
+        "not evaluated during training: an extractor is yet to be trained, for up to 180 of"
+        in done.err
+    )
     again = shlex.split(done.err.partition("trained before, by ")[2].partition("\n")[0])
     monkeypatch.setattr(trained, "learn_classes", learn)
     for name in ("EPOCHS", "LEAST_STEPS"):
@@ -235,7 +285,9 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
 def test_minutes_count_from_the_start_of_the_process(environment: dict[str, str]) -> None:
     before, rounding = time.time(), 2.0  # psutil knows the machine's start in whole seconds
     code = "from ganvas.commands.options import process_start; print(process_start())"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert before - rounding < float(done.stdout) < time.time() + rounding
     assert psutil.boot_time() <= process_start() < before
 
@@ -249,10 +301,13 @@ def test_numbers_too_small_for_full_precision_count_as_zero() -> None:
 
 
 class TestMeasuring:
-    """What is measured before a training, in a made-up time where a step takes as long as the test says."""
+    """What is measured before a training, in a made-up time where a step takes as long as the test
+    says."""
 
     @pytest.fixture
-    def slow(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], float]], list[int]]:
+    def slow(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[Callable[[int], float]], list[int]]:
         """`slow(seconds)`: a step on n threads takes seconds(n); the list of all steps' threads."""
 
         def call(seconds: Callable[[int], float]) -> list[int]:
@@ -280,13 +335,22 @@ class TestMeasuring:
         ],
     )
     def test_it_ends_with_its_budget(
-        self, seconds: Callable[[int], float], budget: float, chosen: int, most: int, slow: Callable[..., list[int]]
+        self,
+        seconds: Callable[[int], float],
+        budget: float,
+        chosen: int,
+        most: int,
+        slow: Callable[..., list[int]],
     ) -> None:
         steps = slow(seconds)
         file = gans.load("r3gan")
-        recipe = override(file.recipes["tiny"], {"precision": "fastest", "gamma": 1, "penalty_every": 8})
+        recipe = override(
+            file.recipes["tiny"], {"precision": "fastest", "gamma": 1, "penalty_every": 8}
+        )
         images = benchmark.random_images(recipe.native, 20)
-        choice = benchmark.choose(file, recipe, recipe.native, images, "cpu", most=8, seconds=budget)
+        choice = benchmark.choose(
+            file, recipe, recipe.native, images, "cpu", most=8, seconds=budget
+        )
         assert (choice.threads, choice.precision) == (chosen, "32")
         assert choice.seconds == pytest.approx(seconds(chosen))
         assert len(steps) <= most
@@ -299,7 +363,8 @@ class TestMeasuring:
         monkeypatch.setattr(launch, "train_run", lambda *_, **__: pytest.fail("trained"))
         steps = slow(lambda _: 20.0)
         with pytest.raises(
-            SettingError, match=r"^--minutes 5 is too short: a step of mlp/tiny on 28x28 .*takes 20 s"
+            SettingError,
+            match=r"^--minutes 5 is too short: a step of mlp/tiny on 28x28 .*takes 20 s",
         ) as e:
             train("mlp/tiny", tmp_path / "run", minutes=5.0, threads=2)
         assert len(steps) <= 3
@@ -308,7 +373,9 @@ class TestMeasuring:
         enough = float(str(e.value).partition("at least ")[2].split(",")[0])
         assert 7 < enough < 8
 
-    def test_nothing_that_was_measured_on_outlives_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nothing_that_was_measured_on_outlives_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         rehearsals: list[weakref.ref[benchmark.Rehearsal]] = []
         make = benchmark.Rehearsal.__init__
 

@@ -1,4 +1,5 @@
-"""r3gan and its presets: networks for any image, settings by the time there is, precision by what is faster."""
+"""r3gan and its presets: networks for any image, settings by the time there is, precision by what
+is faster."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ class TestNetworks:
         assert not gan.conditional
         assert gan.judge(gan.make(torch.randn(2, 6), None), None).shape == (2,)
 
-    @pytest.mark.parametrize(("side", "times"), [(4, 1), (8, 1), (9, 1), (16, 1), (28, 2), (32, 2), (64, 3), (256, 5)])
+    @pytest.mark.parametrize(
+        ("side", "times"), [(4, 1), (8, 1), (9, 1), (16, 1), (28, 2), (32, 2), (64, 3), (256, 5)]
+    )
     def test_images_are_halved_to_about_eight_pixels(self, side: int, times: int) -> None:
         assert halvings(spec(side, 2 * side, 3)) == times
 
@@ -77,7 +80,9 @@ class TestNetworks:
         results = []
         for layer in (stem, plain):
             images = (
-                torch.linspace(-1, 1, 3 * channels * 96, dtype=torch.float64).view(3, channels, 12, 8).requires_grad_()
+                torch.linspace(-1, 1, 3 * channels * 96, dtype=torch.float64)
+                .view(3, channels, 12, 8)
+                .requires_grad_()
             )
             out = layer(images)
             assert out.shape == (3, 5, 6, 4)
@@ -96,7 +101,9 @@ class TestNetworks:
 
 
 class TestObjectives:
-    @pytest.mark.parametrize("name", ["minimax", "least_squares", "hinge", "wasserstein", "relativistic"])
+    @pytest.mark.parametrize(
+        "name", ["minimax", "least_squares", "hinge", "wasserstein", "relativistic"]
+    )
     @pytest.mark.parametrize("gan", ["r3gan", "sngan"])
     def test_the_objective_is_a_setting(self, gan: str, name: str) -> None:
         file = gans.load(gan)
@@ -104,16 +111,23 @@ class TestObjectives:
         assert file.build(recipe.model, recipe.native).objective is getattr(objectives, name)
 
     def test_an_unknown_one_is_answered_with_those_there_are(self) -> None:
-        with pytest.raises(SettingError, match=r"model\.objective: .hing. is none of minimax, least_squares, hinge"):
+        with pytest.raises(
+            SettingError, match=r"model\.objective: .hing. is none of minimax, least_squares, hinge"
+        ):
             override(gans.load("r3gan").recipes["tiny"], {"objective": "hing"})
 
     @pytest.mark.parametrize("path", ["objective", "model.objective"])
     def test_a_gan_with_one_objective_alone_says_so_and_names_others(self, path: str) -> None:
         with pytest.raises(
-            SettingError, match=f"unknown setting {path}: this GAN has one .* r3gan and sngan take others"
+            SettingError,
+            match=f"unknown setting {path}: this GAN has one .* r3gan and sngan take others",
         ):
             override(gans.load("wgan-gp").recipes["tiny"], {path: "hinge"})
-        takes = [name for name in gans.names() if hasattr(gans.load(name).recipes["tiny"].model, "objective")]
+        takes = [
+            name
+            for name in gans.names()
+            if hasattr(gans.load(name).recipes["tiny"].model, "objective")
+        ]
         assert takes == ["r3gan", "sngan"]
 
     @pytest.mark.parametrize("recipe", ["sngan/tiny", "r3gan/tiny"])
@@ -124,7 +138,10 @@ class TestObjectives:
         told = cli_run("train", recipe, "--images", 32, "--set", *options).error
         assert "train.g_batch=16" in told
         assert "train.batch=8: leave g_batch out" in told
-        assert cli_run("train", recipe, "--images", 32, "--set", "objective=hinge", *options[1:]).code == 0
+        assert (
+            cli_run("train", recipe, "--images", 32, "--set", "objective=hinge", *options[1:]).code
+            == 0
+        )
 
     @pytest.mark.parametrize(
         ("options", "told"),
@@ -141,7 +158,9 @@ class TestObjectives:
         assert told in err
         assert ("train.order='together'" in err) == bool(told)
 
-    def test_wgan_gp_penalises_the_slope_between_with_the_papers_weight(self, cli_run: Callable[..., Any]) -> None:
+    def test_wgan_gp_penalises_the_slope_between_with_the_papers_weight(
+        self, cli_run: Callable[..., Any]
+    ) -> None:
         done = cli_run("train", "wgan-gp/tiny", "--images", 64, "--out", "run")
         assert "gamma 10" in done.err
         train = Run.open("run").card.train
@@ -149,7 +168,9 @@ class TestObjectives:
 
 
 class TestPresets:
-    @pytest.mark.parametrize(("minutes", "blocks"), [(0.2, 0), (1, 0), (5, 0), (25, 0), (38, 0), (39, 1), (600, 1)])
+    @pytest.mark.parametrize(
+        ("minutes", "blocks"), [(0.2, 0), (1, 0), (5, 0), (25, 0), (38, 0), (39, 1), (600, 1)]
+    )
     def test_the_nearest_by_ratio_is_taken(self, minutes: float, blocks: int) -> None:
         recipe = gans.load("r3gan").recipes["digits"]
         assert override(recipe, recipe.preset(minutes)[1]).model.blocks == blocks
@@ -164,7 +185,9 @@ class TestPresets:
         def plan(**request: Any) -> Recipe:
             wanted: list[Recipe] = []
             monkeypatch.setattr(
-                launch._Launch, "_card", lambda self, name, file, recipe, *_: wanted.append(recipe) or 1 / 0
+                launch._Launch,
+                "_card",
+                lambda self, name, file, recipe, *_: wanted.append(recipe) or 1 / 0,
             )
             with pytest.raises(ZeroDivisionError):
                 launch.train(quiet=True, **request)
@@ -172,7 +195,9 @@ class TestPresets:
 
         return plan
 
-    def test_minutes_choose_it_and_settings_come_before_it(self, planned: Callable[..., Recipe]) -> None:
+    def test_minutes_choose_it_and_settings_come_before_it(
+        self, planned: Callable[..., Recipe]
+    ) -> None:
         assert planned(minutes=1).model == Config()
         assert [planned(minutes=minutes).train.lr.end for minutes in (0.5, 1, 2, 2.1, 5)] == [
             5e-4,
@@ -181,7 +206,9 @@ class TestPresets:
             1e-4,
             1e-4,
         ]
-        assert [planned(minutes=minutes).train.gamma for minutes in (1, 5, 60)] == pytest.approx([0.1, 0.4, 0.4])
+        assert [planned(minutes=minutes).train.gamma for minutes in (1, 5, 60)] == pytest.approx(
+            [0.1, 0.4, 0.4]
+        )
         assert planned(minutes=1, settings={"gamma": 3}).train.gamma == 3
         hour = planned(minutes=60)
         assert hour.model == Config(blocks=1)
@@ -201,12 +228,21 @@ class TestPresets:
         [
             ({}, "settings for about 60 minutes: model.width=48, train.batch=64"),
             ({"width": 48}, "settings for about 60 minutes: model.width=48, train.batch=64"),
-            ({"width": 20}, "the settings for about 60 minutes are left out, for model.width is given"),
+            (
+                {"width": 20},
+                "the settings for about 60 minutes are left out, for model.width is given",
+            ),
             (
                 {"model": {"width": 20}, "train.batch": 8},
-                "the settings for about 60 minutes are left out, for model.width, train.batch is given",
+                (
+                    "the settings for about 60 minutes are left out, for model.width, train.batch"
+                    " is given"
+                ),
             ),
-            ({"width": 48, "batch": 8}, "the settings for about 60 minutes are left out, for train.batch is given"),
+            (
+                {"width": 48, "batch": 8},
+                "the settings for about 60 minutes are left out, for train.batch is given",
+            ),
             (
                 {"train": {"lr": 1.0, "batch": 8}},
                 "the settings for about 60 minutes are left out, for train.batch is given",
@@ -214,7 +250,10 @@ class TestPresets:
         ],
     )
     def test_what_is_said_of_it_is_in_the_recipe(self, changes: dict[str, Any], said: str) -> None:
-        recipe = replace(gans.load("r3gan").recipes["digits"], presets={60: {"model.width": 48, "train.batch": 64}})
+        recipe = replace(
+            gans.load("r3gan").recipes["digits"],
+            presets={60: {"model.width": 48, "train.batch": 64}},
+        )
         assert for_length(recipe, changes, "60 minutes")[1] == said
 
     def test_what_a_setting_takes_along_is_told_by_its_own_name(self) -> None:
@@ -222,9 +261,14 @@ class TestPresets:
         said = for_length(recipe, {"width": 20, "lr.shape": "constant"}, "60 minutes")[1]
         assert said == "the settings for about 60 minutes are left out, for train.lr.shape is given"
 
-    def test_a_repeated_run_has_its_own_settings(self, planned: Callable[..., Recipe], tmp_path: Path) -> None:
+    def test_a_repeated_run_has_its_own_settings(
+        self, planned: Callable[..., Recipe], tmp_path: Path
+    ) -> None:
         run = launch.train("r3gan/tiny", images=16, quiet=True, threads=1)
-        assert planned(config=run.path / "recipe.json").model == run.card.settings(gans.load("r3gan")).model
+        assert (
+            planned(config=run.path / "recipe.json").model
+            == run.card.settings(gans.load("r3gan")).model
+        )
 
 
 class TestPrecision:
@@ -250,16 +294,26 @@ class TestPrecision:
         choice = benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1)
         assert (choice.precision, choice.threads) == (chosen, 1)
         assert choice.seconds == min(1.0, bf16) or chosen == "32"
-        assert benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1, precision="32").precision == "32"
+        assert (
+            benchmark.choose(
+                file, recipe, recipe.native, images, "cpu", threads=1, precision="32"
+            ).precision
+            == "32"
+        )
 
     def test_other_recipes_stay_at_32(self, timed: dict[str, float]) -> None:
         timed["bf16"] = 0.1
         file = gans.load("cgan")
         recipe = file.recipes["tiny"]
         images = benchmark.random_images(recipe.native, 20)
-        assert benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1).precision == "32"
+        assert (
+            benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1).precision
+            == "32"
+        )
 
-    def test_it_is_measured_once_and_stored(self, timed: dict[str, float], cli_run: Callable[..., Any]) -> None:
+    def test_it_is_measured_once_and_stored(
+        self, timed: dict[str, float], cli_run: Callable[..., Any]
+    ) -> None:
         timed["bf16"] = 0.5
         command = (
             "train",

@@ -17,12 +17,17 @@ from ganvas.training.learner import Learner
 pytestmark = pytest.mark.usefixtures("steady")
 
 
-def rates(recipe_name: str, changes: dict[str, Any], images: int, at: list[int]) -> list[tuple[float, float]]:
-    """G's and D's learning rates in the optimizers after so many images of a training on `images` images."""
+def rates(
+    recipe_name: str, changes: dict[str, Any], images: int, at: list[int]
+) -> list[tuple[float, float]]:
+    """G's and D's learning rates in the optimizers after so many images of a training on `images`
+    images."""
     _, file, recipe = gans.find(recipe_name)
     recipe = override(recipe, changes)
     tiny = file.recipes["tiny"]
-    learner = Learner(file.build(tiny.model, tiny.native), recipe.train, images, torch.device("cpu"))
+    learner = Learner(
+        file.build(tiny.model, tiny.native), recipe.train, images, torch.device("cpu")
+    )
     plan = plan_of(recipe.train, images)
     found = []
     for images_seen in at:
@@ -31,7 +36,9 @@ def rates(recipe_name: str, changes: dict[str, Any], images: int, at: list[int])
     return found
 
 
-@pytest.mark.parametrize(("recipe", "lr"), [("mlp/relu", 1e-4), ("mlp/leaky", 3e-4), ("cgan/digits", 2e-4)])
+@pytest.mark.parametrize(
+    ("recipe", "lr"), [("mlp/relu", 1e-4), ("mlp/leaky", 3e-4), ("cgan/digits", 2e-4)]
+)
 def test_constant_learning_rates_stay_as_they_are(recipe: str, lr: float) -> None:
     assert rates(recipe, {}, 1000, [0, 1000, 49_000]) == [(lr, lr)] * 3
 
@@ -77,7 +84,10 @@ def test_dcgans_repository_warms_up_over_3_epochs_and_holds_the_last_15() -> Non
 def test_d_may_have_a_learning_rate_of_its_own() -> None:
     assert rates("mlp/relu", {"d_lr": 4e-4}, 100, [0, 160]) == [(1e-4, 4e-4)] * 2
     falling = {"start": 1.0, "end": 0.0, "shape": "linear"}
-    assert rates("mlp/relu", {"d_lr": falling, "length": "2 epochs"}, 100, [0, 100]) == [(1e-4, 1.0), (1e-4, 0.5)]
+    assert rates("mlp/relu", {"d_lr": falling, "length": "2 epochs"}, 100, [0, 100]) == [
+        (1e-4, 1.0),
+        (1e-4, 0.5),
+    ]
 
 
 def test_the_papers_constant_rate_is_one_setting() -> None:

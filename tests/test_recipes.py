@@ -31,7 +31,9 @@ EVERY = [f"{gan}/{key}" for gan in gans.names() for key in gans.load(gan).recipe
 DIGITS = tuple("0123456789")
 
 
-def built(name: str, spec: ImageSpec | None = None, seed: int = 0, changes: dict[str, Any] | None = None) -> Gan:
+def built(
+    name: str, spec: ImageSpec | None = None, seed: int = 0, changes: dict[str, Any] | None = None
+) -> Gan:
     _, file, recipe = gans.find(name)
     return file.build(override(recipe, changes or {}).model, spec or recipe.native, seed)
 
@@ -55,12 +57,16 @@ def test_parameter_counts(
     name: str, changes: dict[str, Any], generator: tuple[int, int], discriminator: tuple[int, int]
 ) -> None:
     gan = built(name, changes=changes)
-    for network, (trainable, total) in ((gan.generator, generator), (gan.discriminator, discriminator)):
+    for network, (trainable, total) in (
+        (gan.generator, generator),
+        (gan.discriminator, discriminator),
+    ):
         assert count(network) == {"trainable": trainable, "total": total}
 
 
 def used_layers(gan: Gan, network: nn.Module, spec: ImageSpec) -> list[str]:
-    """The layers of a network in the order in which a batch goes through them, with what matters of each."""
+    """The layers of a network in the order in which a batch goes through them, with what matters of
+    each."""
     found: list[str] = []
 
     def note(layer: nn.Module, inputs: Any, output: Any) -> None:
@@ -103,7 +109,10 @@ def dense(*sizes: int, after: tuple[str, ...]) -> list[str]:
     return layers[: -len(after)]
 
 
-KERAS_NORM, TORCH_NORM = "BatchNorm1d {n} eps 0.001 momentum 0.2", "BatchNorm2d {} eps 1e-05 momentum 0.1"
+KERAS_NORM, TORCH_NORM = (
+    "BatchNorm1d {n} eps 0.001 momentum 0.2",
+    "BatchNorm2d {} eps 1e-05 momentum 0.1",
+)
 CGAN_NORM = "BatchNorm1d {n} eps 0.8 momentum 0.1"
 LEAKY = "LeakyReLU 0.2"
 LAYERS = {
@@ -120,26 +129,53 @@ LAYERS = {
         dense(784, 1024, 256, 1, after=(LEAKY,)),
     ),
     "cgan/digits": (
-        ["Embedding 10->10", "Linear 110->128", LEAKY, *dense(128, 256, 512, 1024, 784, after=(CGAN_NORM, LEAKY)), "Tanh"],
-        ["Embedding 10->10", "Linear 794->512", LEAKY, *dense(512, 512, 512, 1, after=("Dropout 0.4", LEAKY))],
+        [
+            "Embedding 10->10",
+            "Linear 110->128",
+            LEAKY,
+            *dense(128, 256, 512, 1024, 784, after=(CGAN_NORM, LEAKY)),
+            "Tanh",
+        ],
+        [
+            "Embedding 10->10",
+            "Linear 794->512",
+            LEAKY,
+            *dense(512, 512, 512, 1, after=("Dropout 0.4", LEAKY)),
+        ],
     ),
     "dcgan/64": (
         [
-            "Linear 100->16384", TORCH_NORM.format(1024), "ReLU",
-            "Double 1024->512", TORCH_NORM.format(512), "ReLU",
-            "Double 512->256", TORCH_NORM.format(256), "ReLU",
-            "Double 256->128", TORCH_NORM.format(128), "ReLU",
-            "Double 128->3", "Tanh",
+            "Linear 100->16384",
+            TORCH_NORM.format(1024),
+            "ReLU",
+            "Double 1024->512",
+            TORCH_NORM.format(512),
+            "ReLU",
+            "Double 512->256",
+            TORCH_NORM.format(256),
+            "ReLU",
+            "Double 256->128",
+            TORCH_NORM.format(128),
+            "ReLU",
+            "Double 128->3",
+            "Tanh",
         ],
         [
-            "Halve 3->128", LEAKY,
-            "Halve 128->256", TORCH_NORM.format(256), LEAKY,
-            "Halve 256->512", TORCH_NORM.format(512), LEAKY,
-            "Halve 512->1024", TORCH_NORM.format(1024), LEAKY,
+            "Halve 3->128",
+            LEAKY,
+            "Halve 128->256",
+            TORCH_NORM.format(256),
+            LEAKY,
+            "Halve 256->512",
+            TORCH_NORM.format(512),
+            LEAKY,
+            "Halve 512->1024",
+            TORCH_NORM.format(1024),
+            LEAKY,
             "Linear 16384->1",
         ],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -150,18 +186,26 @@ def test_layers_in_the_order_of_use(name: str) -> None:
     assert used_layers(gan, gan.discriminator, spec) == discriminator
     assert gan.conditional == (name == "cgan/digits")
     assert gan.joint == (name != "dcgan/64")
-    assert gan.objective is (objectives.least_squares if name == "cgan/digits" else objectives.minimax)
+    assert gan.objective is (
+        objectives.least_squares if name == "cgan/digits" else objectives.minimax
+    )
 
 
 def of_kind(gan: Gan, *kinds: type[nn.Module]) -> list[Any]:
-    return [m for network in (gan.generator, gan.discriminator) for m in network.modules() if isinstance(m, kinds)]
+    return [
+        m
+        for network in (gan.generator, gan.discriminator)
+        for m in network.modules()
+        if isinstance(m, kinds)
+    ]
 
 
 def assert_normal(values: Tensor, mean: float, std: float) -> None:
     n = values.numel()
     assert values.mean().item() == pytest.approx(mean, abs=5 * std / n**0.5)
     assert values.std().item() == pytest.approx(std, rel=5 / n**0.5)
-    assert values.abs().sub(mean).max() > 2 * std  # tails, which a uniform density of this spread has not
+    # tails, which a uniform density of this spread has not
+    assert values.abs().sub(mean).max() > 2 * std
 
 
 def assert_uniform(values: Tensor, bound: float) -> None:
@@ -207,7 +251,12 @@ def test_weights_are_a_function_of_the_seed_and_leave_other_draws_alone(name: st
     expected = torch.rand(3)
     torch.manual_seed(11)
     first, again, other = (
-        torch.cat([p.detach().flatten() for p in built(name, seed=seed, changes=small).generator.parameters()])
+        torch.cat(
+            [
+                p.detach().flatten()
+                for p in built(name, seed=seed, changes=small).generator.parameters()
+            ]
+        )
         for seed in (1, 1, 2)
     )
     assert torch.equal(torch.rand(3), expected)
@@ -233,7 +282,13 @@ SHAPES = [
     ("cgan/digits", ImageSpec(height=32, width=20, channels=3, classes=("cat", "dog"))),
     *(
         ("dcgan/64", ImageSpec(height=height, width=width, channels=channels))  # type: ignore[arg-type]
-        for height, width, channels in ((28, 28, 1), (50, 70, 3), (16, 16, 3), (17, 33, 4), (64, 64, 3))
+        for height, width, channels in (
+            (28, 28, 1),
+            (50, 70, 3),
+            (16, 16, 3),
+            (17, 33, 4),
+            (64, 64, 3),
+        )
     ),
 ]
 
@@ -256,7 +311,9 @@ def test_any_image_shape_is_made_in_full_and_within_range(name: str, spec: Image
 
 @pytest.mark.parametrize("name", ["dcgan/64", "dcgan/tiny"])
 @pytest.mark.parametrize(("height", "width"), [(15, 64), (64, 15), (8, 8), (1, 1)])
-def test_dcgan_refuses_sides_under_16_and_says_what_to_do(name: str, height: int, width: int) -> None:
+def test_dcgan_refuses_sides_under_16_and_says_what_to_do(
+    name: str, height: int, width: int
+) -> None:
     told = refusal(built, name, ImageSpec(height=height, width=width, channels=3))
     assert f"{height}x{width}" in told
     assert "16" in told
@@ -275,27 +332,67 @@ SOFT = {"betas": (0.5, 0.999), "eps": 1e-8}
 D_FIRST = {"order": "d-first", "d_fakes": "training", "d_loss_scale": 1.0, "g_batch": None}
 TRAINING: dict[str, dict[str, Any]] = {
     "mlp/relu": {
-        **ADAM, **D_FIRST, "g_fakes": "same", "batch": 16, "length": "50 epochs", "lr": 1e-4, "log": "1 epochs",
-        "sheet": "1 epochs", "sheet_rows": 4, "sheet_columns": 4,
+        **ADAM,
+        **D_FIRST,
+        "g_fakes": "same",
+        "batch": 16,
+        "length": "50 epochs",
+        "lr": 1e-4,
+        "log": "1 epochs",
+        "sheet": "1 epochs",
+        "sheet_rows": 4,
+        "sheet_columns": 4,
     },
     "dcgan/64": {
-        **SOFT, **D_FIRST, "g_fakes": "fresh", "batch": 64, "length": "500 epochs", "sheet": "50 steps",
-        "weights": "10 epochs", "sheet_rows": 5, "sheet_columns": 5,
+        **SOFT,
+        **D_FIRST,
+        "g_fakes": "fresh",
+        "batch": 64,
+        "length": "500 epochs",
+        "sheet": "50 steps",
+        "weights": "10 epochs",
+        "sheet_rows": 5,
+        "sheet_columns": 5,
     },
     "cgan/digits": {
-        **SOFT, "order": "g-first", "g_fakes": "same", "d_fakes": "training", "batch": 64, "length": "100 epochs",
-        "lr": 2e-4, "sheet_columns": 10, "d_loss_scale": 1.0,
+        **SOFT,
+        "order": "g-first",
+        "g_fakes": "same",
+        "d_fakes": "training",
+        "batch": 64,
+        "length": "100 epochs",
+        "lr": 2e-4,
+        "sheet_columns": 10,
+        "d_loss_scale": 1.0,
     },
     "mlp/leaky": {
-        **ADAM, **D_FIRST, "g_fakes": "fresh", "batch": 100, "length": "200 epochs", "lr": 3e-4, "log": "300 steps",
-        "sheet": "1 epochs", "sheet_name": "fake_images-{epoch}",
+        **ADAM,
+        **D_FIRST,
+        "g_fakes": "fresh",
+        "batch": 100,
+        "length": "200 epochs",
+        "lr": 3e-4,
+        "log": "300 steps",
+        "sheet": "1 epochs",
+        "sheet_name": "fake_images-{epoch}",
     },
     "mlp/batchnorm": {
-        "betas": (0.5, 0.999), "eps": 1e-7, "order": "d-first", "g_fakes": "fresh", "d_fakes": "inference", "batch": 32,
-        "g_batch": 64, "d_loss_scale": 0.5, "length": "5000 steps", "log": "1 steps", "sheet": "100 steps",
-        "lr": Schedule(start=2e-4, shape="inverse", decay=8e-8), "sheet_rows": 4, "sheet_columns": 4,
+        "betas": (0.5, 0.999),
+        "eps": 1e-7,
+        "order": "d-first",
+        "g_fakes": "fresh",
+        "d_fakes": "inference",
+        "batch": 32,
+        "g_batch": 64,
+        "d_loss_scale": 0.5,
+        "length": "5000 steps",
+        "log": "1 steps",
+        "sheet": "100 steps",
+        "lr": Schedule(start=2e-4, shape="inverse", decay=8e-8),
+        "sheet_rows": 4,
+        "sheet_columns": 4,
     },
-}  # fmt: skip
+}
 TRAINING["dcgan/repository"] = TRAINING["dcgan/64"]
 
 
@@ -338,13 +435,20 @@ def test_every_gan_has_a_tiny_recipe_that_trains_both_networks(gan_name: str) ->
     learner = Learner(gan, config, 50, torch.device("cpu"))
     batches = Batches(noise_images(spec, 50), learner, 3)
     plan = Plan(images=10 * config.batch, batch=config.batch, epoch=50, requested="10 steps")
-    weights = [p for network in (gan.generator, gan.discriminator) for p in network.parameters() if p.ndim > 1]
+    weights = [
+        p
+        for network in (gan.generator, gan.discriminator)
+        for p in network.parameters()
+        if p.ndim > 1
+    ]
     assert len(weights) >= 4
     for n in range(3):
         before = [p.detach().clone() for p in weights]
         learner.set_rates(plan, n * config.batch)
         assert learner.g_optimizer.lr > 0
-        figures = statistics(gan.objective, config.d_loss_scale, [take_step(learner, batches, n * config.batch)])
+        figures = statistics(
+            gan.objective, config.d_loss_scale, [take_step(learner, batches, n * config.batch)]
+        )
         assert figures.shape == (1, 5)
         assert figures.isfinite().all()
         assert all(p.requires_grad and p.isfinite().all() for p in weights)

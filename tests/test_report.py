@@ -25,19 +25,30 @@ from paged import PROTOCOL, judgement, page, put
 
 
 class TestPage:
-    def test_a_finished_run(self, tiny_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]) -> None:
+    def test_a_finished_run(
+        self, tiny_run: Run, copy: Callable[[Run], Path], cli_run: Callable[..., Any]
+    ) -> None:
         path = copy(tiny_run)
         done = cli_run("report", path)
         assert (done.code, done.out) == (0, f"{path}/report.html\n")
         found = page(path / "report.html")
         head = found.sections["header"]
-        for words in ("finished", "cgan/tiny", "mnist-5k: 4,000 images, 28x28x1, 10 classes", "320 of 320 planned"):
+        for words in (
+            "finished",
+            "cgan/tiny",
+            "mnist-5k: 4,000 images, 28x28x1, 10 classes",
+            "320 of 320 planned",
+        ):
             assert words in head
         assert len(found.all("img")) == 1 + 2 + 1 + 1  # a row, sheets, neighbours, real images
         assert "one" not in found.sections["samples"]
         assert "160 images, epoch 0.04" in found.sections["samples"]
         assert re.findall(r'<svg.*?aria-label="Chart over images seen: (.*?) from', found.html) == [
-            "D loss", "real images", "D accuracy", "samples"]  # fmt: skip
+            "D loss",
+            "real images",
+            "D accuracy",
+            "samples",
+        ]
         assert "has not been evaluated" in found.sections["report-card"]
         assert ["ganvas", "evaluate", str(path), "--copies"] in found.commands
         assert tiny_run.card.data.fingerprint in found.sections["data"]
@@ -51,7 +62,18 @@ class TestPage:
         found = page(report.save(tiny_run, tmp_path / "page.html"))
         data = (found.all("img")[0]["src"] or "").partition(",")[2]
         row = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
-        cli_run("sample", tiny_run.path, "--labels", "0123456789", "--seed", 7, "--scale", 2, "--out", "row.png")
+        cli_run(
+            "sample",
+            tiny_run.path,
+            "--labels",
+            "0123456789",
+            "--seed",
+            7,
+            "--scale",
+            2,
+            "--out",
+            "row.png",
+        )
         with Image.open("row.png") as picture:
             images = np.asarray(picture).reshape(56, 10, 56)
         shown = np.stack([row[:, k * 58 : k * 58 + 56] for k in range(10)], 1)
@@ -61,7 +83,9 @@ class TestPage:
         run = train("cgan/tiny", tmp_path / "run", images=32.0, settings={"lr": 0.0005})
         found = page(report.save(run))
         assert re.findall(r"<mark>(.*?)</mark>.*?<td>(.*?)</td>", found.html) == [
-            ("&#34;32 images&#34;", "&#34;512 images&#34;"), ("0.0005", "0.001")]  # fmt: skip
+            ("&#34;32 images&#34;", "&#34;512 images&#34;"),
+            ("0.0005", "0.001"),
+        ]
         assert "model.g_widths" in found.sections["recipe"]
 
     def test_the_command_repeats_the_run(
@@ -90,7 +114,9 @@ class TestPage:
             assert command[command.index("--data-dir") + 1] == "my data"
 
     def test_the_same_run_makes_the_same_page(self, tiny_run: Run, tmp_path: Path) -> None:
-        pages = [report.save(tiny_run, tmp_path / name).read_bytes() for name in ("a.html", "b.html")]
+        pages = [
+            report.save(tiny_run, tmp_path / name).read_bytes() for name in ("a.html", "b.html")
+        ]
         assert pages[0] == pages[1]
 
     def test_strangers_words_are_text(self, tmp_path: Path) -> None:
@@ -112,7 +138,9 @@ class TestPage:
         assert "onerror=alert(1)>" in found.sections["data"]
         assert "b & c" in found.sections["header"]
 
-    def test_it_is_small_whatever_is_on_the_sheets(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+    def test_it_is_small_whatever_is_on_the_sheets(
+        self, tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
         """Noise does not compress."""
         path, rng = copy(tiny_run), np.random.default_rng(0)
         noise = Image.fromarray(rng.integers(0, 256, (700, 600, 3), np.uint8))
@@ -124,7 +152,9 @@ class TestPage:
         captions = re.findall(r"<figcaption>([\d,]+) images, epoch", found.html)
         assert (captions[0], captions[-1]) == ("1", "320")
 
-    def test_transparent_pictures_are_on_white(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+    def test_transparent_pictures_are_on_white(
+        self, tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
         path = copy(tiny_run)
         Image.new("RGBA", (30, 20)).save(path / "samples" / "000000001.png")
         found = page(report.save(Run.open(path)))
@@ -133,10 +163,14 @@ class TestPage:
 
 
 class TestDoctor:
-    def test_its_findings_with_evidence_and_command(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+    def test_its_findings_with_evidence_and_command(
+        self, tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
         run = Run.open(copy(tiny_run))
         lines = run.read_log()
-        (run.path / "log.jsonl").write_text("".join(json.dumps(line | {"d_loss": 1e9}) + "\n" for line in lines))
+        (run.path / "log.jsonl").write_text(
+            "".join(json.dumps(line | {"d_loss": 1e9}) + "\n" for line in lines)
+        )
         found, diagnosis = page(report.save(run)), examine(run)
         assert diagnosis.findings[0].state == "exploding gradients"
         for finding in diagnosis.findings:
@@ -147,7 +181,9 @@ class TestDoctor:
     def test_a_training_that_diverged(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
         run = Run.open(copy(tiny_run))
         last = run.read_log()[-1]
-        run.append_log([last | {"images": 352, "step": 22, "d_loss": float("nan"), "g_loss": float("inf")}])
+        run.append_log(
+            [last | {"images": 352, "step": 22, "d_loss": float("nan"), "g_loss": float("inf")}]
+        )
         found = page(report.save(run))
         assert "NaN" in found.sections["doctor"]
         assert not re.search(r'd="[^"]*(nan|inf)', found.html)
@@ -174,7 +210,9 @@ class TestStates:
         assert "of the classes" not in found.sections["header"]
         assert found.all("img")[0]["alt"] == "10 generated images"
 
-    def test_a_gan_file_of_the_users(self, pictures: Path, tmp_path: Path, cli_run: Callable[..., Any]) -> None:
+    def test_a_gan_file_of_the_users(
+        self, pictures: Path, tmp_path: Path, cli_run: Callable[..., Any]
+    ) -> None:
         (tmp_path / "my_gan.py").write_text(MY_GAN)
         train("my_gan.py:two", tmp_path / "run", data=str(pictures), settings={"batch": 4})
         assert cli_run("report", "run").code == 0
@@ -189,7 +227,10 @@ class TestStates:
         again = next(command for command in found.commands if command[1] == "train")
         assert again[2] == "my_gan.py:two"
         assert cli_run(*again[1:]).code == 0
-        assert Path("run-again/generator.safetensors").read_bytes() == Path("run/generator.safetensors").read_bytes()
+        assert (
+            Path("run-again/generator.safetensors").read_bytes()
+            == Path("run/generator.safetensors").read_bytes()
+        )
         (tmp_path / "my_gan.py").write_text(MY_GAN + "\n# changed\n")
         assert cli_run("report", "run", "--gan", "my_gan.py").code == 0
         assert "not as it was in training" in page(Path("run/report.html")).sections["recipe"]
@@ -197,7 +238,9 @@ class TestStates:
     def test_weights_that_are_no_numbers(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
         run = Run.open(copy(tiny_run))
         weights = run.sampler().gan.generator.state_dict()
-        run.save_generator({name: t * float("nan") if t.is_floating_point() else t for name, t in weights.items()})
+        run.save_generator(
+            {name: t * float("nan") if t.is_floating_point() else t for name, t in weights.items()}
+        )
         assert "no longer finite" in page(report.save(run)).sections["header"]
 
 
@@ -208,7 +251,11 @@ class TestBadInput:
             ("log.jsonl", b"{}\n", "log.jsonl is damaged"),
             ("metrics.jsonl", b"3\n", "metrics.jsonl is damaged"),
             ("metrics.jsonl", b'{"fid": 1.0, "protocol": 3}\n', "is no result of ganvas evaluate"),
-            ("metrics.jsonl", b'{"fid": 1.0, "protocol": {}, "images": "x"}\n', "metrics.jsonl is damaged"),
+            (
+                "metrics.jsonl",
+                b'{"fid": 1.0, "protocol": {}, "images": "x"}\n',
+                "metrics.jsonl is damaged",
+            ),
             ("state.pt", b"text", "state.pt is damaged"),
             ("generator.safetensors", b"text", "generator.safetensors is damaged"),
             ("recipe.json", b"{", "recipe.json is damaged"),
@@ -231,18 +278,29 @@ class TestBadInput:
         assert answer in cli_run("report", "run").error
         assert (path / "report.html").read_bytes() == before
 
-    def test_only_a_report_is_written_over(self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_only_a_report_is_written_over(
+        self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         (tmp_path / "mine.html").write_text("<p>mine</p>")
         (tmp_path / "folder.html").mkdir()
-        assert "no report of ganvas's" in cli_run("report", tiny_run.path, "--out", "mine.html").error
+        assert (
+            "no report of ganvas's" in cli_run("report", tiny_run.path, "--out", "mine.html").error
+        )
         assert "is a folder" in cli_run("report", tiny_run.path, "--out", "folder.html").error
         assert "ends in .html" in cli_run("report", tiny_run.path, "--out", "page.pdf").error
         assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
         for _ in range(2):
-            assert cli_run("report", tiny_run.path, "--out", "deep/page.html").out == "deep/page.html\n"
+            assert (
+                cli_run("report", tiny_run.path, "--out", "deep/page.html").out
+                == "deep/page.html\n"
+            )
 
     def test_a_disk_that_refuses(
-        self, tiny_run: Run, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self,
+        tiny_run: Run,
+        cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
     ) -> None:
         def refuse(*_: Any) -> None:
             raise OSError(28, "No space left on device")
@@ -251,8 +309,13 @@ class TestBadInput:
         assert "the disk is full" in cli_run("report", tiny_run.path, "--out", "page.html").error
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_is_no_run(self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_what_is_no_run(
+        self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         assert "no run elsewhere" in cli_run("report", "elsewhere").error
         assert "is not a run" in cli_run("report", tmp_path).error
-        assert "leave --gan out" in cli_run("report", tiny_run.path, "--gan", "x.py", "--out", "page.html").error
+        assert (
+            "leave --gan out"
+            in cli_run("report", tiny_run.path, "--gan", "x.py", "--out", "page.html").error
+        )
         assert list(tmp_path.iterdir()) == []

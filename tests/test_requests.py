@@ -46,7 +46,9 @@ class TestRequests:
         assert train("mlp/tiny", tmp_path / "run", images=images).card.plan.images == images
 
     def test_five_images_train_at_any_batch(self, pictures: Path, tmp_path: Path) -> None:
-        for path in sorted((pictures / "dog").iterdir())[:-2] + sorted((pictures / "cat").iterdir())[:-1]:
+        for path in (
+            sorted((pictures / "dog").iterdir())[:-2] + sorted((pictures / "cat").iterdir())[:-1]
+        ):
             path.unlink()
         for name in ("a", "b"):
             shutil.copy(pictures / "dog" / "11.png", pictures / "cat" / f"{name}.png")
@@ -55,17 +57,34 @@ class TestRequests:
         assert state(run.path)["images_seen"] == 64
         assert run.sample(labels="cat,dog").images.shape == (2, 8, 8, 1)
 
-    def test_settings_from_toml_with_the_command_line_on_top(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_settings_from_toml_with_the_command_line_on_top(
+        self, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         (tmp_path / "my.toml").write_text(
-            'recipe = "cgan/tiny"\nimages = 64\nseed = 5\nthreads = 1\nsize = 14\n[train]\nbatch = 8\nlr = 0.5\n'
-            "[model]\ng_widths = [6, 5]\n"
+            'recipe = "cgan/tiny"\nimages = 64\nseed = 5\nthreads = 1\nsize = 14\n[train]\nbatch ='
+            " 8\nlr = 0.5\n[model]\ng_widths = [6, 5]\n"
         )
         done = cli_run(
-            "train", "--config", "my.toml", "--seed", "6", "--set", "lr=0.001", "--epochs", "0.02", "--out", "run"
+            "train",
+            "--config",
+            "my.toml",
+            "--seed",
+            "6",
+            "--set",
+            "lr=0.001",
+            "--epochs",
+            "0.02",
+            "--out",
+            "run",
         )
         assert done.code == 0, done.err
         card = Run.open(tmp_path / "run").card
-        assert (card.seed, card.train["batch"], card.train["lr"], card.model["g_widths"]) == (6, 8, 0.001, [6, 5])
+        assert (card.seed, card.train["batch"], card.train["lr"], card.model["g_widths"]) == (
+            6,
+            8,
+            0.001,
+            [6, 5],
+        )
         assert (card.image.height, card.image.width) == (14, 14)
         assert card.plan.total == 80
         assert cli_run("train", "--config", "my.toml", "--out", "plain").code == 0
@@ -78,25 +97,38 @@ class TestRequests:
             (tmp_path / f"{name}.toml").write_text(f"recipe = 'mlp/tiny'\n{content}")
             for own, total in (({"images": 32.0}, 32), ({"settings": {"length": "3 steps"}}, 48)):
                 request = merged(read_config(tmp_path / f"{name}.toml", None), Request(**own))
-                recipe = for_length(gans.load("mlp").recipes["tiny"], request.settings, request.length)[0]
+                recipe = for_length(
+                    gans.load("mlp").recipes["tiny"], request.settings, request.length
+                )[0]
                 assert plan_of(recipe.train, 100).total == total
 
     def test_single_settings_on_top_of_a_card_leave_its_others(self, tmp_path: Path) -> None:
         one = train("mlp/tiny", tmp_path / "one", images=32.0, settings={"lr": 0.5, "eps": 0.25})
         changes = {"train": {"lr": 0.125}}
-        two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", settings=changes, quiet=True)
+        two = launch.train(
+            config=one.path / "recipe.json", out=tmp_path / "two", settings=changes, quiet=True
+        )
         assert two.card.train == one.card.train | {"lr": 0.125}
 
-    def test_a_gamma_of_the_rule_follows_it_and_one_that_was_given_stays(self, tmp_path: Path) -> None:
+    def test_a_gamma_of_the_rule_follows_it_and_one_that_was_given_stays(
+        self, tmp_path: Path
+    ) -> None:
         def gamma(name: str, **options: Any) -> float:
             run = launch.train(
-                config=one.path / "recipe.json", out=tmp_path / name, images=32, threads=1, quiet=True, **options
+                config=one.path / "recipe.json",
+                out=tmp_path / name,
+                images=32,
+                threads=1,
+                quiet=True,
+                **options,
             )
             assert isinstance(run.card.train["gamma"], float)
             return run.card.train["gamma"]
 
         small = {"width": 4, "batch": 8, "precision": "32"}
-        one = launch.train("r3gan/digits", images=16, out=tmp_path / "one", threads=1, settings=small, quiet=True)
+        one = launch.train(
+            "r3gan/digits", images=16, out=tmp_path / "one", threads=1, settings=small, quiet=True
+        )
         ruled = one.card.train["gamma"]
         assert gamma("same") == ruled
         assert gamma("batch", settings={"batch": 16}) == pytest.approx(ruled / 2)
@@ -105,16 +137,26 @@ class TestRequests:
         one = launch.train("r3gan/tiny", images=16, out=tmp_path / "own", threads=1, quiet=True)
         assert gamma("stays", settings={"batch": 16}) == one.card.train["gamma"]
 
-    def test_a_config_with_other_data_plans_for_those(self, tiny_run: Run, pictures: Path, tmp_path: Path) -> None:
-        run = launch.train(config=tiny_run.path / "recipe.json", data=str(pictures), out=tmp_path / "run", quiet=True)
+    def test_a_config_with_other_data_plans_for_those(
+        self, tiny_run: Run, pictures: Path, tmp_path: Path
+    ) -> None:
+        run = launch.train(
+            config=tiny_run.path / "recipe.json",
+            data=str(pictures),
+            out=tmp_path / "run",
+            quiet=True,
+        )
         assert run.card.plan.epoch == 12
 
     def test_a_repeat_is_of_the_same_images(self, pictures: Path, tmp_path: Path) -> None:
-        one = launch.train("mlp/tiny", data=str(pictures), images=32, threads=1, out=tmp_path / "one", quiet=True)
+        one = launch.train(
+            "mlp/tiny", data=str(pictures), images=32, threads=1, out=tmp_path / "one", quiet=True
+        )
         shutil.copy(pictures / "cat" / "00.png", pictures / "cat" / "more.png")
         config = one.path / "recipe.json"
         with pytest.raises(
-            SettingError, match=r"saw other images, labels or classes than .* holds now: give those, or"
+            SettingError,
+            match=r"saw other images, labels or classes than .* holds now: give those, or",
         ):
             launch.train(config=config, out=tmp_path / "two", quiet=True)
         assert not (tmp_path / "two").exists()
@@ -137,10 +179,15 @@ class TestRequests:
         assert done.code == 0
         assert "no repeat to the bit, as my.py, torch changed since that run" in done.err
 
-    def test_a_config_never_leads_to_code(self, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_config_never_leads_to_code(
+        self, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
-        card = json.loads((tiny_run.path / "recipe.json").read_text()) | {"recipe": "evil.py:x", "gan": "evil.py"}
+        card = json.loads((tiny_run.path / "recipe.json").read_text()) | {
+            "recipe": "evil.py:x",
+            "gan": "evil.py",
+        }
         (tmp_path / "card.json").write_text(json.dumps(card))
         with pytest.raises(GanvasError, match=r"evil\.py"):
             launch.train(config="card.json", quiet=True)
@@ -165,7 +212,11 @@ class TestOwnFile:
         return tmp_path / "code" / "my_gan.py"
 
     def test_it_trains_goes_on_and_samples_like_a_built_in(
-        self, own: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path
+        self,
+        own: Path,
+        cli_run: Callable[..., Any],
+        stop_after: Callable[[int], None],
+        tmp_path: Path,
     ) -> None:
         whole = cli_run("train", own, "--threads", "1", "--out", "whole")
         assert whole.code == 0, whole.err
@@ -175,7 +226,8 @@ class TestOwnFile:
         assert stopped.code == 130
         assert f"ganvas train {own} --out runs/0001-my_gan-one-mnist-5k" in stopped.err
         assert cli_run("train", own, "--out", "runs/0001-my_gan-one-mnist-5k").code == 0
-        assert_same_run(tmp_path / "whole", tmp_path / "runs" / "0001-my_gan-one-mnist-5k")  # nn.Dropout too
+        # nn.Dropout too
+        assert_same_run(tmp_path / "whole", tmp_path / "runs" / "0001-my_gan-one-mnist-5k")
         card = Run.open(tmp_path / "whole").card
         assert (card.recipe, card.gan) == ("my_gan.py:one", "my_gan.py")
         assert str(tmp_path) not in card.to_json().replace(card.data.what, "")
@@ -184,20 +236,33 @@ class TestOwnFile:
         assert np.load("four.npz")["images"].shape == (4, 28, 28, 1)
 
     def test_part_of_a_discriminator_may_be_frozen(self, own: Path, tmp_path: Path) -> None:
-        code = MY_GAN.replace("nn.Sequential(nn.Flatten(),", "nn.Sequential(nn.Flatten(), nn.Linear(64, 64),").replace(
+        code = MY_GAN.replace(
+            "nn.Sequential(nn.Flatten(),", "nn.Sequential(nn.Flatten(), nn.Linear(64, 64),"
+        ).replace(
             "* spec.width, 1))", "* spec.width, 1))\n        self.layers[1].requires_grad_(False)"
         )
         own.write_text(code)
         for penalty in ("r1", "gradient"):
-            run = train(str(own), tmp_path / penalty, images=32.0, size=(8, 8), settings={"train.penalty": penalty})
+            run = train(
+                str(own),
+                tmp_path / penalty,
+                images=32.0,
+                size=(8, 8),
+                settings={"train.penalty": penalty},
+            )
             d = state(run.path)["learner"]["discriminator"]
             assert d["layers.1.weight"].shape == (64, 64)
             assert run.read_log()[-1]["d_loss"] > 0
 
-    def test_a_conditional_gan_without_labels_is_told_what_to_do(self, own: Path, tmp_path: Path) -> None:
+    def test_a_conditional_gan_without_labels_is_told_what_to_do(
+        self, own: Path, tmp_path: Path
+    ) -> None:
         own.write_text(MY_GAN.replace("config.z_dim)\n", "config.z_dim, conditional=True)\n"))
         np.savez(tmp_path / "plain.npz", images=np.zeros((9, 8, 8), np.uint8))
-        with pytest.raises(SettingError, match=r"no labels to train it with: give them .*, or train another, such as"):
+        with pytest.raises(
+            SettingError,
+            match=r"no labels to train it with: give them .*, or train another, such as",
+        ):
             train(str(own), tmp_path / "run", data=str(tmp_path / "plain.npz"))
 
     def test_another_recipe_of_the_file(self, own: Path, tmp_path: Path) -> None:
@@ -210,13 +275,31 @@ class TestOwnFile:
         ("old", "new", "answer"),
         [
             (".squeeze(1)", "", "its discriminator makes (2, 1) of 2 images, expected (2,)"),
-            (".view(-1, *self.shape)", "", "its generator makes (2, 784) of 2 latents, expected (2, 1, 28, 28)"),
-            ("config.z_dim)\n\nREC", "config.z_dim, conditional=True)\n\nREC", "my_gan.py is a conditional GAN"),
-            ("Discriminator(spec),", "Discriminator(spec).requires_grad_(False),", "its discriminator has no weights"),
+            (
+                ".view(-1, *self.shape)",
+                "",
+                "its generator makes (2, 784) of 2 latents, expected (2, 1, 28, 28)",
+            ),
+            (
+                "config.z_dim)\n\nREC",
+                "config.z_dim, conditional=True)\n\nREC",
+                "my_gan.py is a conditional GAN",
+            ),
+            (
+                "Discriminator(spec),",
+                "Discriminator(spec).requires_grad_(False),",
+                "its discriminator has no weights",
+            ),
         ],
     )
     def test_networks_that_are_not_a_gans_are_told_in_one_line(
-        self, own: Path, cli_run: Callable[..., Any], pictures: Path, old: str, new: str, answer: str
+        self,
+        own: Path,
+        cli_run: Callable[..., Any],
+        pictures: Path,
+        old: str,
+        new: str,
+        answer: str,
     ) -> None:
         own.write_text(MY_GAN.replace(old, new))
         data = ("--data", pictures / "cat") if "conditional" in new else ()
@@ -249,7 +332,9 @@ class TestOwnFile:
         assert gans.parted("C:\\x\\my_gan.py") == ("C:\\x\\my_gan.py", None)
         assert gans.parted("r3gan/digits") == ("", None)
 
-    def test_nothing_runs_the_file_unasked(self, own: Path, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_nothing_runs_the_file_unasked(
+        self, own: Path, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         train(str(own), tmp_path / "run")
         own.write_text(MY_GAN + "\nimport pathlib\npathlib.Path('ran').touch()\n")
         for place in (tmp_path / "run", tmp_path / "run" / "generator.safetensors"):
@@ -274,7 +359,9 @@ class TestOwnFile:
         )
         own.write_text(MY_GAN.replace("nn.Linear(z_dim, ", "nn.Linear(1 + z_dim, "))
         assert f"does not fit {own} as it is now" in cli_run(*command).error
-        own.write_text(MY_GAN.replace("z_dim: int = 4", "size: int = 4").replace("z_dim=2", "size=2"))
+        own.write_text(
+            MY_GAN.replace("z_dim: int = 4", "size: int = 4").replace("z_dim=2", "size=2")
+        )
         assert "do not fit my_gan.py" in cli_run(*command).error
 
     def test_a_changed_file_does_not_go_on_with_the_old_run(
@@ -283,4 +370,6 @@ class TestOwnFile:
         stop_after(3)
         cli_run("train", own, "--threads", "1", "--out", "run")
         own.write_text(MY_GAN + "\n# changed\n")
-        assert "was made with file=" in cli_run("train", own, "--threads", "1", "--out", "run").error
+        assert (
+            "was made with file=" in cli_run("train", own, "--threads", "1", "--out", "run").error
+        )

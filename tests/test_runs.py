@@ -20,7 +20,8 @@ from paged import PROTOCOL, judgement, put
 
 @pytest.fixture
 def folder(tiny_run: Run, half_run: Run, tmp_path: Path) -> Path:
-    """Runs under runs/: one finished, one stopped, one damaged, one not yet saved, and what is none."""
+    """Runs under runs/: one finished, one stopped, one damaged, one not yet saved, and what is
+    none."""
     runs = tmp_path / "runs"
     for name, run in (
         ("9999-new", tiny_run),
@@ -40,10 +41,18 @@ def folder(tiny_run: Run, half_run: Run, tmp_path: Path) -> Path:
 def test_states_progress_and_costs(folder: Path) -> None:
     rows = list_runs(folder)
     assert [(Path(row.run).name, row.progress) for row in rows] == [
-        ("0002-half", "stopped at 45%"), ("0003-unsaved", "stopped at 0%"), ("0010-bad", "damaged"), ("9999-new", "finished"),
-    ]  # fmt: skip
+        ("0002-half", "stopped at 45%"),
+        ("0003-unsaved", "stopped at 0%"),
+        ("0010-bad", "damaged"),
+        ("9999-new", "finished"),
+    ]
     half, unsaved, bad, new = rows
-    assert (half.recipe, half.data, half.images_seen, half.planned) == ("cgan/tiny", "mnist-5k", 144, 320)
+    assert (half.recipe, half.data, half.images_seen, half.planned) == (
+        "cgan/tiny",
+        "mnist-5k",
+        144,
+        320,
+    )
     assert half.minutes == pytest.approx(state(folder / "0002-half")["seconds"] / 60, abs=0.01)
     assert (unsaved.images_seen, unsaved.minutes, new.images_seen) == (0, 0, 320)
     assert bad.error is not None
@@ -64,8 +73,14 @@ def test_neither_does_a_folder_that_may_not_be_entered_nor_a_run_without_its_car
 
     monkeypatch.setattr(os, "listdir", refuse)
     closed, lost, *rest = list_runs(folder)
-    assert (closed.state, closed.error) == ("damaged", f"cannot read {closed.run}: Permission denied")
-    assert (lost.state, lost.error) == ("damaged", f"{lost.run} is not a run: it has no recipe.json")
+    assert (closed.state, closed.error) == (
+        "damaged",
+        f"cannot read {closed.run}: Permission denied",
+    )
+    assert (lost.state, lost.error) == (
+        "damaged",
+        f"{lost.run} is not a run: it has no recipe.json",
+    )
     assert [row.state for row in rest] == ["stopped", "damaged", "finished"]
     told = cli_run("train", "cgan/tiny", "--images", "32", "--threads", "1").err
     assert "not gone on with: cannot read runs/0001-being-made: Permission denied" in told
@@ -73,7 +88,9 @@ def test_neither_does_a_folder_that_may_not_be_entered_nor_a_run_without_its_car
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "log.jsonl", "metrics.jsonl"])
-def test_one_damaged_run_hides_no_other(folder: Path, cli_run: Callable[..., Any], name: str) -> None:
+def test_one_damaged_run_hides_no_other(
+    folder: Path, cli_run: Callable[..., Any], name: str
+) -> None:
     (folder / "0002-half" / name).write_bytes(b"\xff{\n[\n")
     done = cli_run("runs")
     assert done.code == 0
@@ -99,9 +116,14 @@ def test_the_best_fid_is_of_all_evaluations_under_the_newest_protocol(
 ) -> None:
     run = Run.open(folder / "9999-new")
     for fid, images, extractor in (
-        (3.0, 16, "a" * 64), (2.0, None, "a" * 64), (40.25, 32, "b" * 64), (12.5, 48, "b" * 64), (20.0, 80, "b" * 64),
-        (14.0, None, "b" * 64), (None, None, "b" * 64),  # by hand
-    ):  # fmt: skip
+        (3.0, 16, "a" * 64),
+        (2.0, None, "a" * 64),
+        (40.25, 32, "b" * 64),
+        (12.5, 48, "b" * 64),
+        (20.0, 80, "b" * 64),
+        (14.0, None, "b" * 64),
+        (None, None, "b" * 64),  # by hand
+    ):
         protocol = dataclasses.replace(PROTOCOL, extractor_sha256=extractor)
         put(run, judgement(run, fid=fid, protocol=protocol), images)
     with open(run.path / "metrics.jsonl", "a") as file:
@@ -111,7 +133,9 @@ def test_the_best_fid_is_of_all_evaluations_under_the_newest_protocol(
     rows = list_runs(folder)
     assert [row.best_fid for row in rows] == [1.0, None, None, 12.5]
     assert [row.extractor for row in rows] == ["digits", None, None, "digits"]
-    table = {line.split()[0]: line.split() for line in cli_run("runs").out.splitlines() if line.strip()}
+    table = {
+        line.split()[0]: line.split() for line in cli_run("runs").out.splitlines() if line.strip()
+    }
     assert table["runs/9999-new"][-2:] == ["12.5", "digits"]
     assert table["runs/0002-half"][-2:] == ["1", "digits"]
     assert table["runs/0003-unsaved"][-2:] == ["-", "-"]
@@ -120,7 +144,12 @@ def test_the_best_fid_is_of_all_evaluations_under_the_newest_protocol(
 def test_json(folder: Path, cli_run: Callable[..., Any]) -> None:
     done = cli_run("runs", folder, "--json")
     rows = json.loads(done.out)
-    assert [Path(row["run"]).name for row in rows] == ["0002-half", "0003-unsaved", "0010-bad", "9999-new"]
+    assert [Path(row["run"]).name for row in rows] == [
+        "0002-half",
+        "0003-unsaved",
+        "0010-bad",
+        "9999-new",
+    ]
     assert rows[0]["state"] == "stopped"
     assert rows[0]["best_fid"] is None
 

@@ -25,7 +25,11 @@ class TestSameBits:
     def test_stopping_twice_changes_nothing(
         self, recipe: str, tmp_path: Path, stop_after: Callable[[int], None]
     ) -> None:
-        options: dict[str, Any] = {"images": 128.0, "seed": 3, "settings": {"log": "3 steps", "weights": "48 images"}}
+        options: dict[str, Any] = {
+            "images": 128.0,
+            "seed": 3,
+            "settings": {"log": "3 steps", "weights": "48 images"},
+        }
         whole = train(recipe, tmp_path / "whole", **options)
         for steps in (3, 2):
             stop_after(steps)
@@ -39,7 +43,8 @@ class TestSameBits:
     def test_stopping_changes_nothing_where_augmentation_adapts_itself(
         self, tmp_path: Path, stop_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Few coloured pictures, some held out, and penalties in every third step, at which none of the stops is."""
+        """Few coloured pictures, some held out, and penalties in every third step, at which none of
+        the stops is."""
         rng = np.random.default_rng(0)
         for k in range(120):
             folder = tmp_path / "pictures" / "ab"[k % 2]
@@ -47,10 +52,13 @@ class TestSameBits:
             Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{k}.png")
         share = augment.memorised
         monkeypatch.setattr(augment, "EVERY", 2)
-        monkeypatch.setattr(augment, "memorised", lambda known, held: share(known, held) + 0.55)  # or it takes long
+        # or it takes long
+        monkeypatch.setattr(augment, "memorised", lambda known, held: share(known, held) + 0.55)
         options: dict[str, Any] = {
-            "images": 128.0, "data": str(tmp_path / "pictures"), "settings": {"penalty_every": 3, "log": "3 steps"},
-        }  # fmt: skip
+            "images": 128.0,
+            "data": str(tmp_path / "pictures"),
+            "settings": {"penalty_every": 3, "log": "3 steps"},
+        }
         whole = train("r3gan/tiny", tmp_path / "whole", **options)
         probabilities = []
         for steps in (4, 3):
@@ -72,7 +80,9 @@ class TestSameBits:
             train("cgan/tiny", tmp_path / "run", **options)
         with monkeypatch.context() as patch:
             step = loop.take_step
-            patch.setattr(loop, "take_step", lambda a, b, seen: step(a, b, seen) if seen < 240 else 1 / 0)
+            patch.setattr(
+                loop, "take_step", lambda a, b, seen: step(a, b, seen) if seen < 240 else 1 / 0
+            )
             patch.setattr(logger, "FLUSH_SECONDS", 0)
             with pytest.raises(ZeroDivisionError):
                 train("cgan/tiny", tmp_path / "run", **options)
@@ -83,11 +93,18 @@ class TestSameBits:
 
     def test_same_request_same_bits(self, tiny_run: Run, tmp_path: Path) -> None:
         torch.manual_seed(99)
-        assert_same_run(tiny_run.path, train("cgan/tiny", tmp_path / "again", images=320.0, seed=7).path)
+        assert_same_run(
+            tiny_run.path, train("cgan/tiny", tmp_path / "again", images=320.0, seed=7).path
+        )
 
-    def test_another_seed_gives_other_weights_data_order_and_latents(self, tiny_run: Run, tmp_path: Path) -> None:
+    def test_another_seed_gives_other_weights_data_order_and_latents(
+        self, tiny_run: Run, tmp_path: Path
+    ) -> None:
         other = train("cgan/tiny", tmp_path / "other", images=320.0, seed=8)
-        one, two = state(tiny_run.path)["learner"]["generator"], state(other.path)["learner"]["generator"]
+        one, two = (
+            state(tiny_run.path)["learner"]["generator"],
+            state(other.path)["learner"]["generator"],
+        )
         assert all(not torch.equal(one[name], two[name]) for name in one if name.endswith("weight"))
         assert tiny_run.read_log()[0]["d_loss"] != other.read_log()[0]["d_loss"]
 
@@ -108,7 +125,8 @@ class TestSameBits:
     def test_a_card_with_revisions_is_repeated_with_them(
         self, tmp_path: Path, stop_after: Callable[[int], None]
     ) -> None:
-        """As a training by the clock leaves it: its plan was revised on the way, and its rates follow the plan."""
+        """As a training by the clock leaves it: its plan was revised on the way, and its rates
+        follow the plan."""
         settings = {"train.lr.start": 1e-3, "train.lr.shape": "linear"}
         train("mlp/tiny", tmp_path / "plain", images=160.0, settings=settings)
         card = json.loads((tmp_path / "plain" / "recipe.json").read_text())
@@ -130,11 +148,14 @@ class TestSameBits:
     def test_a_run_that_was_revised_on_the_way_is_repeated_to_the_bit(
         self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By the revision its plan is longer than two epochs, from where on per-epoch schedules go by epochs."""
+        """By the revision its plan is longer than two epochs, from where on per-epoch schedules go
+        by epochs."""
         settings = {"batch": 4, "lr.start": 1e-3, "lr.shape": "linear", "lr.per": "epoch"}
         with monkeypatch.context() as patch:
             patch.setattr(Clock, "revised", lambda _, plan, seen: 48 if seen == 8 else None)
-            one = train("mlp/tiny", tmp_path / "one", data=str(pictures), images=20.0, settings=settings)
+            one = train(
+                "mlp/tiny", tmp_path / "one", data=str(pictures), images=20.0, settings=settings
+            )
         assert Run.open(one.path).card.plan.revisions == ((8, 48),)
         two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", quiet=True)
         assert_same_run(one.path, two.path)

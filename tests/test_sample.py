@@ -46,8 +46,14 @@ def made(gan: str, spec: ImageSpec, seed: int = 0) -> Sampler:
 
 
 class TestLatents:
-    @given(st.integers(0, 2**64 - 1), st.lists(st.integers(0, 10**9), min_size=1, max_size=9), st.integers(1, 40))
-    def test_each_depends_on_its_seed_and_index_alone(self, seed: int, indices: list[int], z_dim: int) -> None:
+    @given(
+        st.integers(0, 2**64 - 1),
+        st.lists(st.integers(0, 10**9), min_size=1, max_size=9),
+        st.integers(1, 40),
+    )
+    def test_each_depends_on_its_seed_and_index_alone(
+        self, seed: int, indices: list[int], z_dim: int
+    ) -> None:
         together = latents(indices, seed, z_dim)
         assert together.shape == (len(indices), z_dim)
         assert together.dtype == torch.float32
@@ -55,10 +61,16 @@ class TestLatents:
             assert torch.equal(row, latents([index], seed, z_dim)[0])
 
     def test_they_are_what_they_were(self) -> None:
-        """Pinned bits: an image that someone has noted the seed of must not change with a new version."""
+        """Pinned bits: an image that someone has noted the seed of must not change with a new
+        version."""
         expected = np.random.Generator(np.random.Philox(key=np.array([3, 5], np.uint64)))
-        assert latents([5], 3, 7).numpy().tobytes() == expected.standard_normal(7, np.float32).tobytes()
-        assert latents([0], 0, 3)[0].tolist() == pytest.approx(latents([0, 1], 0, 3)[0].tolist(), abs=0)
+        assert (
+            latents([5], 3, 7).numpy().tobytes()
+            == expected.standard_normal(7, np.float32).tobytes()
+        )
+        assert latents([0], 0, 3)[0].tolist() == pytest.approx(
+            latents([0, 1], 0, 3)[0].tolist(), abs=0
+        )
 
     def test_other_seeds_and_indices_are_independent_standard_normals(self) -> None:
         z = torch.cat([latents(range(500), seed, 20) for seed in (0, 1, 2**63, 2**64 - 1)])
@@ -92,11 +104,15 @@ class TestKeyedImages:
         torch.manual_seed(2)
         np.testing.assert_array_equal(one, tiny_run.sample(n=30, seed=2).images)
 
-    def test_batch_statistics_do_not_enter_and_the_mode_is_left_as_it_was(self, tiny_run: Run) -> None:
+    def test_batch_statistics_do_not_enter_and_the_mode_is_left_as_it_was(
+        self, tiny_run: Run
+    ) -> None:
         sampler = tiny_run.sampler()
         for training in (True, False):
             sampler.gan.generator.train(training)
-            before = {name: value.clone() for name, value in sampler.gan.generator.state_dict().items()}
+            before = {
+                name: value.clone() for name, value in sampler.gan.generator.state_dict().items()
+            }
             sampler(range(5))
             assert sampler.gan.generator.training is training
             after = sampler.gan.generator.state_dict()
@@ -189,7 +205,9 @@ class TestLabels:
             tiny_run.sample(labels="123", n=4)
 
     @pytest.mark.parametrize("labels", ["123", "balanced", "", "cat,dog"])
-    def test_an_unconditional_generator_has_no_labels(self, unconditional_run: Run, labels: str) -> None:
+    def test_an_unconditional_generator_has_no_labels(
+        self, unconditional_run: Run, labels: str
+    ) -> None:
         with pytest.raises(SettingError, match="unconditional"):
             unconditional_run.sample(labels=labels)
         assert unconditional_run.sample(n=3).labels is None
@@ -205,11 +223,27 @@ class TestFiles:
         stored = arrays(tmp_path / "same.npz")
         assert stored.keys() == {"images", "labels", "classes"}
         assert (stored["images"].shape, stored["images"].dtype) == ((8, 28, 28, 1), np.uint8)
-        assert (stored["labels"].tolist(), stored["labels"].dtype) == ([2, 0, 2, 3, 1, 2, 2, 3], np.int64)
-        np.testing.assert_array_equal(pixels(tmp_path / "result.png"), side_by_side(stored["images"], 4))
+        assert (stored["labels"].tolist(), stored["labels"].dtype) == (
+            [2, 0, 2, 3, 1, 2, 2, 3],
+            np.int64,
+        )
+        np.testing.assert_array_equal(
+            pixels(tmp_path / "result.png"), side_by_side(stored["images"], 4)
+        )
         for scale in (1, 3):
-            cli_run("sample", tiny_run.path, "--labels", "20231223", "--scale", scale, "--out", "row.png")
-            np.testing.assert_array_equal(pixels(tmp_path / "row.png"), side_by_side(stored["images"], scale))
+            cli_run(
+                "sample",
+                tiny_run.path,
+                "--labels",
+                "20231223",
+                "--scale",
+                scale,
+                "--out",
+                "row.png",
+            )
+            np.testing.assert_array_equal(
+                pixels(tmp_path / "row.png"), side_by_side(stored["images"], scale)
+            )
 
     def test_a_file_of_weights_is_as_good_as_the_run(
         self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
@@ -222,9 +256,17 @@ class TestFiles:
         assert done.code == 0, done.err
         assert (tmp_path / "run.npz").read_bytes() == (tmp_path / "file.npz").read_bytes()
 
-    @pytest.mark.parametrize(("n", "columns", "rows"), [(20, None, 2), (20, 5, 4), (7, 5, 2), (3, 50, 1), (1, 1, 1)])
+    @pytest.mark.parametrize(
+        ("n", "columns", "rows"), [(20, None, 2), (20, 5, 4), (7, 5, 2), (3, 50, 1), (1, 1, 1)]
+    )
     def test_a_sheet_otherwise(
-        self, n: int, columns: int | None, rows: int, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
+        self,
+        n: int,
+        columns: int | None,
+        rows: int,
+        tiny_run: Run,
+        cli_run: Callable[..., Any],
+        tmp_path: Path,
     ) -> None:
         options = () if columns is None else ("--columns", columns)
         assert cli_run("sample", tiny_run.path, "--n", n, "--scale", 1, *options).code == 0
@@ -236,7 +278,9 @@ class TestFiles:
             expected = images[k, ..., 0] if k < n else np.full((28, 28), 255)
             np.testing.assert_array_equal(sheet[y : y + 28, x : x + 28], expected)
 
-    def test_columns_break_a_sequence(self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_columns_break_a_sequence(
+        self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         cli_run("sample", tiny_run.path, "--labels", "12345", "--columns", 2, "--scale", 2)
         assert pixels(tmp_path / "result.png").shape == (3 * 56, 2 * 56)
 
@@ -246,7 +290,9 @@ class TestFiles:
         for out in ("u.npz", "u.zip", "u", "u.png"):
             assert cli_run("sample", unconditional_run.path, "--n", 5, "--out", out).code == 0
         assert arrays(tmp_path / "u.npz").keys() == {"images"}
-        assert sorted(path.name for path in (tmp_path / "u").iterdir()) == [f"{k:06}.png" for k in range(5)]
+        assert sorted(path.name for path in (tmp_path / "u").iterdir()) == [
+            f"{k:06}.png" for k in range(5)
+        ]
         with zipfile.ZipFile(tmp_path / "u.zip") as archive:
             assert sorted(archive.namelist()) == [f"{k:06}.png" for k in range(5)]
 
@@ -264,7 +310,9 @@ class TestFiles:
 
     @pytest.mark.parametrize("channels", [1, 3, 4])
     @pytest.mark.parametrize("out", ["made", "made.zip", "made.npz"])
-    def test_odd_class_names_and_any_channels_come_back(self, channels: int, out: str, tmp_path: Path) -> None:
+    def test_odd_class_names_and_any_channels_come_back(
+        self, channels: int, out: str, tmp_path: Path
+    ) -> None:
         classes = ("a,b", 'say "hi"', "#1", "two words", "ünï", "-", "O'Neil", "0")
         images = np.random.default_rng(0).integers(0, 256, (8, 5, 4, channels), np.uint8)
         Samples(images, np.arange(8), classes, 8).save(tmp_path / out)
@@ -284,7 +332,9 @@ class TestFiles:
         for name in ("a.zip", "b.zip", "a.png", "b.png", "a.npz", "b.npz"):
             cli_run("sample", tiny_run.path, "--n", 12, "--seed", 5, "--out", name)
         for ending in ("zip", "png", "npz"):
-            assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+            assert (tmp_path / f"a.{ending}").read_bytes() == (
+                tmp_path / f"b.{ending}"
+            ).read_bytes()
 
     @pytest.mark.parametrize(
         ("options", "said"),
@@ -306,11 +356,17 @@ class TestFiles:
     ) -> None:
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "mine").touch()
-        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**10, total=10**10))
+        monkeypatch.setattr(
+            "psutil.virtual_memory", lambda: SimpleNamespace(available=10**10, total=10**10)
+        )
         make = Sampler.__call__
 
         def one(sampler: Sampler, indices: Any, **options: Any) -> Any:
-            return make(sampler, indices, **options) if len(indices) == 1 else pytest.fail("images were made")
+            return (
+                make(sampler, indices, **options)
+                if len(indices) == 1
+                else pytest.fail("images were made")
+            )
 
         monkeypatch.setattr(Sampler, "__call__", one)  # one alone tells how much memory they need
         assert said in cli_run("sample", tiny_run.path, *options.split()).error
@@ -319,7 +375,8 @@ class TestFiles:
     def test_only_a_png_can_be_too_long(self, out: str, tmp_path: Path) -> None:
         samples = Samples(np.zeros((2, 2**18 + 1, 1, 1), np.uint8), None, (), 2)
         with pytest.raises(
-            SettingError, match=r"1,048,576 pixels long; make it smaller, or write \.npz, \.zip or a folder"
+            SettingError,
+            match=r"1,048,576 pixels long; make it smaller, or write \.npz, \.zip or a folder",
         ):
             samples.save(tmp_path / "long.png")
         assert samples.save(tmp_path / out).exists()
@@ -334,10 +391,15 @@ class TestFiles:
         monkeypatch.setattr("psutil.virtual_memory", Small)
         most = 10**6 // (2 * 28 * 28)
         for out in ("x.npz", "x.zip", "x", "x.png"):
-            assert f"at most --n {most}," in cli_run("sample", tiny_run.path, "--n", 100_000, "--out", out).error
+            assert (
+                f"at most --n {most},"
+                in cli_run("sample", tiny_run.path, "--n", 100_000, "--out", out).error
+            )
             assert not Path(out).exists()
         assert cli_run("sample", tiny_run.path, "--n", most, "--out", "x.npz").code == 0
-        assert "the sheet needs" in cli_run("sample", tiny_run.path, "--n", most, "--scale", 9).error
+        assert (
+            "the sheet needs" in cli_run("sample", tiny_run.path, "--n", most, "--scale", 9).error
+        )
         assert cli_run("sample", tiny_run.path, "--n", most // 8, "--scale", 1).code == 0
 
     def test_existing_pictures_are_replaced_whole_and_folders_never(
@@ -376,15 +438,21 @@ class TestFiles:
         (path / "generator.safetensors").unlink()
         assert f"ganvas train --out {path}" in cli_run("sample", path, "--n", 2).error
 
-    def test_no_code_comes_from_a_file(self, tiny_run: Run, tmp_path: Path, cli_run: Callable[..., Any]) -> None:
+    def test_no_code_comes_from_a_file(
+        self, tiny_run: Run, tmp_path: Path, cli_run: Callable[..., Any]
+    ) -> None:
         import safetensors.torch
 
         (tmp_path / "evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
         card = json.loads(tiny_run.card.to_json()) | {"gan": "evil.py"}
         tensors = safetensors.torch.load_file(tiny_run.generator_file)
-        safetensors.torch.save_file(tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)})
+        safetensors.torch.save_file(
+            tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)}
+        )
         assert "add --gan" in cli_run("sample", "g.safetensors").error
         card["gan"] = "../evil"
-        safetensors.torch.save_file(tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)})
+        safetensors.torch.save_file(
+            tensors, tmp_path / "g.safetensors", {"ganvas": json.dumps(card)}
+        )
         assert "../evil" in cli_run("sample", "g.safetensors").error
         assert not (tmp_path / "ran").exists()

@@ -26,8 +26,12 @@ RELU, DCGAN = gans.find("mlp/relu")[2], gans.find("dcgan/64")[2]
 
 def test_a_setting_is_changed_by_its_path_or_its_last_name_and_nothing_else_changes() -> None:
     for changes in ({"train.batch": 32}, {"batch": 32}, {"train": {"batch": 32}}):
-        assert override(RELU, changes) == dataclasses.replace(RELU, train=dataclasses.replace(RELU.train, batch=32))
-    changed = override(RELU, {"z_dim": 7, "model.g_widths": [3, 4], "betas": [0.1, 0.2], "weights": "1 epoch"})
+        assert override(RELU, changes) == dataclasses.replace(
+            RELU, train=dataclasses.replace(RELU.train, batch=32)
+        )
+    changed = override(
+        RELU, {"z_dim": 7, "model.g_widths": [3, 4], "betas": [0.1, 0.2], "weights": "1 epoch"}
+    )
     assert (changed.model.z_dim, changed.model.g_widths) == (7, (3, 4))
     assert (changed.train.betas, changed.train.weights) == ((0.1, 0.2), "1 epoch")
     assert (changed.native, changed.summary) == (RELU.native, RELU.summary)
@@ -35,13 +39,18 @@ def test_a_setting_is_changed_by_its_path_or_its_last_name_and_nothing_else_chan
 
 
 def test_a_schedules_parts_are_settings_too() -> None:
-    assert override(DCGAN, {"train.lr.start": 1e-3}).train.lr == dataclasses.replace(DCGAN.train.lr, start=1e-3)  # type: ignore[type-var]
+    assert override(DCGAN, {"train.lr.start": 1e-3}).train.lr == dataclasses.replace(
+        DCGAN.train.lr, start=1e-3
+    )  # type: ignore[type-var]
     assert override(DCGAN, {"lr.end": 0}).train.lr == dataclasses.replace(DCGAN.train.lr, end=0)  # type: ignore[type-var]
-    assert override(DCGAN, {"lr": {"end": 0}}).train.lr == dataclasses.replace(DCGAN.train.lr, end=0)  # type: ignore[type-var]
+    assert override(DCGAN, {"lr": {"end": 0}}).train.lr == dataclasses.replace(
+        DCGAN.train.lr, end=0
+    )  # type: ignore[type-var]
     assert override(DCGAN, {"lr": 2e-4}).train.lr == 2e-4
     linear = {"train.lr.end": 0, "train.lr.shape": "linear"}
     assert override(RELU, linear).train.lr == Schedule(start=1e-4, end=0, shape="linear")
-    assert override(RELU, {"lr.shape": "linear", "lr.end": 0}) == override(RELU, linear)  # of a constant, by short name
+    # of a constant, by short name
+    assert override(RELU, {"lr.shape": "linear", "lr.end": 0}) == override(RELU, linear)
     assert override(RELU, {"d_lr.start": 0.1}).train.d_lr == Schedule(start=0.1)
 
 
@@ -53,7 +62,10 @@ def test_a_schedules_parts_are_settings_too() -> None:
         ({"trian.batch": 3}, "unknown setting trian.batch: did you mean train.batch?"),
         ({"train": {"bach": 3}}, "unknown setting train.bach: did you mean train.batch?"),
         ({"train.lr.strat": 1}, "unknown setting train.lr.strat: did you mean train.lr.start?"),
-        ({"train.lr": {"start": 1, "shap": "linear"}}, "unknown setting train.lr.shap: did you mean train.lr.shape?"),
+        (
+            {"train.lr": {"start": 1, "shap": "linear"}},
+            "unknown setting train.lr.shap: did you mean train.lr.shape?",
+        ),
         ({"lr.strat": 1}, "unknown setting train.lr.strat: did you mean train.lr.start?"),
         ({"lrr.shape": "linear"}, "unknown setting lrr: did you mean lr?"),
         ({"train.lrr.shape": "linear"}, "unknown setting train.lrr: did you mean train.lr?"),
@@ -79,7 +91,10 @@ def test_a_schedules_parts_are_settings_too() -> None:
         ({"order": "sideways"}, "train.order: 'sideways' is none of d-first, g-first"),
         ({"precision": 16}, "train.precision: '16' is none of 32, fastest"),
         ({"precision": True}, "train.precision: expected `str`, got `bool`"),
-        ({"train.lr.shape": "cosin"}, "train.lr.shape: 'cosin' is none of constant, linear, cosine"),
+        (
+            {"train.lr.shape": "cosin"},
+            "train.lr.shape: 'cosin' is none of constant, linear, cosine",
+        ),
         ({"train.lr": {}}, "train.lr: object missing required field `start`"),
         ({"train": 3}, "train: expected `object`, got `int`"),
         ({"train.lr": {"start": 1, "warmup": 0.5, "hold": 0.5}}, "warmup 0.5 + hold 0.5 is 1"),
@@ -93,7 +108,9 @@ def test_a_schedules_parts_are_settings_too() -> None:
     ],
     ids=str,
 )
-def test_an_impossible_setting_is_refused_in_one_line_that_names_it(changes: dict[str, Any], told: str) -> None:
+def test_an_impossible_setting_is_refused_in_one_line_that_names_it(
+    changes: dict[str, Any], told: str
+) -> None:
     assert told in refusal(override, RELU, changes)
 
 
@@ -107,11 +124,14 @@ class Twin:
 
 def test_a_name_that_two_settings_have_needs_its_whole_path() -> None:
     recipe = Recipe(model=Twin(), train=RELU.train, native=RELU.native)
-    assert refusal(override, recipe, {"batch": 5}) == (
-        "setting batch could be model.batch or train.batch: write the whole path"
+    assert (
+        refusal(override, recipe, {"batch": 5})
+        == "setting batch could be model.batch or train.batch: write the whole path"
     )
-    assert refusal(override, recipe, {"batch.start": 5}) == (
-        "setting batch.start could be model.batch.start or train.batch.start: write the whole path"
+    assert (
+        refusal(override, recipe, {"batch.start": 5})
+        == "setting batch.start could be model.batch.start or train.batch.start: write the whole"
+        " path"
     )
     assert override(recipe, {"model.batch": 5}).model == Twin(batch=5)
     assert override(recipe, {"own": 2}).model == Twin(own=2.0)
@@ -128,11 +148,17 @@ def test_assignments_are_read_as_toml_and_else_as_words() -> None:
         "a=b=c",
     ]
     assert parse_assignments(given) == {
-        "train.batch": 32, "lr": 1e-3, "betas": [0.5, 0.9], "batchnorm": True, "order": "g-first", "log": "2 steps",
+        "train.batch": 32,
+        "lr": 1e-3,
+        "betas": [0.5, 0.9],
+        "batchnorm": True,
+        "order": "g-first",
+        "log": "2 steps",
         "a": "b=c",
-    }  # fmt: skip
+    }
     quick = dataclasses.replace(RELU, train=dataclasses.replace(RELU.train, precision="fastest"))
-    assert override(quick, parse_assignments(["precision=32"])) == RELU  # a word, though it reads as a number
+    # a word, though it reads as a number
+    assert override(quick, parse_assignments(["precision=32"])) == RELU
     for wrong in ("batch", "=3", " =3"):
         assert f"'{wrong}' is not a setting" in refusal(parse_assignments, [wrong])
 
@@ -147,12 +173,19 @@ def test_differences_are_told_by_path() -> None:
 
 
 def test_another_shape_leaves_out_what_it_does_not_have() -> None:
-    warm = override(DCGAN, {"lr": {"start": 1e-3, "end": 1e-4, "shape": "cosine", "warmup": 0.1, "hold": 0.2}})
+    warm = override(
+        DCGAN, {"lr": {"start": 1e-3, "end": 1e-4, "shape": "cosine", "warmup": 0.1, "hold": 0.2}}
+    )
     constant = override(warm, {"lr.shape": "constant"}).train.lr
     assert constant == Schedule(start=1e-3, warmup=0.1, per=warm.train.lr.per)  # type: ignore[union-attr]
     inverse = override(warm, {"lr.decay": 1e-3, "lr.shape": "inverse"}).train.lr
     assert inverse == Schedule(start=1e-3, shape="inverse", decay=1e-3, per=warm.train.lr.per)  # type: ignore[union-attr]
-    assert override(override(warm, {"lr.shape": "constant"}), {"lr": {"shape": "linear", "end": 0.0}}).train.lr.end == 0  # type: ignore[union-attr]
+    assert (
+        override(
+            override(warm, {"lr.shape": "constant"}), {"lr": {"shape": "linear", "end": 0.0}}
+        ).train.lr.end
+        == 0
+    )  # type: ignore[union-attr]
     said = refusal(override, warm, {"lr.shape": "constant", "lr.end": 0.0})
     assert "end=0.0 does nothing" in said
 
@@ -208,13 +241,16 @@ def test_a_part_that_does_nothing_is_refused(parts: dict[str, Any]) -> None:
         ({"average": "often"}, "train.average"),
     ],
 )
-def test_settings_that_cannot_go_together_are_refused_by_name(fields: dict[str, Any], words: str) -> None:
+def test_settings_that_cannot_go_together_are_refused_by_name(
+    fields: dict[str, Any], words: str
+) -> None:
     with pytest.raises(SettingError, match=words):
         TrainConfig(**{"batch": 8, "length": "1 epoch", "lr": 1e-3} | fields)
 
 
 @pytest.mark.parametrize(
-    "name", ["{images:09d}", "fake_images-{epoch}", "{epoch:3}-{images:d}", "{{plain}}", "{{{images}}}"]
+    "name",
+    ["{images:09d}", "fake_images-{epoch}", "{epoch:3}-{images:d}", "{{plain}}", "{{{images}}}"],
 )
 def test_a_sheets_name_is_of_images_and_epoch(name: str) -> None:
     assert name.format(images=1, epoch=1)
@@ -225,12 +261,25 @@ def test_with_the_penalty_goes_what_serves_it_alone() -> None:
     recipe = gans.find("r3gan/tiny")[2]
     assert (recipe.train.gamma, recipe.train.penalty_every) == (2.4, 2)
     stored = settings(recipe)  # as a card has it, on top of which penalty=none is said
-    for changes in ({"penalty": "none"}, {"train": {"penalty": "none"}}, {**stored, "penalty": "none"}):
+    for changes in (
+        {"penalty": "none"},
+        {"train": {"penalty": "none"}},
+        {**stored, "penalty": "none"},
+    ):
         train = override(override(recipe, {"gamma_factor": 0.5}), changes).train
-        assert (train.penalty, train.gamma, train.gamma_factor, train.penalty_every) == ("none", None, 1, 1)
+        assert (train.penalty, train.gamma, train.gamma_factor, train.penalty_every) == (
+            "none",
+            None,
+            1,
+            1,
+        )
     for asked in ({"penalty_every": 2, "penalty": "none"}, {"penalty": "none", "penalty_every": 2}):
-        assert "train.penalty_every=2 does nothing without a penalty" in refusal(override, recipe, asked)
-    assert "train.gamma_factor=2.0 does nothing without a penalty" in refusal(override, RELU, {"gamma_factor": 2})
+        assert "train.penalty_every=2 does nothing without a penalty" in refusal(
+            override, recipe, asked
+        )
+    assert "train.gamma_factor=2.0 does nothing without a penalty" in refusal(
+        override, RELU, {"gamma_factor": 2}
+    )
     assert "gamma=3" in refusal(override, recipe, {"train": {"penalty": "none", "gamma": 3}})
 
 
@@ -276,7 +325,9 @@ def test_an_interval_in_images() -> None:
 
 
 def test_an_image_spec_says_what_it_is_and_refuses_other_channels() -> None:
-    assert str(ImageSpec(height=28, width=20, channels=1, classes=DIGITS)) == "28x20 grey, 10 classes"
+    assert (
+        str(ImageSpec(height=28, width=20, channels=1, classes=DIGITS)) == "28x20 grey, 10 classes"
+    )
     assert ImageSpec.of(noise_images(DCGAN.native, 2)) == DCGAN.native
     plain = {"height": 8, "width": 8, "channels": 2, "classes": ()}
     assert "channels" in refusal(convert, plain, ImageSpec, "image")

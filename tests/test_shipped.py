@@ -30,7 +30,11 @@ def test_the_file_is_small_and_says_how_it_was_made() -> None:
     _, card = sample.open_generator(path)
     assert (card.recipe, card.data.name, card.data.images) == ("r3gan/digits", "mnist", 60_000)
     log = (Path(__file__).parents[1] / "docs" / "log.md").read_text()
-    made = next(line for line in log.splitlines() if line.startswith("ganvas train r3gan/digits --data mnist --images"))
+    made = next(
+        line
+        for line in log.splitlines()
+        if line.startswith("ganvas train r3gan/digits --data mnist --images")
+    )
     for option, value in (
         ("--images", card.plan.images),
         ("--threads", card.threads),
@@ -44,7 +48,9 @@ def test_it_writes_the_digits_that_are_asked_for() -> None:
     sampler, card = sample.open_generator(sample.shipped()["digits"])
     digits = [k * 7 % 10 for k in range(200)]
     images = sampler(range(200), labels=digits).permute(0, 3, 1, 2)
-    reader = extractors.find("digits", Dataset("made", images, torch.tensor(digits), card.image.classes))
+    reader = extractors.find(
+        "digits", Dataset("made", images, torch.tensor(digits), card.image.classes)
+    )
     read = reader.take(images).probabilities
     assert read is not None
     assert sum(read.argmax(1) == torch.tensor(digits)) > 0.98 * 200
@@ -65,7 +71,9 @@ def test_a_run_or_file_of_that_name_comes_first_and_a_folder_of_pictures_does_no
     assert sample.located(Path("digits")) == Path("digits")
 
 
-def test_it_is_judged_by_its_name_where_no_pictures_have_that(cli_run: Callable[..., Any], tmp_path: Path) -> None:
+def test_it_is_judged_by_its_name_where_no_pictures_have_that(
+    cli_run: Callable[..., Any], tmp_path: Path
+) -> None:
     command = ("evaluate", "digits", "--data", "mnist-5k", "--n", 300, "--prdc-n", 300, "--json")
     done = cli_run(*command)
     assert done.code == 0, done.err

@@ -1,4 +1,5 @@
-"""StackedMNIST: what its pictures are made of, and that 1,000 classes are looked at, trained and sampled like ten."""
+"""StackedMNIST: what its pictures are made of, and that 1,000 classes are looked at, trained and
+sampled like ten."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def put_mnist(root: Path, parts: tuple[str, ...] = ("train", "t10k")) -> None:
         put_idx(root / "MNIST" / "raw", part, images, labels)
 
 
-def test_each_channel_is_a_digit_of_its_place_in_the_number(training_part: Dataset, held_out_part: Dataset) -> None:
+def test_each_channel_is_a_digit_of_its_place_in_the_number(
+    training_part: Dataset, held_out_part: Dataset
+) -> None:
     for split, part in (("train", training_part), ("test", held_out_part)):
         digits = load("mnist-5k", split=split)  # type: ignore[arg-type]
         assert digits.labels is not None
@@ -62,7 +65,9 @@ def test_each_channel_is_a_digit_of_its_place_in_the_number(training_part: Datas
             assert part.images[i, channel].numpy().tobytes() in of_digit[int(number[channel])]
 
 
-def test_every_number_is_equally_often_in_any_beginning(training_part: Dataset, held_out_part: Dataset) -> None:
+def test_every_number_is_equally_often_in_any_beginning(
+    training_part: Dataset, held_out_part: Dataset
+) -> None:
     assert training_part.images.shape == (60_000, 3, 28, 28)
     assert held_out_part.images.shape == (10_000, 3, 28, 28)
     assert training_part.classes == held_out_part.classes == tuple(f"{k:03}" for k in range(1000))
@@ -78,15 +83,23 @@ def test_the_digits_pictures_are_used_alike_and_no_stack_twice(training_part: Da
         assert len(rows(training_part.images[:, channel])) == 4000
 
 
-def test_the_held_out_stacks_share_no_digit_with_training(training_part: Dataset, held_out_part: Dataset) -> None:
+def test_the_held_out_stacks_share_no_digit_with_training(
+    training_part: Dataset, held_out_part: Dataset
+) -> None:
     used = set().union(*(rows(training_part.images[:, c]) for c in range(3)))
     held_out = set().union(*(rows(held_out_part.images[:, c]) for c in range(3)))
     assert not used & held_out
 
 
 def test_the_stacks_never_change(training_part: Dataset, held_out_part: Dataset) -> None:
-    assert training_part.fingerprint == "d05d7706062e40b26dc35b6dfd576f73673ae08a038220b2d89820da4daf4ff8"
-    assert held_out_part.fingerprint == "17c74e1965c64d6fe6b772f1cef618101eed4927efa7e763ebdb252bafc82d3f"
+    assert (
+        training_part.fingerprint
+        == "d05d7706062e40b26dc35b6dfd576f73673ae08a038220b2d89820da4daf4ff8"
+    )
+    assert (
+        held_out_part.fingerprint
+        == "17c74e1965c64d6fe6b772f1cef618101eed4927efa7e763ebdb252bafc82d3f"
+    )
 
 
 def test_a_digit_is_drawn_from_all_of_its_kind_and_no_other() -> None:
@@ -96,7 +109,9 @@ def test_a_digit_is_drawn_from_all_of_its_kind_and_no_other() -> None:
     assert images.shape == (3000, 1, 1, 3)
     for channel, digit in itertools.product(range(3), range(10)):
         of_digit = [int(NUMBERS[n][channel]) == digit for n in numbers]
-        assert set(images[of_digit, 0, 0, channel].tolist()) == set(np.flatnonzero(labels == digit).tolist())
+        assert set(images[of_digit, 0, 0, channel].tolist()) == set(
+            np.flatnonzero(labels == digit).tolist()
+        )
 
 
 class TestSource:
@@ -118,10 +133,15 @@ class TestSource:
         data = load("stacked-mnist", data_dir=tmp_path)
         assert data.fingerprint == training_part.fingerprint
         assert any(f"mnist is not in {tmp_path}" in note for note in data.notes)
-        assert load("stacked-mnist", split="test", data_dir=tmp_path).fingerprint == held_out_part.fingerprint
+        assert (
+            load("stacked-mnist", split="test", data_dir=tmp_path).fingerprint
+            == held_out_part.fingerprint
+        )
         assert sorted(tmp_path.rglob("*")) == before
 
-    def test_mnist_5k_by_its_name_whatever_is_there(self, tmp_path: Path, training_part: Dataset) -> None:
+    def test_mnist_5k_by_its_name_whatever_is_there(
+        self, tmp_path: Path, training_part: Dataset
+    ) -> None:
         put_mnist(tmp_path)
         data = load("stacked-mnist-5k", data_dir=tmp_path)
         assert data.fingerprint == training_part.fingerprint
@@ -136,7 +156,9 @@ class TestSource:
 
     def test_a_digit_that_is_missing_is_named(self, tmp_path: Path) -> None:
         for part in ("train", "t10k"):
-            put_idx(tmp_path / "MNIST" / "raw", part, np.zeros((9, 28, 28), np.uint8), list(range(9)))
+            put_idx(
+                tmp_path / "MNIST" / "raw", part, np.zeros((9, 28, 28), np.uint8), list(range(9))
+            )
         with pytest.raises(DataError, match="holds no 9 to stack"):
             load("stacked-mnist", data_dir=tmp_path)
 
@@ -155,7 +177,11 @@ class TestThousandClasses:
         assert done.code == 0, done.err
         lines = done.out.splitlines()
         assert max(map(len, lines)) < 250
-        assert next(line for line in lines if line.startswith("classes ")).split()[1:4] == ["1,000:", "000", "70,"]
+        assert next(line for line in lines if line.startswith("classes ")).split()[1:4] == [
+            "1,000:",
+            "000",
+            "70,",
+        ]
         found = inspect("stacked-mnist-5k")
         assert (found.images, found.channels, found.duplicates) == (70_000, 3, 0)
         assert found.classes == dict.fromkeys(NUMBERS, 70)
@@ -189,14 +215,18 @@ class TestThousandClasses:
         assert sheet_classes(5, 2) == [0, 1, 0, 1, 0]
         assert sheet_classes(1, 3) == [0]
         settings = {"sheet_rows": 2, "sheet_columns": 2, "sheet": "32 images"}
-        run = train("cgan/tiny", tmp_path / "run", data="stacked-mnist-5k", images=32.0, settings=settings)
+        run = train(
+            "cgan/tiny", tmp_path / "run", data="stacked-mnist-5k", images=32.0, settings=settings
+        )
         with Image.open(next((run.path / "samples").iterdir())) as sheet:
             last = np.asarray(sheet)[-56:, -56:][::2, ::2]
         expected = run.sampler()(range(4), seed=run.card.seed, labels=[0, 333, 666, 999])
         assert np.array_equal(last, expected[3].numpy())
         with Image.open(run.path / "real_images.png") as sheet:
             pixels = np.asarray(sheet)[-56:, -56:][::2, ::2]
-        assert np.array_equal(pixels.transpose(2, 0, 1), load("stacked-mnist-5k").images[999].numpy())
+        assert np.array_equal(
+            pixels.transpose(2, 0, 1), load("stacked-mnist-5k").images[999].numpy()
+        )
 
     @pytest.mark.parametrize("text", ["20231223", "1234", "1x", "-1", "0000"])
     def test_what_is_no_number_is_told_shortly(self, text: str) -> None:
@@ -206,11 +236,17 @@ class TestThousandClasses:
         assert len(str(error.value)) < 700
 
 
-def test_their_recipe_is_trained_and_tuned_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_their_recipe_is_trained_and_tuned_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
-    monkeypatch.setattr(search, "_prepare", lambda request, *_: pytest.fail(f"searched on {request.data}"))
+    monkeypatch.setattr(
+        search, "_prepare", lambda request, *_: pytest.fail(f"searched on {request.data}")
+    )
     small = {"width": 2, "batch": 8, "precision": "32"}
-    run = train("r3gan/stacked-mnist", tmp_path / "run", images=8.0, settings=small, data_dir=tmp_path)
+    run = train(
+        "r3gan/stacked-mnist", tmp_path / "run", images=8.0, settings=small, data_dir=tmp_path
+    )
     assert (run.card.data.what, run.card.image.channels) == ("stacked-mnist", 3)
     with pytest.raises(pytest.fail.Exception, match="searched on stacked-mnist"):
         search.tune("r3gan/stacked-mnist", out=tmp_path / "t.toml", quiet=True)

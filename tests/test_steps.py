@@ -1,7 +1,8 @@
 """Three training steps of each of the five systems against a transcription of its listed formulae.
 
-Both sides run in float64 from the same weights on the same batches, so that they must agree to rounding; and each
-transcription can be made wrong on purpose, to show that the comparison would notice.
+Both sides run in float64 from the same weights on the same batches, so that they must agree to
+rounding; and each transcription can be made wrong on purpose, to show that the comparison would
+notice.
 """
 
 from __future__ import annotations
@@ -34,19 +35,23 @@ OTHER = 2e-4  # every slip changes more than this
 
 
 def same(name: str) -> float:
-    """What rounding may change in three steps of float64. It is 1e-15 as a rule; but a bias before a BatchNorm has a
-    gradient of rounding alone, which Adam divides by its eps of 1e-8, and DCGAN is full of them."""
+    """What rounding may change in three steps of float64. It is 1e-15 as a rule; but a bias before
+    a BatchNorm has a gradient of rounding alone, which Adam divides by its eps of 1e-8, and DCGAN
+    is full of them."""
     return 1e-6 if name.startswith("dcgan") else 1e-12
 
 
 QUICK = {"width": Dcgan.WIDTH, "batch": 6, "length": f"{Dcgan.EPOCHS} epochs"}
 # name: the recipe, its overrides, image shape, images in the data set, its transcription
-SYSTEMS: dict[str, tuple[str, dict[str, Any], tuple[int, int, int], int, Callable[[str], Source]]] = {
+SYSTEMS: dict[
+    str, tuple[str, dict[str, Any], tuple[int, int, int], int, Callable[[str], Source]]
+] = {
     "relu": ("mlp/relu", {}, (1, 28, 28), 100, Relu),
     "leaky": ("mlp/leaky", {}, (1, 28, 28), 250, Leaky),
     "keras": ("mlp/batchnorm", {}, (1, 28, 28), 100, Keras),
     "digits": ("cgan/digits", {}, (1, 28, 28), 150, Digits),
-    # 12 images in batches of 6: the third step is the second epoch's first, with another learning rate
+    # 12 images in batches of 6: the third step is the second epoch's first, with another learning
+    # rate
     "dcgan 28x28 grey": ("dcgan/64", QUICK, (1, 28, 28), 12, dcgan(28, 28, 1)),
     "dcgan 32x32 RGB": ("dcgan/64", QUICK, (3, 32, 32), 12, dcgan(32, 32, 3)),
     "dcgan 64x64 RGB": ("dcgan/64", QUICK, (3, 64, 64), 12, dcgan(64, 64, 3)),
@@ -74,8 +79,8 @@ def prepared(name: str, dtype: torch.dtype = torch.float32) -> tuple[Learner, Ba
 
 
 def difference(name: str, slip: str, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Largest difference of any figure, weight or running statistic after three steps, or after the first that shows
-    a slip."""
+    """Largest difference of any figure, weight or running statistic after three steps, or after the
+    first that shows a slip."""
     monkeypatch.setattr(Tensor, "float", lambda self: self)  # logits stay float64, too
     learner, batches, plan = prepared(name, torch.float64)
     gan = learner.gan
@@ -94,7 +99,9 @@ def difference(name: str, slip: str, monkeypatch: pytest.MonkeyPatch) -> float:
         for mine, theirs in ((source.g, gan.generator), (source.d, gan.discriminator)):
             for ours, its in zip(layers_with_state(mine), layers_with_state(theirs), strict=True):
                 pairs += zip(its.state_dict().values(), ours.state_dict().values(), strict=True)
-        largest = max(largest, *((a - b).abs().max().item() for a, b in pairs if a.is_floating_point()))
+        largest = max(
+            largest, *((a - b).abs().max().item() for a, b in pairs if a.is_floating_point())
+        )
         if largest > OTHER:
             break
         if (images_seen + learner.config.batch) % plan.epoch == 0:
@@ -112,10 +119,14 @@ def test_three_steps_give_the_losses_and_weights_of_the_listed_formulae(
 SLIPS = [
     (name, slip)
     for name, source in (
-        ("relu", Relu), ("leaky", Leaky), ("keras", Keras), ("digits", Digits), ("dcgan 28x28 grey", Dcgan)
+        ("relu", Relu),
+        ("leaky", Leaky),
+        ("keras", Keras),
+        ("digits", Digits),
+        ("dcgan 28x28 grey", Dcgan),
     )
     for slip in source.slips
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "slip"), SLIPS)
@@ -130,7 +141,8 @@ def test_training_in_float32_gives_the_same_figures(name: str) -> None:
     learner, batches, plan = prepared(name)
     source = SYSTEMS[name][-1]("")
     source.start_from(learner.gan.generator, learner.gan.discriminator)
-    # Adam makes much of float32's rounding in DCGAN: plain PyTorch on its own is 2% off in its second step
+    # Adam makes much of float32's rounding in DCGAN: plain PyTorch on its own is 2% off in its
+    # second step
     steps, tolerance = (1, 1e-2) if name.startswith("dcgan") else (3, 1e-5)
     for images_seen in (n * learner.config.batch for n in range(steps)):
         learner.set_rates(plan, images_seen)
@@ -153,7 +165,9 @@ def test_batches_hold_the_recipes_images_noise_and_labels(name: str) -> None:
         b = batches.at(images_seen)
         indices = seeding.Order(SEED, len(dataset)).indices(images_seen, config.batch)
         seen.append(indices)
-        assert torch.allclose(b.real.double(), dataset.images[indices].double() / 255 * 2 - 1, atol=1e-6)
+        assert torch.allclose(
+            b.real.double(), dataset.images[indices].double() / 255 * 2 - 1, atol=1e-6
+        )
         assert b.d_z.shape == (config.batch, learner.gan.z_dim)
         shared = name in ("relu", "digits")
         assert torch.equal(b.d_z, b.g_z) == shared

@@ -33,7 +33,9 @@ def put_sheets(run: Path, pictures: dict[str, np.ndarray[Any, Any]]) -> None:
         Image.fromarray(pixels).save(run / "samples" / f"{name}.png")
 
 
-def flat(value: int | tuple[int, int, int], size: tuple[int, int] = (150, 200)) -> np.ndarray[Any, Any]:
+def flat(
+    value: int | tuple[int, int, int], size: tuple[int, int] = (150, 200)
+) -> np.ndarray[Any, Any]:
     return np.full((*size, *((3,) if isinstance(value, tuple) else ())), value, np.uint8)
 
 
@@ -41,7 +43,13 @@ def test_sheets_come_in_order_for_the_time_asked_and_the_last_stays(
     tiny_run: Run, cli_run: Callable[..., Any], copy: Callable[[Run], Path]
 ) -> None:
     run = copy(tiny_run)
-    put_sheets(run, {f"{images:09d}": flat(value) for images, value in ((1000, 250), (32, 0), (160, 100), (9, 50))})
+    put_sheets(
+        run,
+        {
+            f"{images:09d}": flat(value)
+            for images, value in ((1000, 250), (32, 0), (160, 100), (9, 50))
+        },
+    )
     done = cli_run("timelapse", run, "--seconds", "4")
     assert (done.code, done.out) == (0, "timelapse.gif\n")
     film, hold = frames(Path("timelapse.gif"))
@@ -62,7 +70,9 @@ def test_a_real_run_and_its_bar(tiny_run: Run, tmp_path: Path) -> None:
     assert (sum(hold), film[-1].size[0]) == (8000, film[0].size[0])
 
 
-def test_sheets_named_by_epochs_are_of_the_moments_that_the_state_knows(pictures: Path, tmp_path: Path) -> None:
+def test_sheets_named_by_epochs_are_of_the_moments_that_the_state_knows(
+    pictures: Path, tmp_path: Path
+) -> None:
     settings = {"sheet": "1 epoch", "sheet_name": "e{epoch}"}
     run = train("mlp/tiny", tmp_path / "run", data=str(pictures), images=160.0, settings=settings)
     names = [path.name for _, path in run.sheets()]
@@ -72,7 +82,9 @@ def test_sheets_named_by_epochs_are_of_the_moments_that_the_state_knows(pictures
     assert [images for images, _ in run.sheets()][:2] == [12, 24]
 
 
-def test_of_many_sheets_some_are_left_out_but_not_the_ends(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+def test_of_many_sheets_some_are_left_out_but_not_the_ends(
+    tiny_run: Run, copy: Callable[[Run], Path]
+) -> None:
     run = copy(tiny_run)
     put_sheets(run, {f"{k:09d}": flat(k, (8, 8)) for k in range(256)})
     film, hold = frames(timelapse.save(Run.open(run), run.parent / "film.gif", 2.0))
@@ -85,7 +97,10 @@ def test_of_many_sheets_some_are_left_out_but_not_the_ends(tiny_run: Run, copy: 
 
 @pytest.mark.parametrize("shape", [(800, 500), (800, 500, 3)])
 def test_the_file_stays_small_whatever_is_on_the_sheets(
-    tiny_run: Run, copy: Callable[[Run], Path], shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    tiny_run: Run,
+    copy: Callable[[Run], Path],
+    shape: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Noise does not compress."""
     monkeypatch.setattr(timelapse, "MOST_BYTES", 100_000)
@@ -117,7 +132,9 @@ def test_transparent_sheets_are_on_white(tiny_run: Run, copy: Callable[[Run], Pa
 
 
 class TestBadInput:
-    def test_no_sheets(self, tiny_run: Run, cli_run: Callable[..., Any], copy: Callable[[Run], Path]) -> None:
+    def test_no_sheets(
+        self, tiny_run: Run, cli_run: Callable[..., Any], copy: Callable[[Run], Path]
+    ) -> None:
         put_sheets(copy(tiny_run), {})
         assert "run has no sheets" in cli_run("timelapse", "run").error
         assert not Path("timelapse.gif").exists()
@@ -140,7 +157,11 @@ class TestBadInput:
         answer: str,
     ) -> None:
         path = copy(tiny_run) / "samples" / name
-        path.write_bytes(content) if isinstance(content, bytes) else Image.fromarray(content).save(path)
+        (
+            path.write_bytes(content)
+            if isinstance(content, bytes)
+            else Image.fromarray(content).save(path)
+        )
         assert answer in cli_run("timelapse", "run").error
         assert not Path("timelapse.gif").exists()
 
@@ -153,7 +174,9 @@ class TestBadInput:
             (("--seconds", "1000"), "--seconds 1000: expected 0.5 to 60"),
         ],
     )
-    def test_options(self, tiny_run: Run, cli_run: Callable[..., Any], options: tuple[str, ...], answer: str) -> None:
+    def test_options(
+        self, tiny_run: Run, cli_run: Callable[..., Any], options: tuple[str, ...], answer: str
+    ) -> None:
         assert answer in cli_run("timelapse", tiny_run.path, *options).error
 
     def test_not_a_run(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Steps beyond the source systems': both networks from one pass, penalties on D's slope, augmentation that adapts itself."""
+"""Steps beyond the source systems': both networks from one pass, penalties on D's slope,
+augmentation that adapts itself."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ class G(nn.Module):
 class D(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(30, 8), nn.Softplus(), nn.Linear(8, 4), nn.Softplus())
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(30, 8), nn.Softplus(), nn.Linear(8, 4), nn.Softplus()
+        )
         self.of_class = nn.Embedding(3, 4)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -60,7 +63,10 @@ def dataset(count: int = 40) -> Dataset:
 
 
 def learning(
-    objective: Any = objectives.relativistic, count: int = 40, dtype: torch.dtype = torch.float64, **settings: Any
+    objective: Any = objectives.relativistic,
+    count: int = 40,
+    dtype: torch.dtype = torch.float64,
+    **settings: Any,
 ) -> tuple[Learner, Batches]:
     torch.manual_seed(0)
     gan = Gan(G().to(dtype), D().to(dtype), objective, 4, conditional=True)
@@ -96,7 +102,9 @@ def test_one_pass_gives_the_gradients_of_both_losses(name: Any) -> None:
     gan, batch = learner.gan, in_double(batches)
     fakes = gan.make(batch.d_z, batch.d_labels)
     real, fake = gan.judge(batch.real, batch.real_labels), gan.judge(fakes, batch.d_labels)
-    d_wanted = torch.autograd.grad(objective.d_loss(real, fake).mean(), learner.d_parameters, retain_graph=True)
+    d_wanted = torch.autograd.grad(
+        objective.d_loss(real, fake).mean(), learner.d_parameters, retain_graph=True
+    )
     g_wanted = torch.autograd.grad(objective.g_loss(real, fake).mean(), learner.g_parameters)
     logits = step(learner, batch)
     for network, wanted in ((gan.discriminator, d_wanted), (gan.generator, g_wanted)):
@@ -115,7 +123,9 @@ def test_the_exchange_is_the_ratio_of_the_losses_derivatives_however_sure_d_is(n
     if name == "minimax":
         real, fake = fake, -gap
     by_fake = objective.d_gradient(real, fake)[1]
-    torch.testing.assert_close(by_fake * objective.exchange(real, fake), objective.g_gradient(real, fake))
+    torch.testing.assert_close(
+        by_fake * objective.exchange(real, fake), objective.g_gradient(real, fake)
+    )
 
 
 @pytest.mark.parametrize("name", ["hinge", "least_squares"])
@@ -130,9 +140,13 @@ def test_an_objective_without_such_a_ratio_is_trained_d_first(name: Any) -> None
 
 @pytest.mark.parametrize("order", ["together", "d-first"])
 @pytest.mark.parametrize("kind", ["r1", "r2", "r1+r2", "gradient"])
-def test_the_penalty_is_part_of_every_kth_step_with_k_times_its_weight(kind: str, order: str) -> None:
+def test_the_penalty_is_part_of_every_kth_step_with_k_times_its_weight(
+    kind: str, order: str
+) -> None:
     gamma, every = 0.7, 3
-    learner, batches = learning(order=order, g_fakes="same", penalty=kind, gamma=gamma, penalty_every=every)
+    learner, batches = learning(
+        order=order, g_fakes="same", penalty=kind, gamma=gamma, penalty_every=every
+    )
     gan, batch = learner.gan, in_double(batches)
     plain, _ = learning(order=order, g_fakes="same")
     step(plain, dataclasses.replace(batch, mix=None))
@@ -144,22 +158,31 @@ def test_the_penalty_is_part_of_every_kth_step_with_k_times_its_weight(kind: str
     if kind in ("r2", "r1+r2"):
         total = total + gamma / 2 * _slope(gan, fakes, batch.d_labels).square().mean()
     if kind == "gradient":
-        between = batch.mix.view(-1, 1, 1, 1) * batch.real + (1 - batch.mix.view(-1, 1, 1, 1)) * fakes
+        between = (
+            batch.mix.view(-1, 1, 1, 1) * batch.real + (1 - batch.mix.view(-1, 1, 1, 1)) * fakes
+        )
         total = total + gamma * (_slope(gan, between, batch.real_labels) - 1).square().mean()
     wanted = torch.autograd.grad(every * total, learner.d_parameters, allow_unused=True)
     step(learner, batch)
     for found, old, penalty in zip(gradients(gan.discriminator), without, wanted, strict=True):
         torch.testing.assert_close(
-            found - old, torch.zeros_like(old) if penalty is None else penalty, rtol=1e-6, atol=1e-10
+            found - old,
+            torch.zeros_like(old) if penalty is None else penalty,
+            rtol=1e-6,
+            atol=1e-10,
         )
 
-    assert [batches.at(8 * k).mix is not None for k in range(7)] == [k % every == 0 for k in range(7)]
+    assert [batches.at(8 * k).mix is not None for k in range(7)] == [
+        k % every == 0 for k in range(7)
+    ]
 
 
 @pytest.mark.parametrize(("g_fakes", "order"), [("fresh", "d-first"), ("same", "together")])
-def test_the_gradient_penalty_is_taken_between_images_of_one_class(g_fakes: Any, order: Any) -> None:
-    """A D that is told of classes is else hardly held where a fake is judged as of its own: `wgan-gp/digits` then
-    diverged in five minutes of MNIST."""
+def test_the_gradient_penalty_is_taken_between_images_of_one_class(
+    g_fakes: Any, order: Any
+) -> None:
+    """A D that is told of classes is else hardly held where a fake is judged as of its own:
+    `wgan-gp/digits` then diverged in five minutes of MNIST."""
     for penalty, alike in (("gradient", True), ("r1+r2", False)):
         _, batches = learning(order=order, g_fakes=g_fakes, penalty=penalty, gamma=1.0)
         batch = batches.at(0)
@@ -176,8 +199,12 @@ def _slope(gan: Gan, images: Tensor, labels: Tensor) -> Tensor:
 def test_gamma_follows_its_schedule() -> None:
     learner, _ = learning(penalty="r1", gamma=2.0)
     assert learner.gamma == 2.0
-    recipe = override(gans.load("r3gan").recipes["tiny"], {"gamma": {"start": 2.0, "end": 1.0, "shape": "linear"}})
-    learner = Learner(gans.load("r3gan").build(recipe.model, recipe.native), recipe.train, 16, torch.device("cpu"))
+    recipe = override(
+        gans.load("r3gan").recipes["tiny"], {"gamma": {"start": 2.0, "end": 1.0, "shape": "linear"}}
+    )
+    learner = Learner(
+        gans.load("r3gan").build(recipe.model, recipe.native), recipe.train, 16, torch.device("cpu")
+    )
     plan = plan_of(recipe.train, 16)
     found = []
     for images in (0, plan.total // 2, plan.total):
@@ -188,9 +215,16 @@ def test_gamma_follows_its_schedule() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "batch", "gamma"),
-    [((28, 28, 1), 64, 0.2), ((28, 28, 1), 32, 0.4), ((56, 56, 3), 64, 0.8), ((28, 56, 1), 128, 0.2)],
+    [
+        ((28, 28, 1), 64, 0.2),
+        ((28, 28, 1), 32, 0.4),
+        ((56, 56, 3), 64, 0.8),
+        ((28, 56, 1), 128, 0.2),
+    ],
 )
-def test_gamma_is_settled_by_pixels_and_batch(spec: tuple[int, int, Any], batch: int, gamma: float) -> None:
+def test_gamma_is_settled_by_pixels_and_batch(
+    spec: tuple[int, int, Any], batch: int, gamma: float
+) -> None:
     height, width, channels = spec
     recipe = override(gans.load("r3gan").recipes["digits"], {"batch": batch})
     done, said = settled(recipe, ImageSpec(height=height, width=width, channels=channels))
@@ -207,7 +241,8 @@ def test_a_recipe_multiplies_the_rules_gamma(recipe: str, gamma: float) -> None:
     assert done.train.gamma == pytest.approx(gamma)
     assert said.startswith(f"gamma {gamma:g}: ")
     assert said.endswith(", times the recipe's 0.25")
-    assert is_by_rule(done.train, done.native)  # so a repeat with another batch follows the rule anew
+    # so a repeat with another batch follows the rule anew
+    assert is_by_rule(done.train, done.native)
     assert not is_by_rule(override(done, {"gamma": 0.3}).train, done.native)
 
 
@@ -240,7 +275,9 @@ def test_what_a_discriminator_with_batchnorm_cannot_do_is_refused(
 
 @pytest.mark.parametrize("order", ["together", "d-first"])
 def test_both_networks_are_trained_through_the_augmentation(order: str) -> None:
-    learner, batches = learning(order=order, g_fakes="same", augment=1.0, penalty="r1", gamma=1.0, count=30_000)
+    learner, batches = learning(
+        order=order, g_fakes="same", augment=1.0, penalty="r1", gamma=1.0, count=30_000
+    )
     gan, batch, objective = learner.gan, in_double(batches), objectives.relativistic
     assert batch.real_changes.shift is not None
     assert not torch.equal(batch.real_changes.shift, batch.d_changes.shift)
@@ -249,11 +286,15 @@ def test_both_networks_are_trained_through_the_augmentation(order: str) -> None:
     fake = gan.judge(augment.apply(fakes, batch.d_changes), batch.d_labels)
     images = batch.real.clone().requires_grad_()
     (slope,) = torch.autograd.grad(
-        gan.judge(augment.apply(images, batch.real_changes), batch.real_labels).sum(), images, create_graph=True
+        gan.judge(augment.apply(images, batch.real_changes), batch.real_labels).sum(),
+        images,
+        create_graph=True,
     )
     loss = objective.d_loss(real, fake).mean() + 0.5 * slope.square().flatten(1).sum(1).mean()
     d_wanted = torch.autograd.grad(loss, learner.d_parameters, retain_graph=True)
-    g_wanted = torch.autograd.grad(objective.g_loss(real.detach(), fake).mean(), learner.g_parameters)
+    g_wanted = torch.autograd.grad(
+        objective.g_loss(real.detach(), fake).mean(), learner.g_parameters
+    )
     before = [p.detach().clone() for p in learner.g_parameters]
     step(learner, batch)
     for found, wanted in zip(gradients(gan.discriminator), d_wanted, strict=True):
@@ -284,7 +325,8 @@ def test_many_images_are_neither_held_out_nor_augmented() -> None:
 
 
 def test_the_probability_rises_when_d_knows_its_images_and_is_part_of_the_state() -> None:
-    learner, batches = learning(count=50, augment="adaptive", dtype=torch.float32)  # too few to hold some out
+    # too few to hold some out
+    learner, batches = learning(count=50, augment="adaptive", dtype=torch.float32)
     plan = dataclasses.replace(plan_of(learner.config, 50), images=10_000)
     probabilities = []
     for k in range(3 * augment.EVERY):
@@ -299,7 +341,9 @@ def test_the_probability_rises_when_d_knows_its_images_and_is_part_of_the_state(
     assert other.augmentation == learner.augmentation
 
 
-def test_held_out_images_are_judged_by_d_as_the_step_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_images_are_judged_by_d_as_the_step_finds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     learner, batches = learning(count=300, augment="adaptive", dtype=torch.float32)
     seen: list[tuple[Tensor, Tensor]] = []
     monkeypatch.setattr(learner, "adapt", lambda known, held, images: seen.append((known, held)))
@@ -319,6 +363,8 @@ def test_draws_of_augmentations_are_those_of_the_seed_and_place() -> None:
     a, b, later = first.at(16), again.at(16), first.at(24)
     assert torch.equal(a.d_changes.shift, b.d_changes.shift)
     assert not torch.equal(a.d_changes.shift, later.d_changes.shift)
-    shift = augment.draw(seeding.generator(5, "augment-d", 16), 8, ("translation",), (6, 5), 0.5).shift
+    shift = augment.draw(
+        seeding.generator(5, "augment-d", 16), 8, ("translation",), (6, 5), 0.5
+    ).shift
     assert first.kinds == ("translation", "colour", "cutout")
     assert torch.equal(a.d_changes.shift, shift)

@@ -28,7 +28,9 @@ SPEC = ImageSpec(height=8, width=8, channels=1)
 class TestSearch:
     def test_a_bad_learning_rate_is_found_out(self, squares: Path, tmp_path: Path) -> None:
         bad = {"lr": 2e-4, "gamma": 0.033}
-        found = search(squares, "r3gan/tiny", trials=8, images=800, out=tmp_path / "t.toml", settings=bad)
+        found = search(
+            squares, "r3gan/tiny", trials=8, images=800, out=tmp_path / "t.toml", settings=bad
+        )
         own, best = found.trials[0], found.trials[found.best]
         assert own.settings["lr"] == 2e-4
         assert own.score is not None
@@ -40,23 +42,36 @@ class TestSearch:
     def test_the_same_search_twice(self, squares: Path, tmp_path: Path) -> None:
         one, two = (search(squares, "r3gan/tiny", out=tmp_path / f"{k}.toml", seed=5) for k in "12")
         other = search(squares, "r3gan/tiny", out=tmp_path / "3.toml", seed=6)
-        results = [[(t.settings, t.score, t.state, t.images) for t in found.trials] for found in (one, two, other)]
+        results = [
+            [(t.settings, t.score, t.state, t.images) for t in found.trials]
+            for found in (one, two, other)
+        ]
         assert results[0] == results[1] != results[2]
         assert one.request == two.request
 
-    def test_the_first_trial_is_the_recipe_as_it_is(self, landscape: Any, squares: Path, tmp_path: Path) -> None:
+    def test_the_first_trial_is_the_recipe_as_it_is(
+        self, landscape: Any, squares: Path, tmp_path: Path
+    ) -> None:
         seen: list[Recipe] = []
         landscape(lambda recipe: seen.append(recipe) or float(len(seen)))
-        found = search(squares, "r3gan/tiny", trials=6, out=tmp_path / "t.toml", settings={"batch": 4})
+        found = search(
+            squares, "r3gan/tiny", trials=6, out=tmp_path / "t.toml", settings={"batch": 4}
+        )
         _, _, own = gans.find("r3gan/tiny")
-        assert seen[0] == settled(override(own, {"batch": 4}), dataclasses.replace(SPEC, classes=("0", "1")))[0]
+        assert (
+            seen[0]
+            == settled(override(own, {"batch": 4}), dataclasses.replace(SPEC, classes=("0", "1")))[
+                0
+            ]
+        )
         assert found.best == 0
         assert "the recipe's own settings win" in found.verdict
         text = (tmp_path / "t.toml").read_text()
         assert "# the recipe's own settings win: KID x 1000 2; none of 5 others is better." in text
-        assert tomllib.loads(text)["train"] == {"batch": 4, "lr": found.request.settings["train"]["lr"]} | {
-            name: found.request.settings["train"][name] for name in ("gamma", "augment")
-        }
+        assert tomllib.loads(text)["train"] == {
+            "batch": 4,
+            "lr": found.request.settings["train"]["lr"],
+        } | {name: found.request.settings["train"][name] for name in ("gamma", "augment")}
 
     def test_everything_is_varied_and_schedules_keep_their_shape(
         self, landscape: Any, squares: Path, tmp_path: Path
@@ -65,7 +80,11 @@ class TestSearch:
         landscape(lambda recipe: seen.append(recipe) or float(len(seen)))
         search(squares, "r3gan/tiny", trials=12, out=tmp_path / "t.toml")
         rates = [recipe.train.lr for recipe in seen if isinstance(recipe.train.lr, Schedule)]
-        assert len({rate.start for rate in rates}) == len({recipe.train.gamma for recipe in seen}) == 12
+        assert (
+            len({rate.start for rate in rates})
+            == len({recipe.train.gamma for recipe in seen})
+            == 12
+        )
         assert {recipe.train.augment for recipe in seen} == {0.0, trials.SOME, "adaptive"}
         for rate in rates:
             assert 2e-4 <= rate.start <= 2e-2
@@ -83,14 +102,26 @@ class TestSearch:
     @pytest.mark.parametrize(
         ("name", "images", "found"),
         [
-            ("r3gan/tiny", 1000, {"gamma": (1.0,), "lr": (1.0,), "augment": ("adaptive", 0.0, 0.4)}),
-            ("r3gan/tiny", 60_000, {"gamma": (1.0,), "lr": (1.0,), "augment": ("adaptive", 0.4)}),  # the same as none
-            ("wgan-gp/tiny", 1000, {"gamma": (1.0,), "lr": (1.0,), "augment": (0.0, 0.4, "adaptive")}),
+            (
+                "r3gan/tiny",
+                1000,
+                {"gamma": (1.0,), "lr": (1.0,), "augment": ("adaptive", 0.0, 0.4)},
+            ),
+            # the same as none
+            ("r3gan/tiny", 60_000, {"gamma": (1.0,), "lr": (1.0,), "augment": ("adaptive", 0.4)}),
+            (
+                "wgan-gp/tiny",
+                1000,
+                {"gamma": (1.0,), "lr": (1.0,), "augment": (0.0, 0.4, "adaptive")},
+            ),
             ("sngan/tiny", 1000, {"lr": (1.0,), "augment": (0.0, 0.4, "adaptive")}),
-            ("dcgan/tiny", 1000, {"lr": (1.0,), "augment": (0.0, 0.4)}),  # D judges a batch as a whole
+            # D judges a batch as a whole
+            ("dcgan/tiny", 1000, {"lr": (1.0,), "augment": (0.0, 0.4)}),
         ],
     )
-    def test_only_what_the_recipe_has_is_searched(self, name: str, images: int, found: dict[str, Any]) -> None:
+    def test_only_what_the_recipe_has_is_searched(
+        self, name: str, images: int, found: dict[str, Any]
+    ) -> None:
         _, file, recipe = gans.find(name)
         recipe = settled(recipe, recipe.native)[0]
         assert trials.searched(recipe, file.build(recipe.model, recipe.native), images) == found
@@ -112,7 +143,9 @@ class TestSearch:
             search(squares, trials=2, out=tmp_path / "t.toml", settings={"lr": 1e38})
         assert not (tmp_path / "t.toml").exists()
 
-    def test_the_recipe_diverges_and_another_does_not(self, landscape: Any, squares: Path, tmp_path: Path) -> None:
+    def test_the_recipe_diverges_and_another_does_not(
+        self, landscape: Any, squares: Path, tmp_path: Path
+    ) -> None:
         landscape(lambda recipe: float("inf") if lr(recipe) >= 1e-3 else 5.0)
         found = search(squares, trials=8, out=tmp_path / "t.toml")
         assert found.trials[0].state == "diverged"
@@ -137,7 +170,8 @@ class TestScore:
         rows = [image.numpy().tobytes() for part in (training, held) for image in part.images]
         assert sorted(rows) == sorted(image.numpy().tobytes() for image in whole.images)
         assert training.labels is not None
-        assert torch.equal(training.labels == 0, training.images[:, 0, :4].flatten(1).any(1))  # still their own
+        # still their own
+        assert torch.equal(training.labels == 0, training.images[:, 0, :4].flatten(1).any(1))
 
     def test_a_held_out_part_is_what_is_scored_by(self) -> None:
         whole = data.load("mnist-5k")
@@ -174,15 +208,29 @@ class TestScore:
 
 
 class TestFile:
-    def test_train_takes_it(self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path, tree: Any) -> None:
+    def test_train_takes_it(
+        self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path, tree: Any
+    ) -> None:
         before = set(tree(tmp_path))
         done = cli_run(
-            "tune", "r3gan/tiny", "--data", "squares.npz", *SHORT, "--set", "train.batch=4", "--set", "z_dim=5",
-            "--size", "6", "--seed", "4",
-        )  # fmt: skip
+            "tune",
+            "r3gan/tiny",
+            "--data",
+            "squares.npz",
+            *SHORT,
+            "--set",
+            "train.batch=4",
+            "--set",
+            "z_dim=5",
+            "--size",
+            "6",
+            "--seed",
+            "4",
+        )
         assert done.code == 0, done.err
         assert done.out.splitlines()[-1] == "tuned.toml"
-        assert set(tree(tmp_path)) - before == {"tuned.toml"}  # nothing else is left, and nothing under runs/
+        # nothing else is left, and nothing under runs/
+        assert set(tree(tmp_path)) - before == {"tuned.toml"}
         assert "to use it: ganvas train --config tuned.toml" in done.err
         settings = tomllib.loads((tmp_path / "tuned.toml").read_text())
         assert settings["train"]["gamma"] > 0
@@ -199,7 +247,12 @@ class TestFile:
     def test_it_says_how_it_was_found_and_can_be_found_again(
         self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
-        assert cli_run("tune", "mlp/tiny", "--data", squares, *SHORT, "--set", "lr=0.002", "--seed", "4").code == 0
+        assert (
+            cli_run(
+                "tune", "mlp/tiny", "--data", squares, *SHORT, "--set", "lr=0.002", "--seed", "4"
+            ).code
+            == 0
+        )
         first = (tmp_path / "tuned.toml").read_text()
         for part in (
             "Each trial: 160 images of squares.npz, seed 4, cpu, 1 thread, precision 32",
@@ -208,11 +261,14 @@ class TestFile:
             "torch",
         ):
             assert part in first
-        command = next(line for line in first.splitlines() if line.startswith("# Once more: ")).split()[4:]
+        command = next(
+            line for line in first.splitlines() if line.startswith("# Once more: ")
+        ).split()[4:]
         assert cli_run(*command).code == 0
         again = (tmp_path / "tuned.toml").read_text()
         first, again = (
-            "".join(line for line in text.splitlines() if "The search took" not in line) for text in (first, again)
+            "".join(line for line in text.splitlines() if "The search took" not in line)
+            for text in (first, again)
         )
         assert first == again
 
@@ -222,18 +278,26 @@ class TestFile:
         """Trials have it; what was asked for is written, even where it says the same."""
         _, file, own = gans.find("r3gan/tiny")
         changes = {"length": "5 minutes"}
-        preset = dataclasses.replace(override(own, changes), presets={5: {"model.width": 2}, 60: {}})
+        preset = dataclasses.replace(
+            override(own, changes), presets={5: {"model.width": 2}, 60: {}}
+        )
         monkeypatch.setitem(file.recipes, "tiny", preset)
         widths: list[int] = []
         landscape(lambda recipe: widths.append(recipe.model.width) or 1.0)
         found = search(squares, "r3gan/tiny", out=tmp_path / "t.toml").request.settings
         assert set(widths) == {2}
         assert (set(found), set(found["train"])) == ({"train"}, {"gamma", "lr", "augment"})
-        asked = search(squares, "r3gan/tiny", out=tmp_path / "u.toml", settings={"width": 2}).request.settings
+        asked = search(
+            squares, "r3gan/tiny", out=tmp_path / "u.toml", settings={"width": 2}
+        ).request.settings
         assert asked["model"] == {"width": 2}
 
     def test_mirrored_images_are_searched_for_and_trained_with(
-        self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        squares: Path,
+        cli_run: Callable[..., Any],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         flips: list[bool] = []
         batches = trials.Batches
@@ -248,11 +312,15 @@ class TestFile:
         assert flips == [True] * 3
         assert read_config(tmp_path / "tuned.toml", None).flip
         assert "--flip" in next(
-            line for line in (tmp_path / "tuned.toml").read_text().splitlines() if "Once more" in line
+            line
+            for line in (tmp_path / "tuned.toml").read_text().splitlines()
+            if "Once more" in line
         )
         assert "--flip with mnist-5k" in cli_run("tune", "mlp/tiny", *SHORT, "--flip").error
 
-    def test_a_gan_file_of_the_users(self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_a_gan_file_of_the_users(
+        self, squares: Path, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
         (tmp_path / "my_gan.py").write_text(MY_GAN)
         assert cli_run("tune", "my_gan.py:two", "--data", squares, *SHORT).code == 0
         settings = tomllib.loads((tmp_path / "tuned.toml").read_text())
@@ -267,14 +335,18 @@ class TestFile:
         command = ("tune", "mlp/tiny", "--data", squares, *SHORT)
         assert cli_run(*command).code == 0
         first = (tmp_path / "tuned.toml").read_text()
-        assert "the earlier tuned.toml is kept as tuned.toml.1" in cli_run(*command, "--seed", "1").err
+        assert (
+            "the earlier tuned.toml is kept as tuned.toml.1" in cli_run(*command, "--seed", "1").err
+        )
         assert (tmp_path / "tuned.toml.1").read_text() == first
         (tmp_path / "mine.toml").write_text("# mine\n")
         error = cli_run(*command, "--out", "mine.toml").error
         assert "--out mine.toml: what stands there was not written by ganvas tune" in error
         assert (tmp_path / "mine.toml").read_text() == "# mine\n"
 
-    def test_names_that_would_break_a_line(self, squares: Path, landscape: Any, tmp_path: Path) -> None:
+    def test_names_that_would_break_a_line(
+        self, squares: Path, landscape: Any, tmp_path: Path
+    ) -> None:
         landscape(lambda recipe: 1.0)
         path = tmp_path / 'a "b"\n[train]\x7f.npz'
         squares.rename(path)
@@ -283,10 +355,20 @@ class TestFile:
         assert (read.data, read.size, read.fit, read.channels) == (str(path), (8, 8), "pad", 1)
 
     def test_a_request_and_back(self, tmp_path: Path) -> None:
-        settings = {"model": {"widths": [1, 2]}, "train": {"lr": {"start": 1e-5, "shape": "cosine"}, "batch": 3}}
+        settings = {
+            "model": {"widths": [1, 2]},
+            "train": {"lr": {"start": 1e-5, "shape": "cosine"}, "batch": 3},
+        }
         request = Request(
-            recipe="mlp/tiny", data="ä\\\U0001f600'", minutes=0.5, seed=2**62, size=(3, 4), flip=True, threads=2,
-            settings=settings, from_="x",
-        )  # fmt: skip
+            recipe="mlp/tiny",
+            data="ä\\\U0001f600'",
+            minutes=0.5,
+            seed=2**62,
+            size=(3, 4),
+            flip=True,
+            threads=2,
+            settings=settings,
+            from_="x",
+        )
         (tmp_path / "r.toml").write_text(to_toml(request))
         assert read_config(tmp_path / "r.toml", None) == request

@@ -1,7 +1,8 @@
 """The five systems as their listings say, in plain PyTorch.
 
-They share no code with the package: their own layers, a sigmoid and binary cross-entropy where the source has them, a
-pass of D for each batch, torch's default Adam, its own cosine schedule. Each can be made wrong on purpose.
+They share no code with the package: their own layers, a sigmoid and binary cross-entropy where the
+source has them, a pass of D for each batch, torch's default Adam, its own cosine schedule. Each can
+be made wrong on purpose.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def bce(probability: Tensor, label: float) -> Tensor:
 
 
 class Source:
-    """A system as its listing says. `slip` names a mistake to make on purpose; `slips` are those it knows."""
+    """A system as its listing says. `slip` names a mistake to make on purpose; `slips` are those it
+    knows."""
 
     slips: tuple[str, ...] = ()
 
@@ -44,14 +46,16 @@ class Source:
                 to.load_state_dict(of.state_dict())
 
     def step(self, b: Batch, images_seen: int) -> list[float]:
-        """One step; d_loss, g_loss, mean scores of real and fake images in D's step, D's accuracy in it."""
+        """One step; d_loss, g_loss, mean scores of real and fake images in D's step, D's accuracy
+        in it."""
         raise NotImplementedError
 
     def end_epoch(self) -> None:
         pass
 
     def d_then_g(self, real: Tensor, fake: Tensor, g_loss: Callable[[], Tensor]) -> list[float]:
-        """D down BCE(real, 1) + BCE(fake, 0), a sum; then G down a loss that the D just updated gives."""
+        """D down BCE(real, 1) + BCE(fake, 0), a sum; then G down a loss that the D just updated
+        gives."""
         if self.slip == "G first":
             descend(self.g_adam, g_loss())
         d_loss = bce(real, 1) + bce(fake, 0)
@@ -65,12 +69,14 @@ class Source:
 
     def figures(self, d_loss: Tensor, g_loss: Tensor, real: Tensor, fake: Tensor) -> list[float]:
         right = (real > 0.5).sum() + (fake <= 0.5).sum()
-        accuracy = (right / (len(real) + len(fake))).item()  # integers divided: float32 on both sides
+        # integers divided: float32 on both sides
+        accuracy = (right / (len(real) + len(fake))).item()
         return [d_loss.item(), g_loss.item(), real.mean().item(), fake.mean().item(), accuracy]
 
 
 def layers_with_state(network: nn.Module) -> list[nn.Module]:
-    """Linear layers in order, then BatchNorms in order, and so on: networks may name and group them as they like."""
+    """Linear layers in order, then BatchNorms in order, and so on: networks may name and group them
+    as they like."""
     leaves = [m for m in network.modules() if not list(m.children()) and m.state_dict()]
     return sorted(leaves, key=lambda m: type(m).__name__)
 
@@ -81,7 +87,9 @@ def descend(adam: torch.optim.Adam, loss: Tensor) -> None:
     adam.step()
 
 
-def dense(sizes: tuple[int, ...], last: nn.Module, between: Callable[[], nn.Module]) -> nn.Sequential:
+def dense(
+    sizes: tuple[int, ...], last: nn.Module, between: Callable[[], nn.Module]
+) -> nn.Sequential:
     """Linear layers of these sizes with an activation between them and one at the end."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
@@ -115,7 +123,9 @@ class Leaky(Source):
 
     def step(self, b: Batch, images_seen: int) -> list[float]:
         x, z = b.real.reshape(100, 784), b.d_z if self.slip == "same noise" else b.g_z
-        return self.d_then_g(self.d(x), self.d(self.g(b.d_z).detach()), lambda: bce(self.d(self.g(z)), 1))
+        return self.d_then_g(
+            self.d(x), self.d(self.g(b.d_z).detach()), lambda: bce(self.d(self.g(z)), 1)
+        )
 
 
 class KerasG(nn.Sequential):
@@ -124,8 +134,14 @@ class KerasG(nn.Sequential):
         eps = 1e-5 if slip == "BatchNorm eps 1e-5" else 1e-3
         layers: list[nn.Module] = []
         for fan_in, fan_out in ((100, 256), (256, 512), (512, 1024)):
-            after: list[nn.Module] = [nn.LeakyReLU(0.2), nn.BatchNorm1d(fan_out, eps=eps, momentum=momentum)]
-            layers += [nn.Linear(fan_in, fan_out), *(reversed(after) if slip == "BatchNorm first" else after)]
+            after: list[nn.Module] = [
+                nn.LeakyReLU(0.2),
+                nn.BatchNorm1d(fan_out, eps=eps, momentum=momentum),
+            ]
+            layers += [
+                nn.Linear(fan_in, fan_out),
+                *(reversed(after) if slip == "BatchNorm first" else after),
+            ]
         super().__init__(*layers, nn.Linear(1024, 784), nn.Tanh())
 
 
@@ -152,7 +168,8 @@ class Keras(Source):
         x = b.real.reshape(32, 784)
         assert len(b.d_z) == 32
         assert len(b.g_z) == 64
-        self.g.train(self.slip == "G in training mode")  # as `predict` makes them: with the running statistics
+        # as `predict` makes them: with the running statistics
+        self.g.train(self.slip == "G in training mode")
         fakes = self.g(noise(b.d_z)).detach()
         self.g.train()
         verdict = self.d(torch.cat([x, fakes]))
@@ -161,7 +178,9 @@ class Keras(Source):
         if self.slip == "sum over the 64":
             d_loss = bce(verdict[:32], 1) + bce(verdict[32:], 0)
         descend(self.d_adam, d_loss)
-        g_loss = bce(self.d(self.g(noise(b.g_z[:32] if self.slip == "32 in G's step" else b.g_z))), 1)
+        g_loss = bce(
+            self.d(self.g(noise(b.g_z[:32] if self.slip == "32 in G's step" else b.g_z))), 1
+        )
         descend(self.g_adam, g_loss)
         return self.figures(d_loss, g_loss, verdict[:32], verdict[32:])
 
@@ -173,7 +192,11 @@ class DigitsG(nn.Module):
         self.embedding = nn.Embedding(10, 10)
         layers: list[nn.Module] = [nn.Linear(110, 128), nn.LeakyReLU(0.2)]
         for fan_in, fan_out in ((128, 256), (256, 512), (512, 1024)):
-            layers += [nn.Linear(fan_in, fan_out), nn.BatchNorm1d(fan_out, eps, momentum), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Linear(fan_in, fan_out),
+                nn.BatchNorm1d(fan_out, eps, momentum),
+                nn.LeakyReLU(0.2),
+            ]
         self.layers = nn.Sequential(*layers, nn.Linear(1024, 784), nn.Tanh())
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -185,7 +208,11 @@ class DigitsD(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(10, 10)
-        self.first, self.second, self.third = nn.Linear(794, 512), nn.Linear(512, 512), nn.Linear(512, 512)
+        self.first, self.second, self.third = (
+            nn.Linear(794, 512),
+            nn.Linear(512, 512),
+            nn.Linear(512, 512),
+        )
         self.last = nn.Linear(512, 1)
 
     def forward(self, x: Tensor, y: Tensor, masks: list[Tensor]) -> Tensor:
@@ -207,7 +234,8 @@ class Digits(Source):
         super().__init__(DigitsG(slip), DigitsD(), slip, lr=2e-4, betas=(0.5, 0.999))
 
     def masks(self, images_seen: int) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Dropout(0.4) of both layers in G's step, on real images and on fakes: 0, or 1 / 0.6 for what is kept."""
+        """Dropout(0.4) of both layers in G's step, on real images and on fakes: 0, or 1 / 0.6 for
+        what is kept."""
         if self.slip == "no Dropout":
             return ([torch.ones(64, 512)] * 2,) * 3
         source = seeding.bits(SEED, "d-dropout", images_seen)
@@ -253,9 +281,18 @@ class ConvolutionalG(nn.Module):
             self.sides.insert(0, (height, width))
         self.linear = nn.Linear(100, height * width * 8 * d)
         self.norm8 = nn.BatchNorm2d(8 * d)
-        self.up4, self.norm4 = nn.ConvTranspose2d(8 * d, 4 * d, 4, stride=2, padding=1), nn.BatchNorm2d(4 * d)
-        self.up2, self.norm2 = nn.ConvTranspose2d(4 * d, 2 * d, 4, stride=2, padding=1), nn.BatchNorm2d(2 * d)
-        self.up1, self.norm1 = nn.ConvTranspose2d(2 * d, d, 4, stride=2, padding=1), nn.BatchNorm2d(d)
+        self.up4, self.norm4 = (
+            nn.ConvTranspose2d(8 * d, 4 * d, 4, stride=2, padding=1),
+            nn.BatchNorm2d(4 * d),
+        )
+        self.up2, self.norm2 = (
+            nn.ConvTranspose2d(4 * d, 2 * d, 4, stride=2, padding=1),
+            nn.BatchNorm2d(2 * d),
+        )
+        self.up1, self.norm1 = (
+            nn.ConvTranspose2d(2 * d, d, 4, stride=2, padding=1),
+            nn.BatchNorm2d(d),
+        )
         self.out = nn.ConvTranspose2d(d, channels, 4, stride=2, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -270,21 +307,36 @@ class ConvolutionalG(nn.Module):
 def convolutional_d(d: int, height: int, width: int, channels: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(channels, d, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
     for k in (1, 2, 4):
-        layers += [nn.Conv2d(k * d, 2 * k * d, 4, stride=2, padding=1), nn.BatchNorm2d(2 * k * d), nn.LeakyReLU(0.2)]
+        layers += [
+            nn.Conv2d(k * d, 2 * k * d, 4, stride=2, padding=1),
+            nn.BatchNorm2d(2 * k * d),
+            nn.LeakyReLU(0.2),
+        ]
     for _ in range(4):
         height, width = height // 2, width // 2
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * d * height * width, 1), nn.Sigmoid())
 
 
 class Dcgan(Source):
-    slips = ("G first", "one pass of D", "same noise", "mean of both terms", "G in inference mode", "constant rate")
+    slips = (
+        "G first",
+        "one pass of D",
+        "same noise",
+        "mean of both terms",
+        "G in inference mode",
+        "constant rate",
+    )
     WIDTH, EPOCHS = 8, 4
 
     def __init__(self, slip: str, height: int, width: int, channels: int) -> None:
         shape = (self.WIDTH, height, width, channels)
-        super().__init__(ConvolutionalG(*shape), convolutional_d(*shape), slip, lr=2e-3, betas=(0.5, 0.999))
+        super().__init__(
+            ConvolutionalG(*shape), convolutional_d(*shape), slip, lr=2e-3, betas=(0.5, 0.999)
+        )
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
-        self.schedulers = [cosine(adam, T_max=self.EPOCHS, eta_min=2e-5) for adam in (self.g_adam, self.d_adam)]
+        self.schedulers = [
+            cosine(adam, T_max=self.EPOCHS, eta_min=2e-5) for adam in (self.g_adam, self.d_adam)
+        ]
 
     def end_epoch(self) -> None:
         if self.slip != "constant rate":

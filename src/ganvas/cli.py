@@ -1,7 +1,8 @@
 """The command line. Its verbs, in ganvas.commands, import torch inside, so --help is instant.
 
-Results go to stdout, progress and notices to stderr. Exit codes: 0 done, 2 bad input (one line says which), 130 stopped
-by Ctrl-C and 143 by SIGTERM, with the state saved; 1, with a traceback, is a bug of ganvas's.
+Results go to stdout, progress and notices to stderr. Exit codes: 0 done, 2 bad input (one line says
+which), 130 stopped by Ctrl-C and 143 by SIGTERM, with the state saved; 1, with a traceback, is a
+bug of ganvas's.
 """
 
 from __future__ import annotations
@@ -33,9 +34,12 @@ from ganvas.system.files import REASONS
 from ganvas.version import __version__
 
 app = App(
-    name="ganvas", version=__version__, help_format="plaintext", default_parameter=Parameter(negative=()),
+    name="ganvas",
+    version=__version__,
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
     help="Train, judge and sample generative adversarial networks on your own images.",
-)  # fmt: skip
+)
 data_app = App(name="data", help="Look at data sets before training on them.")
 demo_app = App(name="demo", help="Small demonstrations of how GANs work.")
 app.command(data_app)
@@ -64,12 +68,14 @@ demo_app.command(demo_1d.demo_1d, name="1d")
 def main(arguments: list[str] | None = None) -> None:
     """The `ganvas` command. Prints what the user can mend in one line and exits 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a class's name need not fit the terminal's encoding
+        # a class's name need not fit the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None) -> int:
-    """Do what the arguments say; the exit code. SystemExit (of --help, or a SIGTERM) passes through."""
+    """Do what the arguments say; the exit code. SystemExit (of --help, or a SIGTERM) passes
+    through."""
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -84,7 +90,10 @@ def run(arguments: list[str] | None) -> int:
         if error.errno not in REASONS:
             raise
         if error.filename is not None:
-            print(f"ganvas: {' '.join(str(error.filename).split())}: {error.strerror}", file=sys.stderr)
+            print(
+                f"ganvas: {' '.join(str(error.filename).split())}: {error.strerror}",
+                file=sys.stderr,
+            )
             return 2
         _close_stdout()  # the one file of ours without a name
         print(f"ganvas: cannot write the output: {REASONS[error.errno]}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """The runtime contract between a GAN's file and everything else.
 
-A GAN's file holds `Config` (a frozen dataclass), `build(config, spec) -> Gan` and `RECIPES`, a dict of `Recipe`s.
+A GAN's file holds `Config` (a frozen dataclass), `build(config, spec) -> Gan` and `RECIPES`, a dict
+of `Recipe`s.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ BYTES_A_PARAMETER = 16  # weight, gradient and Adam's two moments
 
 
 class Logits(NamedTuple):
-    """What D said in one step: of real images and fakes in its own step, and of fakes (and real images, where the
-    objective is paired) in G's. Float, (N,) each."""
+    """What D said in one step: of real images and fakes in its own step, and of fakes (and real
+    images, where the objective is paired) in G's. Float, (N,) each."""
 
     real: Tensor
     fake: Tensor
@@ -34,10 +35,12 @@ class Logits(NamedTuple):
 class Gan:
     """Two networks and their objective.
 
-    generator: z float32 (N, z_dim), N(0, 1) [, labels int64 (N,)] -> images (N, C, H, W) in [-1, 1].
+    generator: z float32 (N, z_dim), N(0, 1) [, labels int64 (N,)] -> images (N, C, H, W) in [-1,
+    1].
     discriminator: images [, labels] -> logits (N,), no sigmoid.
     conditional: both networks take labels.
-    joint: D may judge real and fake images in one pass; False where its BatchNorm would mix the two.
+    joint: D may judge real and fake images in one pass; False where its BatchNorm would mix the
+    two.
     """
 
     generator: nn.Module
@@ -48,13 +51,16 @@ class Gan:
     joint: bool = True
 
     def make(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] of latents (N, z_dim) and, for a conditional GAN, labels (N,)."""
+        """Images (N, C, H, W) in [-1, 1] of latents (N, z_dim) and, for a conditional GAN, labels
+        (N,)."""
         images: Tensor = self.generator(z, labels) if self.conditional else self.generator(z)
         return images
 
     def judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """Logits (N,) of images (N, C, H, W)."""
-        logits: Tensor = self.discriminator(images, labels) if self.conditional else self.discriminator(images)
+        logits: Tensor = (
+            self.discriminator(images, labels) if self.conditional else self.discriminator(images)
+        )
         return logits
 
 
@@ -62,7 +68,8 @@ class Gan:
 class GanFile:
     """A GAN's file, loaded: its recipes and how to build its networks.
 
-    name: "mlp" for gans/mlp.py, "my_gan.py" for a file of the user's. sha256: of the user's file, "" for a built-in.
+    name: "mlp" for gans/mlp.py, "my_gan.py" for a file of the user's. sha256: of the user's file,
+    "" for a built-in.
     """
 
     name: str
@@ -72,17 +79,23 @@ class GanFile:
     sha256: str = ""
 
     def build(self, config: Any, spec: ImageSpec, seed: int = 0) -> Gan:
-        """The networks with initial weights drawn from `seed`; the global random state is left as it was.
+        """The networks with initial weights drawn from `seed`; the global random state is left as
+        it was.
 
         Convolutional networks get channels_last weights: measured 1.6 times faster on CPUs.
-        Raises SettingError where the GAN cannot make such images, or training it would not fit into memory.
+        Raises SettingError where the GAN cannot make such images, or training it would not fit into
+        memory.
         """
         parameters = self._sketch(config, spec)
-        needed, there = sum(p.numel() for p in parameters) * BYTES_A_PARAMETER, psutil.virtual_memory().total
+        needed, there = (
+            sum(p.numel() for p in parameters) * BYTES_A_PARAMETER,
+            psutil.virtual_memory().total,
+        )
         if needed > there:
             raise SettingError(
-                f"networks of {sum(p.numel() for p in parameters):,} parameters need {needed / 1e9:,.0f} GB to train, "
-                f"this machine has {there / 1e9:,.0f} GB of memory: make them or the images smaller"
+                f"networks of {sum(p.numel() for p in parameters):,} parameters need"
+                f" {needed / 1e9:,.0f} GB to train, this machine has {there / 1e9:,.0f} GB of"
+                " memory: make them or the images smaller"
             )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -92,13 +105,15 @@ class GanFile:
         return gan
 
     def check(self, gan: Gan, spec: ImageSpec) -> None:
-        """Raises SettingError where a user's file does not keep to what ganvas.gan says of the two networks."""
+        """Raises SettingError where a user's file does not keep to what ganvas.gan says of the two
+        networks."""
         if not self.sha256:
             return
         if gan.conditional and not spec.classes:
             raise SettingError(
-                f"{self.name} is a conditional GAN, and these images have no labels to train it with: "
-                "give them a folder per class or a labels.csv, or train another, such as r3gan/images"
+                f"{self.name} is a conditional GAN, and these images have no labels to train it"
+                " with: give them a folder per class or a labels.csv, or train another, such as"
+                " r3gan/images"
             )
         networks = {"generator": gan.generator, "discriminator": gan.discriminator}
         for name, network in networks.items():
@@ -112,14 +127,19 @@ class GanFile:
             shape = (2, spec.channels, spec.height, spec.width)
             if images.shape != shape:
                 raise SettingError(
-                    f"{self.name}: its generator makes {tuple(images.shape)} of 2 latents, expected {shape}"
+                    f"{self.name}: its generator makes {tuple(images.shape)} of 2 latents, expected"
+                    f" {shape}"
                 )
             logits = gan.judge(images, labels)
         if logits.shape != (2,):
-            raise SettingError(f"{self.name}: its discriminator makes {tuple(logits.shape)} of 2 images, expected (2,)")
+            raise SettingError(
+                f"{self.name}: its discriminator makes {tuple(logits.shape)} of 2 images, expected"
+                " (2,)"
+            )
 
     def _sketch(self, config: Any, spec: ImageSpec) -> list[nn.Parameter]:
-        """The parameters' shapes, without numbers; none for a file that builds by computing with weights."""
+        """The parameters' shapes, without numbers; none for a file that builds by computing with
+        weights."""
         try:
             with torch.device("meta"):
                 gan = self.builder(config, spec)
@@ -130,13 +150,16 @@ class GanFile:
     def restore(self, config: Any, spec: ImageSpec, tensors: dict[str, Tensor]) -> Gan:
         """The networks with a generator of the given weights (and a discriminator without any).
 
-        Nothing is allocated but for these weights: a card that speaks of huge networks does no harm.
+        Nothing is allocated but for these weights: a card that speaks of huge networks does no
+        harm.
         Raises RuntimeError where the weights do not fit.
         """
         with torch.device("meta"):
             gan = self.builder(config, spec)
         gan.generator.load_state_dict(tensors, assign=True)
-        if any(tensor.is_meta for tensor in [*gan.generator.parameters(), *gan.generator.buffers()]):
+        if any(
+            tensor.is_meta for tensor in [*gan.generator.parameters(), *gan.generator.buffers()]
+        ):
             gan = self.builder(config, spec)  # it keeps constants that are in no state dict
             gan.generator.load_state_dict(tensors)
         gan.generator.requires_grad_(False).to(memory_format=torch.channels_last)

@@ -1,4 +1,5 @@
-"""Objectives: pairs of losses as elementwise functions of logits, and penalties on D's slope; usable with any network.
+"""Objectives: pairs of losses as elementwise functions of logits, and penalties on D's slope;
+usable with any network.
 
 Each returns one value a sample. D's loss is its real term plus its fake term.
 """
@@ -20,12 +21,14 @@ class Objective:
 
     d_loss: (real, fake) -> one value a sample, the real and the fake term added.
     g_loss: (real, fake) -> one value a sample; real is None unless `paired`.
-    score: what to show of a logit: D's probability of "real" where there is one, else the logit itself.
+    score: what to show of a logit: D's probability of "real" where there is one, else the logit
+    itself.
     boundary: the score above which D calls an image real.
     paired: G's loss also needs the logits of real images (relativistic objectives).
-    exchange: (real, fake) -> g_loss's derivative by fake over d_loss's, where it is finite everywhere: by it one pass
-    backward through D serves both networks.
-    d_slopes, g_slope: the derivatives, by (real, fake) and by fake, where they are written out; else autograd finds them.
+    exchange: (real, fake) -> g_loss's derivative by fake over d_loss's, where it is finite
+    everywhere: by it one pass backward through D serves both networks.
+    d_slopes, g_slope: the derivatives, by (real, fake) and by fake, where they are written out;
+    else autograd finds them.
     """
 
     d_loss: Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +42,8 @@ class Objective:
 
     @property
     def chance(self) -> float:
-        """D's loss where it cannot tell, both logits at the boundary; 0 for losses without such a scale (Wasserstein)."""
+        """D's loss where it cannot tell, both logits at the boundary; 0 for losses without such a
+        scale (Wasserstein)."""
         logit = torch.zeros(())
         if float(self.score(logit)) != self.boundary:
             logit = torch.tensor(self.boundary)
@@ -107,21 +111,29 @@ def _relativistic_g(real: Tensor | None, fake: Tensor) -> Tensor:
     return softplus(real - fake)
 
 
-MOST = 80.0  # the logarithm of the largest exchange: its product with D's gradient neither overflows nor vanishes
+# the logarithm of the largest exchange: its product with D's gradient neither overflows nor
+# vanishes
+MOST = 80.0
 
 minimax = Objective(
-    d_loss=_minimax_d, g_loss=_minimax_g, score=Tensor.sigmoid,
+    d_loss=_minimax_d,
+    g_loss=_minimax_g,
+    score=Tensor.sigmoid,
     exchange=lambda real, fake: (-fake).clamp(max=MOST).exp().neg(),
-    d_slopes=lambda real, fake: (real.sigmoid().sub_(1), fake.sigmoid()), g_slope=lambda fake: fake.sigmoid().sub_(1),
-)  # fmt: skip
+    d_slopes=lambda real, fake: (real.sigmoid().sub_(1), fake.sigmoid()),
+    g_slope=lambda fake: fake.sigmoid().sub_(1),
+)
 """Binary cross-entropy on logits, with G's loss in its non-saturating form -log D(G(z)) (Goodfellow et al. 2014, section 3).
 
 softplus(-l) is BCE(sigmoid(l), 1) and softplus(l) is BCE(sigmoid(l), 0), without the logarithm of a rounded 0."""
 
 least_squares = Objective(
-    d_loss=_least_squares_d, g_loss=_least_squares_g, score=lambda logits: logits,
-    d_slopes=lambda real, fake: (real - 1, fake), g_slope=lambda fake: 2 * (fake - 1),
-)  # fmt: skip
+    d_loss=_least_squares_d,
+    g_loss=_least_squares_g,
+    score=lambda logits: logits,
+    d_slopes=lambda real, fake: (real - 1, fake),
+    g_slope=lambda fake: 2 * (fake - 1),
+)
 """Squared error to 1 for real and 0 for fake (Mao et al. 2017, equation 9: a = 0, b = c = 1). D's loss has the factor
 1/2 of that equation, G's does not: so are the losses of the conditional source system."""
 
@@ -129,16 +141,23 @@ hinge = Objective(d_loss=_hinge_d, g_loss=_hinge_g, score=lambda logits: logits,
 """Hinge loss (Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018): D is pushed no further than to 1 and -1."""
 
 wasserstein = Objective(
-    d_loss=_wasserstein_d, g_loss=_wasserstein_g, score=lambda logits: logits, boundary=0.0,
+    d_loss=_wasserstein_d,
+    g_loss=_wasserstein_g,
+    score=lambda logits: logits,
+    boundary=0.0,
     exchange=lambda real, fake: -torch.ones_like(fake),
-)  # fmt: skip
+)
 """The difference of D's means (Arjovsky et al. 2017, arXiv 1701.07875): a distance only while D's slope is bounded, by
 `gradient_penalty` or otherwise."""
 
 relativistic = Objective(
-    d_loss=_relativistic_d, g_loss=_relativistic_g, score=lambda logits: logits, boundary=0.0, paired=True,
+    d_loss=_relativistic_d,
+    g_loss=_relativistic_g,
+    score=lambda logits: logits,
+    boundary=0.0,
+    paired=True,
     exchange=lambda real, fake: (real - fake).clamp(max=MOST).exp().neg(),
-)  # fmt: skip
+)
 """Each fake is set against a real image (Jolicoeur-Martineau 2018, arXiv 1807.00734, RpGAN; with R1 and R2 the objective of
 R3GAN, Huang et al. 2024, arXiv 2501.05441, equation 2). D's loss is -log sigmoid(D(x) - D(G(z))), G's the mirror image."""
 
@@ -146,25 +165,31 @@ R3GAN, Huang et al. 2024, arXiv 2501.05441, equation 2). D's loss is -log sigmoi
 def named(name: Name) -> Objective:
     """The objective of that name."""
     return {
-        "minimax": minimax, "least_squares": least_squares, "hinge": hinge, "wasserstein": wasserstein,
+        "minimax": minimax,
+        "least_squares": least_squares,
+        "hinge": hinge,
+        "wasserstein": wasserstein,
         "relativistic": relativistic,
-    }[name]  # fmt: skip
+    }[name]
 
 
 def squared_slopes(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """|gradient of D by the image|^2, summed over C, H and W: (N,), differentiable by D's weights.
 
-    R1 at real images, R2 at fakes (Mescheder et al. 2018, arXiv 1801.04406, equation 9), where the penalty is gamma / 2 times
-    the batch's mean. judge: images (N, C, H, W) -> logits (N,), each of its own image alone: D without BatchNorm.
+    R1 at real images, R2 at fakes (Mescheder et al. 2018, arXiv 1801.04406, equation 9), where the
+    penalty is gamma / 2 times the batch's mean. judge: images (N, C, H, W) -> logits (N,), each of
+    its own image alone: D without BatchNorm.
     """
     images = images.detach().requires_grad_()
     (slope,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
     return slope.square().flatten(1).sum(1)
 
 
-def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """(|gradient of D| - 1)^2 at images between real and fake ones: (N,), differentiable by D's weights (Gulrajani et al.
-    2017, arXiv 1704.00028, equation 3, where the weight is 10).
+def gradient_penalty(
+    judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor
+) -> Tensor:
+    """(|gradient of D| - 1)^2 at images between real and fake ones: (N,), differentiable by D's
+    weights (Gulrajani et al. 2017, arXiv 1704.00028, equation 3, where the weight is 10).
 
     mix: (N,) in [0, 1], uniformly drawn: the part of the real image.
     """

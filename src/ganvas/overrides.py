@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganvas.errors import SettingError, nearest
-from ganvas.recipe import PENALTY_ALONE, ImageSpec, Interval, Recipe, Schedule, TrainConfig, settings
+from ganvas.recipe import (
+    PENALTY_ALONE,
+    ImageSpec,
+    Interval,
+    Recipe,
+    Schedule,
+    TrainConfig,
+    settings,
+)
 from ganvas.system.schema import convert, leaves
 
 GAMMA = 0.2  # of 28x28 images in batches of 64 (docs/log.md)
@@ -17,11 +25,13 @@ GAMMA = 0.2  # of 28x28 images in batches of 64 (docs/log.md)
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with some settings changed.
 
-    changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train." will do where only one
-    of them has it ("batch", "lr.shape"). A nested mapping changes what it names and leaves the rest. What of the recipe's own
-    would do nothing then goes along: with penalty "none" gamma, its factor and penalty_every, with another shape of a schedule
-    the parts that this does not have.
-    Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of range, or NaN.
+    changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train."
+    will do where only one of them has it ("batch", "lr.shape"). A nested mapping changes what it
+    names and leaves the rest. What of the recipe's own
+    would do nothing then goes along: with penalty "none" gamma, its factor and penalty_every, with
+    another shape of a schedule the parts that this does not have.
+    Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of
+    range, or NaN.
     """
     tree = settings(recipe)
     resolved = [(_resolve(path, tree), value) for path, value in changes.items()]
@@ -65,10 +75,12 @@ def _at(tree: Any, path: str) -> Any:
     return tree
 
 
-def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = None) -> tuple[Recipe, str]:
-    """The recipe with changes for a training of some length, its own unless given; of minutes with the preset for so many,
-    and a sentence on what came of it ("" for nothing). A preset's settings go together: where one of them is changed, none is
-    taken."""
+def for_length(
+    recipe: Recipe, changes: Mapping[str, Any], length: str | None = None
+) -> tuple[Recipe, str]:
+    """The recipe with changes for a training of some length, its own unless given; of minutes with
+    the preset for so many, and a sentence on what came of it ("" for nothing). A preset's settings
+    go together: where one of them is changed, none is taken."""
     asked, said = override(recipe, changes), ""
     length = length or asked.train.length
     if (interval := Interval.parse(length)).unit == "minutes":
@@ -76,12 +88,18 @@ def for_length(recipe: Recipe, changes: Mapping[str, Any], length: str | None = 
         taken = override(recipe, preset)
         if not _keeps(taken, changes, preset):
             given = {_resolve(path, settings(recipe)): value for path, value in leaves(changes)}
-            unlike = [path for path, value in given.items() if not _keeps(taken, {path: value}, preset)] or list(given)
+            unlike = [
+                path for path, value in given.items() if not _keeps(taken, {path: value}, preset)
+            ] or list(given)
             said = (
-                f"the settings for about {Interval(minutes, 'minutes')} are left out, for {', '.join(unlike)} is given"
+                f"the settings for about {Interval(minutes, 'minutes')} are left out, for"
+                f" {', '.join(unlike)} is given"
             )
         elif preset:
-            asked, values = override(taken, changes), ", ".join(f"{name}={value}" for name, value in preset.items())
+            asked, values = (
+                override(taken, changes),
+                ", ".join(f"{name}={value}" for name, value in preset.items()),
+            )
             said = f"settings for about {Interval(minutes, 'minutes')}: {values}"
     return override(asked, {"train.length": length}), said
 
@@ -96,12 +114,15 @@ def _keeps(recipe: Recipe, changes: Mapping[str, Any], preset: Mapping[str, Any]
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """["train.batch=32", "objective=hinge"] -> {"train.batch": 32, "objective": "hinge"}; values are read as TOML."""
+    """["train.batch=32", "objective=hinge"] -> {"train.batch": 32, "objective": "hinge"}; values
+    are read as TOML."""
     changes: dict[str, Any] = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
-            raise SettingError(f"'{assignment}' is not a setting: write path=value, such as train.batch=32")
+            raise SettingError(
+                f"'{assignment}' is not a setting: write path=value, such as train.batch=32"
+            )
         try:
             read = tomllib.loads(f"value = {text}")
         except tomllib.TOMLDecodeError:
@@ -129,10 +150,12 @@ def _resolve(path: str, tree: dict[str, Any]) -> str:
     if ends:
         raise SettingError(f"setting {path} could be {' or '.join(ends)}: write the whole path")
     if len(parts) > 1 and parts[-1] in {part.name for part in dataclasses.fields(Schedule)}:
-        return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"  # says what is wrong with the part before it
+        # says what is wrong with the part before it
+        return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"
     if parts[-1] == "objective":
         raise SettingError(
-            f"unknown setting {path}: this GAN has one objective of its own; r3gan and sngan take others"
+            f"unknown setting {path}: this GAN has one objective of its own; r3gan and sngan take"
+            " others"
         )
     hint = nearest(path, everything) if len(parts) > 1 else nearest(path, short.values())
     raise SettingError(f"unknown setting {path}: {hint}")
@@ -142,7 +165,8 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
     *branches, leaf = path.split(".")
     for name in branches:
         inner = tree.get(name)
-        if isinstance(inner, (int, float)):  # a constant becomes a schedule when one of its parts is set
+        # a constant becomes a schedule when one of its parts is set
+        if isinstance(inner, (int, float)):
             inner = tree[name] = {"start": inner}
         if inner is None:
             inner = tree[name] = {}
@@ -157,11 +181,14 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
-    """The recipe with what it leaves open settled for such images, and a sentence on it ("" where nothing was).
+    """The recipe with what it leaves open settled for such images, and a sentence on it ("" where
+    nothing was).
 
-    gamma, the weight of the penalty on D's slope, is proportional to the pixels of an image, since a slope's square
-    falls as they grow in number, and inversely to the batch: the form of StyleGAN2-ADA's rule (Karras et al. 2020, arXiv
-    2006.06676, appendix C), with a factor of our own. The gradient penalty's is 10, whatever the images.
+    gamma, the weight of the penalty on D's slope, is proportional to the pixels of an image, since
+    a slope's square
+    falls as they grow in number, and inversely to the batch: the form of StyleGAN2-ADA's rule
+    (Karras et al. 2020, arXiv 2006.06676, appendix C), with a factor of our own. The gradient
+    penalty's is 10, whatever the images.
     """
     train, pixels = recipe.train, spec.height * spec.width
     if train.penalty == "none" or train.gamma is not None:
@@ -170,10 +197,16 @@ def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
         gamma, rule = 10.0, "the gradient penalty's usual weight"
     else:
         gamma = GAMMA * pixels / 784 * 64 / train.batch
-        rule = f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch}), by pixels and batch"
+        rule = (
+            f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch}), by pixels and"
+            " batch"
+        )
     gamma = float(f"{gamma * train.gamma_factor:.3g}")
     rule += f", times the recipe's {train.gamma_factor:g}" * (train.gamma_factor != 1)
-    return dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma)), f"gamma {gamma:g}: {rule}"
+    return (
+        dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma)),
+        f"gamma {gamma:g}: {rule}",
+    )
 
 
 def is_by_rule(train: TrainConfig, spec: ImageSpec) -> bool:

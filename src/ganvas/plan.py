@@ -18,8 +18,9 @@ class Plan:
     """How long a training is, and how much of it is done.
 
     images: real images to see in all. batch: images a step. epoch: images in the data set.
-    revisions: (images seen, new total) wherever a training by the clock found itself faster or slower than planned. From
-    there on, what was left of the plan's progress is spread over what is left of the new total.
+    revisions: (images seen, new total) wherever a training by the clock found itself faster or
+    slower than planned. From there on, what was left of the plan's progress is spread over what is
+    left of the new total.
     requested: the length as it was asked for.
     """
 
@@ -27,7 +28,9 @@ class Plan:
     batch: Positive
     epoch: Positive
     requested: str
-    revisions: tuple[tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0, le=MOST_IMAGES)]], ...] = ()
+    revisions: tuple[
+        tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0, le=MOST_IMAGES)]], ...
+    ] = ()
 
     def __post_init__(self) -> None:
         places = [at for at, _ in self.revisions]
@@ -52,10 +55,13 @@ class Plan:
 
     def images_at(self, images_seen: int) -> int:
         """Images to see in all, as it was planned when so many had been seen."""
-        return next((total for at, total in reversed(self.revisions) if at <= images_seen), self.images)
+        return next(
+            (total for at, total in reversed(self.revisions) if at <= images_seen), self.images
+        )
 
     def epoch_progress(self, images_seen: int) -> float:
-        """Progress at the start of the current epoch: what per-epoch schedules follow, from two epochs up, as planned then."""
+        """Progress at the start of the current epoch: what per-epoch schedules follow, from two
+        epochs up, as planned then."""
         if self.images_at(images_seen) < 2 * self.epoch:
             return self.progress(images_seen)
         return self.progress(images_seen // self.epoch * self.epoch)

@@ -1,7 +1,8 @@
 """Plain data: what to train and how. No torch here.
 
-A `Recipe` is a GAN file's own settings (`model`) with the settings of its training (`train`). It goes to JSON and back
-unchanged; `ganvas.overrides` changes single values by their dotted path, and answers an unknown one with the nearest name.
+A `Recipe` is a GAN file's own settings (`model`) with the settings of its training (`train`). It
+goes to JSON and back unchanged; `ganvas.overrides` changes single values by their dotted path, and
+answers an unknown one with the nearest name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}  # of images, by their channels
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """What one image is: its sides in pixels, 1, 3 or 4 channels, and the names of its classes, () for none."""
+    """What one image is: its sides in pixels, 1, 3 or 4 channels, and the names of its classes, ()
+    for none."""
 
     height: Positive
     width: Positive
@@ -42,7 +44,9 @@ class ImageSpec:
     @classmethod
     def of(cls, dataset: Any) -> ImageSpec:
         """The spec of a data set's images."""
-        sides = {name: getattr(dataset, name) for name in ("height", "width", "channels", "classes")}
+        sides = {
+            name: getattr(dataset, name) for name in ("height", "width", "channels", "classes")
+        }
         spec: ImageSpec = convert(sides, cls, dataset.name)
         return spec
 
@@ -56,10 +60,13 @@ class ImageSpec:
 class Schedule:
     """A value that changes over the planned length of a training.
 
-    cosine, linear: from `start` to `end` (0 unless given). inverse: start / (1 + decay * step), whatever the length.
-    warmup: the fraction of the plan in which the value first climbs, quadratically, from `warmup_from` to `start`.
+    cosine, linear: from `start` to `end` (0 unless given). inverse: start / (1 + decay * step),
+    whatever the length.
+    warmup: the fraction of the plan in which the value first climbs, quadratically, from
+    `warmup_from` to `start`.
     hold: the fraction at the plan's end in which it stays at `end`.
-    per: the value changes with every step, or once per epoch. (A plan of less than two epochs has no epochs to
+    per: the value changes with every step, or once per epoch. (A plan of less than two epochs has
+    no epochs to
     speak of: its values change with every step.)
     """
 
@@ -88,20 +95,26 @@ class Schedule:
         for name, is_idle in idle.items():
             if is_idle:  # nothing that is set is silently ignored
                 raise SettingError(
-                    f"{name}={getattr(self, name)} does nothing in a schedule of shape '{self.shape}': leave it out"
+                    f"{name}={getattr(self, name)} does nothing in a schedule of shape"
+                    f" '{self.shape}': leave it out"
                 )
 
     def scaled(self, change: Callable[[float], float]) -> Schedule:
         """The same shape, with all its values changed."""
         end = None if self.end is None else change(self.end)
-        return dataclasses.replace(self, start=change(self.start), end=end, warmup_from=change(self.warmup_from))
+        return dataclasses.replace(
+            self, start=change(self.start), end=end, warmup_from=change(self.warmup_from)
+        )
 
     def at(self, progress: float, step: int) -> float:
-        """The value at `progress`, the part of the plan that is done (0 to 1), which is `step` steps (from 0) in."""
+        """The value at `progress`, the part of the plan that is done (0 to 1), which is `step`
+        steps (from 0) in."""
         if self.shape == "inverse":
             return self.start / (1 + self.decay * step)
         if progress < self.warmup:
-            return self.warmup_from + (self.start - self.warmup_from) * (progress / self.warmup) ** 2
+            return (
+                self.warmup_from + (self.start - self.warmup_from) * (progress / self.warmup) ** 2
+            )
         if self.shape == "constant":
             return self.start
         done = min(1.0, (progress - self.warmup) / (1 - self.warmup - self.hold))
@@ -116,25 +129,38 @@ LEAST_LENGTH = 1e-9  # of an interval, in its unit: of so many multiples there i
 
 @dataclass(frozen=True)
 class Interval:
-    """A length of training, such as "50 steps", "1 epoch", "20k images" or (for a whole training) "5 minutes"."""
+    """A length of training, such as "50 steps", "1 epoch", "20k images" or (for a whole training)
+    "5 minutes"."""
 
     amount: float
     unit: Literal["steps", "epochs", "images", "minutes"]
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """Read "50 steps". Raises SettingError for anything that is not an amount of 1e-9 or more and a known unit."""
-        match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([kM]?)\s*([a-z]+)\s*", text)
+        """Read "50 steps". Raises SettingError for anything that is not an amount of 1e-9 or more
+        and a known unit."""
+        match = re.fullmatch(
+            r"\s*([0-9][0-9_,]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([kM]?)\s*([a-z]+)\s*", text
+        )
         unit = {u[:-1]: u for u in _UNITS} | {u: u for u in _UNITS}
         if not match or match[3] not in unit:
-            raise SettingError(f"'{text}' is not a length: write a number and {', '.join(_UNITS)}, such as '50 steps'")
-        amount = float(match[1].replace(",", "").replace("_", "")) * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
+            raise SettingError(
+                f"'{text}' is not a length: write a number and {', '.join(_UNITS)}, such as '50"
+                " steps'"
+            )
+        amount = (
+            float(match[1].replace(",", "").replace("_", ""))
+            * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
+        )
         if not LEAST_LENGTH <= amount < math.inf:
-            raise SettingError(f"'{text}' is not a length: expected a finite amount of {LEAST_LENGTH:g} or more")
+            raise SettingError(
+                f"'{text}' is not a length: expected a finite amount of {LEAST_LENGTH:g} or more"
+            )
         return cls(amount, unit[match[3]])  # type: ignore[arg-type]
 
     def images(self, batch: int, dataset: int) -> float:
-        """The interval in images, for a batch size and a number of images in the data set. Not for minutes."""
+        """The interval in images, for a batch size and a number of images in the data set. Not for
+        minutes."""
         return self.amount * {"steps": batch, "epochs": dataset, "images": 1}[self.unit]
 
     def __str__(self) -> str:
@@ -142,7 +168,8 @@ class Interval:
         return f"{amount} {self.unit[:-1] if amount == 1 else self.unit}"
 
 
-PENALTY_ALONE = {"gamma": None, "gamma_factor": 1.0, "penalty_every": 1}  # what serves it, and its value without one
+# what serves it, and its value without one
+PENALTY_ALONE = {"gamma": None, "gamma_factor": 1.0, "penalty_every": 1}
 
 
 AUGMENT_BELOW = 20_000  # images: larger data sets need no augmentation
@@ -153,25 +180,33 @@ MAX_AUGMENT = 0.8  # largest probability of augmentation
 class TrainConfig:
     """How a GAN is trained: one step sees `batch` real images and changes both networks once.
 
-    order: which network's step comes first; or "together": both from one pass of each (one-stage training: Shen et al. 2021,
-    arXiv 2103.00430), where the objective allows it, else D first. It needs a D that judges each image by itself.
-    g_fakes: "fresh", G's step draws its own noise; "same", it uses the noise (and labels) of D's step, one forward of G.
-    d_fakes: G's mode when it makes the images that D is trained on; "inference" uses running statistics and leaves them.
+    order: which network's step comes first; or "together": both from one pass of each (one-stage
+    training: Shen et al. 2021, arXiv 2103.00430), where the objective allows it, else D first. It
+    needs a D that judges each image by itself.
+    g_fakes: "fresh", G's step draws its own noise; "same", it uses the noise (and labels) of D's
+    step, one forward of G.
+    d_fakes: G's mode when it makes the images that D is trained on; "inference" uses running
+    statistics and leaves them.
     g_batch: images in G's step, where that is not `batch`.
     d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
-    penalty: on D's slope: at real images (r1), at fakes (r2), at both, or between the two (gradient; see ganvas.objectives),
-    when D's fakes are of the classes of the real images beside them.
-    gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. By the rule of `settled` unless given.
+    penalty: on D's slope: at real images (r1), at fakes (r2), at both, or between the two
+    (gradient; see ganvas.objectives), when D's fakes are of the classes of the real images beside
+    them.
+    gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. By the
+    rule of `settled` unless given.
     gamma_factor: by what the rule's gamma is multiplied.
     penalty_every: the penalty is part of every so many-th step, with so many times its weight.
     lr, d_lr: learning rate of both networks, and D's own where it differs.
-    augment: the probability with which D is shown each image, real or fake, augmented; or "adaptive", to let it follow how
-    far D knows its training images by heart where they are few (see ganvas.training.augment).
+    augment: the probability with which D is shown each image, real or fake, augmented; or
+    "adaptive", to let it follow how far D knows its training images by heart where they are few
+    (see ganvas.training.augment).
     precision: "fastest" lets 16 bits (bf16) be chosen where they are faster, unless the user says.
-    average: half-life of the average of G's weights that is sampled, where given, instead of the weights themselves.
-    length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples is made, and (where
-    given) the generator's weights are kept.
-    sheet_rows, sheet_columns: the sheet's layout; sheet_name: its file name, of {images} and {epoch}.
+    average: half-life of the average of G's weights that is sampled, where given, instead of the
+    weights themselves.
+    length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples
+    is made, and (where given) the generator's weights are kept.
+    sheet_rows, sheet_columns: the sheet's layout; sheet_name: its file name, of {images} and
+    {epoch}.
     """
 
     batch: Positive
@@ -202,21 +237,24 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.g_fakes == "same" and self.g_batch not in (None, self.batch):
             raise SettingError(
-                f"train.g_batch={self.g_batch} with train.g_fakes='same': the fakes that both steps share "
-                f"are {self.batch}; leave g_batch out"
+                f"train.g_batch={self.g_batch} with train.g_fakes='same': the fakes that both steps"
+                f" share are {self.batch}; leave g_batch out"
             )
         if self.g_fakes == "same" and self.d_fakes == "inference":
             raise SettingError(
-                "train.d_fakes='inference' with train.g_fakes='same': fakes that both steps share are made in training mode"
+                "train.d_fakes='inference' with train.g_fakes='same': fakes that both steps share"
+                " are made in training mode"
             )
         if self.order == "together" and (self.g_fakes != "same" or self.d_loss_scale != 1):
             raise SettingError(
-                "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1: one pass serves both"
+                "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1: one"
+                " pass serves both"
             )
         for name, idle in PENALTY_ALONE.items():
             if self.penalty == "none" and (value := getattr(self, name)) != idle:
                 raise SettingError(
-                    f"train.{name}={value} does nothing without a penalty: set train.penalty, or leave it out"
+                    f"train.{name}={value} does nothing without a penalty: set train.penalty, or"
+                    " leave it out"
                 )
         for name in ("length", "log", "sheet", "weights", "average"):
             text = getattr(self, name)
@@ -232,12 +270,18 @@ class TrainConfig:
         rest = re.sub(r"{{|}}|{(images|epoch)(:0?[0-9]{0,2}d?)?}", "", self.sheet_name)
         if set(rest) & set("{}"):
             raise SettingError(
-                f"train.sheet_name='{self.sheet_name[:100]}': use {{images}} and {{epoch}}, or {{images:09d}} for nine digits"
+                f"train.sheet_name='{self.sheet_name[:100]}': use {{images}} and {{epoch}}, or"
+                " {images:09d} for nine digits"
             )
         if not self.sheet_name:
-            raise SettingError("train.sheet_name is empty: give a file name, such as '{images:09d}'")
+            raise SettingError(
+                "train.sheet_name is empty: give a file name, such as '{images:09d}'"
+            )
         if set(self.sheet_name) & set("/\\\0"):
-            raise SettingError(f"train.sheet_name={self.sheet_name!r} holds a slash or a zero byte: give a file name")
+            raise SettingError(
+                f"train.sheet_name={self.sheet_name!r} holds a slash or a zero byte: give a file"
+                " name"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +298,8 @@ class Recipe:
     presets: Mapping[float, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     def preset(self, minutes: float) -> tuple[float, Mapping[str, Any]]:
-        """The preset whose time is nearest to so many minutes, by their ratio; (minutes, {}) where there is none."""
+        """The preset whose time is nearest to so many minutes, by their ratio; (minutes, {}) where
+        there is none."""
         if not self.presets:
             return minutes, {}
         return min(self.presets.items(), key=lambda preset: abs(math.log(preset[0] / minutes)))

@@ -19,14 +19,16 @@ from ganvas.commands.options import (
 
 
 def bench(
-    recipe: str = "r3gan/digits", /, *,
+    recipe: str = "r3gan/digits",
+    /,
+    *,
     json: bool = False,
     data: str | None = None,
     set_: Settings = None,
     pictures: Pictures = AS_THEY_ARE,
     threads: Annotated[int | None, Whole] = None,
     seconds: Annotated[float, Signed] = 5.0,
-) -> None:  # fmt: skip
+) -> None:
     """Measure how fast a recipe trains on this machine.
 
     Parameters
@@ -65,10 +67,13 @@ def bench(
             ["threads", str(figures.threads)],
             ["precision", figures.precision],
             ["real images/s", f"{figures.images_per_second:,.0f}"],
-            ["a step", f"{figures.batch / figures.images_per_second * 1e3:.2f} ms: "
-             + ", ".join(f"{part} {ms:.2f}" for part, ms in figures.parts.items())],
+            [
+                "a step",
+                f"{figures.batch / figures.images_per_second * 1e3:.2f} ms: "
+                + ", ".join(f"{part} {ms:.2f}" for part, ms in figures.parts.items()),
+            ],
             ["multiply-adds an image", f"{figures.macs_per_image / 1e6:,.2f} M"],
             ["share of matmul peak", f"{figures.peak_fraction:.0%}"],
             ["peak memory", f"{figures.peak_rss_mb:,.0f} MB"],
         ],
-    )  # fmt: skip
+    )

@@ -12,12 +12,14 @@ from ganvas.commands.options import (
 
 
 def inspect(
-    what: str, /, *,
+    what: str,
+    /,
+    *,
     json: bool = False,
     recipe: str | None = None,
     out: Path = Path("inspect.png"),
     pictures: Pictures = AS_THEY_ARE,
-) -> None:  # fmt: skip
+) -> None:
     """Say what a data set holds and what training on it will cost here; write a sheet of it.
 
     Parameters

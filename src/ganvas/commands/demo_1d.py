@@ -8,7 +8,9 @@ from typing import Annotated
 from ganvas.commands.options import Whole
 
 
-def demo_1d(*, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: Annotated[int, Whole] = 1500) -> None:
+def demo_1d(
+    *, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: Annotated[int, Whole] = 1500
+) -> None:
     """Draw a GAN learning a density in one dimension: demo-1d.png and demo-1d.gif.
 
     Parameters

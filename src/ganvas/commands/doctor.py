@@ -7,7 +7,9 @@ from pathlib import Path
 from ganvas.commands.options import print_json
 
 
-def doctor(run: Path, /, *, json: bool = False, gan: Path | None = None, data_dir: Path | None = None) -> None:
+def doctor(
+    run: Path, /, *, json: bool = False, gan: Path | None = None, data_dir: Path | None = None
+) -> None:
     """Say what ails a run, by which evidence, and what to run next.
 
     Parameters

@@ -14,7 +14,9 @@ MOST_CLASSES = 20  # that are listed
 
 
 def evaluate(
-    source: str, /, *,
+    source: str,
+    /,
+    *,
     data: str | None = None,
     against: str | None = None,
     n: Annotated[int, Whole] = 10_000,
@@ -29,7 +31,7 @@ def evaluate(
     device: Device = "cpu",
     out: Path | None = None,
     json: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Judge a run, an exported generator, or anybody's images, by real images.
 
     A run's result is also kept in its metrics.jsonl.
@@ -37,15 +39,18 @@ def evaluate(
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, digits, or images: .npz, .zip, a folder, a set's name.
+        A run's directory, a generator.safetensors, digits, or images: .npz, .zip, a folder, a set's
+        name.
     data
-        The real images: a data set's name or a path. Its held-out part is judged against. Default: a run's own.
+        The real images: a data set's name or a path. Its held-out part is judged against. Default:
+        a run's own.
     against
         Judge against these images instead.
     n
         Generated images; all where there are fewer. Default: 10000.
     extractor
-        What turns images into features: digits, classifier[:DATASET], self[:DATASET], inception[:PATH], or a file that
+        What turns images into features: digits, classifier[:DATASET], self[:DATASET],
+        inception[:PATH], or a file that
         ganvas extractor wrote. Default: what suits the data.
     seeds
         Sample with so many seeds, and give means and spreads.
@@ -62,7 +67,8 @@ def evaluate(
     device
         Of the generator. Default: cpu.
     out
-        Where the sheet of --copies is written. Default: copies.png, in the run's directory where there is one.
+        Where the sheet of --copies is written. Default: copies.png, in the run's directory where
+        there is one.
     json
         Print one JSON document.
     """
@@ -73,10 +79,24 @@ def evaluate(
     if out is not None and not copies:
         raise SettingError(f"--out {out} does nothing without --copies: leave it out")
     verdict = judging.evaluate(
-        source, data=data, against=against, n=n, extractor=extractor, seeds=seeds, seed=seed, prdc_n=prdc_n,
-        gan_train=gan_train, copies=copies, gan=gan, size=pictures.sides, fit=pictures.fit, channels=pictures.channels,
-        data_dir=pictures.data_dir, device=pick_device(device), out=out,
-    )  # fmt: skip
+        source,
+        data=data,
+        against=against,
+        n=n,
+        extractor=extractor,
+        seeds=seeds,
+        seed=seed,
+        prdc_n=prdc_n,
+        gan_train=gan_train,
+        copies=copies,
+        gan=gan,
+        size=pictures.sides,
+        fit=pictures.fit,
+        channels=pictures.channels,
+        data_dir=pictures.data_dir,
+        device=pick_device(device),
+        out=out,
+    )
     if json:
         print_json(verdict)
     else:
@@ -101,13 +121,19 @@ def compare(*results: Path, json: bool = False) -> None:
         raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
     found = [(str(path), history.last(path)) for path in results]
     refuse_unlike(found)
-    notes = [*version_notes(found), *(note for path, one in found if (note := history.staleness(path, one)))]
+    notes = [
+        *version_notes(found),
+        *(note for path, one in found if (note := history.staleness(path, one))),
+    ]
     if json:
         print_json({"results": dict(found), "notes": notes})
         return
     shown = [name for name in ROWS if any(getattr(one, name) is not None for _, one in found)]
-    alike = all(one.floor == found[0][1].floor for _, one in found)  # without the same --data they need not be
-    floors = [("floor", found[0][1])] if alike else [(f"floor of {path}", one) for path, one in found]
+    # without the same --data they need not be
+    alike = all(one.floor == found[0][1].floor for _, one in found)
+    floors = (
+        [("floor", found[0][1])] if alike else [(f"floor of {path}", one) for path, one in found]
+    )
     rows = []
     for name in shown:
         title, better = ROWS[name]
@@ -127,17 +153,25 @@ def _print(verdict: Verdict) -> None:
 
     print_table(
         [verdict.source, "judged", "floor", "better"],
-        [[ROWS[name][0], cell(verdict, name), number(getattr(verdict.floor, name)), ROWS[name][1]]
-         for name in shown(verdict)],
-    )  # fmt: skip
+        [
+            [
+                ROWS[name][0],
+                cell(verdict, name),
+                number(getattr(verdict.floor, name)),
+                ROWS[name][1],
+            ]
+            for name in shown(verdict)
+        ],
+    )
     if verdict.per_class:
         print(_by_class(verdict.per_class))
     if verdict.real_accuracy is not None:
         print(f"label accuracy of the real images: {number(verdict.real_accuracy)}")
     if (taught := verdict.gan_train) is not None:
         print(
-            f"GAN-train: a classifier of {taught.images:,} generated images is right on {taught.fakes:.2%} of the held-out "
-            f"real ones, one of as many real images on {taught.reals:.2%}"
+            f"GAN-train: a classifier of {taught.images:,} generated images is right on"
+            f" {taught.fakes:.2%} of the held-out real ones, one of as many real images on"
+            f" {taught.reals:.2%}"
         )
     if verdict.copies is not None:
         print(_copies(verdict.copies))
@@ -164,8 +198,8 @@ def _copies(found: Copies) -> str:
         kind += f", ratio {found.ratio:.3f} ± {found.spread or 0:.3f}"
     if found.share is not None:
         kind += (
-            f"; of {found.n_fake:,} asked {found.share:.1%} count as copies, of {found.yardstick} images "
-            f"{found.share_held_out:.1%}"
+            f"; of {found.n_fake:,} asked {found.share:.1%} count as copies, of {found.yardstick}"
+            f" images {found.share_held_out:.1%}"
         )
     pairs = f"; the closest pairs are in {found.sheet}" if found.sheet else ""
     return f"{kind}\ncopy check: distances in {found.space}{pairs}"
@@ -173,7 +207,11 @@ def _copies(found: Copies) -> str:
 
 def _sampling(verdict: Verdict) -> str:
     seed = verdict.protocol.seed
-    return f"seed {seed}" if verdict.seeds == 1 else f"means and ± over {verdict.seeds} seeds from {seed}"
+    return (
+        f"seed {seed}"
+        if verdict.seeds == 1
+        else f"means and ± over {verdict.seeds} seeds from {seed}"
+    )
 
 
 def _protocol(verdict: Verdict, sampling: str) -> str:
@@ -183,7 +221,7 @@ def _protocol(verdict: Verdict, sampling: str) -> str:
     modes = f"; modes of {p.n_modes:,}" if p.n_modes else ""
     kept = ", ".join(f"{name} {version}" for name, version in p.versions.items())
     return (
-        f"protocol: {p.extractor} {p.extractor_sha256[:8]}; {p.n_fake:,} judged against {p.n_real:,} real ({p.split} of "
-        f"{p.data} {p.real_sha256[:8]}); precision to coverage on {p.n_prdc:,} with k {p.k}{modes}; resize {p.resize}; "
-        f"{sampling}{kept}"
+        f"protocol: {p.extractor} {p.extractor_sha256[:8]}; {p.n_fake:,} judged against"
+        f" {p.n_real:,} real ({p.split} of {p.data} {p.real_sha256[:8]}); precision to coverage on"
+        f" {p.n_prdc:,} with k {p.k}{modes}; resize {p.resize}; {sampling}{kept}"
     )

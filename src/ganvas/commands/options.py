@@ -1,4 +1,5 @@
-"""Options that several verbs of the command line take, and what they stand for. No torch before they are used."""
+"""Options that several verbs of the command line take, and what they stand for. No torch before
+they are used."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def _whole(kind: Any, tokens: Sequence[Token]) -> int:
     try:
         return int(tokens[0].value)
     except ValueError:
-        raise SettingError(f"{tokens[0].keyword} {tokens[0].value}: expected a whole number") from None
+        raise SettingError(
+            f"{tokens[0].keyword} {tokens[0].value}: expected a whole number"
+        ) from None
 
 
 Whole = Parameter(allow_leading_hyphen=True, converter=_whole)
@@ -62,7 +65,9 @@ class Pictures:
             return None
         match = re.fullmatch(r"(-?\d+)(?:[xX](-?\d+))?", self.size.strip())
         if not match:
-            raise SettingError(f"--size {self.size}: expected H or HxW in pixels, such as 64 or 50x70")
+            raise SettingError(
+                f"--size {self.size}: expected H or HxW in pixels, such as 64 or 50x70"
+            )
         sides = int(match[1]), int(match[2] or match[1])
         if min(sides) < 1:
             raise SettingError(f"--size {self.size}: both sides must be 1 pixel or more")
@@ -76,7 +81,8 @@ Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=
 def recipe_and_data(
     name: str, data: str | None, set_: list[str] | None, pictures: Pictures
 ) -> tuple[str, GanFile, Recipe, ImageSpec, Dataset | None]:
-    """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own kind."""
+    """A recipe with its changes, and the images to shape it for: a data set's, or the recipe's own
+    kind."""
     from ganvas import data as sources
     from ganvas import gans
     from ganvas.overrides import override, parse_assignments, settled
@@ -87,14 +93,22 @@ def recipe_and_data(
     if data is None:
         for option, value in (("--fit", pictures.fit), ("--data-dir", pictures.data_dir)):
             if value is not None:
-                raise SettingError(f"{option} {value} does nothing without --data: name the data, or leave it out")
+                raise SettingError(
+                    f"{option} {value} does nothing without --data: name the data, or leave it out"
+                )
         height, width = pictures.sides or (native.height, native.width)
-        spec = replace(native, height=height, width=width, channels=pictures.channels or native.channels)
+        spec = replace(
+            native, height=height, width=width, channels=pictures.channels or native.channels
+        )
         return full, file, settled(recipe, spec)[0], spec, None
     dataset = sources.load(
-        data, size=pictures.sides, native=(native.height, native.width), fit=pictures.fit or "crop",
-        channels=pictures.channels, data_dir=pictures.data_dir,
-    )  # fmt: skip
+        data,
+        size=pictures.sides,
+        native=(native.height, native.width),
+        fit=pictures.fit or "crop",
+        channels=pictures.channels,
+        data_dir=pictures.data_dir,
+    )
     spec = ImageSpec.of(dataset)
     return full, file, settled(recipe, spec)[0], spec, dataset
 
@@ -143,9 +157,12 @@ def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD if any(columns) else None, show_header=any(columns))
     lines = [list(row) for row in rows]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    widths = _widths(list(zip(columns, *lines, strict=True)), console.width - BESIDE * len(columns) - 1)
+    widths = _widths(
+        list(zip(columns, *lines, strict=True)), console.width - BESIDE * len(columns) - 1
+    )
     for column, width in zip(columns, widths, strict=True):
-        table.add_column(Text(column), width=width, overflow="fold")  # plain strings would be markup
+        # plain strings would be markup
+        table.add_column(Text(column), width=width, overflow="fold")
     for row in lines:
         table.add_row(*map(Text, row))
     console.width = max(console.width, sum(widths) + BESIDE * len(columns) + 1)
@@ -153,10 +170,14 @@ def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
 
 
 def _widths(columns: list[tuple[str, ...]], width: int) -> list[int]:
-    """Characters for each column, of `width` in all: enough for its words, and from left to right for its lines."""
+    """Characters for each column, of `width` in all: enough for its words, and from left to right
+    for its lines."""
     from rich.cells import cell_len  # characters of some scripts are two wide
 
-    least = [max(min(cell_len(word), WHOLE) for cell in ("-", *cells) for word in cell.split()) for cells in columns]
+    least = [
+        max(min(cell_len(word), WHOLE) for cell in ("-", *cells) for word in cell.split())
+        for cells in columns
+    ]
     left = max(0, width - sum(least))
     widths = []
     for cells, needed in zip(columns, least, strict=True):

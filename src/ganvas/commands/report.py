@@ -6,23 +6,26 @@ from pathlib import Path
 
 
 def report(
-    run: Path, /, *,
+    run: Path,
+    /,
+    *,
     out: Path | None = None,
     gan: Path | None = None,
     evaluate: bool = False,
     data_dir: Path | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write all that is known of a run as one HTML file, to look at, to print or to send.
 
-    Samples over time, curves, report card, copy check, what the doctor finds, settings, and how to repeat it. The file asks
-    for nothing beside itself.
+    Samples over time, curves, report card, copy check, what the doctor finds, settings, and how to
+    repeat it. The file asks for nothing beside itself.
 
     Parameters
     ----------
     run
         The run's directory; it may still be training.
     out
-        Where the page is written; an earlier report is replaced. Default: report.html in the run's directory.
+        Where the page is written; an earlier report is replaced. Default: report.html in the run's
+        directory.
     gan
         The GAN's own file, where it is one of yours.
     evaluate

@@ -22,7 +22,8 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
     from ganvas.runs.folder import RUNS
     from ganvas.views.run_list import list_runs
 
-    rows = list_runs(folder or RUNS) if folder or RUNS.is_dir() else []  # before the first training there is no folder
+    # before the first training there is no folder
+    rows = list_runs(folder or RUNS) if folder or RUNS.is_dir() else []
     if json:
         print_json(rows)
         return
@@ -32,19 +33,32 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
     print_table(
         ["run", "state", "recipe", "data", "images seen", "minutes", "best FID", "by"],
         [
-            [row.run, row.progress, row.recipe or "-", row.data or "-", *(
-                "-" if value is None else format(value, form)
-                for value, form in ((row.images_seen, ","), (row.minutes, ".1f"), (row.best_fid, ".3g"))
-            ), row.extractor or "-"]
+            [
+                row.run,
+                row.progress,
+                row.recipe or "-",
+                row.data or "-",
+                *(
+                    "-" if value is None else format(value, form)
+                    for value, form in (
+                        (row.images_seen, ","),
+                        (row.minutes, ".1f"),
+                        (row.best_fid, ".3g"),
+                    )
+                ),
+                row.extractor or "-",
+            ]
             for row in rows
         ],
-    )  # fmt: skip
+    )
     for row in rows:
         if row.error:
             print(f"damaged: {row.error}", file=sys.stderr)
 
 
-def timelapse(run: Path, /, *, out: Path = Path("timelapse.gif"), seconds: Annotated[float, Signed] = 8.0) -> None:
+def timelapse(
+    run: Path, /, *, out: Path = Path("timelapse.gif"), seconds: Annotated[float, Signed] = 8.0
+) -> None:
     """Make a GIF of a run's sheets, from its first images to its last.
 
     Parameters

@@ -9,7 +9,9 @@ from ganvas.commands.options import Device, Signed, Whole
 
 
 def sample(
-    source: Path, /, *,
+    source: Path,
+    /,
+    *,
     n: Annotated[int | None, Whole] = None,
     labels: Annotated[str | None, Signed] = None,
     seed: Annotated[int, Whole] = 0,
@@ -18,13 +20,14 @@ def sample(
     scale: Annotated[int | None, Whole] = None,
     gan: Path | None = None,
     device: Device = "cpu",
-) -> None:  # fmt: skip
+) -> None:
     """Make images with a trained generator.
 
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, or digits: a generator that comes with the package.
+        A run's directory, a generator.safetensors, or digits: a generator that comes with the
+        package.
     n
         How many images, going through the classes where there are any.
     labels
@@ -50,7 +53,11 @@ def sample(
     source = located(source)
     kind_of(out)  # says now, before anything is read, what cannot be written
     path, where = None if gan is None else str(gan), pick_device(device)
-    opened = Run.open(source, gan=path).generator(where) if source.is_dir() else open_generator(source, path, where)
+    opened = (
+        Run.open(source, gan=path).generator(where)
+        if source.is_dir()
+        else open_generator(source, path, where)
+    )
     sampler, image = opened[0], opened[1].image
     order = ordered(sampler, n=n, labels=labels)
     check(out, (order.n, image.height, image.width, image.channels), order.columns, columns, scale)

@@ -36,18 +36,22 @@ def recipes(*, json: bool = False) -> None:
         print_json(rows)
         return
     print_table(
-        ["recipe", "native images", "length", ""], [[r["recipe"], r["native"], r["length"], r["summary"]] for r in rows]
+        ["recipe", "native images", "length", ""],
+        [[r["recipe"], r["native"], r["length"], r["summary"]] for r in rows],
     )
 
 
 def show(
-    recipe: str = "r3gan/digits", /, *,
+    recipe: str = "r3gan/digits",
+    /,
+    *,
     json: bool = False,
     data: str | None = None,
     set_: Settings = None,
     pictures: Pictures = AS_THEY_ARE,
-) -> None:  # fmt: skip
-    """Print a recipe's resolved settings and the layers of its networks, with shapes and parameter counts.
+) -> None:
+    """Print a recipe's resolved settings and the layers of its networks, with shapes and parameter
+    counts.
 
     Parameters
     ----------

@@ -20,7 +20,9 @@ from ganvas.commands.options import (
 
 
 def tune(
-    recipe: str | None = None, /, *,
+    recipe: str | None = None,
+    /,
+    *,
     data: str | None = None,
     minutes: Annotated[float | None, Signed] = None,
     trials: Annotated[int | None, Whole] = None,
@@ -34,25 +36,30 @@ def tune(
     precision: Literal["32", "bf16", "fp16"] | None = None,
     threads: Annotated[int | None, Whole] = None,
     json: bool = False,
-) -> None:  # fmt: skip
-    """Search for gamma, learning rate and augmentation on your data, and write them for ganvas train --config.
+) -> None:
+    """Search for gamma, learning rate and augmentation on your data, and write them for ganvas
+    train --config.
 
-    Short trainings, the first with the recipe's own settings, are scored by held-out images. Ctrl-C ends the search; the best
+    Short trainings, the first with the recipe's own settings, are scored by held-out images. Ctrl-C
+    ends the search; the best
     so far is written. Needs Optuna: pip install 'ganvas[tune]'.
 
     Parameters
     ----------
     recipe
-        A recipe's name or a GAN file. Default: r3gan/digits, r3gan/images for a folder, .zip or .npz,
+        A recipe's name or a GAN file. Default: r3gan/digits, r3gan/images for a folder, .zip or
+        .npz,
         r3gan/stacked-mnist for such data.
     data
         A data set's name, or a path. Default: mnist-5k, or stacked-mnist for its recipe.
     minutes
-        Wall time of the whole search, start-up included. Default: 10, or none where --trials and --images are given.
+        Wall time of the whole search, start-up included. Default: 10, or none where --trials and
+        --images are given.
     trials
         Trainings, the first with the recipe's own settings. Default: as many as there is time for.
     images
-        Training images that each trial sees. Default: as many as there is time for. With --trials, --threads,
+        Training images that each trial sees. Default: as many as there is time for. With --trials,
+        --threads,
         --precision and no --minutes, the same command gives the same result.
     seed
         Of all random draws. Default: 0.
@@ -75,15 +82,30 @@ def tune(
     from ganvas.tuning import search as tuning
 
     tuned = tuning.tune(
-        recipe, data=data, minutes=minutes, trials=trials, images=images, seed=seed, out=out,
-        settings=parse_assignments(set_ or []), size=pictures.sides, fit=pictures.fit, channels=pictures.channels,
-        flip=flip, data_dir=pictures.data_dir, device=device, precision=precision, threads=threads,
+        recipe,
+        data=data,
+        minutes=minutes,
+        trials=trials,
+        images=images,
+        seed=seed,
+        out=out,
+        settings=parse_assignments(set_ or []),
+        size=pictures.sides,
+        fit=pictures.fit,
+        channels=pictures.channels,
+        flip=flip,
+        data_dir=pictures.data_dir,
+        device=device,
+        precision=precision,
+        threads=threads,
         started=process_start(),
-    )  # fmt: skip
+    )
     if json:
         print_json(tuned.to_json())
     else:
         print_table(tuned.columns, tuned.rows())
         print(tuned.out)
     if tuned.stopped:
-        raise KeyboardInterrupt if tuned.stopped == signal.SIGINT else SystemExit(128 + tuned.stopped)
+        raise (
+            KeyboardInterrupt if tuned.stopped == signal.SIGINT else SystemExit(128 + tuned.stopped)
+        )

@@ -1,4 +1,5 @@
-"""Many pictures, or arrays of them, into one `Dataset`, with a note on everything that was done to them."""
+"""Many pictures, or arrays of them, into one `Dataset`, with a note on everything that was done to
+them."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class Picture:
 class Reading:
     """A data set, and what was seen on the way.
 
-    sizes: "HxW" of the originals -> how many. unreadable: (name, reason) of each picture that was left out.
+    sizes: "HxW" of the originals -> how many. unreadable: (name, reason) of each picture that was
+    left out.
     digests: a hash of each original's pixels, in the order of the data set; empty unless asked for.
     """
 
@@ -70,7 +72,8 @@ class Reading:
 class Seen(NamedTuple):
     """What one picture turned out to be.
 
-    colour: R, G and B differ somewhere in the part that is kept. transparent: alpha is below 255 somewhere.
+    colour: R, G and B differ somewhere in the part that is kept. transparent: alpha is below 255
+    somewhere.
     """
 
     header: Header
@@ -89,18 +92,23 @@ def assemble_array(
     *,
     digests: bool = False,
 ) -> Reading:
-    """Read uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does. Raises DataError."""
+    """Read uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does. Raises
+    DataError."""
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.size == 0:
         raise DataError(f"{name} holds no images (its shape is {images.shape})")
     own = images.shape[3] if images.ndim == 4 else 1
     if wish.size not in (None, images.shape[1:3]) or wish.channels not in (None, own):
-        pictures = [Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)]
+        pictures = [
+            Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
+        ]
         return assemble(name, pictures, labels, classes, wish, notes, digests=digests)
     pixels = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
     transparent = own == 4 and wish.channels is None and pixels[:, 3].min() < 255
-    colour = own > 1 and wish.channels is None and _coloured(pixels[:, 0], pixels[:, 1], pixels[:, 2])
+    colour = (
+        own > 1 and wish.channels is None and _coloured(pixels[:, 0], pixels[:, 1], pixels[:, 2])
+    )
     channels = wish.channels or (4 if transparent else 3 if colour else 1)
     if channels < own:
         notes += (_narrowed_note(own, channels),)
@@ -121,22 +129,27 @@ def assemble(
     *,
     digests: bool = False,
 ) -> Reading:
-    """Decode, fit and store pictures in the order given, those that cannot be read left out and named.
+    """Decode, fit and store pictures in the order given, those that cannot be read left out and
+    named.
 
-    Two passes: the headers tell the size and the most channels that are needed, so that the second can decode each
-    picture straight into its place. Raises DataError when no picture can be read, when the sizes differ and `wish`
-    gives none, and when the result would not fit into memory.
+    Two passes: the headers tell the size and the most channels that are needed, so that the second
+    can decode each picture straight into its place. Raises DataError when no picture can be read,
+    when the sizes differ and `wish` gives none, and when the result would not fit into memory.
     """
     with strict_pillow():
         headers = [_glance(picture) for picture in pictures]
         good = [entry for entry in headers if isinstance(entry, Header)]
         if not good:
-            raise DataError(f"{name}: {unreadable_line(_failures(pictures, headers), len(pictures))}")
+            raise DataError(
+                f"{name}: {unreadable_line(_failures(pictures, headers), len(pictures))}"
+            )
         size = wish.size or _common_size(name, pictures, headers, wish.native)
         channels = wish.channels or max(entry.channels for entry in good)
         pixels = _room(name, (len(pictures), channels, *size))
         workers = min(8, os.cpu_count() or 1) if _are_large(good) else 1
-        seen = _in_threads(workers, partial(_place, wish=wish, digests=digests), pictures, headers, pixels)
+        seen = _in_threads(
+            workers, partial(_place, wish=wish, digests=digests), pictures, headers, pixels
+        )
 
     keep = [i for i, entry in enumerate(seen) if isinstance(entry, Seen)]
     readable = [entry for entry in seen if isinstance(entry, Seen)]
@@ -153,9 +166,14 @@ def assemble(
         transparent, colour = any(s.transparent for s in readable), any(s.colour for s in readable)
         channels = 4 if transparent else 3 if colour else 1
     fitted = _fitted(readable, size, channels, wish)
-    notes += (*_size_notes(readable, size, fitted, wish), *_channel_notes(readable, pixels.shape[1], channels))
+    notes += (
+        *_size_notes(readable, size, fitted, wish),
+        *_channel_notes(readable, pixels.shape[1], channels),
+    )
     return Reading(
-        _dataset(name, pixels[:, :channels], labels, classes, notes, _altered(readable, fitted, channels)),
+        _dataset(
+            name, pixels[:, :channels], labels, classes, notes, _altered(readable, fitted, channels)
+        ),
         Counter("{}x{}".format(*s.header.size) for s in readable),
         unreadable,
         tuple(s.digest for s in readable) if digests else (),
@@ -163,7 +181,8 @@ def assemble(
 
 
 def unreadable_line(unreadable: Sequence[tuple[str, str]], total: int) -> str:
-    """How many of `total` pictures cannot be read, with names and reasons: of all, or of the first MOST_NAMED."""
+    """How many of `total` pictures cannot be read, with names and reasons: of all, or of the first
+    MOST_NAMED."""
     named = first_few((f"{name} ({reason})" for name, reason in unreadable), MOST_NAMED)
     rest = " (ganvas data inspect names all)" if len(unreadable) > MOST_NAMED else ""
     return f"{len(unreadable):,} of {count(total, 'picture')} cannot be read: {named}{rest}"
@@ -201,7 +220,8 @@ def _place(
 
 
 def _are_large(headers: Sequence[Header]) -> bool:
-    """Whether threads pay: Pillow decodes without Python's lock, but small pictures only make them wait for it."""
+    """Whether threads pay: Pillow decodes without Python's lock, but small pictures only make them
+    wait for it."""
     return sum(entry.size[0] * entry.size[1] for entry in headers) > 256 * 256 * len(headers)
 
 
@@ -214,11 +234,17 @@ def _in_threads(workers: int, work: Callable[..., T], *columns: Iterable[object]
 
 
 def _common_size(
-    name: str, pictures: Sequence[Picture], headers: Sequence[Header | UnreadableError], native: tuple[int, int] | None
+    name: str,
+    pictures: Sequence[Picture],
+    headers: Sequence[Header | UnreadableError],
+    native: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """The one size of all pictures that can be read, or `native` where there are two: a damaged one has no say."""
+    """The one size of all pictures that can be read, or `native` where there are two: a damaged one
+    has no say."""
     heads = [
-        (picture, entry.size) for picture, entry in zip(pictures, headers, strict=True) if isinstance(entry, Header)
+        (picture, entry.size)
+        for picture, entry in zip(pictures, headers, strict=True)
+        if isinstance(entry, Header)
     ]
     sizes: list[tuple[int, int]] = []
     for picture, size in heads:
@@ -231,7 +257,10 @@ def _common_size(
     if native is None:
         every = sorted({size for _, size in heads})
         listed = first_few((f"{h}x{w}" for h, w in every), 5)
-        raise DataError(f"{name} holds pictures of {len(every):,} sizes ({listed}): give one, as --size HEIGHTxWIDTH")
+        raise DataError(
+            f"{name} holds pictures of {len(every):,} sizes ({listed}): give one, as --size"
+            " HEIGHTxWIDTH"
+        )
     return native
 
 
@@ -252,15 +281,19 @@ def _room(name: str, shape: tuple[int, int, int, int]) -> Pixels:
     needed = n * channels * height * width
     if needed > psutil.virtual_memory().total:
         raise DataError(
-            f"{name}: {count(n, 'picture')} of {height}x{width} with {channels} channels need {needed / 1e9:.0f} GB, "
-            "more than this machine's memory: give a smaller --size"
+            f"{name}: {count(n, 'picture')} of {height}x{width} with {channels} channels need"
+            f" {needed / 1e9:.0f} GB, more than this machine's memory: give a smaller --size"
         )
     return np.empty(shape, np.uint8)
 
 
-def _failures(pictures: Sequence[Picture], entries: Sequence[object]) -> tuple[tuple[str, str], ...]:
+def _failures(
+    pictures: Sequence[Picture], entries: Sequence[object]
+) -> tuple[tuple[str, str], ...]:
     pairs = zip(pictures, entries, strict=True)
-    return tuple((picture.name, str(entry)) for picture, entry in pairs if isinstance(entry, UnreadableError))
+    return tuple(
+        (picture.name, str(entry)) for picture, entry in pairs if isinstance(entry, UnreadableError)
+    )
 
 
 def _altered(seen: Sequence[Seen], fitted: str, channels: int) -> tuple[str, ...]:
@@ -279,13 +312,19 @@ def _fitted(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wi
         return ""
     height, width = size
     paper = "transparent pixels" if channels == 4 else "white"
-    done = {"crop": "cropped and resized", "pad": f"resized and padded with {paper}", "stretch": "stretched"}[wish.fit]
+    done = {
+        "crop": "cropped and resized",
+        "pad": f"resized and padded with {paper}",
+        "stretch": "stretched",
+    }[wish.fit]
     if all(h * width == w * height for h, w in sizes):
         done = "resized"
     return f"{done} to {height}x{width}"
 
 
-def _size_notes(seen: Sequence[Seen], size: tuple[int, int], fitted: str, wish: Wish) -> Iterable[str]:
+def _size_notes(
+    seen: Sequence[Seen], size: tuple[int, int], fitted: str, wish: Wish
+) -> Iterable[str]:
     if not fitted:
         return
     sizes, (height, width) = {s.header.size for s in seen}, size
@@ -345,4 +384,6 @@ def _dataset(
     altered: tuple[str, ...] = (),
 ) -> Dataset:
     images = torch.from_numpy(np.ascontiguousarray(pixels))
-    return Dataset(name, images, None if labels is None else torch.from_numpy(labels), classes, notes, altered)
+    return Dataset(
+        name, images, None if labels is None else torch.from_numpy(labels), classes, notes, altered
+    )

@@ -19,7 +19,8 @@ class Dataset:
     images: uint8 (N, C, H, W), C one of 1, 3, 4; N >= 1.
     labels: int64 (N,), each an index into `classes`; None for a set without labels.
     classes: the classes' names; () for a set without labels.
-    notes: what was done to the pictures on their way in, one sentence each, to be shown to the user.
+    notes: what was done to the pictures on their way in, one sentence each, to be shown to the
+    user.
     altered: what of that lost something, in a few words each, for the protocol of a judgement.
 
     Raises DataError where these do not hold.
@@ -36,13 +37,18 @@ class Dataset:
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3, 4):
             found = f"{images.dtype} {tuple(images.shape)}"
-            raise DataError(f"{self.name}: images are {found}, expected uint8 (N, C, H, W), C 1, 3 or 4")
+            raise DataError(
+                f"{self.name}: images are {found}, expected uint8 (N, C, H, W), C 1, 3 or 4"
+            )
         if len(images) == 0:
             raise DataError(f"{self.name} holds no images")
         if (labels is None) != (not self.classes):
             raise DataError(f"{self.name}: labels and class names must come together")
         if len(set(self.classes)) < len(self.classes):
-            raise DataError(f"{self.name}: a class name occurs more than once among {', '.join(self.classes)[:200]}")
+            raise DataError(
+                f"{self.name}: a class name occurs more than once among"
+                f" {', '.join(self.classes)[:200]}"
+            )
         if labels is not None:
             if labels.shape != (len(images),):
                 raise DataError(f"{self.name}: {len(labels)} labels for {len(images)} images")
@@ -74,7 +80,8 @@ class Dataset:
 
     @property
     def present(self) -> Tensor:
-        """The classes that images are of, int64 indices in order: numbers may leave some out, as {3, 8} does."""
+        """The classes that images are of, int64 indices in order: numbers may leave some out, as
+        {3, 8} does."""
         return torch.tensor([], dtype=torch.int64) if self.labels is None else self.labels.unique()
 
     @property
@@ -85,7 +92,8 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of shape, pixels, labels and class names: equal when training would see the same data."""
+        """SHA-256 (hex) of shape, pixels, labels and class names: equal when training would see the
+        same data."""
         digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
         digest.update(self.images.contiguous().numpy().data)
         if self.labels is not None:

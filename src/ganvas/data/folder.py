@@ -3,9 +3,11 @@
     a.png, b.png                        no classes
     a.png, b.png, labels.csv            classes from rows file,label, with a header or without
     cats/.../a.png, dogs/.../b.png      a class for each folder
-    train/..., test/...                 any of these twice; val/, valid/ or validation/ will do for test/
+    train/..., test/...                 any of these twice; val/, valid/ or validation/ will do for
+    test/
 
-A folder that holds nothing but one folder is looked through. Pictures beside folders of pictures have no classes.
+A folder that holds nothing but one folder is looked through. Pictures beside folders of pictures
+have no classes.
 """
 
 from __future__ import annotations
@@ -31,19 +33,23 @@ _TABLE = "labels.csv"
 
 
 def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
-    """Read a folder of pictures, or a zip of one. Raises DataError, and NoHeldOutError where it has no part `split`."""
+    """Read a folder of pictures, or a zip of one. Raises DataError, and NoHeldOutError where it has
+    no part `split`."""
     with members(path) as found:
         tree = _Tree(path, {member.name: member for member in found})
         names, of, classes = tree.plan(split)
         pictures = [Picture(name, partial(opened, tree.files[name].open)) for name in names]
         index = {name: i for i, name in enumerate(classes)}
         labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
-        return assemble(path.resolve().name, pictures, labels, classes, wish, tuple(tree.notes), digests=digests)
+        return assemble(
+            path.resolve().name, pictures, labels, classes, wish, tuple(tree.notes), digests=digests
+        )
 
 
 @dataclass
 class _Tree:
-    """The visible files by name. `plan` makes out their order, notes what it decided, and lists the tables it read."""
+    """The visible files by name. `plan` makes out their order, notes what it decided, and lists the
+    tables it read."""
 
     path: Path
     files: dict[str, Member]
@@ -51,15 +57,20 @@ class _Tree:
     tables: list[str] = field(default_factory=list)
 
     def plan(self, split: Split) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
-        """The pictures of a split, the class of each by name, and all classes, which are those of the train part."""
+        """The pictures of a split, the class of each by name, and all classes, which are those of
+        the train part."""
         pictures = [name for name in self.files if PurePosixPath(name).suffix.lower() in SUFFIXES]
         if not pictures:
             instead = f", only {count(len(self.files), 'other file')}" if self.files else ""
-            raise DataError(f"{self.path} holds no pictures{instead}: expected {', '.join(sorted(SUFFIXES))}")
+            raise DataError(
+                f"{self.path} holds no pictures{instead}: expected {', '.join(sorted(SUFFIXES))}"
+            )
         base = self._entered("", pictures)
         parts = self._parts(base, pictures)
         if split not in parts:
-            raise NoHeldOutError(f"{self.path} has no held-out part: put it into test/, and the rest into train/")
+            raise NoHeldOutError(
+                f"{self.path} has no held-out part: put it into test/, and the rest into train/"
+            )
         train_base, train = parts["train"]
         chosen_base, chosen = parts[split]
         if base + _TABLE in self.files:
@@ -72,7 +83,10 @@ class _Tree:
                 of = self._labels(chosen_base, chosen, known=classes)
                 classes = classes if of else ()
         if strangers := sorted({of[name] for name in chosen if of} - set(classes)):
-            raise DataError(f"{self.path}: {chosen_base} has classes that {train_base} lacks: {first_few(strangers)}")
+            raise DataError(
+                f"{self.path}: {chosen_base} has classes that {train_base} lacks:"
+                f" {first_few(strangers)}"
+            )
         self._note_others(pictures)
         return chosen, of, classes
 
@@ -91,7 +105,8 @@ class _Tree:
         return {"train": (train, in_train), "test": (test, in_test)}
 
     def _entered(self, base: str, names: list[str], known: Collection[str] = ()) -> str:
-        """`base`, or the folder below it that holds everything, while there is but one and it is no `known` class."""
+        """`base`, or the folder below it that holds everything, while there is but one and it is no
+        `known` class."""
         folders, direct = _below(base, names)
         if base + _TABLE in self.files or direct or len(folders) > 1 or folders[0] in known:
             return base
@@ -100,7 +115,8 @@ class _Tree:
         return self._entered(inner, names, known)
 
     def _labels(self, base: str, names: list[str], known: Collection[str] = ()) -> dict[str, str]:
-        """The class of each picture below `base`, from a table or from folders; empty where there are no classes."""
+        """The class of each picture below `base`, from a table or from folders; empty where there
+        are no classes."""
         base = self._entered(base, names, known)
         if base + _TABLE in self.files:
             return self._rows(base, names)
@@ -108,11 +124,15 @@ class _Tree:
         if not direct:
             return {name: name[len(base) :].split("/", 1)[0] for name in names}
         if folders:
-            self.notes.append(f"pictures lie beside {count(len(folders), 'folder')} of pictures: read without classes")
+            self.notes.append(
+                f"pictures lie beside {count(len(folders), 'folder')} of pictures: read without"
+                " classes"
+            )
         return {}
 
     def _rows(self, base: str, names: list[str]) -> dict[str, str]:
-        """The rows of the table in `base`, which must name each of the pictures once and nothing else."""
+        """The rows of the table in `base`, which must name each of the pictures once and nothing
+        else."""
         table = base + _TABLE
         where = f"{self.path}: {shown(table)}"
         self.tables.append(table)
@@ -127,22 +147,31 @@ class _Tree:
             of[name] = row[1]
         without_row, without_picture = sorted(set(names) - set(of)), sorted(set(of) - set(names))
         if without_row:
-            raise DataError(f"{where} lacks {count(len(without_row), 'picture')}: {first_few(without_row)}")
+            raise DataError(
+                f"{where} lacks {count(len(without_row), 'picture')}: {first_few(without_row)}"
+            )
         if without_picture:
             found = f"names {count(len(without_picture), 'file')} that are no pictures here"
             raise DataError(f"{where} {found}: {first_few(without_picture)}")
         return of
 
     def _named(self, base: str, cell: str) -> str:
-        """The picture that a table's cell names, which a table made on Windows writes with backslashes."""
+        """The picture that a table's cell names, which a table made on Windows writes with
+        backslashes."""
         name = base + PurePosixPath(cell).as_posix()
-        return name if name in self.files else base + PurePosixPath(cell.replace("\\", "/")).as_posix()
+        return (
+            name if name in self.files else base + PurePosixPath(cell.replace("\\", "/")).as_posix()
+        )
 
     def _cells(self, table: str, where: str) -> list[list[str]]:
         try:
             with self.files[table].open() as stream:
                 text = stream.read().decode("utf-8-sig")
-            rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline="")) if row]
+            rows = [
+                [cell.strip() for cell in row]
+                for row in csv.reader(io.StringIO(text, newline=""))
+                if row
+            ]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
         has_header = rows and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
@@ -151,7 +180,8 @@ class _Tree:
         header = [cell.lower() for cell in rows[0]]
         if not {"file", "label"} <= set(header):
             return rows[1:]
-        places = header.index("file"), header.index("label")  # in any order, and among other columns
+        # in any order, and among other columns
+        places = header.index("file"), header.index("label")
         return [[row[i] for i in places] if len(row) == len(header) else row for row in rows[1:]]
 
     def _note_others(self, pictures: list[str]) -> None:
@@ -159,13 +189,18 @@ class _Tree:
         if others:
             kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
             listed = first_few(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
-            self.notes.append(f"{count(len(others), 'file')} passed over, not pictures by their names ({listed})")
+            self.notes.append(
+                f"{count(len(others), 'file')} passed over, not pictures by their names ({listed})"
+            )
 
 
 def _below(base: str, names: Iterable[str]) -> tuple[list[str], bool]:
-    """The folders just below `base` that hold any of `names`, and whether some of these lie in `base` itself."""
+    """The folders just below `base` that hold any of `names`, and whether some of these lie in
+    `base` itself."""
     pieces = [name[len(base) :].split("/", 1) for name in names]
-    return sorted({piece[0] for piece in pieces if len(piece) > 1}), any(len(piece) == 1 for piece in pieces)
+    return sorted({piece[0] for piece in pieces if len(piece) > 1}), any(
+        len(piece) == 1 for piece in pieces
+    )
 
 
 def _sorted(classes: Iterable[str]) -> tuple[str, ...]:

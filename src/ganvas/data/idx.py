@@ -1,4 +1,5 @@
-"""IDX files, the format of MNIST: plain or gzipped, given as one file of images or as a folder of the usual four."""
+"""IDX files, the format of MNIST: plain or gzipped, given as one file of images or as a folder of
+the usual four."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ _HELD_OUT = re.compile("t10k|test")
 
 
 def is_idx(path: Path) -> bool:
-    """Whether the path is a file of IDX images, by its name or its first bytes, or a folder with one named so in it."""
+    """Whether the path is a file of IDX images, by its name or its first bytes, or a folder with
+    one named so in it."""
     if path.is_dir():
         return bool(_image_files(path))
     return _NAMED_IDX.search(path.name) is not None or _begins_as_idx(path)
@@ -42,15 +44,21 @@ def _begins_as_idx(path: Path) -> bool:
 
 
 def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
-    """Read a file of IDX images with the labels beside it, or the `split` of a folder. Classes are named '0', '1', ...
+    """Read a file of IDX images with the labels beside it, or the `split` of a folder. Classes are
+    named '0', '1', ...
 
     Raises DataError, and NoHeldOutError where there is no part `split`.
     """
     parts = _parts(path)
     if split not in parts:
         if split == "test":
-            raise NoHeldOutError(f"{path} has no held-out part: expected a folder with t10k-images-idx3-ubyte in it")
-        raise DataError(f"{path} has no train-images-idx3-ubyte, only {parts['test'].name}: add it, or give that file")
+            raise NoHeldOutError(
+                f"{path} has no held-out part: expected a folder with t10k-images-idx3-ubyte in it"
+            )
+        raise DataError(
+            f"{path} has no train-images-idx3-ubyte, only {parts['test'].name}: add it, or give"
+            " that file"
+        )
     images, labels = images_and_labels(parts[split])
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -58,14 +66,20 @@ def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> 
         notes = (f"no labels file lies beside {parts[split].name}: read without classes",)
     else:  # named after both parts, so that they agree
         beside = [file for file in map(labels_beside, parts.values()) if file]
-        classes = tuple(map(str, range(1 + max(int(idx_array(file, 1).max(initial=0)) for file in beside))))
-    return assemble_array(path.resolve().name, images, labels, classes, wish, notes, digests=digests)
+        classes = tuple(
+            map(str, range(1 + max(int(idx_array(file, 1).max(initial=0)) for file in beside)))
+        )
+    return assemble_array(
+        path.resolve().name, images, labels, classes, wish, notes, digests=digests
+    )
 
 
 def _image_files(folder: Path) -> list[Path]:
     """The files of IDX images in a folder, the plain one where there is a gzipped one too."""
     try:
-        names = sorted((file.name for file in folder.iterdir() if _IMAGES.search(file.name)), reverse=True)
+        names = sorted(
+            (file.name for file in folder.iterdir() if _IMAGES.search(file.name)), reverse=True
+        )
     except OSError:
         return []  # whoever lists it next says why
     return [folder / name for name in {name.removesuffix(".gz"): name for name in names}.values()]
@@ -78,20 +92,25 @@ def _parts(path: Path) -> dict[Split, Path]:
     for file in _image_files(path):
         split: Split = "test" if _HELD_OUT.search(file.name) else "train"
         if split in parts:
-            raise DataError(f"{path} holds several sets ({parts[split].name}, {file.name}): give one file of images")
+            raise DataError(
+                f"{path} holds several sets ({parts[split].name}, {file.name}): give one file of"
+                " images"
+            )
         parts[split] = file
     return parts
 
 
 def images_and_labels(file: Path) -> tuple[Pixels, Labels | None]:
-    """Images uint8 (N, H, W) and the labels int64 (N,) beside them, None where there are none. Raises DataError."""
+    """Images uint8 (N, H, W) and the labels int64 (N,) beside them, None where there are none.
+    Raises DataError."""
     images, beside = idx_array(file, 3), labels_beside(file)
     if beside is None:
         return images, None
     labels = idx_array(beside, 1).astype(np.int64)
     if len(labels) != len(images):
         raise DataError(
-            f"{beside} holds {count(len(labels), 'label')} for the {count(len(images), 'image')} of {file.name}"
+            f"{beside} holds {count(len(labels), 'label')} for the {count(len(images), 'image')} of"
+            f" {file.name}"
         )
     return images, labels
 
@@ -101,31 +120,52 @@ def labels_beside(images: Path) -> Path | None:
     name = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     if name == images.name.removesuffix(".gz"):
         return None  # a name that does not tell images from labels
-    return next((file for file in (images.with_name(name), images.with_name(f"{name}.gz")) if file.is_file()), None)
+    return next(
+        (
+            file
+            for file in (images.with_name(name), images.with_name(f"{name}.gz"))
+            if file.is_file()
+        ),
+        None,
+    )
 
 
 def idx_array(file: Path, dims: int) -> Pixels:
-    """The bytes of an IDX file of `dims` dimensions. Raises DataError, naming it, unless every byte is in place."""
+    """The bytes of an IDX file of `dims` dimensions. Raises DataError, naming it, unless every byte
+    is in place."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
             head = stream.read(4 + 4 * dims)
             if head[:4] != bytes((0, 0, 8, dims)):
                 raise DataError(
-                    f"{file} begins with {head[:4].hex(' ') or 'nothing'}, expected 00 00 08 {dims:02x} (IDX)"
+                    f"{file} begins with {head[:4].hex(' ') or 'nothing'}, expected 00 00 08"
+                    f" {dims:02x} (IDX)"
                 )
             shape = struct.unpack(f">{dims}I", head[4:])
             size = math.prod(shape)
             if size > MAX_BYTES:
                 raise DataError(
-                    f"{file} claims {size / 2**30:.0f} GiB of pixels, more than {MAX_BYTES // 2**30}: refused"
+                    f"{file} claims {size / 2**30:.0f} GiB of pixels, more than"
+                    f" {MAX_BYTES // 2**30}: refused"
                 )
-            if file.suffix == ".gz" and size > RATIO_FLOOR and size > MAX_RATIO * file.stat().st_size:
+            if (
+                file.suffix == ".gz"
+                and size > RATIO_FLOOR
+                and size > MAX_RATIO * file.stat().st_size
+            ):
                 grows = f"more than {MAX_RATIO} times its own size, as bombs do"
-                raise DataError(f"{file} claims {size / 2**20:,.0f} MiB of pixels, {grows}: refused")
+                raise DataError(
+                    f"{file} claims {size / 2**20:,.0f} MiB of pixels, {grows}: refused"
+                )
             body = stream.read(size + 1)
     except (OSError, EOFError, zlib.error, struct.error, MemoryError) as error:
-        raise DataError(f"{file} is damaged or cannot be read ({error}); remove it and fetch it again") from None
+        raise DataError(
+            f"{file} is damaged or cannot be read ({error}); remove it and fetch it again"
+        ) from None
     if len(body) != size:
         found = "more" if len(body) > size else f"{len(body):,}"
-        raise DataError(f"{file} should hold {size:,} bytes of data and holds {found}; remove it and fetch it again")
+        raise DataError(
+            f"{file} should hold {size:,} bytes of data and holds {found}; remove it and fetch it"
+            " again"
+        )
     return np.frombuffer(bytearray(body), np.uint8).reshape(shape)

@@ -20,10 +20,13 @@ from ganvas.data.pictures import Channels, Fit, Wish
 class Inspection:
     """What was found in all parts of a data set.
 
-    images: how many could be read. splits: 'train' and, where there is a held-out part, 'test' -> how many of them.
+    images: how many could be read. splits: 'train' and, where there is a held-out part, 'test' ->
+    how many of them.
     unreadable: how many could not be read. unreadable_files: (name, reason) of each.
-    duplicates: how many have exactly the pixels of an earlier one, in either part, before they are fitted.
-    channels: 1, 3 or 4, as training would see them. sizes: 'HxW' -> how many originals, most frequent first.
+    duplicates: how many have exactly the pixels of an earlier one, in either part, before they are
+    fitted.
+    channels: 1, 3 or 4, as training would see them. sizes: 'HxW' -> how many originals, most
+    frequent first.
     classes: name -> how many; empty for a set without labels. notes: what was done on the way in.
     dataset: the train part as training would see it.
     """
@@ -52,7 +55,8 @@ def inspect(
 ) -> Inspection:
     """Read all parts of a data set and count what is in it; arguments as for `load`.
 
-    Unlike `load` it goes on however many pictures cannot be read, while there is one that can. Raises DataError.
+    Unlike `load` it goes on however many pictures cannot be read, while there is one that can.
+    Raises DataError.
     """
     wish = Wish(size, native, fit, channels)
     parts: dict[Split, Reading] = {"train": read(what, "train", wish, data_dir, digests=True)}

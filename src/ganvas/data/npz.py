@@ -1,7 +1,8 @@
-"""NumPy archives: `images` uint8 (N, H, W) or (N, H, W, C), `labels` integers (N,), `classes` strings (K,).
+"""NumPy archives: `images` uint8 (N, H, W) or (N, H, W, C), `labels` integers (N,), `classes`
+strings (K,).
 
-Without `images`, `arr_0` and `arr_1` are read for images and labels: what `np.savez(FILE, images, labels)` writes, and many
-samplers do.
+Without `images`, `arr_0` and `arr_1` are read for images and labels: what `np.savez(FILE, images,
+labels)` writes, and many samplers do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _UNNAMED = {"arr_0": "images", "arr_1": "labels"}
 
 
 def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
-    """Read a .npz; labels without `classes` are named '0' to 'K-1'. Nothing is unpickled. Raises DataError."""
+    """Read a .npz; labels without `classes` are named '0' to 'K-1'. Nothing is unpickled. Raises
+    DataError."""
     if split == "test":
         raise NoHeldOutError(f"{path} has no held-out part: put that into a file of its own")
     arrays, others, notes = _arrays(path)
@@ -38,28 +40,40 @@ def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> 
     images = arrays["images"]
     if images.dtype != np.uint8:
         raise DataError(
-            f"{path}: images are {images.dtype}, expected uint8 from 0 to 255: scale and convert them first"
+            f"{path}: images are {images.dtype}, expected uint8 from 0 to 255: scale and convert"
+            " them first"
         )
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
-        raise DataError(f"{path}: images are {images.shape}, expected (N, H, W) or (N, H, W, C) with C 1, 3 or 4")
+        raise DataError(
+            f"{path}: images are {images.shape}, expected (N, H, W) or (N, H, W, C) with C 1, 3"
+            " or 4"
+        )
     labels, classes = _labels(path, arrays, len(images))
     if others:
         notes.append(f"arrays not used: {first_few(others)}")
-    return assemble_array(path.resolve().name, images, labels, classes, wish, tuple(notes), digests=digests)
+    return assemble_array(
+        path.resolve().name, images, labels, classes, wish, tuple(notes), digests=digests
+    )
 
 
 def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[str]]:
-    """The arrays that we know, the names of the others, and a note where ours are taken for what has no name."""
+    """The arrays that we know, the names of the others, and a note where ours are taken for what
+    has no name."""
     try:
         with opened_zip(path), np.load(path, allow_pickle=False) as archive:
             names = {key: key for key in _KEYS if key in archive}
             if "images" not in archive and "arr_0" in archive:
                 names = {key: name for key, name in _UNNAMED.items() if key in archive}
             arrays = {name: archive[key] for key, name in names.items()}
-            if "arr_1" in names and (arrays["labels"].ndim, arrays["labels"].dtype.kind) not in ((1, "i"), (1, "u")):
+            if "arr_1" in names and (arrays["labels"].ndim, arrays["labels"].dtype.kind) not in (
+                (1, "i"),
+                (1, "u"),
+            ):
                 del names["arr_1"], arrays["labels"]  # latents, say
             others = sorted(set(archive.files) - set(names))
-        if strange := [key for key, name in names.items() if not isinstance(arrays[name], np.ndarray)]:
+        if strange := [
+            key for key, name in names.items() if not isinstance(arrays[name], np.ndarray)
+        ]:
             raise ValueError(f"{strange[0]} is no array")
         taken = [f"{key} is read as {name}" for key, name in names.items() if key != name]
         return arrays, others, [", ".join(taken)] if taken else []
@@ -79,19 +93,29 @@ def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[st
         raise DataError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
 
 
-def _labels(path: Path, arrays: dict[str, npt.NDArray[Any]], n: int) -> tuple[Labels | None, tuple[str, ...]]:
+def _labels(
+    path: Path, arrays: dict[str, npt.NDArray[Any]], n: int
+) -> tuple[Labels | None, tuple[str, ...]]:
     labels, names = arrays.get("labels"), arrays.get("classes")
     if labels is None:
         if names is not None:
-            raise DataError(f"{path} holds classes and no labels: add labels, one integer per image")
+            raise DataError(
+                f"{path} holds classes and no labels: add labels, one integer per image"
+            )
         return None, ()
     if labels.dtype.kind not in "iu" or labels.shape != (n,):
-        raise DataError(f"{path}: labels are {labels.dtype} {labels.shape}, expected {n:,} integers")
+        raise DataError(
+            f"{path}: labels are {labels.dtype} {labels.shape}, expected {n:,} integers"
+        )
     if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
-        raise DataError(f"{path}: classes are {names.dtype} {names.shape}, expected a list of strings")
+        raise DataError(
+            f"{path}: classes are {names.dtype} {names.shape}, expected a list of strings"
+        )
     if names is None:
         most = int(labels.max(initial=0))
         if most >= max(n, 1000):
-            raise DataError(f"{path}: labels run up to {most:,}, expected 0 to K-1: number the classes from 0")
+            raise DataError(
+                f"{path}: labels run up to {most:,}, expected 0 to K-1: number the classes from 0"
+            )
         names = np.array([str(i) for i in range(most + 1)])
     return labels.astype(np.int64), tuple(map(str, names))

@@ -1,4 +1,5 @@
-"""One picture at a time: open a stranger's file, bring it to 8-bit grey, RGB or RGBA, fit it to a size."""
+"""One picture at a time: open a stranger's file, bring it to 8-bit grey, RGB or RGBA, fit it to a
+size."""
 
 from __future__ import annotations
 
@@ -30,12 +31,14 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """What the caller wants of the pictures. Raises SettingError for a size, fit or number of channels that cannot be.
+    """What the caller wants of the pictures. Raises SettingError for a size, fit or number of
+    channels that cannot be.
 
     size: (H, W) of the result; None keeps the size of pictures that are all of one size.
     native: (H, W) to take where the pictures are of several sizes and `size` is None.
     fit: how a picture of another shape comes to `size`: crop (centred), pad, or stretch.
-    channels: 1, 3 or 4; None takes 4 if any picture is transparent somewhere, else 3 if any has colour, else 1.
+    channels: 1, 3 or 4; None takes 4 if any picture is transparent somewhere, else 3 if any has
+    colour, else 1.
     """
 
     size: tuple[int, int] | None = None
@@ -45,20 +48,28 @@ class Wish:
 
     def __post_init__(self) -> None:
         for name, size in (("size", self.size), ("native", self.native)):
-            if size is not None and (len(size) != 2 or min(size) < 1 or size[0] * size[1] > MAX_PIXELS):
+            if size is not None and (
+                len(size) != 2 or min(size) < 1 or size[0] * size[1] > MAX_PIXELS
+            ):
                 raise SettingError(
-                    f"{name} is {size!r}, expected (height, width), each 1 or more, within 64 megapixels"
+                    f"{name} is {size!r}, expected (height, width), each 1 or more, within 64"
+                    " megapixels"
                 )
         if self.fit not in get_args(Fit):
-            raise SettingError(f"no fit is called {self.fit!r}: {nearest(str(self.fit), get_args(Fit))}")
+            raise SettingError(
+                f"no fit is called {self.fit!r}: {nearest(str(self.fit), get_args(Fit))}"
+            )
         if self.channels not in (None, *get_args(Channels)):
-            raise SettingError(f"channels is {self.channels!r}, expected 1 (grey), 3 (RGB) or 4 (RGBA)")
+            raise SettingError(
+                f"channels is {self.channels!r}, expected 1 (grey), 3 (RGB) or 4 (RGBA)"
+            )
 
 
 class Header(NamedTuple):
     """What a picture's header tells.
 
-    size: (H, W) as it is shown. mode: Pillow's name of how pixels are stored. channels: the most that it can fill, 1, 3
+    size: (H, W) as it is shown. mode: Pillow's name of how pixels are stored. channels: the most
+    that it can fill, 1, 3
     or 4. animated: it has further frames or pages.
     """
 
@@ -70,7 +81,8 @@ class Header(NamedTuple):
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Make Pillow refuse bombs and truncated files, whatever the process has set, and keep quiet about metadata.
+    """Make Pillow refuse bombs and truncated files, whatever the process has set, and keep quiet
+    about metadata.
 
     Warning filters belong to the whole process: enter this once, outside the threads that decode.
     """
@@ -86,7 +98,8 @@ def strict_pillow() -> Iterator[None]:
 
 @contextmanager
 def _unreadable() -> Iterator[None]:
-    """Turn whatever Pillow raises into UnreadableError. Only its own calls go inside: bugs of ours must not hide."""
+    """Turn whatever Pillow raises into UnreadableError. Only its own calls go inside: bugs of ours
+    must not hide."""
     try:
         yield
     except UnidentifiedImageError:
@@ -113,12 +126,14 @@ def header(image: Image.Image) -> Header:
     """The header of an image that is not decoded yet. Raises UnreadableError."""
     with _unreadable():
         turned = False
-        # A TIFF comes with its size already turned; a PNG without this entry would be decoded by getexif().
+        # A TIFF comes with its size already turned; a PNG without this entry would be decoded by
+        # getexif().
         if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info):
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
         size = (image.width, image.height) if turned else (image.height, image.width)
         channels = 4 if image.has_transparency_data else 1 if is_grey(image.mode) else 3
-        animated = bool(getattr(image, "is_animated", False))  # last, because it looks for the next frame
+        # last, because it looks for the next frame
+        animated = bool(getattr(image, "is_animated", False))
     return Header(size, image.mode, channels, animated)
 
 
@@ -133,10 +148,12 @@ def is_deep(mode: str) -> bool:
 
 
 def decode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The pixels, upright as EXIF tells, in mode L, RGB or RGBA, 8 bits each; the first frame of an animation.
+    """The pixels, upright as EXIF tells, in mode L, RGB or RGBA, 8 bits each; the first frame of an
+    animation.
 
-    16-bit grey is scaled to 8 bits (65535 to 255). CMYK and palettes become RGB, or RGBA where they are transparent.
-    A JPEG that will be shrunk to much less, `size` (H, W), is decoded to no less than twice that, several times faster.
+    16-bit grey is scaled to 8 bits (65535 to 255). CMYK and palettes become RGB, or RGBA where they
+    are transparent. A JPEG that will be shrunk to much less, `size` (H, W), is decoded to no less
+    than twice that, several times faster.
     Raises UnreadableError.
     """
     with _unreadable():
@@ -158,10 +175,12 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
-    """The picture at `size` (H, W), resized with an antialiasing Lanczos filter; alpha weighs the colours as it should.
+    """The picture at `size` (H, W), resized with an antialiasing Lanczos filter; alpha weighs the
+    colours as it should.
 
-    crop: the largest centred part of the right shape. stretch: all of it, its shape changed. pad: all of it, its shape
-    kept, centred on white, which is transparent where the picture has alpha. A picture of `size` is returned unchanged.
+    crop: the largest centred part of the right shape. stretch: all of it, its shape changed. pad:
+    all of it, its shape kept, centred on white, which is transparent where the picture has alpha. A
+    picture of `size` is returned unchanged.
     """
     (height, width), (w, h) = size, image.size
     if (h, w) == size:
@@ -171,17 +190,26 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     if fit == "crop":
         scale = min(w / width, h / height)
         across, down = min(width * scale, w), min(height * scale, h)
-        left, top = (w - across) // 2, (h - down) // 2  # whole pixels, so that a mere crop leaves them sharp
-        return image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, left + across, top + down))
+        # whole pixels, so that a mere crop leaves them sharp
+        left, top = (w - across) // 2, (h - down) // 2
+        return image.resize(
+            (width, height), Image.Resampling.LANCZOS, box=(left, top, left + across, top + down)
+        )
     scale = max(w / width, h / height)
     inner = (max(1, min(width, round(w / scale))), max(1, min(height, round(h / scale))))
-    canvas = Image.new(image.mode, (width, height), (255, 255, 255, 0) if image.mode == "RGBA" else "white")
-    canvas.paste(image.resize(inner, Image.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    canvas = Image.new(
+        image.mode, (width, height), (255, 255, 255, 0) if image.mode == "RGBA" else "white"
+    )
+    canvas.paste(
+        image.resize(inner, Image.Resampling.LANCZOS),
+        ((width - inner[0]) // 2, (height - inner[1]) // 2),
+    )
     return canvas
 
 
 def flattened(image: Image.Image, channels: int) -> Image.Image:
-    """An L, RGB or RGBA picture as L (1), RGB (3) or RGBA (4); transparency is composited on white where it must go."""
+    """An L, RGB or RGBA picture as L (1), RGB (3) or RGBA (4); transparency is composited on white
+    where it must go."""
     if image.mode == "RGBA" and channels < 4:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])

@@ -12,6 +12,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """float (N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C) on the CPU, to the nearest; what lies outside is cut off."""
+    """float (N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C) on the CPU, to the nearest; what lies
+    outside is cut off."""
     scaled = images.to(torch.float32).add(1).mul_(127.5).round_().clamp_(0, 255)
     return scaled.to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous()

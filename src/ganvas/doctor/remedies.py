@@ -1,6 +1,8 @@
-"""What to do about a state of a training: one command, with the settings that this run's own recipe needs.
+"""What to do about a state of a training: one command, with the settings that this run's own recipe
+needs.
 
-Most commands make the run once more (`--config RUN/recipe.json`) with one thing changed. Pure functions of the run's card.
+Most commands make the run once more (`--config RUN/recipe.json`) with one thing changed. Pure
+functions of the run's card.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT, Recipe, Schedule, TrainCon
 from ganvas.runs.card import Card
 from ganvas.system.schema import convert
 
-USUAL_RATE = 2e-4  # of Adam for GANs, where a recipe's own is out of range (Radford et al. 2015, arXiv 1511.06434)
+# of Adam for GANs, where a recipe's own is out of range (Radford et al. 2015, arXiv 1511.06434)
+USUAL_RATE = 2e-4
 HIGHEST_RATE = 0.01  # above, it is
 SAFE_EPS = 1e-12  # of Adam: gradients of 1e-10 a weight then count
 AUGMENTED = 0.4  # probability of augmentation for a D that cannot adapt it
@@ -33,8 +36,10 @@ Stage = Literal["training", "stopped", "finished"]
 class Patient:
     """A run, as far as rules and remedies need it.
 
-    path: its directory. gan: path of the user's own GAN file. usual: how its recipe trains for as long.
-    chance: D's loss where it cannot tell, 0 where there is no such value. joint, paired: as in ganvas.gan. Where the user's
+    path: its directory. gan: path of the user's own GAN file. usual: how its recipe trains for as
+    long.
+    chance: D's loss where it cannot tell, 0 where there is no such value. joint, paired: as in
+    ganvas.gan. Where the user's
     own file is not known, neither are these: None, 0, False.
     """
 
@@ -50,13 +55,31 @@ class Patient:
 
     @classmethod
     def of(
-        cls, path: Path, card: Card, file: GanFile, gan: Gan, own: str | None, data_dir: Path | None, state: Stage
+        cls,
+        path: Path,
+        card: Card,
+        file: GanFile,
+        gan: Gan,
+        own: str | None,
+        data_dir: Path | None,
+        state: Stage,
     ) -> Patient:
         """own: path of the user's own GAN file."""
         recipe = file.recipes.get(card.recipe_key)
         usual = for_length(recipe, {}, card.plan.requested)[0].train if recipe else None
-        patient = cls(path, card, own, data_dir, usual, joint=gan.joint, paired=gan.objective.paired, state=state)
-        return dataclasses.replace(patient, chance=gan.objective.chance * patient.train.d_loss_scale)
+        patient = cls(
+            path,
+            card,
+            own,
+            data_dir,
+            usual,
+            joint=gan.joint,
+            paired=gan.objective.paired,
+            state=state,
+        )
+        return dataclasses.replace(
+            patient, chance=gan.objective.chance * patient.train.d_loss_scale
+        )
 
     @cached_property
     def train(self) -> TrainConfig:
@@ -78,7 +101,17 @@ def command(patient: Patient, state: str) -> str:
     if change is None:
         return shlex.join(["ganvas", "train", *_other_recipe(patient), *where])
     config = str(patient.path / "recipe.json")
-    return shlex.join(["ganvas", "train", *patient.card.own_recipe(patient.gan), "--config", config, *change, *where])
+    return shlex.join(
+        [
+            "ganvas",
+            "train",
+            *patient.card.own_recipe(patient.gan),
+            "--config",
+            config,
+            *change,
+            *where,
+        ]
+    )
 
 
 def _going_on(patient: Patient) -> list[str]:
@@ -111,7 +144,9 @@ def _peak(rate: Rate) -> float:
 
 
 def _times(rate: Rate, factor: float) -> Rate:
-    return rate.scaled(lambda value: value * factor) if isinstance(rate, Schedule) else rate * factor
+    return (
+        rate.scaled(lambda value: value * factor) if isinstance(rate, Schedule) else rate * factor
+    )
 
 
 def _assigned(name: str, old: Rate | None, new: Rate) -> list[str]:
@@ -121,8 +156,15 @@ def _assigned(name: str, old: Rate | None, new: Rate) -> list[str]:
     parts = {part.name: part.default for part in dataclasses.fields(Schedule)}
     if isinstance(old, Schedule):
         parts = {part: getattr(old, part) for part in parts}
-    values = {part: getattr(new, part) for part, before in parts.items() if getattr(new, part) not in (before, None)}
-    return [f"{name}.{part}={value if isinstance(value, str) else f'{value:.3g}'}" for part, value in values.items()]
+    values = {
+        part: getattr(new, part)
+        for part, before in parts.items()
+        if getattr(new, part) not in (before, None)
+    }
+    return [
+        f"{name}.{part}={value if isinstance(value, str) else f'{value:.3g}'}"
+        for part, value in values.items()
+    ]
 
 
 def _rates(train: TrainConfig) -> dict[str, Rate]:
@@ -137,7 +179,8 @@ def _usual_rate(patient: Patient, name: str) -> Rate | None:
 
 
 def _calmer(patient: Patient) -> list[str]:
-    """Smaller steps: the recipe's own rates, where the run's are above them or out of range, else a quarter."""
+    """Smaller steps: the recipe's own rates, where the run's are above them or out of range, else a
+    quarter."""
     rates = _rates(patient.train)
     back: list[str] = []
     for name, rate in rates.items():
@@ -146,18 +189,30 @@ def _calmer(patient: Patient) -> list[str]:
             back += _assigned(name, rate, usual)
         elif _peak(rate) > HIGHEST_RATE:
             back += _assigned(name, rate, _times(rate, USUAL_RATE / _peak(rate)))
-    return _set(*(back or [word for name, rate in rates.items() for word in _assigned(name, rate, _times(rate, 0.25))]))
+    return _set(
+        *(
+            back
+            or [
+                word
+                for name, rate in rates.items()
+                for word in _assigned(name, rate, _times(rate, 0.25))
+            ]
+        )
+    )
 
 
 def _restrained(patient: Patient) -> list[str] | None:
-    """The recipe's own penalty on D's slope, or that of the rule, where it was set to nothing; R1 where a D without
-    BatchNorm has none."""
+    """The recipe's own penalty on D's slope, or that of the rule, where it was set to nothing; R1
+    where a D without BatchNorm has none."""
     train, card, usual = patient.train, patient.card, patient.usual
     if train.penalty == "none":
         return _set("penalty=r1") if patient.joint else None
     if train.gamma == 0:
         own = usual.gamma or None if usual and usual.penalty == train.penalty else None
-        ruled = settled(Recipe(model=None, train=dataclasses.replace(train, gamma=own), native=card.image), card.image)
+        ruled = settled(
+            Recipe(model=None, train=dataclasses.replace(train, gamma=own), native=card.image),
+            card.image,
+        )
         gamma = ruled[0].train.gamma
         assert gamma is not None
         return _set(*_assigned("gamma", train.gamma, gamma))
@@ -191,7 +246,8 @@ def _vanishing(patient: Patient) -> list[str] | None:
 
 def _collapse(patient: Patient) -> list[str] | None:
     if patient.card.gan.endswith(".py") and not _too_fast(patient):
-        return None  # the network itself may be at fault: see whether another one does better on these images
+        # the network itself may be at fault: see whether another one does better on these images
+        return None
     return _exploding(patient)
 
 
@@ -200,16 +256,23 @@ def _overpowered(patient: Patient) -> list[str]:
     train = patient.train
     usual, d_rate = _usual_rate(patient, "lr"), train.lr if train.d_lr is None else train.d_lr
     if usual is not None and _peak(train.lr) < _peak(usual):
-        return _set(*_assigned("lr", train.lr, usual), *([] if train.d_lr is None else _d_rate(train, usual)))
+        return _set(
+            *_assigned("lr", train.lr, usual),
+            *([] if train.d_lr is None else _d_rate(train, usual)),
+        )
     if _too_fast(patient):
-        return _set(*_d_rate(train, train.lr)) if _peak(d_rate) > _peak(train.lr) else _calmer(patient)
+        return (
+            _set(*_d_rate(train, train.lr)) if _peak(d_rate) > _peak(train.lr) else _calmer(patient)
+        )
     return _restrained(patient) or _set(*_assigned("d_lr", train.d_lr, _times(d_rate, 0.25)))
 
 
 def _d_rate(train: TrainConfig, rate: Rate) -> list[str]:
     """D's own rate brought down to the height of G's."""
     assert train.d_lr is not None
-    return _assigned("d_lr", train.d_lr, _times(train.d_lr, min(1.0, _peak(rate) / _peak(train.d_lr))))
+    return _assigned(
+        "d_lr", train.d_lr, _times(train.d_lr, min(1.0, _peak(rate) / _peak(train.d_lr)))
+    )
 
 
 def _augmented(patient: Patient) -> list[str]:
@@ -222,7 +285,9 @@ def _augmented(patient: Patient) -> list[str]:
     if not card.data.flip and _may_be_mirrored(patient):
         return ["--flip"]
     if train.gamma is not None:
-        return _restrained(patient) or _set(*_assigned("gamma", train.gamma, _times(train.gamma, 4)))
+        return _restrained(patient) or _set(
+            *_assigned("gamma", train.gamma, _times(train.gamma, 4))
+        )
     return ["--images", str(card.plan.total // 2)]
 
 
@@ -233,15 +298,18 @@ def _may_be_mirrored(patient: Patient) -> bool:
 
 
 def _faster(patient: Patient) -> list[str]:
-    """The recipe's own rates, where the run's are below them, else four times as much, and at the least the usual one; but
-    lower ones, where they are so high that they may have killed G in its first steps."""
+    """The recipe's own rates, where the run's are below them, else four times as much, and at the
+    least the usual one; but lower ones, where they are so high that they may have killed G in its
+    first steps."""
     if _too_fast(patient):
         return _calmer(patient)
     train, usual = patient.train, patient.usual
     rates = _rates(train)
     if usual is not None and _peak(train.lr) < _peak(usual.lr):
         own = {name: _usual_rate(patient, name) or usual.lr for name in rates}
-        return _set(*(word for name, rate in rates.items() for word in _assigned(name, rate, own[name])))
+        return _set(
+            *(word for name, rate in rates.items() for word in _assigned(name, rate, own[name]))
+        )
     words: list[str] = []
     for name, rate in rates.items():
         faster = _times(rate, max(4.0, USUAL_RATE / _peak(rate))) if _peak(rate) > 0 else USUAL_RATE

@@ -1,9 +1,11 @@
 """A small convolutional classifier: its features are what images are judged by.
 
-Trained from a seed on a labelled data set, it gives the same weights on the same machine and thread count. Small distortions
-(digits must keep their sense, so nothing is mirrored) stand in for the pictures that the set does not hold.
+Trained from a seed on a labelled data set, it gives the same weights on the same machine and thread
+count. Small distortions (digits must keep their sense, so nothing is mirrored) stand in for the
+pictures that the set does not hold.
 
-It takes images of any size, but sees no more than 64x64 pixels of them: larger ones are brought to that by area average.
+It takes images of any size, but sees no more than 64x64 pixels of them: larger ones are brought to
+that by area average.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from ganvas.system import seeding
 
 BATCH = 128
 PEAK_RATE = 3e-3
-TURN, ZOOM, SHIFT = 0.2, 0.12, 0.08  # radians, part of the size, part of the side: the most an image is distorted by
+# radians, part of the size, part of the side: the most an image is distorted by
+TURN, ZOOM, SHIFT = 0.2, 0.12, 0.08
 SMOOTHING = 0.05
 CHUNK = 500  # images judged at a time
 MOST_PIXELS = 64 * 64  # of an image, as the network sees it
@@ -36,12 +39,15 @@ def inner_size(height: int, width: int) -> tuple[int, int]:
 
 
 def shrunk(images: Tensor) -> Tensor:
-    """uint8 (N, C, H, W) -> uint8 (N, C, *inner_size(H, W)), each pixel the mean of the area that it stands for."""
+    """uint8 (N, C, H, W) -> uint8 (N, C, *inner_size(H, W)), each pixel the mean of the area that
+    it stands for."""
     size = inner_size(*images.shape[2:])
     if size == images.shape[2:]:
         return images
     parts = images.split(max(1, (1 << 24) // images[0].numel()))  # 64 MB in float32 at a time
-    return torch.cat([adaptive_avg_pool2d(part.float(), size).round_().to(torch.uint8) for part in parts])
+    return torch.cat(
+        [adaptive_avg_pool2d(part.float(), size).round_().to(torch.uint8) for part in parts]
+    )
 
 
 def stride_for(height: int, width: int) -> int:
@@ -50,7 +56,8 @@ def stride_for(height: int, width: int) -> int:
 
 
 def convolutions(channels: int, width: int, stride: int) -> nn.Sequential:
-    """Five of them: float (N, channels, H, W) -> (N, 4 * width, H / 4 / stride, W / 4 / stride), rounded up."""
+    """Five of them: float (N, channels, H, W) -> (N, 4 * width, H / 4 / stride, W / 4 / stride),
+    rounded up."""
     w = width
     layers: list[nn.Module] = []
     for fan_in, fan_out, step in (
@@ -60,16 +67,24 @@ def convolutions(channels: int, width: int, stride: int) -> nn.Sequential:
         (2 * w, 2 * w, 2),
         (2 * w, 4 * w, 1),
     ):
-        layers += [nn.Conv2d(fan_in, fan_out, 3, step, 1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+        layers += [
+            nn.Conv2d(fan_in, fan_out, 3, step, 1, bias=False),
+            nn.BatchNorm2d(fan_out),
+            nn.ReLU(),
+        ]
     return nn.Sequential(*layers)
 
 
 class Classifier(nn.Module):
-    """Five convolutions and a mean over what is left of the image: `features` of it, and a linear layer on them."""
+    """Five convolutions and a mean over what is left of the image: `features` of it, and a linear
+    layer on them."""
 
     def __init__(self, channels: int, classes: int, width: int = 32, stride: int = 1) -> None:
         super().__init__()
-        self.layers, self.last = convolutions(channels, width, stride), nn.Linear(4 * width, classes)
+        self.layers, self.last = (
+            convolutions(channels, width, stride),
+            nn.Linear(4 * width, classes),
+        )
 
     def features(self, images: Tensor) -> Tensor:
         """images float (N, C, H, W) in [-1, 1] -> (N, 4 * width)."""
@@ -83,7 +98,8 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (N, C, H, W) -> features (N, 4 * width), class probabilities (N, classes), in inference mode."""
+        """uint8 (N, C, H, W) -> features (N, 4 * width), class probabilities (N, classes), in
+        inference mode."""
         self.eval()
         features = torch.cat(
             [
@@ -101,20 +117,28 @@ def train_classifier(
     seed: int = 0,
     tell: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Classifier:
-    """Train a classifier on a labelled data set. tell: called after each epoch with its number and mean loss.
+    """Train a classifier on a labelled data set. tell: called after each epoch with its number and
+    mean loss.
 
     epochs: passes over the data, also a part of one.
 
     Raises DataError for a data set without labels, or of one class.
     """
     if dataset.labels is None or len(dataset.classes) < 2:
-        raise DataError(f"{dataset.name} has no classes to tell apart: a classifier needs labels of two or more")
+        raise DataError(
+            f"{dataset.name} has no classes to tell apart: a classifier needs labels of two or more"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         stride = stride_for(dataset.height, dataset.width)
-        model = Classifier(dataset.channels, len(dataset.classes), stride=stride).to(memory_format=torch.channels_last)
+        model = Classifier(dataset.channels, len(dataset.classes), stride=stride).to(
+            memory_format=torch.channels_last
+        )
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01, fused=True)
-    steps, order = max(1, math.ceil(len(dataset) * epochs / BATCH)), seeding.Order(seed, len(dataset))
+    steps, order = (
+        max(1, math.ceil(len(dataset) * epochs / BATCH)),
+        seeding.Order(seed, len(dataset)),
+    )
     model.train()
     seen = shrunk(dataset.images)
     losses, epoch = [], 0
@@ -136,13 +160,18 @@ def train_classifier(
 
 
 def rate(progress: float, climb: float) -> float:
-    """The part of the peak rate: up over the first part of a training, `climb`, then down to nothing (Smith and Topin 2017,
-    arXiv 1708.07120)."""
-    return progress / climb if progress < climb else (1 + math.cos(math.pi * (progress - climb) / (1 - climb))) / 2
+    """The part of the peak rate: up over the first part of a training, `climb`, then down to
+    nothing (Smith and Topin 2017, arXiv 1708.07120)."""
+    return (
+        progress / climb
+        if progress < climb
+        else (1 + math.cos(math.pi * (progress - climb) / (1 - climb))) / 2
+    )
 
 
 def _distorted(images: Tensor, seed: int, step: int) -> Tensor:
-    """Each image a little turned, stretched and moved; what comes in from outside is its border's continuation."""
+    """Each image a little turned, stretched and moved; what comes in from outside is its border's
+    continuation."""
     r = torch.rand(5, len(images), generator=seeding.generator(seed, "distortion", step)) * 2 - 1
     turn, (tall, wide) = r[0] * TURN, 1 + r[1:3] * ZOOM
     rows = [

@@ -1,29 +1,35 @@
-"""Does a generator return its training images? Asked of distances: to the nearest training image, and of other real ones.
+"""Does a generator return its training images? Asked of distances: to the nearest training image,
+and of other real ones.
 
-**Space.** Pixels in [0, 1], large pictures first averaged down to at most 32 a side, and of nine alignments (none, or one
-pixel to any side) the nearest, border left out; where training saw images mirrored, of their mirror images, too. A
-classifier's features would not do: they are trained to be alike within a class, so that a copy is hardly nearer than a
-neighbour. Without the alignments a copy moved by one pixel is as far, on MNIST, as the next digit. Noise of 30 grey levels
-is seen through.
+**Space.** Pixels in [0, 1], large pictures first averaged down to at most 32 a side, and of nine
+alignments (none, or one pixel to any side) the nearest, border left out; where training saw images
+mirrored, of their mirror images, too. A classifier's features would not do: they are trained to be
+alike within a class, so that a copy is hardly nearer than a neighbour. Without the alignments a
+copy moved by one pixel is as far, on MNIST, as the next digit. Noise of 30 grey levels is seen
+through.
 
-**Ratio.** For each image x: r(x) = distance to training / distance to held-out. More training images than held-out ones
-make r smaller by chance, for real images too; so held-out images are asked the same (each with itself left out), and the
-ratio reported is median r(generated) / median r(held-out): 1 for images that know no more of one set than of the other, 0
-for copies. Thus sets of any size are made equal without leaving images out, which might be the ones that are copied.
+**Ratio.** For each image x: r(x) = distance to training / distance to held-out. More training
+images than held-out ones make r smaller by chance, for real images too; so held-out images are
+asked the same (each with itself left out), and the ratio reported is median r(generated) / median
+r(held-out): 1 for images that know no more of one set than of the other, 0 for copies. Thus sets of
+any size are made equal without leaving images out, which might be the ones that are copied.
 
-**Nothing held out.** Then the yardstick is how near training images are to one another: r(x) = distance to the nearest
-training image t / distance from t to the nearest other one. Training images are asked the same, each as if it were not
-among them. Of MNIST's held-out digits none counts as a copy then, nor one that is blurred, faint or mixed with another; of
-copies with noise of 25 grey levels 80% do.
+**Nothing held out.** Then the yardstick is how near training images are to one another: r(x) =
+distance to the nearest training image t / distance from t to the nearest other one. Training images
+are asked the same, each as if it were not among them. Of MNIST's held-out digits none counts as a
+copy then, nor one that is blurred, faint or mixed with another; of copies with noise of 25 grey
+levels 80% do.
 
-**Verdict.** An image counts as a copy where r is below half of the median of real images. Of MNIST's held-out digits 0.2%
-do, of copies with noise of 30 grey levels 60%, of copies moved by a pixel all. The generator is a copier where a tenth
-or more of its images count as copies beyond what share of the real ones do: fifty times chance on MNIST, yet found before
-most images are copies.
+**Verdict.** An image counts as a copy where r is below half of the median of real images. Of
+MNIST's held-out digits 0.2% do, of copies with noise of 30 grey levels 60%, of copies moved by a
+pixel all. The generator is a copier where a tenth
+or more of its images count as copies beyond what share of the real ones do: fifty times chance on
+MNIST, yet found before most images are copies.
 
-**All images.** PROBES generated images, by chance, are asked for their ratio: a few copies among thousands are hardly among
-them. So all are compared with all training images for equality, and once more roughly, small and without alignments; those
-that seem nearest are then looked at closely, for the closest pairs. A few copies that are moved by a pixel escape this.
+**All images.** PROBES generated images, by chance, are asked for their ratio: a few copies among
+thousands are hardly among them. So all are compared with all training images for equality, and once
+more roughly, small and without alignments; those that seem nearest are then looked at closely, for
+the closest pairs. A few copies that are moved by a pixel escape this.
 """
 
 from __future__ import annotations
@@ -54,8 +60,8 @@ PAIRS = 16
 
 
 class Nearest(NamedTuple):
-    """distance: float64 (N,), Euclidean. which: int64 (N,), the index of the nearest. mirrored: bool (N,), whether it is the
-    nearest as its mirror image."""
+    """distance: float64 (N,), Euclidean. which: int64 (N,), the index of the nearest. mirrored:
+    bool (N,), whether it is the nearest as its mirror image."""
 
     distance: Tensor
     which: Tensor
@@ -63,8 +69,8 @@ class Nearest(NamedTuple):
 
 
 class Found(NamedTuple):
-    """copies: the verdict. fakes, training: indices of the closest pairs, nearest first. mirrored: bool, whether the training
-    image's mirror image is meant. notes: on what it rests."""
+    """copies: the verdict. fakes, training: indices of the closest pairs, nearest first. mirrored:
+    bool, whether the training image's mirror image is meant. notes: on what it rests."""
 
     copies: Copies
     fakes: Tensor
@@ -74,7 +80,8 @@ class Found(NamedTuple):
 
 
 class _Measured(NamedTuple):
-    """r, float64 (N,), of generated images and of real ones; the former's median distance to held-out images, where known."""
+    """r, float64 (N,), of generated images and of real ones; the former's median distance to
+    held-out images, where known."""
 
     found: Tensor
     chance: Tensor
@@ -82,11 +89,13 @@ class _Measured(NamedTuple):
 
 
 def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: bool = False) -> Found:
-    """Whether generated images are copies. All uint8 (N, C, H, W) of one shape; at most PROBES of the fakes are asked, and the
-    closest pairs are looked for among all.
+    """Whether generated images are copies. All uint8 (N, C, H, W) of one shape; at most PROBES of
+    the fakes are asked, and the closest pairs are looked for among all.
 
-    Where nothing is held out, or next to nothing, it is measured by the training images themselves; where these are next to
-    none, the closest pairs are all that is found. flip: mirror images count too, as of a training that saw them.
+    Where nothing is held out, or next to nothing, it is measured by the training images themselves;
+    where these are next to
+    none, the closest pairs are all that is found. flip: mirror images count too, as of a training
+    that saw them.
     """
     asked = torch.randperm(len(fakes), generator=seeding.generator(0, "asked", 0))[:PROBES]
     views = [fakes, fakes.flip(3)] if flip else [fakes]
@@ -103,28 +112,45 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: boo
     usual = float(chance.median())
     known = 0 < usual < math.inf
     ratio = _finite(float(found.median()) / usual) if known else None
-    share, of_real = ((float((r < COPY * usual).double().mean()) if known else None) for r in (found, chance))
+    share, of_real = (
+        (float((r < COPY * usual).double().mean()) if known else None) for r in (found, chance)
+    )
     copies = Copies(
-        verdict="cannot tell" if share is None or of_real is None
-        else "copier" if share - of_real >= SHARE else "not a copier",
-        ratio=ratio, spread=_spread(found, chance) if known else None, share=share,
-        share_held_out=of_real, nearest_training=float(near.distance.median()), nearest_held_out=nearest_held_out,
-        n_fake=len(asked), n_training=len(training), n_held_out=0 if held_out is None else len(held_out),
-        space=_space(fakes, flip), yardstick=yardstick, identical=_identical(views, training),
-    )  # fmt: skip
+        verdict=(
+            "cannot tell"
+            if share is None or of_real is None
+            else "copier"
+            if share - of_real >= SHARE
+            else "not a copier"
+        ),
+        ratio=ratio,
+        spread=_spread(found, chance) if known else None,
+        share=share,
+        share_held_out=of_real,
+        nearest_training=float(near.distance.median()),
+        nearest_held_out=nearest_held_out,
+        n_fake=len(asked),
+        n_training=len(training),
+        n_held_out=0 if held_out is None else len(held_out),
+        space=_space(fakes, flip),
+        yardstick=yardstick,
+        identical=_identical(views, training),
+    )
     notes = _notes(copies, len(fakes), known)
     return Found(copies, looked_at[order], closest.which[order], closest.mirrored[order], notes)
 
 
 def _likely(views: list[Tensor], training: Tensor, asked: Tensor) -> Tensor:
-    """Indices, int64, of the images that seem nearest to training images, but for those that are asked anyway.
+    """Indices, int64, of the images that seem nearest to training images, but for those that are
+    asked anyway.
 
     views: the images and, where these count, the same mirrored.
     """
     others = _rough(training)
     rows = max(1, CHUNK**2 // len(others))
     least = [
-        torch.cat([squared_distances(part, others).amin(1) for part in _rough(view).split(rows)]) for view in views
+        torch.cat([squared_distances(part, others).amin(1) for part in _rough(view).split(rows)])
+        for view in views
     ]
     found = torch.stack(least).amin(0)
     found[asked] = torch.inf
@@ -139,11 +165,15 @@ def _rough(images: Tensor) -> Tensor:
 def _identical(views: list[Tensor], training: Tensor) -> int:
     """How many images, as in one of the views, are training images to the pixel."""
     known = {hash(image.tobytes()) for image in training.numpy()}
-    found = torch.tensor([[hash(image.tobytes()) in known for image in view.numpy()] for view in views])
+    found = torch.tensor(
+        [[hash(image.tobytes()) in known for image in view.numpy()] for view in views]
+    )
     return int(found.any(0).sum())
 
 
-def _by_held_out(fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool) -> _Measured:
+def _by_held_out(
+    fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool
+) -> _Measured:
     to_held_out = nearest(fakes, held_out, flip=flip).distance
     chosen = torch.randperm(len(held_out), generator=seeding.generator(0, "copies", 0))[:PROBES]
     to_training = nearest(held_out[chosen], training, flip=flip).distance
@@ -161,15 +191,20 @@ def _by_training(near: Nearest, training: Tensor, flip: bool) -> _Measured:
     itself, both = near.which[:, None], torch.stack([usual.which, chosen], 1)
     beside = nearest(training[near.which], training, without=itself, flip=flip).distance
     usually_beside = nearest(training[usual.which], training, without=both, flip=flip).distance
-    return _Measured(_quotients(near.distance, beside), _quotients(usual.distance, usually_beside), None)
+    return _Measured(
+        _quotients(near.distance, beside), _quotients(usual.distance, usually_beside), None
+    )
 
 
 def _notes(copies: Copies, total: int, known: bool) -> tuple[str, ...]:
-    """What the verdict rests on, why there is none, and copies that it does not tell. total: generated images."""
+    """What the verdict rests on, why there is none, and copies that it does not tell. total:
+    generated images."""
     by_held_out, number, notes = copies.yardstick == "held-out", copies.n_held_out, []
     if not by_held_out:
         few = f"only {number}" if number else "nothing"
-        notes.append(f"{few} held out, so the yardstick is how near training images are to one another")
+        notes.append(
+            f"{few} held out, so the yardstick is how near training images are to one another"
+        )
         number = copies.n_training
     if number < FEW:
         notes.append(f"only {number} {copies.yardstick} images to measure by, so it is rough")
@@ -185,7 +220,10 @@ def _notes(copies: Copies, total: int, known: bool) -> tuple[str, ...]:
     elif copies.ratio is None:
         notes.append("no ratio, as most of the images judged are themselves held-out images")
     if copies.identical:
-        notes.append(f"training images, to the pixel, among the {total:,} generated ones: {copies.identical:,}")
+        notes.append(
+            f"training images, to the pixel, among the {total:,} generated ones:"
+            f" {copies.identical:,}"
+        )
     return tuple(f"copy check: {note}" for note in notes)
 
 
@@ -196,8 +234,11 @@ def _space(images: Tensor, flip: bool) -> str:
     )
 
 
-def nearest(probes: Tensor, others: Tensor, *, without: Tensor | None = None, flip: bool = False) -> Nearest:
-    """For each of `probes` the nearest of `others`, uint8 (N, C, H, W) both. without: indices (N, K) of others that are left
+def nearest(
+    probes: Tensor, others: Tensor, *, without: Tensor | None = None, flip: bool = False
+) -> Nearest:
+    """For each of `probes` the nearest of `others`, uint8 (N, C, H, W) both. without: indices (N,
+    K) of others that are left
     out for each probe, such as itself. flip: or whose mirror image is the nearest."""
     views = [view.flatten(1) for view in _views(reduced(probes), flip)]
     least = torch.full((len(probes),), torch.inf)
@@ -207,7 +248,9 @@ def nearest(probes: Tensor, others: Tensor, *, without: Tensor | None = None, fl
         for view in views:
             squares = squared_distances(view, chunk)
             if without is not None:
-                rows, columns = ((without >= start) & (without < start + len(chunk))).nonzero(as_tuple=True)
+                rows, columns = ((without >= start) & (without < start + len(chunk))).nonzero(
+                    as_tuple=True
+                )
                 squares[rows, without[rows, columns] - start] = torch.inf
             closest, place = squares.min(1)
             closer = closest < least
@@ -215,25 +258,33 @@ def nearest(probes: Tensor, others: Tensor, *, without: Tensor | None = None, fl
     # Once more for the pairs found, exactly: a sum of products in 32 bits puts a copy at 0.003.
     target = _middle(reduced(others[index])).flatten(1).double()
     exact, view = torch.stack([(view.double() - target).norm(dim=1) for view in views]).min(0)
-    return Nearest(exact, index, view >= len(views) // 2 if flip else torch.zeros_like(index, dtype=torch.bool))
+    return Nearest(
+        exact, index, view >= len(views) // 2 if flip else torch.zeros_like(index, dtype=torch.bool)
+    )
 
 
 def reduced(images: Tensor, longest: int = LONGEST) -> Tensor:
-    """uint8 (N, C, H, W) as float32 in [0, 1], averaged over squares so that no side is longer than `longest`."""
+    """uint8 (N, C, H, W) as float32 in [0, 1], averaged over squares so that no side is longer than
+    `longest`."""
     square = -(-max(images.shape[2:]) // longest)
     if square == 1:
         return images.float() / 255
-    rows = max(1, BYTES // (4 * images[:1].numel()))  # large pictures as floats are many times what comes of them
-    return torch.cat([avg_pool2d(part.float() / 255, square, ceil_mode=True) for part in images.split(rows)])
+    # large pictures as floats are many times what comes of them
+    rows = max(1, BYTES // (4 * images[:1].numel()))
+    return torch.cat(
+        [avg_pool2d(part.float() / 255, square, ceil_mode=True) for part in images.split(rows)]
+    )
 
 
 def _views(images: Tensor, flip: bool) -> list[Tensor]:
-    """Each image in all alignments, then its mirror image: that is as far from another as the image from the other's."""
+    """Each image in all alignments, then its mirror image: that is as far from another as the image
+    from the other's."""
     return [*_crops(images), *(_crops(images.flip(3)) if flip else [])]
 
 
 def _crops(images: Tensor) -> list[Tensor]:
-    """Each image without a border of one pixel, in the nine places; as it is where it has no middle."""
+    """Each image without a border of one pixel, in the nine places; as it is where it has no
+    middle."""
     height, width = (side - 2 for side in images.shape[2:])
     if min(height, width) < 1:
         return [images]
@@ -253,7 +304,10 @@ def _quotients(to_training: Tensor, to_held_out: Tensor) -> Tensor:
 def _spread(found: Tensor, chance: Tensor) -> float | None:
     """Standard deviation of the ratio over bootstrap samples of both sides."""
     rng = seeding.generator(0, "copies", 1)
-    medians = [r[torch.randint(len(r), (RESAMPLES, len(r)), generator=rng)].median(1).values for r in (found, chance)]
+    medians = [
+        r[torch.randint(len(r), (RESAMPLES, len(r)), generator=rng)].median(1).values
+        for r in (found, chance)
+    ]
     return _finite(float((medians[0] / medians[1]).std()))
 
 

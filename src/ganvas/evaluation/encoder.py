@@ -1,9 +1,12 @@
-"""A small encoder that learns without labels: its features are what pictures are judged by where nobody sorted them.
+"""A small encoder that learns without labels: its features are what pictures are judged by where
+nobody sorted them.
 
-It learns to tell pictures apart: two windows cut out of one picture shall be nearer to each other than to windows of all
-others (Chen et al. 2020, SimCLR, arXiv 2002.05709, equation 1). Windows are the only change that is made to pictures. What
-a generator can get wrong, such as sharpness, noise, contrast and colour, is left in, so no insensitivity to it is learned.
-Features are whitened over the training pictures at the end: no one property of them, such as brightness, rules the rest.
+It learns to tell pictures apart: two windows cut out of one picture shall be nearer to each other
+than to windows of all others (Chen et al. 2020, SimCLR, arXiv 2002.05709, equation 1). Windows are
+the only change that is made to pictures. What a generator can get wrong, such as sharpness, noise,
+contrast and colour, is left in, so no insensitivity to it is learned.
+Features are whitened over the training pictures at the end: no one property of them, such as
+brightness, rules the rest.
 
 Trained from a seed it gives the same weights on the same machine and thread count.
 """
@@ -28,11 +31,14 @@ BATCH = 64  # pictures a step, two windows of each
 WINDOW = 0.75  # of each side
 TEMPERATURE = 0.1
 PEAK_RATE = 2e-3
-RIDGE = 0.01  # of the largest variance: what every direction's variance is raised by, so that rounding is not blown up
+# of the largest variance: what every direction's variance is raised by, so that rounding is not
+# blown up
+RIDGE = 0.01
 
 
 class Encoder(nn.Module):
-    """The classifier's convolutions at half its width, a mean over the picture, and a whitening of that."""
+    """The classifier's convolutions at half its width, a mean over the picture, and a whitening of
+    that."""
 
     mean: Tensor
     whitening: Tensor
@@ -53,7 +59,10 @@ class Encoder(nn.Module):
         """uint8 (N, C, H, W) -> features (N, 4 * width), in inference mode."""
         self.eval()
         parts = [
-            (self.raw(to_float(shrunk(part)).contiguous(memory_format=torch.channels_last)) - self.mean)
+            (
+                self.raw(to_float(shrunk(part)).contiguous(memory_format=torch.channels_last))
+                - self.mean
+            )
             @ self.whitening
             for part in images.split(CHUNK)
         ]
@@ -61,14 +70,22 @@ class Encoder(nn.Module):
 
 
 def train_encoder(
-    dataset: Dataset, *, steps: int = STEPS, seed: int = 0, tell: Callable[[int, float], None] = lambda step, loss: None
+    dataset: Dataset,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    tell: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Encoder:
-    """Train an encoder on a data set's pictures; labels are not looked at. tell: called after each step with its loss.
+    """Train an encoder on a data set's pictures; labels are not looked at. tell: called after each
+    step with its loss.
 
     Raises DataError for less than two pictures.
     """
     if len(dataset) < 2:
-        raise DataError(f"{dataset.name} holds one picture: an encoder learns by telling pictures apart, give it more")
+        raise DataError(
+            f"{dataset.name} holds one picture: an encoder learns by telling pictures apart, give"
+            " it more"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = Encoder(dataset.channels, stride=stride_for(dataset.height, dataset.width))
@@ -95,7 +112,8 @@ def train_encoder(
 
 
 def _windows(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A window of each image, at a place of its own, pixel for pixel: nothing is scaled or smoothed."""
+    """A window of each image, at a place of its own, pixel for pixel: nothing is scaled or
+    smoothed."""
     n, channels, height, width = images.shape
     rows, columns = (
         torch.randint(side - part + 1, (n, 1), generator=rng) + torch.arange(part)
@@ -106,7 +124,8 @@ def _windows(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _contrast(outputs: Tensor) -> Tensor:
-    """The loss of rows (2N, D), of which k and k + N belong together: to name for each the other one of its pair."""
+    """The loss of rows (2N, D), of which k and k + N belong together: to name for each the other
+    one of its pair."""
     directions = normalize(outputs, dim=1)
     likeness = directions @ directions.T / TEMPERATURE
     likeness = likeness.masked_fill(torch.eye(len(outputs), dtype=torch.bool), -1e9)
@@ -114,7 +133,8 @@ def _contrast(outputs: Tensor) -> Tensor:
 
 
 def _whiten(model: Encoder, pictures: Tensor) -> None:
-    """Set the model's whitening, so that features of these pictures have mean 0 and, nearly, unit covariance."""
+    """Set the model's whitening, so that features of these pictures have mean 0 and, nearly, unit
+    covariance."""
     features = model.judge(pictures).double()
     values, vectors = torch.linalg.eigh(torch.cov(features.T))
     scales = (values.clamp(min=0) + RIDGE * values.max() + 1e-8).rsqrt()

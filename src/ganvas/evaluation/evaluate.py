@@ -1,4 +1,5 @@
-"""`ganvas evaluate`: a generator or images against real images, under a protocol that goes with every figure."""
+"""`ganvas evaluate`: a generator or images against real images, under a protocol that goes with
+every figure."""
 
 from __future__ import annotations
 
@@ -20,7 +21,15 @@ from ganvas.evaluation import gan_train as teaching
 from ganvas.evaluation.extractors import POOR, Extractor
 from ganvas.evaluation.history import K
 from ganvas.evaluation.inputs import Reading, Reality, Source
-from ganvas.evaluation.result import Asked, Copies, Figures, GanTrain, Protocol, Verdict, mean_and_spread
+from ganvas.evaluation.result import (
+    Asked,
+    Copies,
+    Figures,
+    GanTrain,
+    Protocol,
+    Verdict,
+    mean_and_spread,
+)
 from ganvas.evaluation.scores import FEW, Side
 from ganvas.runs.card import Card, versions
 from ganvas.runs.run import Run
@@ -59,30 +68,49 @@ def evaluate(
     out: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Verdict:
-    """Judge a run, an exported generator or a set of images by real images, and say under which protocol.
+    """Judge a run, an exported generator or a set of images by real images, and say under which
+    protocol.
 
-    source: a `Run` or its directory, a generator.safetensors, or images (a `Dataset`, a folder, .zip, .npz, a set's name).
-    data: the real images' name or path; a run's own by default. Its held-out part is what is judged against.
+    source: a `Run` or its directory, a generator.safetensors, or images (a `Dataset`, a folder,
+    .zip, .npz, a set's name).
+    data: the real images' name or path; a run's own by default. Its held-out part is what is judged
+    against.
     against: judge against these images instead. n: generated images, all where a set has fewer.
-    extractor: a name (see `ganvas.evaluation.extractors.find`), an `Extractor`, or any object that maps uint8 images (N, C, H, W) to
-    features (N, D). seeds: how many samplings, from `seed` on.
-    prdc_n, k: of precision, recall, density and coverage. gan_train, copies: do these too (see those modules).
-    out: where the sheet of closest pairs is written; without it copies.png, in the run's directory where there is one.
+    extractor: a name (see `ganvas.evaluation.extractors.find`), an `Extractor`, or any object that
+    maps uint8 images (N, C, H, W) to features (N, D). seeds: how many samplings, from `seed` on.
+    prdc_n, k: of precision, recall, density and coverage. gan_train, copies: do these too (see
+    those modules).
+    out: where the sheet of closest pairs is written; without it copies.png, in the run's directory
+    where there is one.
     size, fit, channels, data_dir: how pictures are read (see `ganvas.data.load`).
 
-    A run's verdict is also added to its metrics.jsonl. Raises a GanvasError for anything that cannot be.
+    A run's verdict is also added to its metrics.jsonl. Raises a GanvasError for anything that
+    cannot be.
     """
     _check(n, seeds, seed, prdc_n, k)
     if out is not None:
         files.refuse_ending(Path(out), "the sheet of the closest pairs is a picture", ".png")
     asked = history.asked(
-        data=data, against=against, n=n, prdc_n=prdc_n, seed=seed, seeds=seeds, extractor=extractor, k=k, size=size, fit=fit,
-        channels=channels, data_dir=data_dir, device=None if device == "cpu" else device,
+        data=data,
+        against=against,
+        n=n,
+        prdc_n=prdc_n,
+        seed=seed,
+        seeds=seeds,
+        extractor=extractor,
+        k=k,
+        size=size,
+        fit=fit,
+        channels=channels,
+        data_dir=data_dir,
+        device=None if device == "cpu" else device,
         flags={"gan_train": gan_train, "copies": copies},
-    )  # fmt: skip
+    )
     tell = Progress(quiet=quiet).say
     reading = Reading(size, fit, channels, None if data_dir is None else Path(data_dir))
-    opened = inputs.open_source(source, reading, gan=None if gan is None else os.fspath(gan), device=device)
+    opened = inputs.open_source(
+        source, reading, gan=None if gan is None else os.fspath(gan), device=device
+    )
     reality = inputs.open_reality(opened, data, against, reading)
     opened = inputs.reconciled(opened, reality)
     _refuse(opened, reality, n, seeds, seed, gan_train, copies)
@@ -91,7 +119,18 @@ def evaluate(
     judge = extractor if isinstance(extractor, Extractor) else Extractor.of(extractor)
     resize = _resize(opened, reality, judge)
     judgement = _Judgement(
-        opened, reality, judge, n, seeds, seed, prdc_n, k, resize, tell, asked, most_modes=stacks.MODES_N
+        opened,
+        reality,
+        judge,
+        n,
+        seeds,
+        seed,
+        prdc_n,
+        k,
+        resize,
+        tell,
+        asked,
+        most_modes=stacks.MODES_N,
     )
     with threads(cores()):  # as during training, or the last digits differ
         verdict, fakes = judgement.verdict()
@@ -106,9 +145,11 @@ def evaluate(
 def while_training(
     card: Card, dataset: Dataset, *, n: int, data_dir: Path | None, tell: Tell
 ) -> Callable[[Sampler], Verdict]:
-    """A function that judges the generator of a training by the held-out part of its data, with n generated images.
+    """A function that judges the generator of a training by the held-out part of its data, with n
+    generated images.
 
-    card: of the run. dataset: what it is trained on. The extractor, the real side and the floor are made now, once.
+    card: of the run. dataset: what it is trained on. The extractor, the real side and the floor are
+    made now, once.
     Raises a GanvasError where such images cannot be judged.
     """
     reading = Reading(card.data.size, card.data.fit, card.data.channels, data_dir)
@@ -118,9 +159,15 @@ def while_training(
     asked = history.asked(n=n, prdc_n=n, seed=0, seeds=1, data_dir=data_dir)
     if stacks.are_stacks(reality.real):
         asked = replace(
-            asked, hindrance=f"it counted modes among {n:,} images, ganvas evaluate does among {stacks.MODES_N:,}"
+            asked,
+            hindrance=(
+                f"it counted modes among {n:,} images, ganvas evaluate does among"
+                f" {stacks.MODES_N:,}"
+            ),
         )
-    judgement = _Judgement(source, reality, extractor, n, 1, 0, n, K, extractor.resize, tell, asked, most_modes=n)
+    judgement = _Judgement(
+        source, reality, extractor, n, 1, 0, n, K, extractor.resize, tell, asked, most_modes=n
+    )
     for note in (*reality.notes, *extractor.notes):
         tell(note)
     with threads(cores()):
@@ -129,39 +176,53 @@ def while_training(
     judgement.tell = lambda text: None
 
     def judge(sampler: Sampler) -> Verdict:
-        weights = {name: t.detach().cpu().contiguous() for name, t in sampler.gan.generator.state_dict().items()}
+        weights = {
+            name: t.detach().cpu().contiguous()
+            for name, t in sampler.gan.generator.state_dict().items()
+        }
         own = replace(card, weights_sha256=weights_sha256(weights))
         with threads(cores()):
-            return replace(judgement, source=replace(source, sampler=sampler, card=own)).verdict(real, floor)[0]
+            return replace(judgement, source=replace(source, sampler=sampler, card=own)).verdict(
+                real, floor
+            )[0]
 
     return judge
 
 
 def _check(n: int, seeds: int, seed: int, prdc_n: int, k: int) -> None:
     for option, value, least, most in (
-        ("--n", n, 1, MOST_IMAGES), ("--seeds", seeds, 1, 1000), ("--seed", seed, 0, 2**63), ("k", k, 1, 1000),
+        ("--n", n, 1, MOST_IMAGES),
+        ("--seeds", seeds, 1, 1000),
+        ("--seed", seed, 0, 2**63),
+        ("k", k, 1, 1000),
         ("--prdc-n", prdc_n, k + 1, MOST_IMAGES),
-    ):  # fmt: skip
+    ):
         if not least <= value <= most:
             raise SettingError(f"{option} {value}: expected {least} to {most}")
 
 
-def _refuse(source: Source, reality: Reality, n: int, seeds: int, seed: int, gan_train: bool, copies: bool) -> None:
+def _refuse(
+    source: Source, reality: Reality, n: int, seeds: int, seed: int, gan_train: bool, copies: bool
+) -> None:
     """Say what cannot be asked of these two sides, before any work."""
     judged = n if source.images is None else min(n, len(source.images))
     for side, found in (("judged", judged), ("real", len(reality.real))):
         if found < 2:
-            raise MetricError(f"{found} {side} image: figures are of sets, give 2 or more on each side")
+            raise MetricError(
+                f"{found} {side} image: figures are of sets, give 2 or more on each side"
+            )
     if source.images is not None and n >= len(source.images):
         for option, value, usual in (("--seeds", seeds, 1), ("--seed", seed, 0)):
             if value != usual:
                 raise SettingError(
-                    f"{option} {value}: all images of {source.name} are judged, which no seed changes; leave it out"
+                    f"{option} {value}: all images of {source.name} are judged, which no seed"
+                    " changes; leave it out"
                 )
     if source.images is not None and seeds * n > len(source.images) > n:
         raise SettingError(
-            f"--seeds {seeds} takes {seeds} parts of {n:,}, and {source.name} holds {len(source.images):,} images: give --n "
-            f"{max(2, len(source.images) // seeds)} or less"
+            f"--seeds {seeds} takes {seeds} parts of {n:,}, and {source.name} holds"
+            f" {len(source.images):,} images: give --n {max(2, len(source.images) // seeds)} or"
+            " less"
         )
     if copies and reality.training is None:
         raise SettingError("--copies needs training images: name them by --data")
@@ -175,7 +236,9 @@ def _refuse_gan_train(source: Source, reality: Reality) -> None:
     if training is None:
         raise SettingError("--gan-train needs training images: name them by --data")
     if held_out is None:
-        raise SettingError(f"--gan-train is tried on held-out images, and {training.name} has none: leave it out")
+        raise SettingError(
+            f"--gan-train is tried on held-out images, and {training.name} has none: leave it out"
+        )
     parts = {
         source.name: source.classes,
         "the training images": training.classes,
@@ -183,25 +246,35 @@ def _refuse_gan_train(source: Source, reality: Reality) -> None:
     }
     for name, classes in parts.items():
         if not classes:
-            raise SettingError(f"--gan-train needs labels, and {name} have none: leave it out, or name data by --data")
+            raise SettingError(
+                f"--gan-train needs labels, and {name} have none: leave it out, or name data by"
+                " --data"
+            )
     if len(training.classes) < 2:
-        raise SettingError("--gan-train needs two classes or more, the training images have one: leave it out")
+        raise SettingError(
+            "--gan-train needs two classes or more, the training images have one: leave it out"
+        )
     if strangers := set(source.classes) - set(training.classes):
         raise SettingError(
-            f"--gan-train: the training images have no class {first_few(sorted(strangers))}; leave it out"
+            f"--gan-train: the training images have no class {first_few(sorted(strangers))}; leave"
+            " it out"
         )
 
 
 def _find(name: str | None, like: Dataset, reading: Reading, tell: Tell) -> Extractor:
-    """The extractor of this name, or the one for such images: for stacks of digits that of digits, for each channel."""
+    """The extractor of this name, or the one for such images: for stacks of digits that of digits,
+    for each channel."""
     if name in (None, "digits") and stacks.are_stacks(like):
-        digits = extractors.find("digits", stacks.first_channels(like), data_dir=reading.data_dir, tell=tell)
+        digits = extractors.find(
+            "digits", stacks.first_channels(like), data_dir=reading.data_dir, tell=tell
+        )
         return stacks.extractor_of(digits)
     return extractors.find(name, like, data_dir=reading.data_dir, tell=tell)
 
 
 def _resize(source: Source, reality: Reality, judge: Extractor) -> str:
-    """What is done to the images of both sides before features are taken, as far as it loses anything."""
+    """What is done to the images of both sides before features are taken, as far as it loses
+    anything."""
     done = list(source.images.altered) if source.images else []
     done += [f"real ones {what}" for what in reality.real.altered]
     if judge.resize != "none":
@@ -229,7 +302,8 @@ class _Judgement:
     def verdict(
         self, real: Side | None = None, floor: tuple[Figures, list[str]] | None = None
     ) -> tuple[Verdict, Dataset]:
-        """All but GAN-train and copies, and the images of the first seed. real, floor: where they are there already."""
+        """All but GAN-train and copies, and the images of the first seed. real, floor: where they
+        are there already."""
         real = real or self.side(self.reality.real, real=True)
         self._refuse_too_many(real)
         first: Dataset | None = None
@@ -247,12 +321,17 @@ class _Judgement:
         accuracy = _accuracy(real)
         verdict = Verdict(
             **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
-            source=self.source.name, kind=self.source.kind, floor=least, spread=spread, seeds=self.seeds,
-            real_accuracy=accuracy, protocol=self._protocol(len(first)),
+            source=self.source.name,
+            kind=self.source.kind,
+            floor=least,
+            spread=spread,
+            seeds=self.seeds,
+            real_accuracy=accuracy,
+            protocol=self._protocol(len(first)),
             notes=tuple(dict.fromkeys([*self._notes(accuracy), *notes, *of_floor])),
             weights_sha256="" if self.source.card is None else self.source.card.weights_sha256,
             asked=self.asked,
-        )  # fmt: skip
+        )
         return verdict, first
 
     def side(self, dataset: Dataset, real: bool = False) -> Side:
@@ -269,12 +348,18 @@ class _Judgement:
     def _of_seed(self, real: Side, seed: int) -> tuple[Figures, Dataset, list[str]]:
         """Figures, the images judged, and notes."""
         if self.source.sampler is not None:
-            self.tell(f"sampling {count(max(self.n, self._modes_n or 0), 'image')} with seed {seed}")
+            self.tell(
+                f"sampling {count(max(self.n, self._modes_n or 0), 'image')} with seed {seed}"
+            )
         most = max(self.n, self._modes_n or 0)
-        many = self.source.take(most, self.seed, self._shares(), part=seed - self.seed, least=self.n)
+        many = self.source.take(
+            most, self.seed, self._shares(), part=seed - self.seed, least=self.n
+        )
         fakes = many if len(many) <= self.n else many.rows(torch.arange(self.n))
         judged = self.side(many)
-        fake = judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
+        fake = (
+            judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))
+        )  # type: ignore[arg-type]
         found, said = scores.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [note for note in (scores.same_images_note("generated", fakes.images),) if note]
         if self._modes_n:
@@ -288,21 +373,30 @@ class _Judgement:
         """whole: the real side as the generated one is judged against it."""
         real, stand_in = self.reality.floor(n)
         if min(len(real), len(stand_in)) < 2:
-            few = f"{count(len(real), 'real image')} and {len(stand_in)} in place of generated ones are too few"
+            few = (
+                f"{count(len(real), 'real image')} and {len(stand_in)} in place of generated ones"
+                " are too few"
+            )
             return Figures(), [f"no floor: {few}"]
         one = whole if real is self.reality.real else self.side(real, real=True)
         other = self.side(stand_in, real=True)
         found, said = scores.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
         notes = [f"floor: {note}" for note in said]
         if self.reality.split != "test":
-            notes.append(f"floor: {len(stand_in):,} of the real images against {len(real):,} others, by chance{FEWER}")
+            notes.append(
+                f"floor: {len(stand_in):,} of the real images against {len(real):,} others, by"
+                f" chance{FEWER}"
+            )
         elif len(stand_in) < n:
             few = count(len(stand_in), "training image")
             notes.append(f"floor: there are only {few}, fewer than the {n:,} judged{FEWER}")
-        if self.judge.knows(self.reality.like if self.reality.split == "test" else self.reality.real):
+        if self.judge.knows(
+            self.reality.like if self.reality.split == "test" else self.reality.real
+        ):
             notes.append(
-                f"floor: {self.judge.name} learned from the very images that stand in for generated ones: a perfect "
-                "generator may have a lower FID than this floor, and need not reach its label accuracy"
+                f"floor: {self.judge.name} learned from the very images that stand in for generated"
+                " ones: a perfect generator may have a lower FID than this floor, and need not"
+                " reach its label accuracy"
             )
         if self._modes_n:
             hit, kl = metrics.perfect_modes(self._modes_n, len(self.judge.classes))
@@ -315,7 +409,11 @@ class _Judgement:
         """How many images' modes are counted, where there are modes to count."""
         if self.judge.classes != stacks.NUMBERS or not stacks.are_stacks(self.reality.real):
             return None
-        return self.most_modes if self.source.images is None else min(self.most_modes, len(self.source.images))
+        return (
+            self.most_modes
+            if self.source.images is None
+            else min(self.most_modes, len(self.source.images))
+        )
 
     def _shares(self) -> torch.Tensor | None:
         """How often a class occurs among the training images: so often a generator is asked for it."""
@@ -326,36 +424,58 @@ class _Judgement:
 
     def _protocol(self, n_fake: int) -> Protocol:
         real = self.reality.real
-        equal = self.source.sampler is not None and bool(self.source.classes) and self._shares() is None
+        equal = (
+            self.source.sampler is not None and bool(self.source.classes) and self._shares() is None
+        )
         return Protocol(
-            extractor=self.judge.name, extractor_sha256=self.judge.sha256, n_real=len(real), n_fake=n_fake,
-            n_prdc=min(self.prdc_n, len(real), n_fake), k=self.k, n_modes=self._modes_n, split=self.reality.split,
-            resize=self.resize, data=real.name, real_sha256=real.fingerprint, seed=self.seed,
-            asked_classes="equal" if equal else "", versions=versions(),
-        )  # fmt: skip
+            extractor=self.judge.name,
+            extractor_sha256=self.judge.sha256,
+            n_real=len(real),
+            n_fake=n_fake,
+            n_prdc=min(self.prdc_n, len(real), n_fake),
+            k=self.k,
+            n_modes=self._modes_n,
+            split=self.reality.split,
+            resize=self.resize,
+            data=real.name,
+            real_sha256=real.fingerprint,
+            seed=self.seed,
+            asked_classes="equal" if equal else "",
+            versions=versions(),
+        )
 
     def _notes(self, real_accuracy: float | None) -> list[str]:
         """What the figures rest on."""
         real, source, judge = self.reality.real, self.source, self.judge
-        notes = [*self.reality.notes, *(self.reality.training or real).notes, *real.notes, *judge.notes]
+        notes = [
+            *self.reality.notes,
+            *(self.reality.training or real).notes,
+            *real.notes,
+            *judge.notes,
+        ]
         notes += [] if source.images is None else source.images.notes
         if self.reality.split != "test" and judge.knows(real):
             notes.append(
-                f"{judge.name} learned from the images judged against: other real images would differ from them, too"
+                f"{judge.name} learned from the images judged against: other real images would"
+                " differ from them, too"
             )
         if len(real) < FEW:
             notes.append(f"{count(len(real), 'real image')} only: figures are rough")
         if note := scores.same_images_note("real", real.images):
             notes.append(note)
         if not judge.classes:
-            notes.append(f"{judge.name} knows no classes: no inception_score, class_kl or label_accuracy")
+            notes.append(
+                f"{judge.name} knows no classes: no inception_score, class_kl or label_accuracy"
+            )
         elif source.classes and not set(source.classes) <= set(judge.classes):
             strange = ", ".join(sorted(set(source.classes) - set(judge.classes)))[:100]
-            notes.append(f"no label_accuracy: {judge.name} does not know the images' classes {strange}")
+            notes.append(
+                f"no label_accuracy: {judge.name} does not know the images' classes {strange}"
+            )
         if real_accuracy is not None and real_accuracy < POOR:
             notes.append(
-                f"{judge.name} names only {real_accuracy:.1%} of the real images rightly: what it says of classes means "
-                "little; choose another --extractor"
+                f"{judge.name} names only {real_accuracy:.1%} of the real images rightly: what it"
+                " says of classes means little; choose another --extractor"
             )
         return notes
 
@@ -363,11 +483,14 @@ class _Judgement:
         training, held_out = self.reality.training, self.reality.held_out
         assert training is not None
         assert held_out is not None
-        named = replace(fakes, labels=scores.labels_in(fakes, training.classes), classes=training.classes)
+        named = replace(
+            fakes, labels=scores.labels_in(fakes, training.classes), classes=training.classes
+        )
         return teaching.compare(named, training, held_out, self.tell)
 
     def copies(self, fakes: Dataset, out: Path | None) -> tuple[Copies, list[str]]:
-        """The copy check and its notes, with its sheet written; where the disk refuses that, the rest is not lost."""
+        """The copy check and its notes, with its sheet written; where the disk refuses that, the
+        rest is not lost."""
         training, held_out, run = self.reality.training, self.reality.held_out, self.source.run
         assert training is not None
         self.tell(f"looking for copies among {count(len(training), 'training image')}")
@@ -375,7 +498,10 @@ class _Judgement:
         others = None if held_out is None else held_out.images
         found = copying.check(fakes.images, training.images, others, flip=flip)
         near = training.images[found.training]
-        images = (fakes.images[found.fakes], torch.where(found.mirrored[:, None, None, None], near.flip(3), near))
+        images = (
+            fakes.images[found.fakes],
+            torch.where(found.mirrored[:, None, None, None], near.flip(3), near),
+        )
         path = out or (Path("copies.png") if run is None else run.closest_file)
         generated, nearest = (part.permute(0, 2, 3, 1) for part in images)
         try:
@@ -383,7 +509,8 @@ class _Judgement:
                 path,
                 generated.numpy(),
                 nearest.numpy(),
-                f"closest pairs among {count(len(fakes), 'image')}: left generated, right the nearest training image",
+                f"closest pairs among {count(len(fakes), 'image')}: left generated, right the"
+                " nearest training image",
             )
         except RunError as error:
             return found.copies, [*found.notes, f"no sheet of the closest pairs: {error}"]
@@ -397,12 +524,14 @@ def _accuracy(side: Side) -> float | None:
 
 
 def must_learn(dataset: Dataset) -> bool:
-    """Whether an extractor has yet to be trained before images like these are judged: minutes of work."""
+    """Whether an extractor has yet to be trained before images like these are judged: minutes of
+    work."""
     return not stacks.are_stacks(dataset) and not extractors.is_there(dataset)
 
 
 def _saved(run: Run, verdict: Verdict) -> Verdict:
-    """The verdict, added to the run's metrics.jsonl, or with a note where the disk refuses: the work is not lost."""
+    """The verdict, added to the run's metrics.jsonl, or with a note where the disk refuses: the
+    work is not lost."""
     try:
         run.append_metrics(verdict.to_json())
     except RunError as error:

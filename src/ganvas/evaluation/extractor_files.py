@@ -1,7 +1,8 @@
-"""Networks that images are judged by, as files: trained once, kept with a card of their origin, checked whenever read.
+"""Networks that images are judged by, as files: trained once, kept with a card of their origin,
+checked whenever read.
 
-Below `data.cache_dir()/extractors` they go by the content of the data and all that their training depends on: a data set
-finds its own network again, whatever it is called, and no other.
+Below `data.cache_dir()/extractors` they go by the content of the data and all that their training
+depends on: a data set finds its own network again, whatever it is called, and no other.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import RunError
-from ganvas.evaluation.classifier import BATCH, Classifier, accuracy, inner_size, stride_for, train_classifier
+from ganvas.evaluation.classifier import (
+    BATCH,
+    Classifier,
+    accuracy,
+    inner_size,
+    stride_for,
+    train_classifier,
+)
 from ganvas.evaluation.encoder import BATCH as PICTURES
 from ganvas.evaluation.encoder import STEPS, Encoder, train_encoder
 from ganvas.recipe import ImageSpec
@@ -36,14 +44,18 @@ from ganvas.system.machine import threads as on_threads
 from ganvas.system.paths import cache_dir
 
 FORMAT = 1
-TRAINING = 1  # raised when training changes: networks trained otherwise are not taken from the cache
+# raised when training changes: networks trained otherwise are not taken from the cache
+TRAINING = 1
 SEED = 0
-# Of every training for the cache, whatever the process is set to, so that the weights do not depend on that.
+# Of every training for the cache, whatever the process is set to, so that the weights do not depend
+# on that.
 THREADS = min(2, cores())
 EPOCHS = 20
 LEAST_STEPS = 150  # of a classifier, where EPOCHS of a small data set come to less
-MOST_PIXELS_SEEN = 1e8  # in a classifier's training, beyond the first stride: about two minutes on two slow cores
-HELD_BACK, MOST_HELD_BACK = 0.1, 2000  # the part of each class, and images in all, that a classifier is tried on
+# in a classifier's training, beyond the first stride: about two minutes on two slow cores
+MOST_PIXELS_SEEN = 1e8
+# the part of each class, and images in all, that a classifier is tried on
+HELD_BACK, MOST_HELD_BACK = 0.1, 2000
 
 Network = Classifier | Encoder
 Kind = Literal["classifier", "self"]
@@ -53,9 +65,10 @@ Kind = Literal["classifier", "self"]
 class Origin:
     """Where a network comes from: the metadata of its file.
 
-    data: the data set's name; fingerprint: of all its images, also those held back. image: what the network takes, with the
-    data set's classes. images: how many it was trained on, in `epochs` passes. accuracy: the part named rightly of `held_out`
-    other images; None where there were none, and for a network that names nothing. command: makes it again.
+    data: the data set's name; fingerprint: of all its images, also those held back. image: what the
+    network takes, with the data set's classes. images: how many it was trained on, in `epochs`
+    passes. accuracy: the part named rightly of `held_out` other images; None where there were none,
+    and for a network that names nothing. command: makes it again.
     """
 
     format: int = FORMAT
@@ -84,10 +97,12 @@ def learn_classes(
     command: str = "",
     tell: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> tuple[Classifier, Origin]:
-    """Train a classifier on a labelled data set and try it on `held_out`, or on a tenth of each class that it holds back.
+    """Train a classifier on a labelled data set and try it on `held_out`, or on a tenth of each
+    class that it holds back.
 
-    epochs: as many as are good and take a few minutes at most, unless given. tell: see `train_classifier`.
-    The same arguments give the same weights on the same machine. Raises DataError for a set without two classes.
+    epochs: as many as are good and take a few minutes at most, unless given. tell: see
+    `train_classifier`. The same arguments give the same weights on the same machine. Raises
+    DataError for a set without two classes.
     """
     training, rest = (dataset, held_out) if held_out else hold_back(dataset, seed)
     epochs = epochs or usual_epochs(len(training), dataset.height, dataset.width)
@@ -95,10 +110,19 @@ def learn_classes(
         model = train_classifier(training, epochs=epochs, seed=seed, tell=tell)
         right = accuracy(model, rest) if rest else None
     return model, Origin(
-        kind="classifier", data=dataset.name, fingerprint=dataset.fingerprint, image=ImageSpec.of(dataset),
-        images=len(training), epochs=round(epochs, 3), seed=seed, threads=threads, accuracy=right,
-        held_out=len(rest) if rest else 0, command=command, weights_sha256=weights_sha256(_tensors(model)),
-    )  # fmt: skip
+        kind="classifier",
+        data=dataset.name,
+        fingerprint=dataset.fingerprint,
+        image=ImageSpec.of(dataset),
+        images=len(training),
+        epochs=round(epochs, 3),
+        seed=seed,
+        threads=threads,
+        accuracy=right,
+        held_out=len(rest) if rest else 0,
+        command=command,
+        weights_sha256=weights_sha256(_tensors(model)),
+    )
 
 
 def learn_pictures(dataset: Dataset) -> tuple[Encoder, Origin]:
@@ -107,21 +131,29 @@ def learn_pictures(dataset: Dataset) -> tuple[Encoder, Origin]:
         model = train_encoder(dataset, steps=STEPS, seed=SEED)
     epochs = STEPS * min(PICTURES, len(dataset)) / len(dataset)
     return model, Origin(
-        kind="self", data=dataset.name, fingerprint=dataset.fingerprint, image=ImageSpec.of(dataset),
-        images=len(dataset), epochs=round(epochs, 3), seed=SEED, threads=THREADS,
+        kind="self",
+        data=dataset.name,
+        fingerprint=dataset.fingerprint,
+        image=ImageSpec.of(dataset),
+        images=len(dataset),
+        epochs=round(epochs, 3),
+        seed=SEED,
+        threads=THREADS,
         weights_sha256=weights_sha256(_tensors(model)),
-    )  # fmt: skip
+    )
 
 
 def usual_epochs(images: int, height: int, width: int) -> float:
-    """Passes over so many images of this size that give a good classifier, or as many as a few minutes allow."""
+    """Passes over so many images of this size that give a good classifier, or as many as a few
+    minutes allow."""
     inner_height, inner_width = inner_size(height, width)
     pixels = inner_height * inner_width / stride_for(height, width) ** 2
     return min(max(EPOCHS * images, LEAST_STEPS * BATCH), MOST_PIXELS_SEEN / pixels) / images
 
 
 def hold_back(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
-    """A labelled data set without a tenth of each class, and that tenth; None where no class has ten images."""
+    """A labelled data set without a tenth of each class, and that tenth; None where no class has
+    ten images."""
     if dataset.labels is None:
         return dataset, None
     order = torch.randperm(len(dataset), generator=seeding.generator(seed, "held back", 0))
@@ -132,21 +164,32 @@ def hold_back(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
         held[members[: int(len(members) * share)]] = True
     if not held.any():
         return dataset, None
-    kept, back = (replace(dataset, images=dataset.images[of], labels=dataset.labels[of]) for of in (~held, held))
+    kept, back = (
+        replace(dataset, images=dataset.images[of], labels=dataset.labels[of])
+        for of in (~held, held)
+    )
     return kept, back
 
 
 def cached(kind: Kind, dataset: Dataset) -> Path:
     """Where the network of a data set is kept, whether it is there or not."""
-    epochs = usual_epochs(len(dataset), dataset.height, dataset.width) if kind == "classifier" else STEPS
+    epochs = (
+        usual_epochs(len(dataset), dataset.height, dataset.width) if kind == "classifier" else STEPS
+    )
     settings = repr((FORMAT, TRAINING, kind, dataset.fingerprint, epochs, HELD_BACK, SEED, THREADS))
-    return cache_dir() / "extractors" / f"{kind}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}.safetensors"
+    return (
+        cache_dir()
+        / "extractors"
+        / f"{kind}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}.safetensors"
+    )
 
 
 def from_cache(kind: Kind, dataset: Dataset, tell: Callable[[str], None]) -> tuple[Network, Origin]:
-    """The network of a data set: from the cache, or trained now and put there. Another process may want the same: one trains.
+    """The network of a data set: from the cache, or trained now and put there. Another process may
+    want the same: one trains.
 
-    A file that is damaged is told of and made anew; where nothing can be written, the network serves this once.
+    A file that is damaged is told of and made anew; where nothing can be written, the network
+    serves this once.
     """
     path = cached(kind, dataset)
     with _alone(path, tell):
@@ -158,8 +201,13 @@ def from_cache(kind: Kind, dataset: Dataset, tell: Callable[[str], None]) -> tup
                 tell(f"{path} is of other data: it is made anew")
             except RunError as error:
                 tell(f"{error}: it is made anew")
-        tell(f"training {kind}:{dataset.name} on {len(dataset):,} images, once: a few minutes at most")
-        network, origin = learn_classes(dataset) if kind == "classifier" else learn_pictures(dataset)
+        tell(
+            f"training {kind}:{dataset.name} on {len(dataset):,} images, once: a few minutes at"
+            " most"
+        )
+        network, origin = (
+            learn_classes(dataset) if kind == "classifier" else learn_pictures(dataset)
+        )
         try:
             save(path, network, origin)
         except RunError as error:
@@ -168,12 +216,17 @@ def from_cache(kind: Kind, dataset: Dataset, tell: Callable[[str], None]) -> tup
 
 
 def save(path: Path, network: Network, origin: Origin) -> None:
-    """Write a network with its card as safetensors, whole or not at all; the same network and card give the same bytes."""
-    write(path, safetensors.torch.save(_tensors(network), {"ganvas": msgspec.json.encode(origin).decode()}))
+    """Write a network with its card as safetensors, whole or not at all; the same network and card
+    give the same bytes."""
+    write(
+        path,
+        safetensors.torch.save(_tensors(network), {"ganvas": msgspec.json.encode(origin).decode()}),
+    )
 
 
 def load(path: Path) -> tuple[Network, Origin]:
-    """Read what `save` wrote. Raises RunError for a file that is missing, damaged, of another kind or of a newer format."""
+    """Read what `save` wrote. Raises RunError for a file that is missing, damaged, of another kind
+    or of a newer format."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -183,11 +236,20 @@ def load(path: Path) -> tuple[Network, Origin]:
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path} is damaged or no safetensors file ({error})") from None
     if "ganvas" not in metadata:
-        raise RunError(f"{path} holds no card of ganvas's: expected a file that ganvas extractor wrote")
+        raise RunError(
+            f"{path} holds no card of ganvas's: expected a file that ganvas extractor wrote"
+        )
     try:
         plain = msgspec.json.decode(metadata["ganvas"])
-        if isinstance(plain, dict) and isinstance(plain.get("format"), int) and plain["format"] > FORMAT:
-            raise RunError(f"{path} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade ganvas")
+        if (
+            isinstance(plain, dict)
+            and isinstance(plain.get("format"), int)
+            and plain["format"] > FORMAT
+        ):
+            raise RunError(
+                f"{path} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade"
+                " ganvas"
+            )
         origin = msgspec.convert(plain, Origin)
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise RunError(f"{path} is damaged or no extractor's file ({error})") from None
@@ -201,7 +263,8 @@ def _tensors(network: Network) -> dict[str, Tensor]:
 
 
 def _restored(origin: Origin, tensors: dict[str, Tensor], name: str) -> tuple[Network, Origin]:
-    """The network with these weights, laid out in memory one way, wherever they come from: so features are the same."""
+    """The network with these weights, laid out in memory one way, wherever they come from: so
+    features are the same."""
     image = origin.image
     stride = stride_for(image.height, image.width)
     network: Network
@@ -213,7 +276,9 @@ def _restored(origin: Origin, tensors: dict[str, Tensor], name: str) -> tuple[Ne
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise RunError(f"{name} does not fit its own card ({' '.join(str(error).split())[:200]})") from None
+        raise RunError(
+            f"{name} does not fit its own card ({' '.join(str(error).split())[:200]})"
+        ) from None
     return network.to(memory_format=torch.channels_last).eval(), origin
 
 

@@ -1,12 +1,15 @@
-"""What turns images into features that they are judged by: by name, or any object that maps images to numbers.
+"""What turns images into features that they are judged by: by name, or any object that maps images
+to numbers.
 
-    digits              a classifier that comes with the package, trained on MNIST: for 28x28 grey digits
+    digits              a classifier that comes with the package, trained on MNIST: for 28x28 grey
+    digits
     classifier:DATASET  a classifier of a labelled data set, trained on first use
     self:DATASET        an encoder of pictures without labels, trained on first use
     inception[:PATH]    the Inception network of published FIDs (the extra `inception`)
     FILE.safetensors    a network that `ganvas extractor` trained, or one of ganvas's cache
 
-No figure compares across extractors, nor across other weights of the same one: `sha256` says which these are.
+No figure compares across extractors, nor across other weights of the same one: `sha256` says which
+these are.
 """
 
 from __future__ import annotations
@@ -34,17 +37,21 @@ from ganvas.runs.weights import weights_sha256
 from ganvas.system import seeding
 
 DIGITS = Path(__file__).parent.parent / "assets" / "extractors" / "digits.safetensors"
-MADE_OF_MNIST = ("mnist-5k", "stacked-mnist", "stacked-mnist-5k")  # of its training images, in their training parts
+# of its training images, in their training parts
+MADE_OF_MNIST = ("mnist-5k", "stacked-mnist", "stacked-mnist-5k")
 DIGIT_NAMES = tuple("0123456789")
 CHUNK = 500  # images that an object of the user's gets at a time
 TRIED = 500  # labelled images that tell whether `digits` knows what they show
-SURE = 0.88  # mean probability of the likeliest digit: of digits 0.93, blurred or shifted, too, of clothes 0.78, noise 0.82
+# mean probability of the likeliest digit: of digits 0.93, blurred or shifted, too, of clothes 0.78,
+# noise 0.82
+SURE = 0.88
 FEW = 1000  # images: with less, a network's training is told of as a caveat
 POOR = 0.8  # accuracy: below it, what a classifier says of classes is told of as a caveat
 
 
 class Features(NamedTuple):
-    """features: float32 (N, D). probabilities: float32 (N, K) over the classes, rows sum to 1; None: it does not classify."""
+    """features: float32 (N, D). probabilities: float32 (N, K) over the classes, rows sum to 1;
+    None: it does not classify."""
 
     features: Tensor
     probabilities: Tensor | None
@@ -54,11 +61,14 @@ class Features(NamedTuple):
 class Extractor:
     """A function from images to features, and what must be known of it to compare figures.
 
-    sha256: of its weights, and of what else its features depend on. classes: the names of those it knows, () for none.
-    spec: the images that it takes; None: any. resize: what it does to their size, for the protocol. notes: caveats to print
-    beside figures. take: uint8 (N, C, H, W) -> Features, without gradients, always the same. certain: that features depend on
-    nothing that sha256 does not tell: only then are they kept. learned: the data sets that it learned from, by their
-    fingerprints, or by their names where these are ganvas's own.
+    sha256: of its weights, and of what else its features depend on. classes: the names of those it
+    knows, () for none.
+    spec: the images that it takes; None: any. resize: what it does to their size, for the protocol.
+    notes: caveats to print
+    beside figures. take: uint8 (N, C, H, W) -> Features, without gradients, always the same.
+    certain: that features depend on
+    nothing that sha256 does not tell: only then are they kept. learned: the data sets that it
+    learned from, by their fingerprints, or by their names where these are ganvas's own.
     """
 
     name: str
@@ -76,7 +86,8 @@ class Extractor:
         return not {dataset.fingerprint, dataset.name}.isdisjoint(self.learned)
 
     def __call__(self, images: Tensor) -> Features:
-        """uint8 (N, C, H, W) -> Features of N rows. Raises DataError for images that it does not take."""
+        """uint8 (N, C, H, W) -> Features of N rows. Raises DataError for images that it does not
+        take."""
         if images.dtype != torch.uint8 or images.ndim != 4 or len(images) == 0:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise DataError(f"{self.name} takes images as uint8 (N, C, H, W), got {found}")
@@ -94,12 +105,13 @@ class Extractor:
         spec: ImageSpec | None = None,
         sha256: str | None = None,
     ) -> Extractor:
-        """Any object that maps uint8 images (N, C, H, W) to features (N, D): a function, or a module, which is put
-        into evaluation mode.
+        """Any object that maps uint8 images (N, C, H, W) to features (N, D): a function, or a
+        module, which is put into evaluation mode.
 
-        judge: returns a tensor or array (N, D), or `Features`; it is called with CHUNK images at a time.
-        sha256: by default `ganvas.evaluation.fingerprint.identity`. Give your own where features depend on more, such as a file, and to
-        have the real images' features kept.
+        judge: returns a tensor or array (N, D), or `Features`; it is called with CHUNK images at a
+        time.
+        sha256: by default `ganvas.evaluation.fingerprint.identity`. Give your own where features
+        depend on more, such as a file, and to have the real images' features kept.
         """
         title = str(name or getattr(judge, "__name__", type(judge).__name__))
         if isinstance(judge, nn.Module):
@@ -107,11 +119,17 @@ class Extractor:
 
         @torch.inference_mode()
         def take(images: Tensor) -> Features:
-            parts = [_checked(judge(part), len(part), len(classes), title) for part in images.split(CHUNK)]
+            parts = [
+                _checked(judge(part), len(part), len(classes), title)
+                for part in images.split(CHUNK)
+            ]
             features, probabilities = zip(*parts, strict=True)
             if len(widths := {each.shape[1] for each in features}) > 1:
                 numbers = " and ".join(map(str, sorted(widths)))
-                raise DataError(f"{title} gave {numbers} features an image: expected the same number for all images")
+                raise DataError(
+                    f"{title} gave {numbers} features an image: expected the same number for all"
+                    " images"
+                )
             return Features(torch.cat(features), torch.cat(probabilities) if classes else None)
 
         digest = sha256 or identity(judge)
@@ -125,12 +143,14 @@ def find(
     data_dir: Path | None = None,
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> Extractor:
-    """The extractor of this name, for images like those of `dataset`: the real ones trained on, with labels where they have them.
+    """The extractor of this name, for images like those of `dataset`: the real ones trained on,
+    with labels where they have them.
 
     None: what `default` says. `classifier` and
-    `self` alone are those of `dataset`; another data set's take part with `:` and its name or path. They are trained on
-    first use, which is told of in a line, and kept by the content of the data.
-    Raises SettingError for an unknown name, DataError where the images do not suit, RunError for a damaged file.
+    `self` alone are those of `dataset`; another data set's take part with `:` and its name or path.
+    They are trained on first use, which is told of in a line, and kept by the content of the data.
+    Raises SettingError for an unknown name, DataError where the images do not suit, RunError for a
+    damaged file.
     """
     kind, _, of = (default(dataset) if name is None else name).partition(":")
     if kind == "digits" and not of:
@@ -142,7 +162,8 @@ def find(
     if kind not in ("classifier", "self"):
         known = ("digits", "classifier:DATASET", "self:DATASET", "inception")
         raise SettingError(f"no extractor is called {name!r}: {nearest(str(name), known)}")
-    is_own = of == dataset.name and (of in NAMES or not Path(of).exists())  # a path is what lies there
+    # a path is what lies there
+    is_own = of == dataset.name and (of in NAMES or not Path(of).exists())
     source = dataset if is_own or not of else _other(of, dataset, data_dir, tell)
     title = f"{kind}:{of or dataset.name}"
     fits(title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width)
@@ -150,7 +171,8 @@ def find(
         return _of_network(title, *extractor_files.from_cache("self", source, tell))
     if source.labels is None or len(source.classes) < 2:
         raise DataError(
-            f"{source.name} has no classes to tell apart: judge with self:{of or dataset.name}, or give it labels"
+            f"{source.name} has no classes to tell apart: judge with self:{of or dataset.name}, or"
+            " give it labels"
         )
     return _of_network(title, *extractor_files.from_cache("classifier", source, tell))
 
@@ -162,8 +184,8 @@ def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> 
     takes = f"{spec.height}x{spec.width} {KINDS[spec.channels]}"
     found = f"{height}x{width} {KINDS.get(channels, f'with {channels} channels')}"
     raise DataError(
-        f"{name} takes images of {takes}, these are {found}: choose an extractor trained on such images, or bring them to "
-        "its size and channels"
+        f"{name} takes images of {takes}, these are {found}: choose an extractor trained on such"
+        " images, or bring them to its size and channels"
     )
 
 
@@ -174,13 +196,14 @@ def is_there(dataset: Dataset) -> bool:
 
 
 def default(dataset: Dataset) -> Literal["digits", "classifier", "self"]:
-    """The kind of extractor that suits a data set's images: `digits` for what looks like digits and is labelled as such, or
-    not at all, `classifier` for other labelled data, else `self`."""
+    """The kind of extractor that suits a data set's images: `digits` for what looks like digits and
+    is labelled as such, or not at all, `classifier` for other labelled data, else `self`."""
     return "digits" if _of_digits(dataset) else "classifier" if len(dataset.classes) > 1 else "self"
 
 
 def _of_digits(dataset: Dataset) -> bool:
-    """Whether images are digits. Names do not tell: labels without names, as IDX files hold them, are called so, too."""
+    """Whether images are digits. Names do not tell: labels without names, as IDX files hold them,
+    are called so, too."""
     if (dataset.channels, dataset.height, dataset.width) != (1, 28, 28):
         return False
     if dataset.labels is not None and not set(dataset.classes) <= set(DIGIT_NAMES):
@@ -198,8 +221,15 @@ def _of_digits(dataset: Dataset) -> bool:
 def _shipped(dataset: Dataset) -> Extractor:
     network, origin = extractor_files.load(DIGITS)
     fits("digits", origin.image, dataset.channels, dataset.height, dataset.width)
-    notes = ("digits learned from MNIST's 60,000 training images, of which all images of mnist-5k are part",)
-    return replace(_of_network("digits", network, origin, notes), learned=(origin.fingerprint, *MADE_OF_MNIST))
+    notes = (
+        (
+            "digits learned from MNIST's 60,000 training images, of which all images of mnist-5k"
+            " are part"
+        ),
+    )
+    return replace(
+        _of_network("digits", network, origin, notes), learned=(origin.fingerprint, *MADE_OF_MNIST)
+    )
 
 
 def _from_file(path: Path, dataset: Dataset) -> Extractor:
@@ -209,7 +239,8 @@ def _from_file(path: Path, dataset: Dataset) -> Extractor:
 
 
 def _other(of: str, like: Dataset, data_dir: Path | None, tell: Callable[[str], None]) -> Dataset:
-    """The data set that an extractor is named after; pictures of a path are read as large as those to be judged."""
+    """The data set that an extractor is named after; pictures of a path are read as large as those
+    to be judged."""
     if of in NAMES:
         return load_data(of, data_dir=data_dir)
     channels: Any = like.channels
@@ -220,7 +251,10 @@ def _other(of: str, like: Dataset, data_dir: Path | None, tell: Callable[[str], 
 
 
 def _of_network(
-    name: str, network: extractor_files.Network, origin: extractor_files.Origin, notes: tuple[str, ...] | None = None
+    name: str,
+    network: extractor_files.Network,
+    origin: extractor_files.Origin,
+    notes: tuple[str, ...] | None = None,
 ) -> Extractor:
     image = origin.image
 
@@ -234,68 +268,101 @@ def _of_network(
     inner = inner_size(image.height, image.width)
     own = inner == (image.height, image.width)
     return Extractor(
-        name=name, sha256=origin.weights_sha256, classes=image.classes if origin.kind == "classifier" else (), spec=image,
+        name=name,
+        sha256=origin.weights_sha256,
+        classes=image.classes if origin.kind == "classifier" else (),
+        spec=image,
         resize="none" if own else f"area average to {inner[0]}x{inner[1]}",
-        notes=_caveats(name, origin) if notes is None else notes, take=take, learned=(origin.fingerprint,),
-    )  # fmt: skip
+        notes=_caveats(name, origin) if notes is None else notes,
+        take=take,
+        learned=(origin.fingerprint,),
+    )
 
 
 def _caveats(name: str, origin: extractor_files.Origin) -> tuple[str, ...]:
-    """What to bear in mind beside figures taken with a network that was trained on the user's own data."""
+    """What to bear in mind beside figures taken with a network that was trained on the user's own
+    data."""
     notes = [f"{name} learned from {origin.images:,} images of {origin.data}"]
     if origin.kind == "classifier":
         named = (
-            f"names {origin.accuracy:.1%} of {origin.held_out:,} others rightly" if origin.accuracy is not None else ""
+            f"names {origin.accuracy:.1%} of {origin.held_out:,} others rightly"
+            if origin.accuracy is not None
+            else ""
         )
-        notes[0] += f" and {named}" if named else " and could be tried on no others: no class has ten"
+        notes[0] += (
+            f" and {named}" if named else " and could be tried on no others: no class has ten"
+        )
         if origin.accuracy is not None and origin.accuracy < POOR:
             notes.append(f"{name} is often wrong: what figures say of classes means little")
     if origin.images < FEW:
-        notes.append(f"{origin.images:,} images teach an extractor little: trust large differences only")
+        notes.append(
+            f"{origin.images:,} images teach an extractor little: trust large differences only"
+        )
     return tuple(notes)
 
 
 def _inception(path: Path | None, dataset: Dataset) -> Extractor:
     if dataset.channels == 4:
-        raise DataError("inception takes grey or RGB images, these are RGBA: choose another extractor, or 3 channels")
+        raise DataError(
+            "inception takes grey or RGB images, these are RGBA: choose another extractor, or 3"
+            " channels"
+        )
     network, weights = inception.load(path)
 
     def take(images: Tensor) -> Features:
         return Features(*inception.judge(network, images))
 
     classes = tuple(f"output {k}" for k in range(inception.CLASSES))
-    digest = hashlib.sha256(f"torch-fidelity {inception.version()} {weights_sha256(weights)}".encode()).hexdigest()
+    digest = hashlib.sha256(
+        f"torch-fidelity {inception.version()} {weights_sha256(weights)}".encode()
+    ).hexdigest()
     return Extractor("inception", digest, classes, None, inception.RESIZE, (), take)
 
 
 def _checked(given: Any, count: int, classes: int, name: str) -> tuple[Tensor, Tensor]:
-    """What an object of the user's gave for `count` images, as float32 features and probabilities, (count, 0) for none."""
-    features, probabilities = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    """What an object of the user's gave for `count` images, as float32 features and probabilities,
+    (count, 0) for none."""
+    features, probabilities = (
+        given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    )
     if (probabilities is None) != (classes == 0):
         raise DataError(
-            f"{name} has {classes} classes, but gives {'no' if classes else 'their'} probabilities: both or none"
+            f"{name} has {classes} classes, but gives {'no' if classes else 'their'} probabilities:"
+            " both or none"
         )
-    rows = [_tensor(each, count, name) for each in (features, np.empty((count, 0)) if classes == 0 else probabilities)]
+    rows = [
+        _tensor(each, count, name)
+        for each in (features, np.empty((count, 0)) if classes == 0 else probabilities)
+    ]
     for each, columns in zip(rows, (None, classes), strict=True):
-        if each.ndim != 2 or len(each) != count or each.shape[1] != (columns if columns is not None else each.shape[1]):
+        if (
+            each.ndim != 2
+            or len(each) != count
+            or each.shape[1] != (columns if columns is not None else each.shape[1])
+        ):
             expected = f"({count}, {'D' if columns is None else columns})"
             raise DataError(
-                f"{name} gave an array of the shape {tuple(each.shape)} for {count} images: expected {expected}"
+                f"{name} gave an array of the shape {tuple(each.shape)} for {count} images:"
+                f" expected {expected}"
             )
     if rows[0].shape[1] == 0:
         raise DataError(
-            f"{name} gave no features at all, an array of the shape {tuple(rows[0].shape)}: expected (N, D)"
+            f"{name} gave no features at all, an array of the shape {tuple(rows[0].shape)}:"
+            " expected (N, D)"
         )
     return rows[0], rows[1]
 
 
 def _tensor(given: Any, count: int, name: str) -> Tensor:
-    """What an object of the user's gave for `count` images, as float32. Raises DataError for what holds no real numbers."""
+    """What an object of the user's gave for `count` images, as float32. Raises DataError for what
+    holds no real numbers."""
     try:
         made = given if isinstance(given, Tensor) else torch.as_tensor(np.ascontiguousarray(given))
         kind = "complex numbers" if made.is_complex() else ""
     except (TypeError, ValueError, RuntimeError):
         kind = "None" if given is None else f"a {type(given).__name__} that is no array of numbers"
     if kind:
-        raise DataError(f"{name} gave {kind} for {count} images: expected features as an array ({count}, D)")
+        raise DataError(
+            f"{name} gave {kind} for {count} images: expected features as an array ({count}, D)"
+        )
     return made.to("cpu", torch.float32)

@@ -22,9 +22,11 @@ OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 def identity(of: Any) -> str:
-    """SHA-256 (hex) of an object: its weights and source, what it holds, and the globals that it names, and so on in these.
+    """SHA-256 (hex) of an object: its weights and source, what it holds, and the globals that it
+    names, and so on in these.
 
-    Not seen: a file that it reads, what an installed package does, and what it reaches by attributes of other modules.
+    Not seen: a file that it reads, what an installed package does, and what it reaches by
+    attributes of other modules.
     """
     return hashlib.sha256(_told(of, {}, 0).encode()).hexdigest()
 
@@ -42,7 +44,9 @@ def _told(of: Any, seen: dict[int, Any], depth: int) -> str:
     if isinstance(of, Tensor):
         return weights_sha256({"": of.detach().cpu().contiguous()})
     if isinstance(of, np.ndarray):
-        held = inner(of.tolist()) if of.dtype.hasobject else hashlib.sha256(of.tobytes()).hexdigest()
+        held = (
+            inner(of.tolist()) if of.dtype.hasobject else hashlib.sha256(of.tobytes()).hexdigest()
+        )
         return f"{of.dtype} {of.shape} {held}"
     if isinstance(of, (tuple, list)):
         return f"({', '.join(map(inner, of))})"
@@ -57,50 +61,74 @@ def _told(of: Any, seen: dict[int, Any], depth: int) -> str:
     if inspect.isfunction(of):
         return f"{_source(of)} {inner([_named_in(of), of.__defaults__, of.__kwdefaults__])}"
     if inspect.isclass(of):
-        return f"{_source(of)} {inner([] if _installed(of) else [*of.__mro__[1:], *_functions(of), _values(of)])}"
+        return (
+            f"{_source(of)}"
+            f" {inner([] if _installed(of) else [*of.__mro__[1:], *_functions(of), _values(of)])}"
+        )
     if inspect.ismodule(of) or inspect.isroutine(of):
         return _source(of)
     return f"{inner(type(of))} {inner(_held(of))}"
 
 
 def _named_in(function: Callable[..., Any]) -> dict[str, Any]:
-    """What a function, or one within it, names that is defined outside of it; nothing of an installed package's."""
+    """What a function, or one within it, names that is defined outside of it; nothing of an
+    installed package's."""
     if _installed(function):
         return {}
     code: CodeType = function.__code__
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-    held = {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}  # an empty one has no contents
-    return held | {name: function.__globals__[name] for name in sorted(_names(code)) if name in function.__globals__}
+    # an empty one has no contents
+    held = {name: cell.cell_contents for name, cell in cells if cell != type(cell)()}
+    return held | {
+        name: function.__globals__[name]
+        for name in sorted(_names(code))
+        if name in function.__globals__
+    }
 
 
 def _names(code: CodeType) -> set[str]:
-    return set(code.co_names).union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+    return set(code.co_names).union(
+        *(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType))
+    )
 
 
 def _functions(kind: type) -> list[Any]:
     """Methods, static ones and those of properties, too."""
-    bare = [getattr(each, "fget", None) or getattr(each, "__func__", each) for each in vars(kind).values()]
+    bare = [
+        getattr(each, "fget", None) or getattr(each, "__func__", each)
+        for each in vars(kind).values()
+    ]
     return [inspect.unwrap(each) for each in bare if inspect.isfunction(each)]
 
 
 def _values(kind: type) -> dict[str, Any]:
     """What a class holds beside functions: the text of one that was made at a prompt cannot be had."""
-    return {name: v for name, v in vars(kind).items() if not inspect.isfunction(v) and not name.startswith("__")}
+    return {
+        name: v
+        for name, v in vars(kind).items()
+        if not inspect.isfunction(v) and not name.startswith("__")
+    }
 
 
 def _held(of: Any) -> Any:
-    """What an object has been given: of a module its weights, buffers and children, too, but not what every one has."""
+    """What an object has been given: of a module its weights, buffers and children, too, but not
+    what every one has."""
     held = getattr(of, "__dict__", None)
     if held is None:
         return re.sub(" at 0x[0-9a-fA-F]+", "", repr(of))  # NumPy writes capitals
     if not isinstance(of, nn.Module):
         return held
     parts = [dict(each(recurse=False)) for each in (of.named_parameters, of.named_buffers)]
-    return [*parts, dict(of.named_children()), {name: v for name, v in held.items() if name not in OF_EVERY_MODULE}]
+    return [
+        *parts,
+        dict(of.named_children()),
+        {name: v for name, v in held.items() if name not in OF_EVERY_MODULE},
+    ]
 
 
 def _installed(of: Any) -> bool:
-    """Whether a function, class or module is Python's own or an installed package's, which versions tell."""
+    """Whether a function, class or module is Python's own or an installed package's, which versions
+    tell."""
     try:
         file = inspect.getsourcefile(of)
     except TypeError:  # not in Python
@@ -114,7 +142,8 @@ def _installed(of: Any) -> bool:
 
 
 def _source(of: Any) -> str:
-    """Its text; of a function that has none of its own, as at a prompt or beside others in a line, what it was compiled to."""
+    """Its text; of a function that has none of its own, as at a prompt or beside others in a line,
+    what it was compiled to."""
     name = getattr(of, "__qualname__", getattr(of, "__name__", type(of).__qualname__))
     text = f"{getattr(of, '__module__', '')}.{name}"
     if _installed(of):
@@ -129,5 +158,8 @@ def _source(of: Any) -> str:
 
 
 def _compiled(code: CodeType) -> str:
-    constants = [_compiled(each) if isinstance(each, CodeType) else _told(each, {}, 0) for each in code.co_consts]
+    constants = [
+        _compiled(each) if isinstance(each, CodeType) else _told(each, {}, 0)
+        for each in code.co_consts
+    ]
     return f" {code.co_code.hex()} {code.co_names} {constants}"

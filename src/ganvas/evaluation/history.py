@@ -20,7 +20,8 @@ K = 5  # neighbours of precision, recall, density and coverage: the command line
 
 
 def last(path: str | os.PathLike[str]) -> Verdict:
-    """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`. Raises RunError."""
+    """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`.
+    Raises RunError."""
     path = Path(path)
     if not path.is_dir():
         return result.read(path)
@@ -33,24 +34,36 @@ def last(path: str | os.PathLike[str]) -> Verdict:
 
 
 def all_of(run: Run) -> list[tuple[int | None, Verdict]]:
-    """A run's, oldest first, each with the images seen until then, None where it was made after training.
+    """A run's, oldest first, each with the images seen until then, None where it was made after
+    training.
 
     Raises RunError for a damaged metrics.jsonl.
     """
     lines = [line for line in run.read_metrics() if "protocol" in line]
-    return [(line.get("images"), result.parse(msgspec.json.encode(line), str(run.path))) for line in lines]
+    return [
+        (line.get("images"), result.parse(msgspec.json.encode(line), str(run.path)))
+        for line in lines
+    ]
 
 
 def staleness(path: str | os.PathLike[str], judged: Verdict) -> str | None:
     """What to say where a run's generator is not the one that was judged."""
-    if not Path(path).is_dir() or Run.open(Path(path)).generator_card().weights_sha256 == judged.weights_sha256:
+    if (
+        not Path(path).is_dir()
+        or Run.open(Path(path)).generator_card().weights_sha256 == judged.weights_sha256
+    ):
         return None
     return f"{path} was trained further since it was evaluated"
 
 
 def asked(*, k: int = K, flags: dict[str, bool] | None = None, **options: Any) -> Asked:
-    """Arguments of `judging.evaluate` as options of `ganvas evaluate`, with paths from the root; None is left out."""
-    hindrances = [f"its {name} was an object of Python's" for name, value in options.items() if _is_object(value)]
+    """Arguments of `judging.evaluate` as options of `ganvas evaluate`, with paths from the root;
+    None is left out."""
+    hindrances = [
+        f"its {name} was an object of Python's"
+        for name, value in options.items()
+        if _is_object(value)
+    ]
     hindrances += [f"precision to coverage were taken with k = {k}"] * (k != K)
     words = [
         word
@@ -78,7 +91,13 @@ def _word(name: str, value: Any) -> str:
     text = os.fspath(value)
     if name == "extractor":  # KIND:DATA, KIND:PATH or FILE.safetensors
         kind, colon, of = text.partition(":")
-        return f"{kind}:{_from_root(of)}" if colon else _from_root(text) if text.endswith(".safetensors") else text
+        return (
+            f"{kind}:{_from_root(of)}"
+            if colon
+            else _from_root(text)
+            if text.endswith(".safetensors")
+            else text
+        )
     return _from_root(text)
 
 

@@ -1,6 +1,8 @@
-"""The Inception network that published FIDs are taken with, as torch-fidelity ports it. Needs the extra `inception`.
+"""The Inception network that published FIDs are taken with, as torch-fidelity ports it. Needs the
+extra `inception`.
 
-torch-fidelity would unpickle its weights without restraint. Here they are read as tensors alone, and then handed to it.
+torch-fidelity would unpickle its weights without restraint. Here they are read as tensors alone,
+and then handed to it.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ def version() -> str:
 
 
 def load(path: Path | None) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The network and its weights, from a file or from where torch-fidelity has them fetched (91 MB, once).
+    """The network and its weights, from a file or from where torch-fidelity has them fetched (91
+    MB, once).
 
-    Raises MissingExtraError without torch-fidelity, RunError for a file that is no such network's, or no network to fetch it.
+    Raises MissingExtraError without torch-fidelity, RunError for a file that is no such network's,
+    or no network to fetch it.
     """
     if importlib.util.find_spec("torch_fidelity") is None:
         raise MissingExtraError("inception needs torch-fidelity: pip install 'ganvas[inception]'")
@@ -57,12 +61,14 @@ def _fetched(url: str) -> Any:
     patience = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(30)
-        return torch.hub.load_state_dict_from_url(url, weights_only=True, check_hash=True, progress=False)
+        return torch.hub.load_state_dict_from_url(
+            url, weights_only=True, check_hash=True, progress=False
+        )
     except Exception as error:  # whatever the network, the disk or a damaged file raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
         raise RunError(
-            f"Inception's weights cannot be fetched ({reason}): give their file, as inception:PATH, or take an extractor "
-            "that needs no network, such as self"
+            f"Inception's weights cannot be fetched ({reason}): give their file, as inception:PATH,"
+            " or take an extractor that needs no network, such as self"
         ) from None
     finally:
         socket.setdefaulttimeout(patience)
@@ -71,14 +77,17 @@ def _fetched(url: str) -> Any:
 def _read(path: Path) -> Any:
     """A file of tensors, of torch's or safetensors' making. Nothing else is unpickled."""
     if not path.is_file():
-        raise RunError(f"there is no file {path}: give the path of Inception's weights, as inception:PATH")
+        raise RunError(
+            f"there is no file {path}: give the path of Inception's weights, as inception:PATH"
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip, safetensors and torch each have errors of their own for what is none
+    # pickle, zip, safetensors and torch each have errors of their own for what is none
+    except Exception as error:
         raise RunError(f"{path} is no file of weights ({type(error).__name__})") from None
 
 

@@ -39,18 +39,24 @@ class Reading:
         native: tuple[int, int] | None = None,
     ) -> Dataset:
         return sources.load(
-            what, size=self.size, native=native, fit=self.fit or "crop", channels=self.channels,
+            what,
+            size=self.size,
+            native=native,
+            fit=self.fit or "crop",
+            channels=self.channels,
             data_dir=self.data_dir,
-        )  # fmt: skip
+        )
 
     def held_out(self, what: str | os.PathLike[str], training: Dataset) -> Dataset | None:
-        """The held-out part of what `training` was read from, in its size and channels; None where nothing is."""
+        """The held-out part of what `training` was read from, in its size and channels; None where
+        nothing is."""
         return sources.load_held_out(what, training, fit=self.fit or "crop", data_dir=self.data_dir)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is judged: a generator (`sampler` and `card`, and `run` where it is one's) or `images` that are there already."""
+    """What is judged: a generator (`sampler` and `card`, and `run` where it is one's) or `images`
+    that are there already."""
 
     name: str
     kind: Literal["run", "generator", "images"]
@@ -75,28 +81,39 @@ class Source:
         assert self.sampler is not None
         return self.sampler.classes
 
-    def take(self, n: int, seed: int, shares: Tensor | None = None, part: int = 0, least: int = 0) -> Dataset:
-        """n images: a generator's first n of the seed that is `part` after this one, or n of the images that are there, by
-        chance, from the place on where so many parts of `least` end; all where they are fewer, shuffled, for they may come
-        sorted and a part of them is to stand for all.
+    def take(
+        self, n: int, seed: int, shares: Tensor | None = None, part: int = 0, least: int = 0
+    ) -> Dataset:
+        """n images: a generator's first n of the seed that is `part` after this one, or n of the
+        images that are there, by chance, from the place on where so many parts of `least` end; all
+        where they are fewer, shuffled, for they may come sorted and a part of them is to stand for
+        all.
 
-        shares: (K,) how often a conditional generator is asked for each class; else for each as often.
+        shares: (K,) how often a conditional generator is asked for each class; else for each as
+        often.
         """
         if self.images is not None:
             rows = torch.randperm(len(self.images), generator=seeding.generator(seed, "judged", 0))
             return self.images.rows(rows.roll(-part * least)[:n])
         assert self.sampler is not None
         classes = self.sampler.classes
-        wanted = spread_labels(n, torch.ones(len(classes)) if shares is None else shares) if classes else None
+        wanted = (
+            spread_labels(n, torch.ones(len(classes)) if shares is None else shares)
+            if classes
+            else None
+        )
         images = self.sampler(
-            range(n), seed=seed + part, labels=None if wanted is None else wanted.tolist(), strict=True
+            range(n),
+            seed=seed + part,
+            labels=None if wanted is None else wanted.tolist(),
+            strict=True,
         )
         return Dataset(self.name, images.permute(0, 3, 1, 2).contiguous(), wanted, classes)
 
 
 def spread_labels(n: int, shares: Tensor) -> Tensor:
-    """n labels, int64, in the proportions of `shares` (K,), each class as evenly spread as can be: for equal shares 0, 1,
-    ..., K - 1, and so on, as `ganvas sample` goes through the classes."""
+    """n labels, int64, in the proportions of `shares` (K,), each class as evenly spread as can be:
+    for equal shares 0, 1, ..., K - 1, and so on, as `ganvas sample` goes through the classes."""
     part = shares.double() / shares.double().sum()
     labels = torch.arange(len(part)).repeat_interleave((part * n).ceil().long() + 1)
     labels = labels[part[labels] > 0]
@@ -106,9 +123,14 @@ def spread_labels(n: int, shares: Tensor) -> Tensor:
 
 
 def open_source(
-    what: Run | Dataset | str | os.PathLike[str], reading: Reading, *, gan: str | None = None, device: str = "cpu"
+    what: Run | Dataset | str | os.PathLike[str],
+    reading: Reading,
+    *,
+    gan: str | None = None,
+    device: str = "cpu",
 ) -> Source:
-    """A run, a run's directory, an exported generator, one that comes with the package, by its name, or images: a
+    """A run, a run's directory, an exported generator, one that comes with the package, by its
+    name, or images: a
     `Dataset`, a folder, .zip, .npz, IDX or a set's name.
 
     Raises RunError for what is missing or damaged, DataError for images that cannot be read.
@@ -118,8 +140,11 @@ def open_source(
     if isinstance(what, Dataset):
         _refuse_of_generators(gan, device)
         return Source(what.name, "images", images=what)
-    path = Path(what) if Path(what).exists() else located(Path(what))  # a folder of pictures is judged itself
-    is_run = any((path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt"))
+    # a folder of pictures is judged itself
+    path = Path(what) if Path(what).exists() else located(Path(what))
+    is_run = any(
+        (path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt")
+    )
     if is_run:
         return _of_run(Run.open(path, gan=gan), device)
     if path.suffix == ".safetensors":
@@ -128,7 +153,8 @@ def open_source(
     _refuse_of_generators(gan, device)
     if not path.exists() and str(what) not in sources.NAMES:
         raise RunError(
-            f"no {what}: give a run's directory, a generator.safetensors, or images (.npz, .zip or a folder)"
+            f"no {what}: give a run's directory, a generator.safetensors, or images (.npz, .zip or"
+            " a folder)"
         )
     return Source(str(what), "images", images=reading.load(what))
 
@@ -148,7 +174,10 @@ def _finite(sampler: Sampler, name: str) -> Sampler:
     """Pixels made of NaN would be black, and nobody would know."""
     for tensor in sampler.gan.generator.state_dict().values():
         if not bool(torch.isfinite(tensor).all()):
-            raise RunError(f"{name}: the generator's weights are not finite, its training diverged; train it anew")
+            raise RunError(
+                f"{name}: the generator's weights are not finite, its training diverged; train it"
+                " anew"
+            )
     return sampler
 
 
@@ -156,8 +185,9 @@ def _finite(sampler: Sampler, name: str) -> Sampler:
 class Reality:
     """The real images.
 
-    real: what is judged against: the held-out part, `split` "test"; all, "train", where nothing is held out; or other
-    images, "against". training, held_out: the parts of the data, where they are known.
+    real: what is judged against: the held-out part, `split` "test"; all, "train", where nothing is
+    held out; or other images, "against". training, held_out: the parts of the data, where they are
+    known.
     """
 
     real: Dataset
@@ -172,11 +202,14 @@ class Reality:
         return self.training or self.real
 
     def floor(self, n: int) -> tuple[Dataset, Dataset]:
-        """(real, in place of generated) images for the floor: n training images by chance against the held-out ones, or
-        one half of the images against the other where there are no two parts."""
+        """(real, in place of generated) images for the floor: n training images by chance against
+        the held-out ones, or one half of the images against the other where there are no two parts.
+        """
         if self.split == "test":
             assert self.training is not None
-            rows = torch.randperm(len(self.training), generator=seeding.generator(0, "floor", 0))[:n]
+            rows = torch.randperm(len(self.training), generator=seeding.generator(0, "floor", 0))[
+                :n
+            ]
             return self.real, self.training.rows(rows)
         rows = torch.randperm(len(self.real), generator=seeding.generator(0, "floor", 0))
         half = len(rows) // 2
@@ -189,7 +222,8 @@ def open_reality(
     against: Dataset | str | os.PathLike[str] | None,
     reading: Reading,
 ) -> Reality:
-    """The real side of a source: `data` or, without it, a generator's own data; or the images `against`.
+    """The real side of a source: `data` or, without it, a generator's own data; or the images
+    `against`.
 
     Raises SettingError where nothing is named, DataError for what cannot be read.
     """
@@ -203,22 +237,35 @@ def open_reality(
                 raise
             notes.append(f"{error}; so the images of --against stand in for the training images")
     if against is not None:
-        other = against if isinstance(against, Dataset) else reading.load(against, native=source.shape[1:])
+        other = (
+            against
+            if isinstance(against, Dataset)
+            else reading.load(against, native=source.shape[1:])
+        )
         if isinstance(against, str) and against in sources.NAMES:
-            notes.append(f"--against {against} takes its training part: --data {against} judges by the held-out one")
-        return Reality(_widened(other, source.shape[0]), "against", training, held_out, tuple(notes))
+            notes.append(
+                f"--against {against} takes its training part: --data {against} judges by the"
+                " held-out one"
+            )
+        return Reality(
+            _widened(other, source.shape[0]), "against", training, held_out, tuple(notes)
+        )
     if training is None:
-        raise SettingError(f"{source.name} holds images: say by --data or --against which real ones to judge them by")
+        raise SettingError(
+            f"{source.name} holds images: say by --data or --against which real ones to judge"
+            " them by"
+        )
     return reality_of(training, held_out, notes)
 
 
 def reality_of(training: Dataset, held_out: Dataset | None, notes: Sequence[str] = ()) -> Reality:
-    """The real side from the parts of a data set: what is held out, or all where nothing is. notes: more to say of it."""
+    """The real side from the parts of a data set: what is held out, or all where nothing is. notes:
+    more to say of it."""
     if held_out is not None:
         return Reality(held_out, "test", training, held_out, tuple(notes))
     note = (
-        f"{training.name} has no held-out part: judged by the training images themselves, where a copy looks perfect; "
-        "put some into test/ and the rest into train/"
+        f"{training.name} has no held-out part: judged by the training images themselves, where a"
+        " copy looks perfect; put some into test/ and the rest into train/"
     )
     return Reality(training, "train", training, None, (*notes, note))
 
@@ -246,15 +293,21 @@ def _parts(
         if data is not None:
             raise
         raise DataError(
-            f"the data that {source.name} was trained on cannot be read ({error}); say by --data where they are now"
+            f"the data that {source.name} was trained on cannot be read ({error}); say by --data"
+            " where they are now"
         ) from None
-    if data is None and source.card is not None and training.fingerprint != source.card.data.fingerprint:
+    if (
+        data is None
+        and source.card is not None
+        and training.fingerprint != source.card.data.fingerprint
+    ):
         notes.append(f"{what} is not as it was in training: other images, labels or classes")
     return training, reading.held_out(what, training), notes
 
 
 def reconciled(source: Source, reality: Reality) -> Source:
-    """The source with its images in the form of the real ones: grey as RGB where these are, labels by their class names.
+    """The source with its images in the form of the real ones: grey as RGB where these are, labels
+    by their class names.
 
     Raises DataError where one cannot become the other without loss.
     """
@@ -271,13 +324,14 @@ def _refuse_other_shape(source: Source, real: Dataset) -> None:
     channels, height, width = source.shape
     if (height, width) != (real.height, real.width):
         raise DataError(
-            f"{source.name} holds images of {height}x{width}, {real.name} of {real.height}x{real.width}: "
-            "both sides need one size; --size HxW brings pictures to it"
+            f"{source.name} holds images of {height}x{width}, {real.name} of"
+            f" {real.height}x{real.width}: both sides need one size; --size HxW brings pictures"
+            " to it"
         )
     if channels != real.channels:
         raise DataError(
-            f"{source.name} holds {KINDS[channels]} images, {real.name} {KINDS[real.channels]} ones: both sides need "
-            "one number of channels; --channels brings pictures to it"
+            f"{source.name} holds {KINDS[channels]} images, {real.name} {KINDS[real.channels]}"
+            " ones: both sides need one number of channels; --channels brings pictures to it"
         )
 
 
@@ -290,7 +344,10 @@ def _widened(dataset: Dataset, channels: int) -> Dataset:
         images = images.repeat(1, 3, 1, 1)
     if channels == 4:
         images = torch.cat([images, torch.full_like(images[:, :1], 255)], 1)
-    note = f"{count(len(dataset), KINDS[own] + ' image')} of {dataset.name} widened to {KINDS[channels]}"
+    note = (
+        f"{count(len(dataset), KINDS[own] + ' image')} of {dataset.name} widened to"
+        f" {KINDS[channels]}"
+    )
     return replace(dataset, images=images, notes=(*dataset.notes, note))
 
 
@@ -301,8 +358,8 @@ def _named(images: Dataset, classes: tuple[str, ...]) -> Dataset:
         return images
     if len(images.classes) > len(classes):
         raise DataError(
-            f"{images.name}: labels run up to {len(images.classes) - 1}, expected 0 to {len(classes) - 1}: "
-            f"the real images have the classes {first_few(classes)}"
+            f"{images.name}: labels run up to {len(images.classes) - 1}, expected 0 to"
+            f" {len(classes) - 1}: the real images have the classes {first_few(classes)}"
         )
     first = ", ".join(f"{number} is {name}" for number, name in enumerate(classes[:2]))
     note = f"labels of {images.name} are read as numbers of the classes: {first}"

@@ -1,6 +1,8 @@
-"""What an evaluation says: figures, the floor beside them, and the protocol under which they mean something. No torch.
+"""What an evaluation says: figures, the floor beside them, and the protocol under which they mean
+something. No torch.
 
-The JSON that `ganvas evaluate --json` prints is a `Verdict`, field by field; `ganvas compare` reads it again.
+The JSON that `ganvas evaluate --json` prints is a `Verdict`, field by field; `ganvas compare` reads
+it again.
 """
 
 from __future__ import annotations
@@ -19,15 +21,19 @@ from ganvas.system import files
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """How generated images differ from real ones; None where a figure does not apply or means nothing (a note says why).
+    """How generated images differ from real ones; None where a figure does not apply or means
+    nothing (a note says why).
 
-    fid: Frechet distance, in squared units of the features. kid, kid_std: kernel distance and its spread over subsets.
+    fid: Frechet distance, in squared units of the features. kid, kid_std: kernel distance and its
+    spread over subsets.
     inception_score, inception_score_std: by the extractor's own classes, 1 to their number.
     precision, recall, density, coverage: see `metrics.prdc`.
-    class_kl: KL divergence, in nats, of the predicted classes' histogram from that of the real images.
-    label_accuracy: the part of the images that the extractor names as they are labelled ("GAN-test"); per_class: of each.
-    modes, reverse_kl: of StackedMNIST, how many of 1,000 numbers occur, and the KL divergence of their histogram from an
-    even one, in nats.
+    class_kl: KL divergence, in nats, of the predicted classes' histogram from that of the real
+    images.
+    label_accuracy: the part of the images that the extractor names as they are labelled
+    ("GAN-test"); per_class: of each.
+    modes, reverse_kl: of StackedMNIST, how many of 1,000 numbers occur, and the KL divergence of
+    their histogram from an even one, in nats.
     """
 
     fid: float | None = None
@@ -62,11 +68,14 @@ ROWS = {
 class Protocol:
     """All that a figure depends on beside the images judged.
 
-    n_real, n_fake: images on each side. n_prdc: on each side of precision, recall, density and coverage, with k neighbours.
-    n_modes: images whose modes are counted. split: which real images: "test", "train" where nothing is held out, or
-    "against". resize: what is done to images before features are taken. data, real_sha256: the real images, by name and
-    by content. seed: of the first sampling. asked_classes: "equal" where a conditional generator was asked for each class as
-    often, for want of training images by whose proportions it is asked otherwise.
+    n_real, n_fake: images on each side. n_prdc: on each side of precision, recall, density and
+    coverage, with k neighbours.
+    n_modes: images whose modes are counted. split: which real images: "test", "train" where nothing
+    is held out, or "against". resize: what is done to images before features are taken. data,
+    real_sha256: the real images, by name and
+    by content. seed: of the first sampling. asked_classes: "equal" where a conditional generator
+    was asked for each class as often, for want of training images by whose proportions it is asked
+    otherwise.
     """
 
     extractor: str
@@ -85,8 +94,9 @@ class Protocol:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-# Names say nothing that hashes do not; another seed is another sample of the same; versions are noted, as last digits
-# may depend on them. Numbers of images all count: FID falls with them, precision and recall move.
+# Names say nothing that hashes do not; another seed is another sample of the same; versions are
+# noted, as last digits may depend on them. Numbers of images all count: FID falls with them,
+# precision and recall move.
 DECISIVE = (
     "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes", "split", "resize", "real_sha256", "asked_classes",
 )  # fmt: skip
@@ -94,13 +104,17 @@ DECISIVE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """Whether generated images are nearer to training images than unseen real images are: see `ganvas.evaluation.copies`.
+    """Whether generated images are nearer to training images than unseen real images are: see
+    `ganvas.evaluation.copies`.
 
-    yardstick: the real images that are asked the same: held-out ones or, without these, training images, each as if it
+    yardstick: the real images that are asked the same: held-out ones or, without these, training
+    images, each as if it
     were not among them. ratio, spread: with the standard deviation over bootstrap samples.
-    share, share_held_out: the part of the generated images, and of the real ones that are the yardstick, that count as copies.
-    n_fake: generated images asked for all this, a part of all by chance. identical: how many of all are training images to the
-    pixel (or mirrored, where training saw such); None in results of earlier versions.
+    share, share_held_out: the part of the generated images, and of the real ones that are the
+    yardstick, that count as copies.
+    n_fake: generated images asked for all this, a part of all by chance. identical: how many of all
+    are training images to the pixel (or mirrored, where training saw such); None in results of
+    earlier versions.
     """
 
     verdict: Literal["copier", "not a copier", "cannot tell"]
@@ -121,7 +135,8 @@ class Copies:
 
 @dataclass(frozen=True, kw_only=True)
 class GanTrain:
-    """Accuracy on held-out real images of a classifier trained on generated ones, and of one trained on as many real."""
+    """Accuracy on held-out real images of a classifier trained on generated ones, and of one
+    trained on as many real."""
 
     fakes: float
     reals: float
@@ -130,7 +145,8 @@ class GanTrain:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """How to ask for an evaluation once more: the options of `ganvas evaluate`; hindrance: why no options do, where none do."""
+    """How to ask for an evaluation once more: the options of `ganvas evaluate`; hindrance: why no
+    options do, where none do."""
 
     options: tuple[str, ...] = ()
     hindrance: str = ""
@@ -140,11 +156,13 @@ class Asked:
 class Verdict(Figures):
     """The result of an evaluation.
 
-    floor: the same figures for real training images in place of generated ones: about the best that a
-    generator can do, but where a note on it says otherwise.
-    spread: with several seeds, the standard deviation of each figure over them; the figures are then means.
+    floor: the same figures for real training images in place of generated ones: about the best that
+    a generator can do, but where a note on it says otherwise.
+    spread: with several seeds, the standard deviation of each figure over them; the figures are
+    then means.
     real_accuracy: the part of the real images that the extractor names as they are labelled.
-    weights_sha256: of the generator judged; "" for images. asked: None in results of earlier versions.
+    weights_sha256: of the generator judged; "" for images. asked: None in results of earlier
+    versions.
     """
 
     source: str
@@ -167,7 +185,11 @@ class Verdict(Figures):
 
 def shown(verdict: Verdict) -> list[str]:
     """The ROWS that a verdict or its floor has a figure for."""
-    return [name for name in ROWS if getattr(verdict, name) is not None or getattr(verdict.floor, name) is not None]
+    return [
+        name
+        for name in ROWS
+        if getattr(verdict, name) is not None or getattr(verdict.floor, name) is not None
+    ]
 
 
 def cell(verdict: Verdict, name: str) -> str:
@@ -175,7 +197,9 @@ def cell(verdict: Verdict, name: str) -> str:
     value, spread = getattr(verdict, name), getattr(verdict.spread, name, None)
     if spread is None:
         spread = getattr(verdict, f"{name}_std", None)
-    return number(value) + (f" ± {number(spread)}" if value is not None and spread is not None else "")
+    return number(value) + (
+        f" ± {number(spread)}" if value is not None and spread is not None else ""
+    )
 
 
 def number(value: float | None) -> str:
@@ -184,16 +208,24 @@ def number(value: float | None) -> str:
 
 
 def mean_and_spread(each: Sequence[Figures]) -> tuple[Figures, Figures | None]:
-    """Figures of several seeds as one, with their sample standard deviation (None for a single seed)."""
+    """Figures of several seeds as one, with their sample standard deviation (None for a single
+    seed)."""
     if len(each) == 1:
         return each[0], None
     columns = {name: [getattr(figures, name) for figures in each] for name in NAMES}
-    known: dict[str, list[float]] = {name: values for name, values in columns.items() if None not in values}
+    known: dict[str, list[float]] = {
+        name: values for name, values in columns.items() if None not in values
+    }
     means: dict[str, Any] = {name: statistics.fmean(values) for name, values in known.items()}
     if all(figures.per_class is not None for figures in each):
         classes = [figures.per_class or {} for figures in each]
-        rows = {name: [found for one in classes if (found := one[name]) is not None] for name in classes[0]}
-        means["per_class"] = {name: statistics.fmean(row) if row else None for name, row in rows.items()}
+        rows = {
+            name: [found for one in classes if (found := one[name]) is not None]
+            for name in classes[0]
+        }
+        means["per_class"] = {
+            name: statistics.fmean(row) if row else None for name, row in rows.items()
+        }
     spreads: dict[str, Any] = {name: statistics.stdev(values) for name, values in known.items()}
     return Figures(**means), Figures(**spreads)
 
@@ -209,9 +241,16 @@ def parse(content: bytes | str, origin: str) -> Verdict:
     """A verdict from its JSON. Raises RunError, naming `origin`, for anything else."""
     try:
         return msgspec.json.decode(content, type=Verdict)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+    except (
+        msgspec.DecodeError,
+        msgspec.ValidationError,
+        UnicodeDecodeError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())[:150]
-        raise RunError(f"{origin} is no result of ganvas evaluate --json ({reason}): write it anew") from None
+        raise RunError(
+            f"{origin} is no result of ganvas evaluate --json ({reason}): write it anew"
+        ) from None
 
 
 def refuse_unlike(results: Sequence[tuple[str, Verdict]]) -> None:
@@ -220,8 +259,8 @@ def refuse_unlike(results: Sequence[tuple[str, Verdict]]) -> None:
     for name, result in others:
         if different := _differences(reference.protocol, result.protocol):
             raise MetricError(
-                f"{first} and {name} cannot be compared, their protocols differ: {'; '.join(different)}; "
-                "evaluate both alike"
+                f"{first} and {name} cannot be compared, their protocols differ:"
+                f" {'; '.join(different)}; evaluate both alike"
             )
 
 
@@ -231,7 +270,8 @@ def alike(a: Verdict, b: Verdict) -> bool:
 
 
 def on_the_way(found: Sequence[tuple[int | None, Verdict]]) -> list[tuple[int, Verdict]]:
-    """Of a run's evaluations (see `evaluations.all_of`) those made during training, under the newest of their protocols."""
+    """Of a run's evaluations (see `evaluations.all_of`) those made during training, under the
+    newest of their protocols."""
     measured = [(images, each) for images, each in found if images is not None]
     return [(images, each) for images, each in measured if alike(each, measured[-1][1])]
 
@@ -242,7 +282,11 @@ def _differences(a: Protocol, b: Protocol) -> list[str]:
         "real_sha256": lambda p: f"{p.data} {p.real_sha256[:8]}",
         "asked_classes": lambda p: p.asked_classes or "as in training",
     }
-    titles = {"extractor_sha256": "extractor", "real_sha256": "real images", "asked_classes": "classes asked for"}
+    titles = {
+        "extractor_sha256": "extractor",
+        "real_sha256": "real images",
+        "asked_classes": "classes asked for",
+    }
     found = []
     for name in DECISIVE:
         if getattr(a, name) != getattr(b, name):
@@ -257,8 +301,14 @@ def version_notes(results: Sequence[tuple[str, Verdict]]) -> list[str]:
     notes = []
     for name, result in others:
         one, two = reference.protocol.versions, result.protocol.versions
-        different = [f"{key} {one.get(key)} and {two.get(key)}" for key in one | two if one.get(key) != two.get(key)]
+        different = [
+            f"{key} {one.get(key)} and {two.get(key)}"
+            for key in one | two
+            if one.get(key) != two.get(key)
+        ]
         if different:
-            notes.append(f"{first} and {name} were judged with unlike versions, which last digits may depend on: "
-                         f"{', '.join(different)}")  # fmt: skip
+            notes.append(
+                f"{first} and {name} were judged with unlike versions, which last digits may depend"
+                f" on: {', '.join(different)}"
+            )
     return notes

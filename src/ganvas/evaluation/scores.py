@@ -34,8 +34,8 @@ PART_SEED = 0  # of which images stand for all where neighbours are counted
 class Side(NamedTuple):
     """Images as an extractor sees them.
 
-    features: float32 (N, D). probabilities: float32 (N, K) over the extractor's classes, or None. labels: int64 (N,),
-    indices into the extractor's classes, or None.
+    features: float32 (N, D). probabilities: float32 (N, K) over the extractor's classes, or None.
+    labels: int64 (N,), indices into the extractor's classes, or None.
     """
 
     features: Tensor
@@ -46,8 +46,10 @@ class Side(NamedTuple):
 def side(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> Side:
     """A data set's images as a side; its labels are translated by the classes' names.
 
-    cached: keep the features, and take them from the cache where they are, by the images' content and the extractor's hash.
-    Raises MetricError for features that are not finite, DataError for images that do not suit the extractor.
+    cached: keep the features, and take them from the cache where they are, by the images' content
+    and the extractor's hash.
+    Raises MetricError for features that are not finite, DataError for images that do not suit the
+    extractor.
     """
     features, probabilities = _cached(dataset, extractor) if cached else extractor(dataset.images)
     for values in (features, probabilities):
@@ -58,13 +60,15 @@ def side(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> Sid
             raise MetricError(f"{extractor.name} gives {rows} of {dataset.name}: expected one each")
         if not bool(values.isfinite().all()):
             raise MetricError(
-                f"{extractor.name} gives features of {dataset.name} that are not finite: mend it, or choose another"
+                f"{extractor.name} gives features of {dataset.name} that are not finite: mend it,"
+                " or choose another"
             )
     return Side(features, probabilities, labels_in(dataset, extractor.classes))
 
 
 def labels_in(dataset: Dataset, classes: tuple[str, ...]) -> Tensor | None:
-    """The data set's labels as indices into `classes`, by name; None where it has none, or one whose name is not there."""
+    """The data set's labels as indices into `classes`, by name; None where it has none, or one
+    whose name is not there."""
     if dataset.labels is None or not set(dataset.classes) <= set(classes):
         return None
     places = {name: k for k, name in enumerate(classes)}
@@ -72,8 +76,11 @@ def labels_in(dataset: Dataset, classes: tuple[str, ...]) -> Tensor | None:
 
 
 def _cached(dataset: Dataset, extractor: Extractor) -> Features:
-    """Features from the cache, or made and put there. A damaged file is made anew; a disk that refuses is no matter."""
-    digest = hashlib.sha256(repr((CACHE_FORMAT, tuple(dataset.images.shape), extractor.sha256)).encode())
+    """Features from the cache, or made and put there. A damaged file is made anew; a disk that
+    refuses is no matter."""
+    digest = hashlib.sha256(
+        repr((CACHE_FORMAT, tuple(dataset.images.shape), extractor.sha256)).encode()
+    )
     digest.update(dataset.images.contiguous().numpy().data)
     path = cache_dir() / "features" / f"{digest.hexdigest()}.safetensors"
     try:
@@ -84,7 +91,9 @@ def _cached(dataset: Dataset, extractor: Extractor) -> Features:
     except (SafetensorError, OSError, KeyError):
         pass
     made = extractor(dataset.images)
-    tensors = {name: value.contiguous() for name, value in made._asdict().items() if value is not None}
+    tensors = {
+        name: value.contiguous() for name, value in made._asdict().items() if value is not None
+    }
     with suppress(RunError):
         files.write(path, safetensors.torch.save(tensors, {"sha256": weights_sha256(tensors)}))
     return made
@@ -95,15 +104,16 @@ def measure(
 ) -> tuple[Figures, tuple[str, ...]]:
     """Every figure of two sides but the modes, and notes on those that mean nothing.
 
-    classes: the extractor's. prdc_n: how many of each side precision, recall, density and coverage are taken from, the
-    same of a side every time.
+    classes: the extractor's. prdc_n: how many of each side precision, recall, density and coverage
+    are taken from, the same of a side every time.
     Raises MetricError for a side of a single image.
     """
     for name, one in (("real", real), ("generated", fake)):
         if len(one.features) < 2:
             raise MetricError(f"1 {name} image: figures are of sets, give 2 or more")
     notes = [
-        f"all {len(one.features):,} {name} images have the same features: figures of them mean little"
+        f"all {len(one.features):,} {name} images have the same features: figures of them mean"
+        " little"
         for name, one in (("real", real), ("generated", fake))
         if bool((one.features == one.features[0]).all())
     ]
@@ -112,13 +122,17 @@ def measure(
     if n > k:
         near = metrics.prdc(_part(real.features, n), _part(fake.features, n), k)
     else:
-        notes.append(f"no precision, recall, density, coverage: {n} images of a side are too few for {k} neighbours")
+        notes.append(
+            f"no precision, recall, density, coverage: {n} images of a side are too few for {k}"
+            " neighbours"
+        )
     smaller = min(len(real.features), len(fake.features))
     # At most half of a side: of subsets that are alike, the spread says nothing.
     size = min(metrics.SUBSET, max(2, smaller // 2))
     if size < metrics.SUBSET:
         notes.append(
-            f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side has {smaller:,}"
+            f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side"
+            f" has {smaller:,}"
         )
     if fake.probabilities is not None and len(fake.features) < ROUGH:
         notes.append(
@@ -127,7 +141,9 @@ def measure(
         )
     kernel = metrics.kid(real.features, fake.features, size=size)
     sure = (
-        None if fake.probabilities is None else metrics.inception_score(_part(fake.probabilities, len(fake.features)))
+        None
+        if fake.probabilities is None
+        else metrics.inception_score(_part(fake.probabilities, len(fake.features)))
     )
     accuracy, per_class = _accuracy(fake, classes)
     figures = Figures(
@@ -154,7 +170,9 @@ def _frechet(real: Side, fake: Side, notes: list[str]) -> float | None:
 
 def _part(features: Tensor, n: int) -> Tensor:
     """n rows at random, always the same ones of so many: images often come sorted by class."""
-    return features[torch.randperm(len(features), generator=seeding.generator(PART_SEED, "part", 0))[:n]]
+    return features[
+        torch.randperm(len(features), generator=seeding.generator(PART_SEED, "part", 0))[:n]
+    ]
 
 
 def _class_kl(real: Side, fake: Side, classes: tuple[str, ...], notes: list[str]) -> float | None:
@@ -166,12 +184,16 @@ def _class_kl(real: Side, fake: Side, classes: tuple[str, ...], notes: list[str]
     value = metrics.histogram_kl(seen, expected)
     if math.isinf(value):
         strange = first_few(classes[int(c)] for c in seen.unique() if expected[c] == 0)
-        notes.append(f"no class_kl: it is infinite, as among the real images nothing looks like {strange}")
+        notes.append(
+            f"no class_kl: it is infinite, as among the real images nothing looks like {strange}"
+        )
         return None
     return value
 
 
-def _accuracy(fake: Side, classes: tuple[str, ...]) -> tuple[float | None, dict[str, float | None] | None]:
+def _accuracy(
+    fake: Side, classes: tuple[str, ...]
+) -> tuple[float | None, dict[str, float | None] | None]:
     if fake.labels is None or fake.probabilities is None:
         return None, None
     right = (fake.probabilities.argmax(1) == fake.labels).double()
@@ -189,5 +211,8 @@ def same_images_note(name: str, images: Tensor) -> str | None:
         return None
     if distinct == 1:
         black = " black" if not bool(images[0].any()) else ""
-        return f"all {len(images):,} {name} images are one and the same{black} image: figures of a set mean little"
+        return (
+            f"all {len(images):,} {name} images are one and the same{black} image: figures of a set"
+            " mean little"
+        )
     return f"only {distinct:,} of {len(images):,} {name} images are different"

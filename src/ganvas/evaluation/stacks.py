@@ -1,4 +1,5 @@
-"""StackedMNIST's 1,000 numbers, told by a classifier of single digits: its channels are looked at one by one."""
+"""StackedMNIST's 1,000 numbers, told by a classifier of single digits: its channels are looked at
+one by one."""
 
 from __future__ import annotations
 
@@ -21,17 +22,24 @@ def are_stacks(dataset: Dataset) -> bool:
 
 
 def first_channels(dataset: Dataset) -> Dataset:
-    """Of each stack the first digit: images like those that a classifier of digits takes, without labels."""
+    """Of each stack the first digit: images like those that a classifier of digits takes, without
+    labels."""
     return Dataset(f"the digits of {dataset.name}", dataset.images[:, :1].contiguous())
 
 
 def extractor_of(digits: Extractor) -> Extractor:
-    """A classifier of ten digits as one of stacks: features of three channels in a row, and a number's probability is the
-    product of its digits'."""
+    """A classifier of ten digits as one of stacks: features of three channels in a row, and a
+    number's probability is the product of its digits'."""
     return Extractor(
-        name=f"{digits.name} x 3", sha256=digits.sha256, classes=NUMBERS, spec=None, resize=digits.resize,
-        notes=digits.notes, take=partial(_take, digits), learned=digits.learned,
-    )  # fmt: skip
+        name=f"{digits.name} x 3",
+        sha256=digits.sha256,
+        classes=NUMBERS,
+        spec=None,
+        resize=digits.resize,
+        notes=digits.notes,
+        take=partial(_take, digits),
+        learned=digits.learned,
+    )
 
 
 def _take(digits: Extractor, images: Tensor) -> Features:

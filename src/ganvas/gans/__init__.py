@@ -24,9 +24,11 @@ def names() -> list[str]:
 
 
 def load(name: str) -> GanFile:
-    """A built-in GAN by name, or a file of the user's by its path, which is run (only ever at the user's own word).
+    """A built-in GAN by name, or a file of the user's by its path, which is run (only ever at the
+    user's own word).
 
-    Raises SettingError for an unknown name, a missing file, or one without Config, build and RECIPES.
+    Raises SettingError for an unknown name, a missing file, or one without Config, build and
+    RECIPES.
     """
     if not name.endswith(".py"):
         if name not in names():
@@ -34,7 +36,9 @@ def load(name: str) -> GanFile:
         return _gan_file(importlib.import_module(f"{__name__}.{name.replace('-', '_')}"), name, "")
     path = Path(name)
     if not path.is_file():
-        raise SettingError(f"no GAN file {name}: give the path of a .py file with Config, build and RECIPES")
+        raise SettingError(
+            f"no GAN file {name}: give the path of a .py file with Config, build and RECIPES"
+        )
     spec = importlib.util.spec_from_file_location(f"ganvas_file_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -48,20 +52,26 @@ def _gan_file(module: ModuleType, name: str, sha256: str) -> GanFile:
     missing = [part for part in ("Config", "build", "RECIPES") if not hasattr(module, part)]
     if missing:
         raise SettingError(
-            f"GAN file {name} lacks {', '.join(missing)}: it needs Config, build(config, spec) and RECIPES"
+            f"GAN file {name} lacks {', '.join(missing)}: it needs Config, build(config, spec) and"
+            " RECIPES"
         )
     recipes = module.RECIPES.values() if isinstance(module.RECIPES, dict) else ()
     if not recipes or not all(isinstance(recipe, Recipe) for recipe in recipes):
-        raise SettingError(f"GAN file {name}: RECIPES must be a dict of at least one ganvas.recipe.Recipe")
+        raise SettingError(
+            f"GAN file {name}: RECIPES must be a dict of at least one ganvas.recipe.Recipe"
+        )
     if not callable(module.build) or len(inspect.signature(module.build).parameters) != 2:
         raise SettingError(f"GAN file {name}: build must be a function of (config, spec)")
     return GanFile(name, module.Config, module.RECIPES, module.build, sha256)
 
 
 def default_recipe(what: str | None) -> str:
-    """What to train on such data when no recipe is named: for pictures of people's own, the one made for any size."""
+    """What to train on such data when no recipe is named: for pictures of people's own, the one
+    made for any size."""
     own = (
-        what is not None and what not in data.NAMES and (os.path.isdir(what) or what.lower().endswith((".zip", ".npz")))
+        what is not None
+        and what not in data.NAMES
+        and (os.path.isdir(what) or what.lower().endswith((".zip", ".npz")))
     )
     if what in ("stacked-mnist", "stacked-mnist-5k"):
         return "r3gan/stacked-mnist"
@@ -69,13 +79,15 @@ def default_recipe(what: str | None) -> str:
 
 
 def default_data(recipe: str | None) -> str:
-    """What to train a recipe on when no data are named: digits that are always there, stacked where it is made for stacks."""
+    """What to train a recipe on when no data are named: digits that are always there, stacked where
+    it is made for stacks."""
     return "stacked-mnist" if recipe == "r3gan/stacked-mnist" else "mnist-5k"
 
 
 def parted(recipe: str) -> tuple[str, str | None]:
-    """(path, key) of a recipe in a file of the user's: of "my_gan.py" no key, of "my_gan.py:tiny" "tiny"; ("", None) for one
-    of a built-in GAN. The path may hold colons itself ("C:\\my_gan.py")."""
+    """(path, key) of a recipe in a file of the user's: of "my_gan.py" no key, of "my_gan.py:tiny"
+    "tiny"; ("", None) for one of a built-in GAN. The path may hold colons itself ("C:\\my_gan.py").
+    """
     path, found, key = recipe.rpartition(".py:")
     if found and "/" not in key:
         return f"{path}.py", key
@@ -83,7 +95,8 @@ def parted(recipe: str) -> tuple[str, str | None]:
 
 
 def find(recipe: str) -> tuple[str, GanFile, Recipe]:
-    """(full name, GAN's file, recipe) of "mlp/relu", "my_gan.py" (its first recipe) or "my_gan.py:tiny".
+    """(full name, GAN's file, recipe) of "mlp/relu", "my_gan.py" (its first recipe) or
+    "my_gan.py:tiny".
 
     Raises SettingError for an unknown name, with the nearest one.
     """

@@ -1,7 +1,9 @@
-"""Conditional GAN of fully connected layers with label embeddings and squared error (Mirza and Osindero 2014; Mao et al. 2017).
+"""Conditional GAN of fully connected layers with label embeddings and squared error (Mirza and
+Osindero 2014; Mao et al. 2017).
 
-`cgan/digits` writes the digits that it is asked for. G takes the class's embedding beside the noise, D beside the image.
-The source's `BatchNorm1d(n, 0.8)` passes 0.8 as eps, where its many copies meant momentum; kept, since it is what ran.
+`cgan/digits` writes the digits that it is asked for. G takes the class's embedding beside the
+noise, D beside the image. The source's `BatchNorm1d(n, 0.8)` passes 0.8 as eps, where its many
+copies meant momentum; kept, since it is what ran.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, PositiveFloat,
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """g_widths, d_widths: of the hidden layers. G's first hidden layer has no BatchNorm, D's first no Dropout.
+    """g_widths, d_widths: of the hidden layers. G's first hidden layer has no BatchNorm, D's first
+    no Dropout.
 
     An embedding has as many dimensions as there are classes.
     """
@@ -65,11 +68,15 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     """Both networks for images of `spec`. Raises SettingError for images without classes."""
     if not spec.classes:
         raise SettingError(
-            "a conditional GAN needs labels and these images have none: give a folder per class or a labels.csv, "
-            "or use an unconditional recipe such as r3gan/images or mlp/leaky"
+            "a conditional GAN needs labels and these images have none: give a folder per class or"
+            " a labels.csv, or use an unconditional recipe such as r3gan/images or mlp/leaky"
         )
     return Gan(
-        generator(config, spec), discriminator(config, spec), objectives.least_squares, config.z_dim, conditional=True
+        generator(config, spec),
+        discriminator(config, spec),
+        objectives.least_squares,
+        config.z_dim,
+        conditional=True,
     )
 
 
@@ -80,8 +87,16 @@ RECIPES = {
         summary="conditional GAN with label embeddings: writes the digits asked for",
         model=Config(),
         train=TrainConfig(
-            batch=64, length="100 epochs", lr=2e-4, betas=(0.5, 0.999), order="g-first", g_fakes="same",
-            log="100 steps", sheet="1000 steps", sheet_rows=10, sheet_columns=10,
+            batch=64,
+            length="100 epochs",
+            lr=2e-4,
+            betas=(0.5, 0.999),
+            order="g-first",
+            g_fakes="same",
+            log="100 steps",
+            sheet="1000 steps",
+            sheet_rows=10,
+            sheet_columns=10,
         ),
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
     ),
@@ -89,9 +104,17 @@ RECIPES = {
         summary="a few neurons, to try things out in a second",
         model=Config(z_dim=8, g_widths=(16, 16), d_widths=(16, 16)),
         train=TrainConfig(
-            batch=16, length="512 images", lr=1e-3, betas=(0.5, 0.999), order="g-first", g_fakes="same",
-            log="2 steps", sheet="160 images", sheet_rows=2, sheet_columns=10,
+            batch=16,
+            length="512 images",
+            lr=1e-3,
+            betas=(0.5, 0.999),
+            order="g-first",
+            g_fakes="same",
+            log="2 steps",
+            sheet="160 images",
+            sheet_rows=2,
+            sheet_columns=10,
         ),
         native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
     ),
-}  # fmt: skip
+}

@@ -1,12 +1,14 @@
-"""DCGAN (Radford et al. 2015, arXiv 1511.06434): convolutions with stride, BatchNorm, any height and width from 16 up.
+"""DCGAN (Radford et al. 2015, arXiv 1511.06434): convolutions with stride, BatchNorm, any height
+and width from 16 up.
 
 `dcgan/64`          width 128, cosine learning rate 2e-3 -> 2e-5 per epoch
-`dcgan/repository`  the source's repository: width 64, quadratic warm-up over 3 of 500 epochs, the last 15 held at 2e-5
-The paper's own choice, a constant 2e-4, is `--set lr=2e-4`.
+`dcgan/repository`  the source's repository: width 64, quadratic warm-up over 3 of 500 epochs, the
+last 15 held at 2e-5 The paper's own choice, a constant 2e-4, is `--set lr=2e-4`.
 
-The source's text starts BatchNorm's gain at N(0.1, 0.02), a slip against the paper; here it is N(1, 0.02).
-The source breaks for sides that are no multiples of 16. Here G crops after each transposed convolution to the next
-ceil-halved size, and D's last layer takes the size that its convolutions make.
+The source's text starts BatchNorm's gain at N(0.1, 0.02), a slip against the paper; here it is N(1,
+0.02). The source breaks for sides that are no multiples of 16. Here G crops after each transposed
+convolution to the next ceil-halved size, and D's last layer takes the size that its convolutions
+make.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from ganvas.recipe import ImageSpec, Positive, Recipe, Schedule, TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """width: channels of the layers next to the image; each of the other three has twice its neighbour's."""
+    """width: channels of the layers next to the image; each of the other three has twice its
+    neighbour's."""
 
     z_dim: Positive = 100
     width: Positive = 128
@@ -42,14 +45,17 @@ class Generator(nn.Module):
         self.first_norm = nn.Sequential(nn.BatchNorm2d(self.first_width), nn.ReLU(inplace=True))
         widths = [8 * config.width, 4 * config.width, 2 * config.width, config.width, spec.channels]
         self.ups = nn.ModuleList(Double(a, b) for a, b in itertools.pairwise(widths))
-        norms = [nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True)) for width in widths[1:-1]]
+        norms = [
+            nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True)) for width in widths[1:-1]
+        ]
         self.norms = nn.ModuleList([*norms, nn.Tanh()])
 
     def forward(self, z: Tensor) -> Tensor:
         """z (N, z_dim) -> images (N, C, H, W) in [-1, 1]."""
         x = self.first_norm(self.first(z).view(len(z), self.first_width, *self.sizes[0]))
         for up, norm, (height, width) in zip(self.ups, self.norms, self.sizes[1:], strict=True):
-            x = norm(up(x)[:, :, :height, :width])  # doubled, then cropped, before BatchNorm sees it
+            # doubled, then cropped, before BatchNorm sees it
+            x = norm(up(x)[:, :, :height, :width])
         images: Tensor = x
         return images
 
@@ -60,7 +66,11 @@ class Discriminator(nn.Module):
         d = config.width
         layers: list[nn.Module] = [Halve(spec.channels, d), nn.LeakyReLU(0.2, inplace=True)]
         for k in (1, 2, 4):
-            layers += [Halve(k * d, 2 * k * d), nn.BatchNorm2d(2 * k * d), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [
+                Halve(k * d, 2 * k * d),
+                nn.BatchNorm2d(2 * k * d),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
         layers += [nn.Flatten(), nn.Linear(8 * d * (spec.height // 16) * (spec.width // 16), 1)]
         self.layers = nn.Sequential(*layers)
 
@@ -89,21 +99,42 @@ def build(config: Config, spec: ImageSpec) -> Gan:
             f"DCGAN halves images four times and these are {spec.height}x{spec.width}: "
             "use --size 16 or more, or an mlp recipe"
         )
-    gan = Gan(Generator(config, spec), Discriminator(config, spec), objectives.minimax, config.z_dim, joint=False)
+    gan = Gan(
+        Generator(config, spec),
+        Discriminator(config, spec),
+        objectives.minimax,
+        config.z_dim,
+        joint=False,
+    )
     gan.generator.apply(_initialise)
     gan.discriminator.apply(_initialise)
     return gan
 
 
 _COSINE = Schedule(start=2e-3, end=2e-5, shape="cosine", per="epoch")
-_WARM = Schedule(start=2e-3, end=2e-5, shape="cosine", per="epoch", warmup=3 / 500, warmup_from=2e-4, hold=15 / 500)
+_WARM = Schedule(
+    start=2e-3,
+    end=2e-5,
+    shape="cosine",
+    per="epoch",
+    warmup=3 / 500,
+    warmup_from=2e-4,
+    hold=15 / 500,
+)
 
 
 def _train(lr: Schedule) -> TrainConfig:
     return TrainConfig(
-        batch=64, length="500 epochs", lr=lr, betas=(0.5, 0.999), log="50 steps", sheet="50 steps", weights="10 epochs",
-        sheet_rows=5, sheet_columns=5,
-    )  # fmt: skip
+        batch=64,
+        length="500 epochs",
+        lr=lr,
+        betas=(0.5, 0.999),
+        log="50 steps",
+        sheet="50 steps",
+        weights="10 epochs",
+        sheet_rows=5,
+        sheet_columns=5,
+    )
 
 
 RECIPES = {
@@ -123,9 +154,15 @@ RECIPES = {
         summary="a few channels, to try things out in a second",
         model=Config(z_dim=8, width=4),
         train=TrainConfig(
-            batch=8, length="128 images", lr=Schedule(start=2e-3, end=2e-5, shape="cosine", per="epoch"),
-            betas=(0.5, 0.999), log="2 steps", sheet="48 images", sheet_rows=2, sheet_columns=4,
+            batch=8,
+            length="128 images",
+            lr=Schedule(start=2e-3, end=2e-5, shape="cosine", per="epoch"),
+            betas=(0.5, 0.999),
+            log="2 steps",
+            sheet="48 images",
+            sheet_rows=2,
+            sheet_columns=4,
         ),
         native=ImageSpec(height=16, width=16, channels=3),
     ),
-}  # fmt: skip
+}

@@ -1,9 +1,12 @@
 """GANs of fully connected layers, three of them as they are taught.
 
-`mlp/relu`       the plain GAN, ReLU in G, batches of 16 (Goodfellow et al. 2014 with Adam and non-saturating loss)
+`mlp/relu`       the plain GAN, ReLU in G, batches of 16 (Goodfellow et al. 2014 with Adam and
+non-saturating loss)
 `mlp/leaky`      the "quick to understand" one, LeakyReLU, batches of 100
-`mlp/batchnorm`  the Keras one: BatchNorm in G, noise N(-1, 1) / 2. Where its source draws its sample pictures from
-                 N(0, 1), a slip, samples here come from the noise it was trained on; and where that source under Keras 3
+`mlp/batchnorm`  the Keras one: BatchNorm in G, noise N(-1, 1) / 2. Where its source draws its
+sample pictures from
+                 N(0, 1), a slip, samples here come from the noise it was trained on; and where that
+                 source under Keras 3
                  leaves D untrained (compiled, then `trainable = False`), D is trained.
 
 Any image shape: G's last layer has as many outputs as an image has values.
@@ -29,7 +32,8 @@ from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, Recipe, Schedu
 class Config:
     """widths: of the hidden layers, in order. slopes: of LeakyReLU for negative inputs, 0 for ReLU.
 
-    batchnorm: BatchNorm after each hidden activation of G, with PyTorch's momentum (1 - Keras's) and eps.
+    batchnorm: BatchNorm after each hidden activation of G, with PyTorch's momentum (1 - Keras's)
+    and eps.
     noise: "normal", G is fed N(0, 1); "shifted", (z - 1) / 2, so N(-0.5, 0.5^2).
     init: "default", PyTorch's; "glorot", uniform weights (Glorot and Bengio 2010) and zero biases.
     """
@@ -59,7 +63,9 @@ class Generator(nn.Module):
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), _activation(config.g_slope)]
             if config.batchnorm:
-                layers.append(nn.BatchNorm1d(fan_out, config.batchnorm_eps, config.batchnorm_momentum))
+                layers.append(
+                    nn.BatchNorm1d(fan_out, config.batchnorm_eps, config.batchnorm_momentum)
+                )
         shape = (spec.channels, spec.height, spec.width)
         self.layers = Dense([*layers, nn.Linear(widths[-1], math.prod(shape)), nn.Tanh()], shape)
 
@@ -105,35 +111,63 @@ _MNIST = ImageSpec(height=28, width=28, channels=1)
 RECIPES = {
     "relu": Recipe(
         summary="the plain GAN: ReLU layers, batches of 16, both networks on the same fakes",
-        model=Config(z_dim=100, g_widths=(256, 512), d_widths=(512, 256), g_slope=0.0, d_slope=0.01),
-        train=TrainConfig(batch=16, length="50 epochs", lr=1e-4, g_fakes="same", log="1 epoch", sheet="1 epoch"),
+        model=Config(
+            z_dim=100, g_widths=(256, 512), d_widths=(512, 256), g_slope=0.0, d_slope=0.01
+        ),
+        train=TrainConfig(
+            batch=16, length="50 epochs", lr=1e-4, g_fakes="same", log="1 epoch", sheet="1 epoch"
+        ),
         native=_MNIST,
     ),
     "leaky": Recipe(
         summary="the quick-to-understand GAN: LeakyReLU layers, batches of 100",
         model=Config(z_dim=64, g_widths=(256, 256), d_widths=(256, 256), g_slope=0.2, d_slope=0.2),
         train=TrainConfig(
-            batch=100, length="200 epochs", lr=3e-4, log="300 steps", sheet="1 epoch",
-            sheet_rows=10, sheet_columns=10, sheet_name="fake_images-{epoch}",
+            batch=100,
+            length="200 epochs",
+            lr=3e-4,
+            log="300 steps",
+            sheet="1 epoch",
+            sheet_rows=10,
+            sheet_columns=10,
+            sheet_name="fake_images-{epoch}",
         ),
         native=_MNIST,
     ),
     "batchnorm": Recipe(
         summary="the Keras GAN: BatchNorm in G, noise of mean -0.5, 5,000 steps",
         model=Config(
-            z_dim=100, g_widths=(256, 512, 1024), d_widths=(1024, 256), g_slope=0.2, d_slope=0.2,
-            batchnorm=True, noise="shifted", init="glorot",
+            z_dim=100,
+            g_widths=(256, 512, 1024),
+            d_widths=(1024, 256),
+            g_slope=0.2,
+            d_slope=0.2,
+            batchnorm=True,
+            noise="shifted",
+            init="glorot",
         ),
         train=TrainConfig(
-            batch=32, g_batch=64, length="5000 steps", lr=Schedule(start=2e-4, shape="inverse", decay=8e-8),
-            betas=(0.5, 0.999), eps=1e-7, d_fakes="inference", d_loss_scale=0.5, log="1 steps", sheet="100 steps",
+            batch=32,
+            g_batch=64,
+            length="5000 steps",
+            lr=Schedule(start=2e-4, shape="inverse", decay=8e-8),
+            betas=(0.5, 0.999),
+            eps=1e-7,
+            d_fakes="inference",
+            d_loss_scale=0.5,
+            log="1 steps",
+            sheet="100 steps",
         ),
         native=_MNIST,
     ),
     "tiny": Recipe(
         summary="a few neurons, to try things out in a second",
-        model=Config(z_dim=8, g_widths=(16,), d_widths=(16,), g_slope=0.2, d_slope=0.2, batchnorm=True),
-        train=TrainConfig(batch=16, length="512 images", lr=1e-3, log="2 steps", sheet="160 images"),
+        model=Config(
+            z_dim=8, g_widths=(16,), d_widths=(16,), g_slope=0.2, d_slope=0.2, batchnorm=True
+        ),
+        train=TrainConfig(
+            batch=16, length="512 images", lr=1e-3, log="2 steps", sheet="160 images"
+        ),
         native=ImageSpec(height=8, width=8, channels=1),
     ),
-}  # fmt: skip
+}

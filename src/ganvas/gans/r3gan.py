@@ -1,15 +1,19 @@
-"""A small convolutional GAN for CPUs, after R3GAN: relativistic losses with penalties on D's slope at real images and fakes.
+"""A small convolutional GAN for CPUs, after R3GAN: relativistic losses with penalties on D's slope
+at real images and fakes.
 
 `r3gan/digits`         the default: legible digits within a minute on two cores
 `r3gan/images`         pictures of any size, grey or colour, with labels or without
-`r3gan/stacked-mnist`  a thousand kinds of three digits, without labels, to count the modes that are found
+`r3gan/stacked-mnist`  a thousand kinds of three digits, without labels, to count the modes that are
+found
 
-Each fake is set against a real image, and R1 and R2 keep D's slope at both small, so that training is steady without tricks
-(Huang et al. 2024, arXiv 2501.05441). What is otherwise here serves speed on a CPU. Both networks work on 2x2 blocks of
-pixels, as channels of an image of half the size: layers with one channel in or out are slow. The penalties are part of
-every few steps only. Both networks are trained from one pass of each (Shen et al. 2021, arXiv 2103.00430). G has BatchNorm,
-unlike R3GAN's; samples come from an average of its weights. D compares its features with the class's embedding (Miyato and
-Koyama 2018, arXiv 1802.05637, equation 3).
+Each fake is set against a real image, and R1 and R2 keep D's slope at both small, so that training
+is steady without tricks (Huang et al. 2024, arXiv 2501.05441). What is otherwise here serves speed
+on a CPU. Both networks work on 2x2 blocks of
+pixels, as channels of an image of half the size: layers with one channel in or out are slow. The
+penalties are part of every few steps only. Both networks are trained from one pass of each (Shen et
+al. 2021, arXiv 2103.00430). G has BatchNorm, unlike R3GAN's; samples come from an average of its
+weights. D compares its features with the class's embedding (Miyato and Koyama 2018, arXiv
+1802.05637, equation 3).
 """
 
 from __future__ import annotations
@@ -33,10 +37,12 @@ LEAST_SIDE = 8  # images are halved while their shorter side is longer than this
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """width: channels for a layer of the image's own size; they double with each halving, up to `widest`.
-    blocks: residual blocks of each size, in both networks: with them a rate of 2e-3 diverges, and 1e-3 is too much
-    for a long training (docs/log.md).
-    embedding: a class's size in G. labels: whether the GAN is conditional where the images have labels.
+    """width: channels for a layer of the image's own size; they double with each halving, up to
+    `widest`.
+    blocks: residual blocks of each size, in both networks: with them a rate of 2e-3 diverges, and
+    1e-3 is too much for a long training (docs/log.md).
+    embedding: a class's size in G. labels: whether the GAN is conditional where the images have
+    labels.
     """
 
     objective: objectives.Name = "relativistic"
@@ -60,8 +66,8 @@ def halvings(spec: ImageSpec) -> int:
 
 
 class Block(nn.Module):
-    """x + f(x), f two convolutions, of which the second is zero at first (R3GAN, section 3; Zhang et al. 2019, arXiv
-    1901.09321)."""
+    """x + f(x), f two convolutions, of which the second is zero at first (R3GAN, section 3; Zhang
+    et al. 2019, arXiv 1901.09321)."""
 
     def __init__(self, channels: int, slope: float) -> None:
         super().__init__()
@@ -74,15 +80,19 @@ class Block(nn.Module):
 
 
 class Stem(nn.Conv2d):
-    """A convolution of kernel 4 and stride 2. Of grey images a CPU makes it as a matrix product of their patches, gathered
-    in one go: half the time there and back of the same convolution, whose gradient by one channel is slow."""
+    """A convolution of kernel 4 and stride 2. Of grey images a CPU makes it as a matrix product of
+    their patches, gathered
+    in one go: half the time there and back of the same convolution, whose gradient by one channel
+    is slow."""
 
     places: Tensor
 
     def __init__(self, before: int, after: int, height: int, width: int) -> None:
         super().__init__(before, after, 4, 2, 1)
         self.sides = height // 2, width // 2
-        rows, columns = (2 * torch.arange(side).unsqueeze(1) + torch.arange(4) for side in self.sides)
+        rows, columns = (
+            2 * torch.arange(side).unsqueeze(1) + torch.arange(4) for side in self.sides
+        )
         places = (
             rows[:, None, :, None] * (width + 2) + columns[None, :, None, :]
         )  # (H / 2, W / 2, 4, 4) in the padded image
@@ -91,7 +101,12 @@ class Stem(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         if self.in_channels > 1 or images.is_cuda:
             return super().forward(images)
-        patches = pad(images, (1, 1, 1, 1)).reshape(len(images), -1).index_select(1, self.places).view(-1, 16)
+        patches = (
+            pad(images, (1, 1, 1, 1))
+            .reshape(len(images), -1)
+            .index_select(1, self.places)
+            .view(-1, 16)
+        )
         made = linear(patches, self.weight.reshape(-1, 16), self.bias)
         return made.view(len(images), *self.sides, -1).permute(0, 3, 1, 2)
 
@@ -121,10 +136,12 @@ class Generator(nn.Module):
         nn.init.normal_(self.last.weight, 0, 0.02)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (N, z_dim), labels int64 (N,) where there are classes -> images (N, C, H, W) in [-1, 1]."""
+        """z (N, z_dim), labels int64 (N,) where there are classes -> images (N, C, H, W) in [-1,
+        1]."""
         if labels is not None:
             z = torch.cat([z, self.embedding(labels)], 1)
-        x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)  # channels last in memory
+        # channels last in memory
+        x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)
         height, width = self.sides
         images: Tensor = pixel_shuffle(self.last(self.layers(x)), 2)[:, :, :height, :width].tanh()
         return images
@@ -169,12 +186,16 @@ class Discriminator(nn.Module):
 
 
 def _initialise(network: nn.Module, slope: float) -> None:
-    """Weights N(0, gain^2 / fan_in), so that signals keep their size (He et al. 2015, arXiv 1502.01852, equation 15)."""
+    """Weights N(0, gain^2 / fan_in), so that signals keep their size (He et al. 2015, arXiv
+    1502.01852, equation 15)."""
     for layer in network.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             weight = layer.weight
-            # Of a transposed convolution of kernel 4 and stride 2, 2 x 2 weights reach each output pixel.
-            fan_in = weight.shape[0] * 4 if isinstance(layer, nn.ConvTranspose2d) else weight[0].numel()
+            # Of a transposed convolution of kernel 4 and stride 2, 2 x 2 weights reach each output
+            # pixel.
+            fan_in = (
+                weight.shape[0] * 4 if isinstance(layer, nn.ConvTranspose2d) else weight[0].numel()
+            )
             nn.init.normal_(weight, 0, math.sqrt(2 / (1 + slope**2) / fan_in))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -187,21 +208,38 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     """Both networks for images of `spec`. Raises SettingError for sides under 4 pixels."""
     if min(spec.height, spec.width) < 4:
         raise SettingError(
-            f"r3gan needs sides of 4 pixels and these are {spec.height}x{spec.width}: use --size 4 or more"
+            f"r3gan needs sides of 4 pixels and these are {spec.height}x{spec.width}: use --size 4"
+            " or more"
         )
     spec = spec if config.labels else replace(spec, classes=())
     generator, discriminator = Generator(config, spec), Discriminator(config, spec)
     return Gan(
-        generator, discriminator, objectives.named(config.objective), config.z_dim, conditional=bool(spec.classes)
+        generator,
+        discriminator,
+        objectives.named(config.objective),
+        config.z_dim,
+        conditional=bool(spec.classes),
     )
 
 
 _DIGITS = tuple("0123456789")
 _TRAINING = TrainConfig(
-    batch=32, length="5 minutes", lr=Schedule(start=2e-3, shape="cosine", end=1e-4, warmup=0.05, warmup_from=2e-4),
-    betas=(0.0, 0.99), order="together", g_fakes="same", penalty="r1+r2", penalty_every=8, augment="adaptive", precision="fastest",
-    average="1M images", log="200 steps", sheet="20k images", sheet_rows=10, sheet_columns=10,
-)  # fmt: skip
+    batch=32,
+    length="5 minutes",
+    lr=Schedule(start=2e-3, shape="cosine", end=1e-4, warmup=0.05, warmup_from=2e-4),
+    betas=(0.0, 0.99),
+    order="together",
+    g_fakes="same",
+    penalty="r1+r2",
+    penalty_every=8,
+    augment="adaptive",
+    precision="fastest",
+    average="1M images",
+    log="200 steps",
+    sheet="20k images",
+    sheet_rows=10,
+    sheet_columns=10,
+)
 
 RECIPES = {
     "digits": Recipe(
@@ -209,13 +247,18 @@ RECIPES = {
         model=Config(),
         train=_TRAINING,
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
-        # A minute or two is too short to end with small steps, and for the recall that a larger gamma brings; slower blocks
-        # pay where there is an hour (docs/log.md).
+        # A minute or two is too short to end with small steps, and for the recall that a larger
+        # gamma brings; slower blocks pay where there is an hour (docs/log.md).
         presets={
             1: {"train.lr.end": 5e-4, "train.gamma_factor": 0.25},
             4: {},
             25: {},
-            60: {"model.blocks": 1, "train.lr.start": 4e-4, "train.lr.end": 4e-5, "train.lr.warmup_from": 4e-5},
+            60: {
+                "model.blocks": 1,
+                "train.lr.start": 4e-4,
+                "train.lr.end": 4e-5,
+                "train.lr.warmup_from": 4e-5,
+            },
         },
     ),
     "images": Recipe(
@@ -231,7 +274,10 @@ RECIPES = {
         native=ImageSpec(height=64, width=64, channels=3),
     ),
     "stacked-mnist": Recipe(
-        summary="three digits as red, green and blue, without labels: to count the 1,000 modes that are found",
+        summary=(
+            "three digits as red, green and blue, without labels: to count the 1,000 modes that are"
+            " found"
+        ),
         model=Config(z_dim=64, width=32, labels=False),
         train=replace(_TRAINING, length="60 minutes"),
         native=ImageSpec(height=28, width=28, channels=3),

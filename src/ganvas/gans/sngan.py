@@ -1,11 +1,13 @@
-"""A small convolutional conditional GAN, steady and cheap: spectral normalisation, hinge loss, projection.
+"""A small convolutional conditional GAN, steady and cheap: spectral normalisation, hinge loss,
+projection.
 
 `sngan/digits`  legible digits within minutes on two cores
 
-Spectral normalisation bounds D's slope without a gradient penalty, so without a second backward pass (Miyato et al.
-2018, arXiv 1802.05957); D compares its features with the class's embedding (projection: Miyato and Koyama 2018,
-arXiv 1802.05637, equation 3); D learns faster than G (two time scales: Heusel et al. 2017, arXiv 1706.08500). Samples come
-from an average of G's weights over the last images. Any image size from 4 pixels up; labels are used where there are any.
+Spectral normalisation bounds D's slope without a gradient penalty, so without a second backward
+pass (Miyato et al. 2018, arXiv 1802.05957); D compares its features with the class's embedding
+(projection: Miyato and Koyama 2018, arXiv 1802.05637, equation 3); D learns faster than G (two time
+scales: Heusel et al. 2017, arXiv 1706.08500). Samples come from an average of G's weights over the
+last images. Any image size from 4 pixels up; labels are used where there are any.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, Tr
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """width: channels next to the image; two halvings on, there are four times as many. embedding: a class's size in G."""
+    """width: channels next to the image; two halvings on, there are four times as many. embedding:
+    a class's size in G."""
 
     objective: objectives.Name = "hinge"
     z_dim: Positive = 64
@@ -47,12 +50,16 @@ class Generator(nn.Module):
         self.first = nn.Linear(fan_in, 4 * w * height * width, bias=False)
         self.norms = nn.ModuleList([_norm(4 * w), _norm(2 * w), _norm(w)])
         self.ups = nn.ModuleList(
-            [nn.ConvTranspose2d(4 * w, 2 * w, 4, 2, 1, bias=False), nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False)]
+            [
+                nn.ConvTranspose2d(4 * w, 2 * w, 4, 2, 1, bias=False),
+                nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False),
+            ]
         )
         self.last = nn.Conv2d(w, spec.channels, 3, 1, 1)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (N, z_dim), labels int64 (N,) where there are classes -> images (N, C, H, W) in [-1, 1]."""
+        """z (N, z_dim), labels int64 (N,) where there are classes -> images (N, C, H, W) in [-1,
+        1]."""
         if labels is not None:
             z = torch.cat([z, self.embedding(labels)], 1)
         x = self.norms[0](self.first(z).view(len(z), -1, *self.sizes[0]))
@@ -98,10 +105,17 @@ class Discriminator(nn.Module):
 def build(config: Config, spec: ImageSpec) -> Gan:
     """Both networks for images of `spec`. Raises SettingError for sides under 4 pixels."""
     if min(spec.height, spec.width) < 4:
-        raise SettingError(f"sngan halves images twice and these are {spec.height}x{spec.width}: use --size 4 or more")
+        raise SettingError(
+            f"sngan halves images twice and these are {spec.height}x{spec.width}: use --size 4 or"
+            " more"
+        )
     generator, discriminator = Generator(config, spec), Discriminator(config, spec)
     return Gan(
-        generator, discriminator, objectives.named(config.objective), config.z_dim, conditional=bool(spec.classes)
+        generator,
+        discriminator,
+        objectives.named(config.objective),
+        config.z_dim,
+        conditional=bool(spec.classes),
     )
 
 
@@ -112,9 +126,16 @@ RECIPES = {
         summary="small convolutional conditional GAN: legible digits within minutes",
         model=Config(),
         train=TrainConfig(
-            batch=64, length="100 epochs", lr=Schedule(start=5e-4, end=5e-5, shape="linear"),
-            d_lr=Schedule(start=1e-3, end=1e-4, shape="linear"), betas=(0.0, 0.99),
-            average="10k images", log="50 steps", sheet="20k images", sheet_rows=10, sheet_columns=10,
+            batch=64,
+            length="100 epochs",
+            lr=Schedule(start=5e-4, end=5e-5, shape="linear"),
+            d_lr=Schedule(start=1e-3, end=1e-4, shape="linear"),
+            betas=(0.0, 0.99),
+            average="10k images",
+            log="50 steps",
+            sheet="20k images",
+            sheet_rows=10,
+            sheet_columns=10,
         ),
         native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
     ),
@@ -122,9 +143,17 @@ RECIPES = {
         summary="a few channels, to try things out in a second",
         model=Config(z_dim=8, width=4, embedding=4),
         train=TrainConfig(
-            batch=8, length="128 images", lr=1e-3, d_lr=2e-3, betas=(0.0, 0.99), average="64 images", log="2 steps",
-            sheet="48 images", sheet_rows=2, sheet_columns=10,
+            batch=8,
+            length="128 images",
+            lr=1e-3,
+            d_lr=2e-3,
+            betas=(0.0, 0.99),
+            average="64 images",
+            log="2 steps",
+            sheet="48 images",
+            sheet_rows=2,
+            sheet_columns=10,
         ),
         native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
     ),
-}  # fmt: skip
+}

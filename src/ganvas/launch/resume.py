@@ -1,4 +1,5 @@
-"""Earlier runs: which of them a request goes on with, and what becomes of one that stands in the way."""
+"""Earlier runs: which of them a request goes on with, and what becomes of one that stands in the
+way."""
 
 from __future__ import annotations
 
@@ -22,15 +23,26 @@ from ganvas.system.schema import differences
 def _identity(card: Card) -> dict[str, Any]:
     """What must be equal for one training to be the continuation of another."""
     return {
-        "recipe": card.recipe, "gan": card.gan, "image": card.image,
-        "model": card.model, "train": card.train, "data": card.data.fingerprint[:12], "flip": card.data.flip,
-        "seed": card.seed, "precision": card.precision, "device": card.device, "processes": card.processes,
-        "file": card.gan_sha256[:12], "threads": card.threads, "from": (began := card.started_from) and began.sha256[:12],
-    }  # fmt: skip
+        "recipe": card.recipe,
+        "gan": card.gan,
+        "image": card.image,
+        "model": card.model,
+        "train": card.train,
+        "data": card.data.fingerprint[:12],
+        "flip": card.data.flip,
+        "seed": card.seed,
+        "precision": card.precision,
+        "device": card.device,
+        "processes": card.processes,
+        "file": card.gan_sha256[:12],
+        "threads": card.threads,
+        "from": (began := card.started_from) and began.sha256[:12],
+    }
 
 
 def different(run: Run, wanted: Card, file: GanFile) -> list[str]:
-    """What keeps a run from being what is wanted of a GAN's file; what its version did not know yet is as by default."""
+    """What keeps a run from being what is wanted of a GAN's file; what its version did not know yet
+    is as by default."""
     own = run.card
     if own.gan == wanted.gan:
         with suppress(RunError):
@@ -46,11 +58,16 @@ def different(run: Run, wanted: Card, file: GanFile) -> list[str]:
 def _whole(card: Card, file: GanFile) -> Card:
     """The card with every setting. Raises RunError where its settings do not fit."""
     recipe = card.settings(file)
-    return dataclasses.replace(card, model=dataclasses.asdict(recipe.model), train=dataclasses.asdict(recipe.train))
+    return dataclasses.replace(
+        card, model=dataclasses.asdict(recipe.model), train=dataclasses.asdict(recipe.train)
+    )
 
 
-def unfinished(wanted: Card, file: GanFile, request: Request, say: Callable[[str], None]) -> Run | None:
-    """The newest run under runs/ that the same request made and that is not finished, nor being trained."""
+def unfinished(
+    wanted: Card, file: GanFile, request: Request, say: Callable[[str], None]
+) -> Run | None:
+    """The newest run under runs/ that the same request made and that is not finished, nor being
+    trained."""
     for _, path in numbered():
         try:
             if not Run.is_at(path):  # no run, or one that is being made

@@ -29,8 +29,8 @@ NETWORKS = ("generator", "discriminator", "average")
 class Start:
     """Weights to start from.
 
-    networks: the weights of each of NETWORKS by their names: of a run both networks as they were last trained and, where
-    it has one, the average; of a file the generator alone.
+    networks: the weights of each of NETWORKS by their names: of a run both networks as they were
+    last trained and, where it has one, the average; of a file the generator alone.
     card: of what made them.
     """
 
@@ -40,7 +40,8 @@ class Start:
 
 
 def read_start(path: Path) -> Start:
-    """The weights of a run's directory, a generator.safetensors, or a run's start.safetensors. No code comes from them.
+    """The weights of a run's directory, a generator.safetensors, or a run's start.safetensors. No
+    code comes from them.
 
     Raises RunError where they are missing, damaged or not numbers.
     """
@@ -54,7 +55,9 @@ def read_start(path: Path) -> Start:
     weights = joined(networks)
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise RunError(f"--from {path} holds weights that are no numbers: start from another")
-    return Start(networks, card, StartedFrom(path=os.path.abspath(path), sha256=weights_sha256(weights)))
+    return Start(
+        networks, card, StartedFrom(path=os.path.abspath(path), sha256=weights_sha256(weights))
+    )
 
 
 def _of_run(path: Path) -> tuple[dict[str, dict[str, Tensor]], Card]:
@@ -63,29 +66,38 @@ def _of_run(path: Path) -> tuple[dict[str, dict[str, Tensor]], Card]:
     if state is None:
         if run.generator_file.exists():
             raise RunError(
-                f"--from {path}: its state.pt is missing; --from {run.generator_file} starts with its generator alone"
+                f"--from {path}: its state.pt is missing; --from {run.generator_file} starts with"
+                " its generator alone"
             )
-        raise RunError(f"--from {path}: this run has saved no weights yet; train it on, or start from another")
+        raise RunError(
+            f"--from {path}: this run has saved no weights yet; train it on, or start from another"
+        )
     try:
         networks = {network: dict(state["learner"][network]) for network in NETWORKS}
     except (KeyError, TypeError, ValueError):
-        raise RunError(f"--from {path}: its state.pt is damaged: restore it, or start from another") from None
+        raise RunError(
+            f"--from {path}: its state.pt is damaged: restore it, or start from another"
+        ) from None
     return {network: weights for network, weights in networks.items() if weights}, run.card
 
 
 def resumed(request: Request, run: Run) -> tuple[Request, StartedFrom | None]:
-    """A request to go on with a run, and what that was started from: read anew where it was killed before it had its copy."""
+    """A request to go on with a run, and what that was started from: read anew where it was killed
+    before it had its copy."""
     began = run.card.started_from
     if began is None or (run.path / START).exists() or run.load_state() is not None:
         return request, began
     return dataclasses.replace(request, from_=request.from_ or began.path, started_from=began), None
 
 
-def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Start | None, StartedFrom | None]:
-    """What a request's --from leads to; a request that names no other recipe then takes that one, with its networks, and
-    one that names no data those of the run.
+def asked_for(
+    request: Request, began: StartedFrom | None
+) -> tuple[Request, Start | None, StartedFrom | None]:
+    """What a request's --from leads to; a request that names no other recipe then takes that one,
+    with its networks, and one that names no data those of the run.
 
-    began: what the run that stands there was started from. That need not be there any more: the run has a copy.
+    began: what the run that stands there was started from. That need not be there any more: the run
+    has a copy.
     Raises RunError for what cannot be read, SettingError where a repeat finds other weights.
     """
     if request.from_ is None:
@@ -98,8 +110,8 @@ def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Sta
     start = read_start(source)
     if request.started_from and request.started_from.sha256 != start.origin.sha256:
         raise SettingError(
-            f"the run to be repeated was started from {request.from_}, which holds other weights now: "
-            "give those of then with --from, such as the run's own start.safetensors"
+            f"the run to be repeated was started from {request.from_}, which holds other weights"
+            " now: give those of then with --from, such as the run's own start.safetensors"
         )
     if request.recipe in (None, start.card.recipe):
         request = _with_its_recipe(request, start.card)
@@ -111,36 +123,49 @@ def asked_for(request: Request, began: StartedFrom | None) -> tuple[Request, Sta
 def _with_its_recipe(request: Request, card: Card) -> Request:
     if request.recipe is None and card.gan.endswith(".py"):
         file = shlex.quote(f"PATH/{card.recipe}")
-        raise SettingError(f"--from {request.from_} is of a GAN in a file of yours: name it, ganvas train {file} ...")
+        raise SettingError(
+            f"--from {request.from_} is of a GAN in a file of yours: name it, ganvas train"
+            f" {file} ..."
+        )
     changes = {"model": card.model, **_rates(card), **dict(leaves(request.settings))}
     return dataclasses.replace(request, recipe=card.recipe, settings=changes)
 
 
 def _rates(card: Card) -> dict[str, Any]:
-    """How the recipe's preset trains networks that have its settings, as those of a card do; {} where no preset has any."""
+    """How the recipe's preset trains networks that have its settings, as those of a card do; {}
+    where no preset has any."""
     if card.gan.endswith(".py"):
         return {}
     for preset in gans.find(card.recipe)[2].presets.values():
-        networks = {name.removeprefix("model."): value for name, value in preset.items() if name.startswith("model.")}
+        networks = {
+            name.removeprefix("model."): value
+            for name, value in preset.items()
+            if name.startswith("model.")
+        }
         if networks and all(card.model.get(name) == value for name, value in networks.items()):
             return {name: value for name, value in preset.items() if name.startswith("train.")}
     return {}
 
 
 def check_fit(start: Start, name: str, recipe: Recipe, spec: ImageSpec, gan: Gan) -> None:
-    """Raises SettingError, saying what differs, where the weights do not fit the networks, which then hold them.
+    """Raises SettingError, saying what differs, where the weights do not fit the networks, which
+    then hold them.
 
     name: of the GAN's file, as in a card.
     """
     card, path = start.card, start.origin.path
     if card.gan != name:
-        raise SettingError(f"--from {path} holds a GAN of {card.gan}, not of {name}: name a recipe of {card.gan}")
+        raise SettingError(
+            f"--from {path} holds a GAN of {card.gan}, not of {name}: name a recipe of {card.gan}"
+        )
     try:
         for network, module in (("generator", gan.generator), ("discriminator", gan.discriminator)):
             if network in start.networks:
                 module.load_state_dict(start.networks[network])
     except RuntimeError as error:
-        raise SettingError(f"--from {path} {_unlike(card, recipe, spec, gan) or _reason(error)}") from None
+        raise SettingError(
+            f"--from {path} {_unlike(card, recipe, spec, gan) or _reason(error)}"
+        ) from None
 
 
 def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
@@ -148,20 +173,29 @@ def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
     old, new = (f"{str(image).partition(',')[0]}" for image in (card.image, spec))
     if old != new:
         return (
-            f"is of images of {old}, these are {new}: name others with --data, or bring these to that shape "
-            "with --size and --channels"
+            f"is of images of {old}, these are {new}: name others with --data, or bring these to"
+            " that shape with --size and --channels"
         )
     if different := differences({"model": card.model}, {"model": settings(recipe)["model"]}):
-        return f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them"
+        return (
+            f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them"
+        )
     # Of equal settings, classes alone make networks differ.
     classes, wanted = len(card.image.classes), len(spec.classes)
     if gan.conditional and not classes:
-        way = "--set labels=false leaves them unused" if hasattr(recipe.model, "labels") else "start from another"
+        way = (
+            "--set labels=false leaves them unused"
+            if hasattr(recipe.model, "labels")
+            else "start from another"
+        )
         return f"was trained without labels, these images have {wanted} classes: {way}"
     if gan.conditional and classes != wanted:
         return f"has {classes} classes, these images have {wanted}: it can only go on with as many"
     if not gan.conditional and classes and not wanted:
-        return f"has {classes} classes, these images have no labels: give them {classes}, or start from another"
+        return (
+            f"has {classes} classes, these images have no labels: give them {classes}, or start"
+            " from another"
+        )
     return ""
 
 

@@ -16,9 +16,11 @@ from ganvas.training.loop import train
 
 
 def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
-    """Be one of the other processes of a training, whose run the first process names; its files are on a shared disk.
+    """Be one of the other processes of a training, whose run the first process names; its files are
+    on a shared disk.
 
-    Raises RunError where this process does not have that run, its GAN's file or its data; in the first process, too.
+    Raises RunError where this process does not have that run, its GAN's file or its data; in the
+    first process, too.
     """
     prepare_cpu()
     distributed.join(world)
@@ -37,11 +39,14 @@ def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
 
 
 def _same(path: str, gan: str | None, data_dir: Path | None) -> tuple[Run, GanFile, Dataset]:
-    """A run with its GAN's file and its data. Raises RunError where these are others than the first process found."""
+    """A run with its GAN's file and its data. Raises RunError where these are others than the first
+    process found."""
     run = Run.open(path, gan=gan)
     file, dataset = run.card.gan_file(gan), run.card.dataset(data_dir)
     if file.sha256 != run.card.gan_sha256:
         raise RunError(f"{gan} is another file here than where the run was made: copy it")
     if dataset.fingerprint != run.card.data.fingerprint:
-        raise RunError(f"{dataset.name} holds other images here than where the run was made: copy them")
+        raise RunError(
+            f"{dataset.name} holds other images here than where the run was made: copy them"
+        )
     return run, file, dataset

@@ -27,9 +27,11 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class GlobalBatchNorm(nn.Module):
-    """BatchNorm with the statistics of the global batch, on any device (torch's SyncBatchNorm refuses CPUs).
+    """BatchNorm with the statistics of the global batch, on any device (torch's SyncBatchNorm
+    refuses CPUs).
 
-    It shares its parameters and running statistics with the layer that it stands in for, so state dicts are the same.
+    It shares its parameters and running statistics with the layer that it stands in for, so state
+    dicts are the same.
     """
 
     running_mean: Tensor
@@ -49,7 +51,8 @@ class GlobalBatchNorm(nn.Module):
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        x = x.float() if x.dtype.itemsize < 4 else x  # sums of half-precision values would lose too much
+        # sums of half-precision values would lose too much
+        x = x.float() if x.dtype.itemsize < 4 else x
         axes = [0, *range(2, x.ndim)]
         n = x.numel() // x.shape[1] * dist.get_world_size()
         mean = _summed(x.sum(axes)) / n
@@ -60,7 +63,9 @@ class GlobalBatchNorm(nn.Module):
             self.running_var.lerp_(variance * (n / max(1, n - 1)), self.momentum)
             self.num_batches_tracked += 1
         gain = self.weight * (variance + self.eps).rsqrt()
-        return centred * gain.view(1, -1, *[1] * (x.ndim - 2)) + self.bias.view(1, -1, *[1] * (x.ndim - 2))
+        return centred * gain.view(1, -1, *[1] * (x.ndim - 2)) + self.bias.view(
+            1, -1, *[1] * (x.ndim - 2)
+        )
 
 
 def _summed(x: Tensor) -> Tensor:

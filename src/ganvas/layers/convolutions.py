@@ -1,9 +1,11 @@
-"""Convolutions that halve images and transposed ones that double them (kernel 4, stride 2, padding 1), quick on CPUs.
+"""Convolutions that halve images and transposed ones that double them (kernel 4, stride 2, padding
+1), quick on CPUs.
 
-For images of a few pixels, and for layers of a few channels to images, a CPU's convolutions reach half of the speed of
-a matrix product or less. There a convolution is made as the product that it is, of all 4x4 patches with the weights, and
-a transposed one as the product of all pixels with the weights, laid over each other. Elsewhere they are torch's own.
-The results are those of torch's layers but for rounding, and weights and their names are the same.
+For images of a few pixels, and for layers of a few channels to images, a CPU's convolutions reach
+half of the speed of a matrix product or less. There a convolution is made as the product that it
+is, of all 4x4 patches with the weights, and a transposed one as the product of all pixels with the
+weights, laid over each other. Elsewhere they are torch's own. The results are those of torch's
+layers but for rounding, and weights and their names are the same.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Double(nn.ConvTranspose2d):
 
 
 class _Patches(torch.autograd.Function):
-    """All patches that a Halve sees: images (N, C, H, W) -> (N * (H // 2) * (W // 2), 4 * 4 * C), zeros beyond the edge."""
+    """All patches that a Halve sees: images (N, C, H, W) -> (N * (H // 2) * (W // 2), 4 * 4 * C),
+    zeros beyond the edge."""
 
     @staticmethod
     def forward(context: Any, images: Tensor) -> Tensor:
@@ -85,14 +88,15 @@ class _Overlap(torch.autograd.Function):
     def forward(context: Any, patches: Tensor, count: int, height: int, width: int) -> Tensor:
         rows, columns = height // 2, width // 2
         channels = patches.shape[1] // 16
-        # In blocks of 2x2 pixels, each patch covers four: those of one corner of all patches do not meet.
+        # In blocks of 2x2 pixels, each patch covers four: those of one corner of all patches do not
+        # meet.
         corners = patches.view(count, rows, columns, 2, 2, 2, 2 * channels)
         laid = patches.new_zeros(count, rows + 1, 2, columns + 1, 2 * channels)
         for down in (0, 1):
             for right in (0, 1):
-                laid[:, down : down + rows, :, right : right + columns] += corners[:, :, :, down, :, right].transpose(
-                    2, 3
-                )
+                laid[:, down : down + rows, :, right : right + columns] += corners[
+                    :, :, :, down, :, right
+                ].transpose(2, 3)
         laid = laid.view(count, 2 * rows + 2, 2 * columns + 2, channels)
         images = laid[:, 1 : 1 + height, 1 : 1 + width]
         return images.contiguous().permute(0, 3, 1, 2)

@@ -1,6 +1,8 @@
-"""Forward passes whose gradients can be pulled back: by autograd for any network, written out for fully connected layers.
+"""Forward passes whose gradients can be pulled back: by autograd for any network, written out for
+fully connected layers.
 
-With layers as small as those of the tutorial GANs, autograd takes a fifth of a step for itself (docs/log.md). `Dense` does
+With layers as small as those of the tutorial GANs, autograd takes a fifth of a step for itself
+(docs/log.md). `Dense` does
 without it: its layers' gradients are a dozen lines, which the tests hold against autograd's.
 """
 
@@ -24,10 +26,13 @@ class Dense(nn.Module):
     """Fully connected layers, or any others, in a row.
 
     shape: of one output, such as (1, 28, 28); () for one value.
-    classes: where not 0, the layers' input is followed by an embedding of the label, of as many values as classes.
+    classes: where not 0, the layers' input is followed by an embedding of the label, of as many
+    values as classes.
     """
 
-    def __init__(self, layers: Iterable[nn.Module], shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(
+        self, layers: Iterable[nn.Module], shape: tuple[int, ...], classes: int = 0
+    ) -> None:
         super().__init__()
         self.shape, self.embedding = shape, nn.Embedding(classes, classes) if classes else None
         self.layers = nn.Sequential(*layers)
@@ -42,7 +47,8 @@ class Dense(nn.Module):
         return x if self.embedding is None else torch.cat([x, self.embedding(labels)], 1)
 
     def tracer(self) -> Callable[..., Any]:
-        """What makes passes of this network: (x [, labels]) -> Pass; (x [, labels] [, aside]) -> DensePass if divisible."""
+        """What makes passes of this network: (x [, labels]) -> Pass; (x [, labels] [, aside]) ->
+        DensePass if divisible."""
         if not self._simple:
             return partial(AutogradPass, self)
         layers: list[_Layer] = []
@@ -55,20 +61,26 @@ class Dense(nn.Module):
 
     @property
     def divisible(self) -> bool:
-        """Whether passes may have samples set aside: no layer but BatchNorm1d makes samples depend on one another."""
-        return self._simple and all(_kind(layer) in (_Linear, _Activation, _BatchNorm) for layer in self.layers)
+        """Whether passes may have samples set aside: no layer but BatchNorm1d makes samples depend
+        on one another."""
+        return self._simple and all(
+            _kind(layer) in (_Linear, _Activation, _BatchNorm) for layer in self.layers
+        )
 
     @property
     def _simple(self) -> bool:
-        """Whether each weight is trained, and in one place: else the layers' own gradients are not the network's."""
+        """Whether each weight is trained, and in one place: else the layers' own gradients are not
+        the network's."""
         parts = [*self.layers] if self.embedding is None else [self.embedding, *self.layers]
         weights = [p for part in parts for p in part.parameters()]
         return all(p.requires_grad for p in weights) and len(set(weights)) == len(weights)
 
 
 class Aside(NamedTuple):
-    """The first samples of a pass, if they are a batch of their own that no gradient is asked for: so one product of
-    matrices serves two batches. training: the mode in which BatchNorm sees them, before it sees the others."""
+    """The first samples of a pass, if they are a batch of their own that no gradient is asked for:
+    so one product of
+    matrices serves two batches. training: the mode in which BatchNorm sees them, before it sees the
+    others."""
 
     size: int = 0
     training: bool = True
@@ -85,7 +97,12 @@ class DensePass:
     """A pass of a Dense network. aside: the output of the samples set aside."""
 
     def __init__(
-        self, network: Dense, layers: list[_Layer], x: Tensor, labels: Tensor | None = None, aside: Aside = NONE
+        self,
+        network: Dense,
+        layers: list[_Layer],
+        x: Tensor,
+        labels: Tensor | None = None,
+        aside: Aside = NONE,
     ) -> None:
         self.layers, self.shape, self.embedding = layers, x.shape, network.embedding
         self.labels = None if labels is None else aside.others(labels)
@@ -132,8 +149,9 @@ Weights = Literal["leave", "set", "add"]  # what is to become of the weights' gr
 
 
 class _Layer(Protocol):
-    """forward: the output, and what back() needs of the samples that are not set aside. back: the gradient of the input,
-    where it is wanted, from that of the output; the weights' own go into their `.grad`."""
+    """forward: the output, and what back() needs of the samples that are not set aside. back: the
+    gradient of the input, where it is wanted, from that of the output; the weights' own go into
+    their `.grad`."""
 
     def forward(self, x: Tensor, aside: Aside) -> tuple[Tensor, Any]: ...
     def back(self, gradient: Tensor, kept: Any, weights: Weights, wanted: bool) -> Tensor: ...
@@ -159,7 +177,8 @@ class _Linear:
 
 
 class _Activation:
-    """LeakyReLU, ReLU or Tanh, whose gradients are functions of their outputs: they can work in place."""
+    """LeakyReLU, ReLU or Tanh, whose gradients are functions of their outputs: they can work in
+    place."""
 
     def __init__(self, layer: nn.Module, in_place: bool = False) -> None:
         self.in_place = in_place
@@ -198,16 +217,30 @@ class _BatchNorm:
         if training:
             layer.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         normed: tuple[Tensor, ...] = aten.native_batch_norm.default(
-            x, layer.weight, layer.bias, layer.running_mean, layer.running_var, training, layer.momentum, layer.eps
+            x,
+            layer.weight,
+            layer.bias,
+            layer.running_mean,
+            layer.running_var,
+            training,
+            layer.momentum,
+            layer.eps,
         )
         return normed
 
     def back(self, gradient: Tensor, kept: Any, weights: Weights, wanted: bool) -> Tensor:
         layer, (x, statistics) = self.layer, kept
         gradient, gain, bias = aten.native_batch_norm_backward.default(
-            gradient, x, layer.weight, layer.running_mean, layer.running_var, *statistics, layer.training, layer.eps,
+            gradient,
+            x,
+            layer.weight,
+            layer.running_mean,
+            layer.running_var,
+            *statistics,
+            layer.training,
+            layer.eps,
             [True, weights != "leave", weights != "leave"],
-        )  # fmt: skip
+        )
         for parameter, own in ((layer.weight, gain), (layer.bias, bias)):
             if weights == "set":
                 parameter.grad = own
@@ -239,11 +272,16 @@ class _Other:
         return inner.output, inner
 
     def back(self, gradient: Tensor, kept: AutogradPass, weights: Weights, wanted: bool) -> Tensor:
-        return kept.to_input(gradient) if weights == "leave" else kept.to_both(gradient, add=weights == "add")
+        return (
+            kept.to_input(gradient)
+            if weights == "leave"
+            else kept.to_both(gradient, add=weights == "add")
+        )
 
 
 def _kind(layer: nn.Module) -> Callable[..., _Layer]:
-    """The class that works like a layer. Subclasses, such as layers with spectral normalisation, work as they like."""
+    """The class that works like a layer. Subclasses, such as layers with spectral normalisation,
+    work as they like."""
     if type(layer) not in (nn.Linear, nn.LeakyReLU, nn.ReLU, nn.Tanh, nn.BatchNorm1d, Dropout):
         return _Other
     match layer:

@@ -12,9 +12,9 @@ from ganvas.system.seeding import kept
 class Dropout(nn.Module):
     """Dropout whose masks are drawn for the whole batch of all processes, and sliced.
 
-    In a training `aim()` comes before each step; its bits serve all Dropout layers in turn.
-    A plain nn.Dropout in a GAN's file also resumes exactly (the global generator is seeded at every step), but its
-    masks depend on the number of processes.
+    In a training `aim()` comes before each step; its bits serve all Dropout layers in turn. A plain
+    nn.Dropout in a GAN's file also resumes exactly (the global generator is seeded at every step),
+    but its masks depend on the number of processes.
     """
 
     source: np.random.SFC64 | None = None
@@ -27,12 +27,14 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: float (N, ...), N = groups * images of this process; kept values are scaled by 1 / (1 - p)."""
+        """x: float (N, ...), N = groups * images of this process; kept values are scaled by 1 / (1
+        - p)."""
         mask = self.mask(x)
         return x if mask is None else x * mask
 
     def mask(self, x: Tensor) -> Tensor | None:
-        """What the next pass multiplies x with, of its shape: 0, or 1 / (1 - p) where a value is kept; None for nothing."""
+        """What the next pass multiplies x with, of its shape: 0, or 1 / (1 - p) where a value is
+        kept; None for nothing."""
         if not self.training or self.p == 0:
             return None
         if self.source is None:  # outside a training
@@ -53,6 +55,7 @@ def aim(layers: list[Dropout], source: np.random.SFC64, rank: int, world: int) -
 
 
 def join(layers: list[Dropout], groups: int) -> None:
-    """Tell Dropout layers that the coming pass is over `groups` batches joined: real and fake, or one."""
+    """Tell Dropout layers that the coming pass is over `groups` batches joined: real and fake, or
+    one."""
     for layer in layers:
         layer.groups = groups

@@ -16,7 +16,8 @@ class Pass(Protocol):
     output: Tensor
 
     def to_weights(self, gradient: Tensor, *, add: bool = False) -> None:
-        """From the output's gradient, the weights' gradients: into their `.grad`, or added to what is there."""
+        """From the output's gradient, the weights' gradients: into their `.grad`, or added to what
+        is there."""
 
     def to_input(self, gradient: Tensor) -> Tensor:
         """From the output's gradient, the gradient of the first input."""
@@ -26,7 +27,8 @@ class Pass(Protocol):
 
 
 def passes(network: nn.Module) -> Callable[..., Any]:
-    """What makes passes of a network, from its inputs: its own `tracer()` where it has one, such as Dense, else autograd."""
+    """What makes passes of a network, from its inputs: its own `tracer()` where it has one, such as
+    Dense, else autograd."""
     tracer: Any = getattr(network, "tracer", None)
     return partial(AutogradPass, network) if tracer is None else tracer()
 
@@ -36,7 +38,10 @@ class AutogradPass:
 
     def __init__(self, network: nn.Module, *inputs: Tensor) -> None:
         first, *others = inputs
-        self.weights, self.first = [p for p in network.parameters() if p.requires_grad], first.detach().requires_grad_()
+        self.weights, self.first = (
+            [p for p in network.parameters() if p.requires_grad],
+            first.detach().requires_grad_(),
+        )
         with torch.enable_grad():
             self.graph: Tensor = network(self.first, *others)
         self.output = self.graph.detach()

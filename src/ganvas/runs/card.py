@@ -1,6 +1,8 @@
-"""The card: everything that a run or a generator's file says of itself, as one numbered JSON document.
+"""The card: everything that a run or a generator's file says of itself, as one numbered JSON
+document.
 
-It is a run's recipe.json and the metadata of generator.safetensors. It holds settings and names, never code.
+It is a run's recipe.json and the metadata of generator.safetensors. It holds settings and names,
+never code.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ MOST_THREADS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and class names).
+    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and
+    class names).
 
     flip: half of the images that a training sees are mirrored, left to right.
     """
@@ -52,7 +55,8 @@ START = "start.safetensors"  # a run's copy of the weights that it was started f
 
 @dataclass(frozen=True, kw_only=True)
 class StartedFrom:
-    """The run or file that a training took its first weights from, and the SHA-256 of those (see `weights_sha256`)."""
+    """The run or file that a training took its first weights from, and the SHA-256 of those (see
+    `weights_sha256`)."""
 
     path: str
     sha256: str
@@ -60,11 +64,14 @@ class StartedFrom:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only the hash is kept.
+    """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only
+    the hash is kept.
 
-    evaluate_every: how often it is evaluated in training, "auto" or an interval; weights do not depend on it.
+    evaluate_every: how often it is evaluated in training, "auto" or an interval; weights do not
+    depend on it.
     threads, precision: 0 and "" where they are yet to be measured.
-    weights_sha256: of the weights that a generator.safetensors holds beside this card; "" in a run's recipe.json.
+    weights_sha256: of the weights that a generator.safetensors holds beside this card; "" in a
+    run's recipe.json.
     """
 
     format: int = FORMAT
@@ -94,12 +101,22 @@ class Card:
         """Raises RunError, naming `origin`, for what is no card or one of a newer format."""
         try:
             plain = msgspec.json.decode(text)
-            if isinstance(plain, dict) and isinstance(plain.get("format"), int) and plain["format"] > FORMAT:
+            if (
+                isinstance(plain, dict)
+                and isinstance(plain.get("format"), int)
+                and plain["format"] > FORMAT
+            ):
                 raise RunError(
-                    f"{origin} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade ganvas"
+                    f"{origin} has format {plain['format']}, this ganvas reads up to {FORMAT}:"
+                    " upgrade ganvas"
                 )
             return msgspec.convert(plain, cls)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        except (
+            msgspec.DecodeError,
+            msgspec.ValidationError,
+            UnicodeDecodeError,
+            RecursionError,
+        ) as error:
             raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
 
     @property
@@ -108,7 +125,8 @@ class Card:
         return self.recipe.removeprefix(self.gan)[1:]
 
     def own_recipe(self, gan: str | None) -> list[str]:
-        """How a command names the recipe where it is in a file of the user's, at `gan`, which a run does not lead to."""
+        """How a command names the recipe where it is in a file of the user's, at `gan`, which a run
+        does not lead to."""
         folder = Path(gan).parent if gan else Path("PATH")
         return [str(folder / self.recipe)] if self.gan.endswith(".py") else []
 
@@ -117,43 +135,67 @@ class Card:
         return ["--gan", gan or f"PATH/{self.gan}"] if self.gan.endswith(".py") else []
 
     def gan_file(self, path: str | None = None) -> GanFile:
-        """The GAN's file: a built-in, or the user's at `path`. A card never leads to code by itself.
+        """The GAN's file: a built-in, or the user's at `path`. A card never leads to code by
+        itself.
 
         Raises RunError when the file is the user's and no path, or another file, is given.
         """
         if not self.gan.endswith(".py"):
             if self.gan not in gans.names():
                 raise RunError(
-                    f"this generator is of a GAN {self.gan[:40]!r} that this ganvas does not have: upgrade ganvas"
+                    f"this generator is of a GAN {self.gan[:40]!r} that this ganvas does not have:"
+                    " upgrade ganvas"
                 )
             if path is not None:
-                raise RunError(f"--gan {path}: this generator's networks are built in, in {self.gan}; leave --gan out")
+                raise RunError(
+                    f"--gan {path}: this generator's networks are built in, in {self.gan}; leave"
+                    " --gan out"
+                )
             return gans.load(self.gan)
         if path is None:
             file = shlex.quote(f"PATH/{self.gan}")
-            raise RunError(f"this generator's networks are in a file of yours, {self.gan}: add --gan {file}")
+            raise RunError(
+                f"this generator's networks are in a file of yours, {self.gan}: add --gan {file}"
+            )
         if Path(path).name != self.gan:
-            raise RunError(f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its own file")
+            raise RunError(
+                f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its"
+                " own file"
+            )
         return gans.load(path)
 
     def dataset(self, data_dir: Path | None = None, *, fetch: bool = True) -> Dataset:
-        """The images that the run is trained on, read as it reads them. Raises DataError where they cannot be."""
+        """The images that the run is trained on, read as it reads them. Raises DataError where they
+        cannot be."""
         return data.load(
-            self.data.what, size=self.data.size, native=(self.image.height, self.image.width), fit=self.data.fit,
-            channels=self.data.channels, data_dir=data_dir, fetch=fetch,
-        )  # fmt: skip
+            self.data.what,
+            size=self.data.size,
+            native=(self.image.height, self.image.width),
+            fit=self.data.fit,
+            channels=self.data.channels,
+            data_dir=data_dir,
+            fetch=fetch,
+        )
 
-    def held_out(self, data_dir: Path | None = None, tell: Callable[[str], None] = lambda line: None) -> Dataset | None:
-        """The part of the run's data that is held out, as its images are, of its classes; None where there is none here.
+    def held_out(
+        self, data_dir: Path | None = None, tell: Callable[[str], None] = lambda line: None
+    ) -> Dataset | None:
+        """The part of the run's data that is held out, as its images are, of its classes; None
+        where there is none here.
 
         tell: is told of a part that is there and cannot be read, which is left out.
         """
         classes = self.image.classes
         try:
             part = data.load(
-                self.data.what, split="test", size=(self.image.height, self.image.width), fit=self.data.fit,
-                channels=self.image.channels, data_dir=data_dir, fetch=False,
-            )  # fmt: skip
+                self.data.what,
+                split="test",
+                size=(self.image.height, self.image.width),
+                fit=self.data.fit,
+                channels=self.image.channels,
+                data_dir=data_dir,
+                fetch=False,
+            )
         except NoHeldOutError:
             return None
         except DataError as error:
@@ -167,7 +209,11 @@ class Card:
         place = {name: k for k, name in enumerate(classes)}
         labels = torch.tensor([place.get(name, -1) for name in part.classes])[part.labels]
         known = labels >= 0
-        return Dataset(part.name, part.images[known], labels[known], classes) if bool(known.any()) else None
+        return (
+            Dataset(part.name, part.images[known], labels[known], classes)
+            if bool(known.any())
+            else None
+        )
 
     def settings(self, file: GanFile) -> Recipe:
         """The resolved recipe. Raises RunError when its settings do not fit the GAN's file."""
@@ -178,9 +224,15 @@ class Card:
                 native=self.image,
             )
         except GanvasError as error:
-            raise RunError(f"the settings stored with this generator do not fit {self.gan}: {error}") from None
+            raise RunError(
+                f"the settings stored with this generator do not fit {self.gan}: {error}"
+            ) from None
 
 
 def versions() -> dict[str, str]:
     """What the figures of a run may depend on."""
-    return {"ganvas": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
+    return {
+        "ganvas": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }

@@ -9,13 +9,16 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_D_COLOUR, _G_COLOUR = "#0072b2", "#d55e00"  # blue and vermilion, told apart by the colour-blind too
+# blue and vermilion, told apart by the colour-blind too
+_D_COLOUR, _G_COLOUR = "#0072b2", "#d55e00"
 
 
 def losses(log: list[dict[str, Any]]) -> bytes:
-    """A PNG of both losses and D's mean scores over epochs; a running mean over the raw values where these are many.
+    """A PNG of both losses and D's mean scores over epochs; a running mean over the raw values
+    where these are many.
 
-    A last line of the log that is of less than half an interval is not drawn: the mean of so few steps looks like a leap.
+    A last line of the log that is of less than half an interval is not drawn: the mean of so few
+    steps looks like a leap.
     """
     log = log[:-1] if _short_last(log) else log
     figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
@@ -35,14 +38,17 @@ def losses(log: list[dict[str, Any]]) -> bytes:
             mean = np.convolve(values, np.full(width, 1 / width), "valid")
             axes.plot(epochs[width - 1 :], mean, color=colour, label=label)
         else:
-            axes.plot(epochs, values, color=colour, label=label, marker="." if len(values) < 20 else None)
+            axes.plot(
+                epochs, values, color=colour, label=label, marker="." if len(values) < 20 else None
+            )
     above.set_ylabel("loss")
     below.set_ylabel("mean score")
     below.set_xlabel("epochs")
     for axes in (above, below):
         axes.grid(alpha=0.3)
         if log:
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)  # above: it hides no curve
+            # above: it hides no curve
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

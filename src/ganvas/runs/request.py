@@ -1,4 +1,5 @@
-"""What the user asked for: from the command line, a TOML file, or a run to be gone on with or repeated."""
+"""What the user asked for: from the command line, a TOML file, or a run to be gone on with or
+repeated."""
 
 from __future__ import annotations
 
@@ -24,14 +25,16 @@ from ganvas.system.paths import expanded
 from ganvas.system.schema import convert, leaves
 
 MOST_MINUTES = 366 * 24 * 60
-INNER = ("settings", "plan", "started_from", "repeats")  # fields of a Request that no TOML has by these names
+# fields of a Request that no TOML has by these names
+INNER = ("settings", "plan", "started_from", "repeats")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asked for; None where nothing was said. Also the shape of a --config file.
 
-    from_: the run or file whose weights to start from ("from" in TOML). started_from: what they must be, in a repeat.
+    from_: the run or file whose weights to start from ("from" in TOML). started_from: what they
+    must be, in a repeat.
     plan: of the run `repeats`, to be kept to the image.
     """
 
@@ -57,36 +60,51 @@ class Request:
     repeats: Card | None = None
 
     def __post_init__(self) -> None:
-        lengths = [name for name in ("images", "epochs", "minutes") if getattr(self, name) is not None]
+        lengths = [
+            name for name in ("images", "epochs", "minutes") if getattr(self, name) is not None
+        ]
         if len(lengths) > 1:
-            raise SettingError(f"--{lengths[0]} and --{lengths[1]} both set the length: give one of them")
+            raise SettingError(
+                f"--{lengths[0]} and --{lengths[1]} both set the length: give one of them"
+            )
         if lengths and _sets_length(self.settings):
-            raise SettingError(f"--{lengths[0]} and the setting length both set the length: give one of them")
+            raise SettingError(
+                f"--{lengths[0]} and the setting length both set the length: give one of them"
+            )
         for name in (*lengths, "threads", "processes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise SettingError(f"--{name} {value}: expected more than 0")
-        for name, known in (("precision", ("32", "bf16", "fp16")), ("fit", ("crop", "pad", "stretch"))):
+        for name, known in (
+            ("precision", ("32", "bf16", "fp16")),
+            ("fit", ("crop", "pad", "stretch")),
+        ):
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise SettingError(f"--{name} {value}: {nearest(value, known)}")
-        for name in ("data", "from_"):  # here, once: what a path leads to decides more than what is read
+        # here, once: what a path leads to decides more than what is read
+        for name in ("data", "from_"):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(path))
         if self.data is not None and not self.data.strip():
             raise SettingError("--data is empty: give a data set's name or a path")
         if self.flip and self.data in NAMES and self.data not in MIRRORED:
             raise SettingError(
-                f"--flip with {self.data}: characters are not mirrored, for they would be others or none; leave --flip out"
+                f"--flip with {self.data}: characters are not mirrored, for they would be others or"
+                " none; leave --flip out"
             )
         if self.from_ is not None and not self.from_.strip():
             raise SettingError("--from is empty: give a run's directory or a generator.safetensors")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise SettingError(f"--threads {self.threads}: expected at most {MOST_THREADS}")
         if self.minutes is not None and self.minutes > MOST_MINUTES:
-            raise SettingError(f"--minutes {self.minutes:g}: expected at most {MOST_MINUTES:,}, a year")
+            raise SettingError(
+                f"--minutes {self.minutes:g}: expected at most {MOST_MINUTES:,}, a year"
+            )
         if self.size is not None and min(self.size) < 1:
-            raise SettingError(f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more")
+            raise SettingError(
+                f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more"
+            )
         if self.evaluate_every not in (None, "auto", "never"):
             _check_interval(self.evaluate_every)
         if self.seed is not None and not 0 <= self.seed < 2**63:
@@ -110,7 +128,8 @@ def _sets_length(settings: Mapping[str, Any]) -> bool:
 
 def _check_interval(text: str) -> None:
     expected = (
-        f"--evaluate-every '{text}': expected an interval, such as '20k images', '1 epoch' or '500 steps', or auto"
+        f"--evaluate-every '{text}': expected an interval, such as '20k images', '1 epoch' or '500"
+        " steps', or auto"
     )
     try:
         interval = Interval.parse(text)
@@ -121,10 +140,12 @@ def _check_interval(text: str) -> None:
 
 
 def read_config(path: Path, recipe: str | None) -> Request:
-    """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it was.
+    """A request from a TOML file, or from a run's recipe.json, whose plan is then repeated as it
+    was.
 
     recipe: what the user named beside it.
-    TOML: the fields of Request but `settings`, `started_from`, `plan` and `repeats` at the top, and tables [model] and [train].
+    TOML: the fields of Request but `settings`, `started_from`, `plan` and `repeats` at the top, and
+    tables [model] and [train].
     Raises SettingError for what cannot be read or is not known.
     """
     try:
@@ -133,7 +154,9 @@ def read_config(path: Path, recipe: str | None) -> Request:
     except OSError as error:
         raise SettingError(f"cannot read --config {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise SettingError(f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
+        raise SettingError(
+            f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
+        ) from None
     if path.suffix == ".json":
         return of_run(Card.from_json(text, str(path)), recipe, f"--config {path}", path.parent)
     changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
@@ -150,9 +173,14 @@ def read_config(path: Path, recipe: str | None) -> Request:
 
 
 def to_toml(request: Request) -> str:
-    """A request without a plan as TOML, which `read_config` reads back. settings: as {"model": {...}, "train": {...}}."""
+    """A request without a plan as TOML, which `read_config` reads back. settings: as {"model":
+    {...}, "train": {...}}."""
     fields = [field.name for field in dataclasses.fields(request) if field.name not in INNER]
-    lines = [f"{name.rstrip('_')} = {toml(value)}" for name in fields if (value := getattr(request, name)) is not None]
+    lines = [
+        f"{name.rstrip('_')} = {toml(value)}"
+        for name in fields
+        if (value := getattr(request, name)) is not None
+    ]
     for table, values in request.settings.items():
         lines += ["", f"[{table}]", *(f"{name} = {toml(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
@@ -161,37 +189,66 @@ def to_toml(request: Request) -> str:
 def toml(value: Any) -> str:
     """A setting's value as TOML, in one line."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{name} = {toml(part)}" for name, part in value.items() if part is not None) + " }"
+        return (
+            "{ "
+            + ", ".join(
+                f"{name} = {toml(part)}" for name, part in value.items() if part is not None
+            )
+            + " }"
+        )
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
 def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request:
     """The request that makes a run once more.
 
-    recipe: what the user named beside it. origin: what holds the card. folder: where it lies, and beside it the run's own
-    copy of the weights that it was started from; without that, they are looked for where they were.
+    recipe: what the user named beside it. origin: what holds the card. folder: where it lies, and
+    beside it the run's own copy of the weights that it was started from; without that, they are
+    looked for where they were.
     """
     if recipe is None and ".py" in card.gan + card.recipe:  # a file never leads to code
         file = shlex.quote(f"PATH/{card.recipe}")
-        raise SettingError(f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ...")
+        raise SettingError(
+            f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ..."
+        )
     if recipe is not None and (name := gans.find(recipe)[0]) != card.recipe:
-        raise SettingError(f"{origin} is a run's, with all settings of {card.recipe}: leave {name} out, or --config")
+        raise SettingError(
+            f"{origin} is a run's, with all settings of {card.recipe}: leave {name} out, or"
+            " --config"
+        )
     start, train = card.started_from, card.train
     if is_by_rule(convert(train, TrainConfig, "train"), card.image):
         train = train | {"gamma": None}  # it follows the rule for another batch, or other images
     return Request(
-        recipe=recipe or card.recipe, data=card.data.what, seed=card.seed, size=card.data.size, fit=card.data.fit,
-        channels=card.data.channels, flip=card.data.flip, device=card.device, precision=card.precision or None,
-        threads=card.threads, processes=card.processes, evaluate_every=card.evaluate_every,
-        settings={"model": card.model, "train": train}, plan=card.plan,
-        from_=(str(folder / START) if (folder / START).is_file() else start.path) if start else None,
-        started_from=start, repeats=card,
-    )  # fmt: skip
+        recipe=recipe or card.recipe,
+        data=card.data.what,
+        seed=card.seed,
+        size=card.data.size,
+        fit=card.data.fit,
+        channels=card.data.channels,
+        flip=card.data.flip,
+        device=card.device,
+        precision=card.precision or None,
+        threads=card.threads,
+        processes=card.processes,
+        evaluate_every=card.evaluate_every,
+        settings={"model": card.model, "train": train},
+        plan=card.plan,
+        from_=(
+            (str(folder / START) if (folder / START).is_file() else start.path) if start else None
+        ),
+        started_from=start,
+        repeats=card,
+    )
 
 
 def merged(config: Request, own: Request) -> Request:
     """A config file's request with what was said on the command line on top of it."""
-    said = {f.name: getattr(own, f.name) for f in dataclasses.fields(own) if getattr(own, f.name) not in (None, {})}
+    said = {
+        f.name: getattr(own, f.name)
+        for f in dataclasses.fields(own)
+        if getattr(own, f.name) not in (None, {})
+    }
     if own.data or own.size or own.channels or own.fit:
         said.setdefault("plan", None)  # another data set, another number of images in an epoch
     if own.from_:
@@ -200,7 +257,11 @@ def merged(config: Request, own: Request) -> Request:
     if own.length or _sets_length(own.settings):
         said = {"images": None, "epochs": None, "minutes": None, "plan": None} | said
         stored = {
-            name: {inner: v for inner, v in value.items() if inner != "length"} if name == "train" else value
+            name: (
+                {inner: v for inner, v in value.items() if inner != "length"}
+                if name == "train"
+                else value
+            )
             for name, value in stored.items()
             if name not in LENGTH
         }
@@ -213,9 +274,13 @@ def merged(config: Request, own: Request) -> Request:
 def with_data(request: Request, data: DataCard) -> Request:
     """A request with what it leaves unsaid of its data taken from a card."""
     return dataclasses.replace(
-        request, data=request.data or data.what, size=request.size or data.size, fit=request.fit or data.fit,
-        channels=request.channels or data.channels, flip=data.flip if request.flip is None else request.flip,
-    )  # fmt: skip
+        request,
+        data=request.data or data.what,
+        size=request.size or data.size,
+        fit=request.fit or data.fit,
+        channels=request.channels or data.channels,
+        flip=data.flip if request.flip is None else request.flip,
+    )
 
 
 def completed(request: Request, card: Card) -> Request:
@@ -233,9 +298,13 @@ def completed(request: Request, card: Card) -> Request:
     said = request.length is not None or request.settings
     stored = {"model": card.model, "train": card.train}
     return dataclasses.replace(
-        with_data(request, card.data), recipe=recipe,
-        seed=card.seed if request.seed is None else request.seed, threads=request.threads or card.threads,
-        processes=request.processes or card.processes, precision=request.precision or card.precision or None,
-        device=request.device or card.device, settings=settings if said else stored,
+        with_data(request, card.data),
+        recipe=recipe,
+        seed=card.seed if request.seed is None else request.seed,
+        threads=request.threads or card.threads,
+        processes=request.processes or card.processes,
+        precision=request.precision or card.precision or None,
+        device=request.device or card.device,
+        settings=settings if said else stored,
         plan=request.plan or (None if said else card.plan),
-    )  # fmt: skip
+    )

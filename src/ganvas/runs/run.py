@@ -33,8 +33,10 @@ from ganvas.system.text import is_utf8, shown
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
 PLACE = ("images", "step", "epoch", "seconds", "lr")
 LOGGED = (*PLACE, *STATISTICS)  # what a line of the log holds
-GRADIENTS = ("d_gradient", "g_gradient", "g_least_gradient")  # and, in newer logs: norms in its last step (see Learner)
-PATIENCE = 0.3  # seconds to wait for a run's lock: who only looks whether it is held holds it for a moment
+# and, in newer logs: norms in its last step (see Learner)
+GRADIENTS = ("d_gradient", "g_gradient", "g_least_gradient")
+# seconds to wait for a run's lock: who only looks whether it is held holds it for a moment
+PATIENCE = 0.3
 
 
 class BusyError(RunError):
@@ -53,12 +55,12 @@ class Run:
     losses.png              both networks' losses
     progress.png            sheets from four moments, beside each other
     neighbours.png          generated images, each beside the training image nearest to it
-    metrics.jsonl           one line per evaluation: see `ganvas.evaluation.result`
-    copies.png              of an evaluation's generated images, those nearest to training images, beside these
-    report.html             all this on one page
-    generator.safetensors   the generator with its card: all that sampling needs
-    best.safetensors        the same of the generator with the least FID of those evaluated on the way
-    start.safetensors       the weights that training was started from, where there are such (--from)
+    metrics.jsonl           one line per evaluation: see `ganvas.evaluation.result` copies.png
+    of an evaluation's generated images, those nearest to training images, beside these report.html
+    all this on one page
+    generator.safetensors   the generator with its card: all that sampling needs best.safetensors
+    the same of the generator with the least FID of those evaluated on the way start.safetensors
+    the weights that training was started from, where there are such (--from)
     state.pt                both networks, optimizers and images seen: all that going on needs
     """
 
@@ -87,11 +89,14 @@ class Run:
         try:
             return cls(path, Card.from_json(content, str(card)), gan)
         except RunError as error:
-            raise RunError(f"{error}; restore it, or name a recipe and start anew with --fresh") from None
+            raise RunError(
+                f"{error}; restore it, or name a recipe and start anew with --fresh"
+            ) from None
 
     @staticmethod
     def is_at(path: Path) -> bool:
-        """Whether a run is in a directory, be it damaged. Raises RunError for one that cannot be looked into."""
+        """Whether a run is in a directory, be it damaged. Raises RunError for one that cannot be
+        looked into."""
         with files.reading(path):
             return path.is_dir() and not {"recipe.json", "state.pt"}.isdisjoint(os.listdir(path))
 
@@ -99,7 +104,8 @@ class Run:
     def create(cls, path: Path, card: Card, gan: str | None = None, made: bool = False) -> Run:
         """A new run in an empty or new directory. Raises RunError when it cannot be made there.
 
-        made: the caller has made the directory for it; it is taken away again where nothing can be written.
+        made: the caller has made the directory for it; it is taken away again where nothing can be
+        written.
         """
         _refuse_bytes(path)
         run = cls(path, card, gan)
@@ -144,7 +150,9 @@ class Run:
     @property
     def pictures(self) -> dict[str, Path]:
         """The pictures beside the sheets that are there: real_images, neighbours, copies."""
-        paths = {name: self.path / f"{name}.png" for name in ("real_images", "neighbours", "copies")}
+        paths = {
+            name: self.path / f"{name}.png" for name in ("real_images", "neighbours", "copies")
+        }
         return {name: path for name, path in paths.items() if path.is_file()}
 
     def sampler(self, device: str = "cpu") -> Sampler:
@@ -163,11 +171,14 @@ class Run:
 
     def _refuse_without_generator(self) -> None:
         if not self.generator_file.exists():
-            again = shlex.join(["ganvas", "train", *self.card.own_recipe(self.gan), "--out", str(self.path)])
+            again = shlex.join(
+                ["ganvas", "train", *self.card.own_recipe(self.gan), "--out", str(self.path)]
+            )
             raise RunError(f"{self.path} has no generator yet: go on with {again}")
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
-        """Images from the run's generator, to look at or `.save()`: see `ganvas.sampling.samples.draw`."""
+        """Images from the run's generator, to look at or `.save()`: see
+        `ganvas.sampling.samples.draw`."""
         return draw(self.sampler(), n=n, labels=labels, seed=seed)
 
     @contextmanager
@@ -177,9 +188,11 @@ class Run:
         with files.writing(self.path / ".lock"):
             try:
                 lock.acquire(timeout=PATIENCE)
-            except (Timeout, RuntimeError):  # held by another process, or by another training of this one
+            # held by another process, or by another training of this one
+            except (Timeout, RuntimeError):
                 raise BusyError(
-                    f"another training is writing to {self.path}: wait for it, stop it, or choose another --out"
+                    f"another training is writing to {self.path}: wait for it, stop it, or choose"
+                    " another --out"
                 ) from None
         try:
             yield
@@ -207,7 +220,8 @@ class Run:
         """Write state.pt whole or not at all; `state` holds tensors and plain values only."""
 
         def save(file: Any) -> None:
-            buffer = io.BytesIO()  # torch.save to a file turns a full disk into a RuntimeError that does not say so
+            # torch.save to a file turns a full disk into a RuntimeError that does not say so
+            buffer = io.BytesIO()
             torch.save(state, buffer)
             file.write(buffer.getbuffer())
 
@@ -219,49 +233,68 @@ class Run:
         if not path.exists():
             return None
         try:
-            with zipfile.ZipFile(path) as archive:  # torch looks at no checksum; this takes 10 ms for 30 MB
+            # torch looks at no checksum; this takes 10 ms for 30 MB
+            with zipfile.ZipFile(path) as archive:
                 if (member := archive.testzip()) is not None:
                     raise ValueError(f"the checksum of {member} is wrong")
             # Not mapped: Windows replaces no file that is, and tensors of it live on in a training.
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if state["format"] > self.card.format:
-                raise RunError(f"{path} has format {state['format']}: upgrade ganvas to go on with it")
+                raise RunError(
+                    f"{path} has format {state['format']}: upgrade ganvas to go on with it"
+                )
             if not isinstance(state["images_seen"], int) or not isinstance(state["seconds"], float):
                 raise TypeError("images_seen is no whole number")
         except RunError:
             raise
-        except Exception as error:  # pickle, zip and torch each have errors of their own for a damaged file
+        # pickle, zip and torch each have errors of their own for a damaged file
+        except Exception as error:
             reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-            raise RunError(f"{path} is damaged ({reason}): restore it, or start anew with --fresh") from None
+            raise RunError(
+                f"{path} is damaged ({reason}): restore it, or start anew with --fresh"
+            ) from None
         return state
 
     def save_generator(self, tensors: dict[str, Tensor], kept_at: int | None = None) -> None:
-        """Write the generator with its card; with `kept_at` (images seen) as one more file in weights/."""
-        path = self.generator_file if kept_at is None else self.path / "weights" / f"{kept_at:09d}.safetensors"
+        """Write the generator with its card; with `kept_at` (images seen) as one more file in
+        weights/."""
+        path = (
+            self.generator_file
+            if kept_at is None
+            else self.path / "weights" / f"{kept_at:09d}.safetensors"
+        )
         _save_weights(path, tensors, self.card)
 
     def save_best(self, tensors: dict[str, Tensor]) -> None:
         _save_weights(self.best_file, tensors, self.card)
 
     def save_start(self, networks: dict[str, dict[str, Tensor]], card: Card) -> None:
-        """Keep the weights that the training starts from, with the card of what made them, unless they are here."""
+        """Keep the weights that the training starts from, with the card of what made them, unless
+        they are here."""
         if not (self.path / START).exists():
             _save_weights(self.path / START, joined(networks), card)
 
     def load_start(self) -> dict[str, dict[str, Tensor]]:
-        """The weights that the training starts from, by network. Raises RunError where they are missing or others."""
+        """The weights that the training starts from, by network. Raises RunError where they are
+        missing or others."""
         assert self.card.started_from is not None
         tensors, _ = read_weights(self.path / START)
         if weights_sha256(tensors) != self.card.started_from.sha256:
-            raise RunError(f"{self.path / START} holds other weights than the run was started from: restore it")
+            raise RunError(
+                f"{self.path / START} holds other weights than the run was started from: restore it"
+            )
         return parted(tensors)
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
-        with files.writing(self.path / "log.jsonl"), open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
+        with (
+            files.writing(self.path / "log.jsonl"),
+            open(self.path / "log.jsonl", "a", encoding="utf-8") as file,
+        ):
             file.writelines(_row(line) for line in lines)
 
     def append_metrics(self, line: str) -> None:
-        """Keep an evaluation, one line of JSON. What a full disk or a kill left of an earlier line is dropped before."""
+        """Keep an evaluation, one line of JSON. What a full disk or a kill left of an earlier line
+        is dropped before."""
         path = self.path / "metrics.jsonl"
         with (
             files.writing(path),
@@ -274,12 +307,15 @@ class Run:
                 file.write(line.encode() + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All evaluations, oldest first; a last line cut short by a crash is left out. Raises RunError for a damaged file."""
+        """All evaluations, oldest first; a last line cut short by a crash is left out. Raises
+        RunError for a damaged file."""
         path = self.path / "metrics.jsonl"
         try:
             lines = _json_lines(path)
             for line in lines:
-                if not isinstance(line, dict) or not isinstance(line.get("fid"), float | int | None):
+                if not isinstance(line, dict) or not isinstance(
+                    line.get("fid"), float | int | None
+                ):
                     raise ValueError
                 if not isinstance(line.get("images", 0), int) or not isinstance(
                     line.get("cost_seconds", 0), float | int
@@ -290,12 +326,19 @@ class Run:
             raise RunError(f"{path} is damaged: restore it, or take it away") from None
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's lines; a last line cut short by a crash is left out. A figure that was no number, as null, is NaN."""
+        """The log's lines; a last line cut short by a crash is left out. A figure that was no
+        number, as null, is NaN."""
         path = self.path / "log.jsonl"
         try:
             lines = _json_lines(path)
             for line in lines:
-                line.update({name: math.nan for name in (*STATISTICS, *GRADIENTS) if line.get(name, 0) is None})
+                line.update(
+                    {
+                        name: math.nan
+                        for name in (*STATISTICS, *GRADIENTS)
+                        if line.get(name, 0) is None
+                    }
+                )
             if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
                 raise ValueError
             return lines
@@ -312,7 +355,9 @@ class Run:
         try:
             known = {name: images for images, name in state["record"]["sheets"]} if state else {}
         except (KeyError, TypeError, ValueError):
-            raise RunError(f"{self.path / 'state.pt'} is damaged: it does not say when sheets were made") from None
+            raise RunError(
+                f"{self.path / 'state.pt'} is damaged: it does not say when sheets were made"
+            ) from None
         template = self.card.train.get("sheet_name", "{images:09d}")
         unit = self.card.plan.epoch if "{epoch" in template and "{images" not in template else 1
         found = []
@@ -321,16 +366,22 @@ class Run:
             if images is None:
                 number = re.search(r"(\d+)\D*$", path.stem)
                 if number is None:
-                    raise RunError(f"{path} is no sheet of this run (its name holds no number): move it elsewhere")
+                    raise RunError(
+                        f"{path} is no sheet of this run (its name holds no number): move it"
+                        " elsewhere"
+                    )
                 images = int(number[1]) * unit
             found.append((images, path))
         return sorted(found)
 
     def rewind_log(self, images_seen: int) -> None:
-        """Forget what was logged, and evaluated in training, after the state that training goes on from."""
+        """Forget what was logged, and evaluated in training, after the state that training goes on
+        from."""
         metrics = [line for line in self.read_metrics() if line.get("images", 0) <= images_seen]
         if (self.path / "metrics.jsonl").exists():
-            files.write(self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
+            files.write(
+                self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics)
+            )
         lines = [line for line in self.read_log() if line["images"] <= images_seen]
         if (self.path / "log.jsonl").exists():
             files.write(self.path / "log.jsonl", "".join(map(_row, lines)))
@@ -350,7 +401,8 @@ class Run:
         sheets.save(path, sheets.grid(pixels, columns, gap=2, scale=scale))
 
     def save_neighbours(self, fakes: Tensor, nearest: Tensor) -> None:
-        """Write neighbours.png: uint8 NHWC images, each generated one left of its nearest training image."""
+        """Write neighbours.png: uint8 NHWC images, each generated one left of its nearest training
+        image."""
         title = "left: generated, right: the nearest training image"
         sheets.save_pairs(self.path / "neighbours.png", fakes.numpy(), nearest.numpy(), title)
 
@@ -374,7 +426,8 @@ class Run:
 
 
 def _json_lines(path: Path) -> list[Any]:
-    """What a file of JSON lines holds, nothing where there is none; a last line cut short by a crash is left out."""
+    """What a file of JSON lines holds, nothing where there is none; a last line cut short by a
+    crash is left out."""
     with files.reading(path):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]
@@ -382,7 +435,10 @@ def _json_lines(path: Path) -> list[Any]:
 
 def _row(line: dict[str, Any]) -> str:
     """A line of the log as JSON, which knows no NaN and no infinity: null stands for both."""
-    plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in line.items()}
+    plain = {
+        name: None if isinstance(v, float) and not math.isfinite(v) else v
+        for name, v in line.items()
+    }
     return json.dumps(plain) + "\n"
 
 
@@ -395,12 +451,16 @@ def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
 
 
 def _refuse_bytes(path: Path) -> None:
-    if not is_utf8(str(path)):  # neither torch nor safetensors opens a file there, and no JSON holds the path
-        raise RunError(f"{shown(str(path))}: the path's bytes are no UTF-8: choose another, or rename it")
+    # neither torch nor safetensors opens a file there, and no JSON holds the path
+    if not is_utf8(str(path)):
+        raise RunError(
+            f"{shown(str(path))}: the path's bytes are no UTF-8: choose another, or rename it"
+        )
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raises RunError for a directory with content that is no run's. Hidden files, such as a lock, do not count."""
+    """Raises RunError for a directory with content that is no run's. Hidden files, such as a lock,
+    do not count."""
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if names and "recipe.json" not in names:
         raise RunError(f"{path} is not empty and not a run: choose another --out")

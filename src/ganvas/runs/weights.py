@@ -27,7 +27,11 @@ def weights_sha256(tensors: dict[str, Tensor]) -> str:
 
 def joined(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The weights of several networks in one, as "generator/layers.0.weight"."""
-    return {f"{network}/{name}": tensor for network, own in networks.items() for name, tensor in own.items()}
+    return {
+        f"{network}/{name}": tensor
+        for network, own in networks.items()
+        for name, tensor in own.items()
+    }
 
 
 def parted(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -40,21 +44,31 @@ def parted(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
-    """The tensors of a safetensors file that ganvas wrote, and its card. Raises RunError when it is missing or damaged."""
+    """The tensors of a safetensors file that ganvas wrote, and its card. Raises RunError when it is
+    missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:
         known = ", ".join(shipped())
-        raise RunError(f"no file {path}: give a run's directory, a generator.safetensors, or {known}") from None
+        raise RunError(
+            f"no file {path}: give a run's directory, a generator.safetensors, or {known}"
+        ) from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged or no safetensors file ({error}): train again or restore it") from None
+        raise RunError(
+            f"{path} is damaged or no safetensors file ({error}): train again or restore it"
+        ) from None
     if "ganvas" not in metadata:
-        raise RunError(f"{path} holds no ganvas card: expected a generator.safetensors that ganvas wrote")
+        raise RunError(
+            f"{path} holds no ganvas card: expected a generator.safetensors that ganvas wrote"
+        )
     card = Card.from_json(metadata["ganvas"], str(path))
-    if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):  # files of earlier versions have none
-        raise RunError(f"{path} is damaged (the checksum of its weights is wrong): train again or restore it")
+    # files of earlier versions have none
+    if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):
+        raise RunError(
+            f"{path} is damaged (the checksum of its weights is wrong): train again or restore it"
+        )
     return tensors, card
 
 
@@ -62,28 +76,35 @@ def shipped() -> dict[str, Path]:
     """The generators that come with the package, by name."""
     return {
         path.stem: path
-        for path in sorted((Path(__file__).parent.parent / "assets" / "generators").glob("*.safetensors"))
+        for path in sorted(
+            (Path(__file__).parent.parent / "assets" / "generators").glob("*.safetensors")
+        )
     }
 
 
 def located(source: Path) -> Path:
-    """What a user names: a file or a run's directory, or else a generator that comes with the package."""
+    """What a user names: a file or a run's directory, or else a generator that comes with the
+    package."""
     mine = source.is_file() or (source / "recipe.json").exists()
     return source if mine else shipped().get(str(source), source)
 
 
 def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:
-    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the file.
+    """A Sampler from a generator.safetensors, whose card says what it is. No code comes from the
+    file.
 
-    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was changed since training is
-    used as long as the weights fit it, with a note on stderr.
+    gan: path of the user's own GAN file, where the generator is not a built-in's. One that was
+    changed since training is used as long as the weights fit it, with a note on stderr.
     Raises RunError when the file is missing, damaged or not ganvas's.
     """
     tensors, card = read_weights(path)
     file_of_gan = card.gan_file(gan)
     changed = gan is not None and file_of_gan.sha256 != card.gan_sha256
     if changed:
-        print(f"note: {gan} is not as it was in training: images may differ from the run's", file=sys.stderr)
+        print(
+            f"note: {gan} is not as it was in training: images may differ from the run's",
+            file=sys.stderr,
+        )
     try:
         built = file_of_gan.restore(card.settings(file_of_gan).model, card.image, tensors)
     except (RuntimeError, OverflowError) as error:

@@ -17,9 +17,11 @@ CHUNK = 64  # images made at a time
 
 
 def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -> Tensor:
-    """Latents float32 (N, z_dim), N(0, 1): each from a Philox generator of its own, keyed by (seed, index).
+    """Latents float32 (N, z_dim), N(0, 1): each from a Philox generator of its own, keyed by (seed,
+    index).
 
-    So image k of a seed has the same latent, to the bit, whatever the batch, the device or the runtime.
+    So image k of a seed has the same latent, to the bit, whatever the batch, the device or the
+    runtime.
     Raises SettingError unless 0 <= seed < 2**64.
     """
     if not 0 <= seed < 2**64:
@@ -34,8 +36,14 @@ def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -
 class Sampler:
     """A generator, ready to be asked for images. Runs in inference mode and 32-bit floats."""
 
-    def __init__(self, gan: Gan, classes: tuple[str, ...], device: str | torch.device = "cpu") -> None:
-        self.gan, self.classes, self.device = gan, classes if gan.conditional else (), torch.device(device)
+    def __init__(
+        self, gan: Gan, classes: tuple[str, ...], device: str | torch.device = "cpu"
+    ) -> None:
+        self.gan, self.classes, self.device = (
+            gan,
+            classes if gan.conditional else (),
+            torch.device(device),
+        )
         gan.generator.to(self.device)
 
     @torch.inference_mode()
@@ -49,7 +57,8 @@ class Sampler:
     ) -> Tensor:
         """Images uint8 (N, H, W, C) on the CPU for the given indices of a seed.
 
-        labels: one class index an image, for a conditional generator; without them image k shows class k modulo K.
+        labels: one class index an image, for a conditional generator; without them image k shows
+        class k modulo K.
         strict: raise RunError for a pixel that is no number, which else is black.
         The generator's mode (training or inference) is as before afterwards.
         """
@@ -60,12 +69,17 @@ class Sampler:
         images = []
         for start in range(0, len(indices), CHUNK):
             z = latents(indices[start : start + CHUNK], seed, self.gan.z_dim).to(self.device)
-            y = None if labels is None else torch.tensor(labels[start : start + CHUNK], device=self.device)
+            y = (
+                None
+                if labels is None
+                else torch.tensor(labels[start : start + CHUNK], device=self.device)
+            )
             made = self.gan.make(z, y)
             if strict and not bool(made.isfinite().all()):
                 raise RunError(
-                    f"the generator gives pixels that are no numbers, among images {start} to {start + len(z) - 1} of seed "
-                    f"{seed}: its training diverged, or its layers overflow; train it anew"
+                    f"the generator gives pixels that are no numbers, among images {start} to"
+                    f" {start + len(z) - 1} of seed {seed}: its training diverged, or its layers"
+                    " overflow; train it anew"
                 )
             images.append(to_uint8(made))
         self.gan.generator.train(was_training)

@@ -34,11 +34,18 @@ class Samples:
     classes: tuple[str, ...]
     columns: int
 
-    def save(self, path: str | Path = "result.png", *, columns: int | None = None, scale: int | None = None) -> Path:
-        """Write by the path's ending: .png (one row or sheet), .npz, .zip of PNGs, or a new folder of PNGs.
+    def save(
+        self,
+        path: str | Path = "result.png",
+        *,
+        columns: int | None = None,
+        scale: int | None = None,
+    ) -> Path:
+        """Write by the path's ending: .png (one row or sheet), .npz, .zip of PNGs, or a new folder
+        of PNGs.
 
-        The images in a PNG stand side by side without gaps, each pixel `scale` (4) pixels wide; elsewhere they keep their
-        size.
+        The images in a PNG stand side by side without gaps, each pixel `scale` (4) pixels wide;
+        elsewhere they keep their size.
         Raises SettingError and RunError for what `check` refuses, RunError where the disk does.
         """
         kind = check(path, self.images.shape, self.columns, columns, scale)
@@ -48,7 +55,11 @@ class Samples:
         elif kind == ".png":
             sheets.save(path, sheets.grid(self.images, columns, scale=scale))
         elif kind == ".npz":
-            named = {} if self.labels is None else {"labels": self.labels, "classes": np.array(self.classes)}
+            named = (
+                {}
+                if self.labels is None
+                else {"labels": self.labels, "classes": np.array(self.classes)}
+            )
             files.write(path, lambda file: np.savez_compressed(file, images=self.images, **named))  # type: ignore[arg-type]
         else:
             files.write(path, self._zip)
@@ -59,13 +70,17 @@ class Samples:
         for name, image in zip(names, self.images, strict=True):
             yield name, sheets.png(image)
         if self.labels is not None:  # so that the folder is itself a labelled data set
-            rows = [f"{name},{_csv(self.classes[label])}" for name, label in zip(names, self.labels, strict=True)]
+            rows = [
+                f"{name},{_csv(self.classes[label])}"
+                for name, label in zip(names, self.labels, strict=True)
+            ]
             yield "labels.csv", ("\n".join(["file,label", *rows]) + "\n").encode()
 
     def _zip(self, file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             for name, content in self._pngs():
-                archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's fixed date: the same bytes every time
+                # ZipInfo's fixed date: the same bytes every time
+                archive.writestr(zipfile.ZipInfo(name), content)
 
     def _save_folder(self, path: Path) -> None:
         path = Path(os.path.abspath(path))
@@ -89,28 +104,39 @@ def kind_of(path: str | Path) -> str:
     if path.is_dir():
         with files.writing(path):
             if any(path.iterdir()):
-                raise RunError(f"folder {path} is not empty: give a new name, so that nothing is lost")
+                raise RunError(
+                    f"folder {path} is not empty: give a new name, so that nothing is lost"
+                )
         return ""
     if (kind := path.suffix.lower()) not in (".png", ".npz", ".zip", ""):
         raise SettingError(
-            f"--out {path}: the ending {path.suffix} is unknown; use .png, .npz, .zip or a folder's name"
+            f"--out {path}: the ending {path.suffix} is unknown; use .png, .npz, .zip or a folder's"
+            " name"
         )
     return kind
 
 
 def check(
-    path: str | Path, shape: tuple[int, ...], usual: int, columns: int | None = None, scale: int | None = None
+    path: str | Path,
+    shape: tuple[int, ...],
+    usual: int,
+    columns: int | None = None,
+    scale: int | None = None,
 ) -> str:
-    """What `Samples.save` writes there, as `kind_of`, of images of this shape (N, H, W, C), `usual` of them in a row.
+    """What `Samples.save` writes there, as `kind_of`, of images of this shape (N, H, W, C), `usual`
+    of them in a row.
 
-    Raises SettingError for another ending, a PNG too large for its format or for memory, and `columns` or `scale` where
-    they mean nothing; RunError when a folder with content stands there.
+    Raises SettingError for another ending, a PNG too large for its format or for memory, and
+    `columns` or `scale` where they mean nothing; RunError when a folder with content stands there.
     """
     kind = kind_of(path)
     if kind != ".png":
         for option, value in (("--columns", columns), ("--scale", scale)):
             if value is not None:
-                raise SettingError(f"{option} {value} is for a .png and does nothing for --out {path}: leave it out")
+                raise SettingError(
+                    f"{option} {value} is for a .png and does nothing for --out {path}: leave"
+                    " it out"
+                )
         return kind
     columns, scale = usual if columns is None else columns, SCALE if scale is None else scale
     if columns < 1 or scale < 1:
@@ -119,13 +145,14 @@ def check(
     across, rows, instead = min(columns, n), -(-n // columns), "or write .npz, .zip or a folder"
     if scale * max(height * rows, width * across) > MOST_SIDE:
         raise SettingError(
-            f"--scale {scale}: the picture would be more than {MOST_SIDE:,} pixels long; make it smaller, {instead}"
+            f"--scale {scale}: the picture would be more than {MOST_SIDE:,} pixels long; make it"
+            f" smaller, {instead}"
         )
     needed = SHEET_COPIES * height * width * channels * scale**2 * rows * across
     if needed > (free := psutil.virtual_memory().available):
         raise SettingError(
-            f"--out {path}: the sheet needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
-            f"give a smaller --scale or --n, {instead}"
+            f"--out {path}: the sheet needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB"
+            f" are free: give a smaller --scale or --n, {instead}"
         )
     return kind
 
@@ -137,9 +164,10 @@ def _csv(text: str) -> str:
 def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     """Class indices asked for by a string.
 
-    A string equal to a class's name is that class; one with a comma is read as names; any other as one class a character,
-    where each class has a name or an index of one character, and else as one class.
-    A class is named by its name or its index. Raises SettingError for an unknown class, with the nearest.
+    A string equal to a class's name is that class; one with a comma is read as names; any other as
+    one class a character, where each class has a name or an index of one character, and else as one
+    class. A class is named by its name or its index. Raises SettingError for an unknown class, with
+    the nearest.
     """
     indices = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
     if not text:
@@ -158,7 +186,8 @@ def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
 
 
 class Order(NamedTuple):
-    """Images to be made: how many, how many of them belong in a row, and the class of each, [] without classes."""
+    """Images to be made: how many, how many of them belong in a row, and the class of each, []
+    without classes."""
 
     n: int
     columns: int
@@ -166,20 +195,25 @@ class Order(NamedTuple):
 
 
 def ordered(sampler: Sampler, *, n: int | None = None, labels: str | None = None) -> Order:
-    """What `draw` would make. Raises SettingError for what does not fit together, or not into memory."""
+    """What `draw` would make. Raises SettingError for what does not fit together, or not into
+    memory."""
     classes = sampler.classes
     if n is not None and not 1 <= n <= MOST_IMAGES:
         raise SettingError(f"--n {n}: expected 1 to {MOST_IMAGES}")
     if labels is not None and not classes:
         raise SettingError(
-            f"this generator is unconditional, so it cannot be asked for '{labels}': leave --labels out, use --n"
+            f"this generator is unconditional, so it cannot be asked for '{labels}': leave --labels"
+            " out, use --n"
         )
     sequence = labels is not None and (labels != "balanced" or labels in classes)
     if sequence:
         assert labels is not None
         wanted = parse_labels(labels, classes)
         if n not in (None, len(wanted)):
-            raise SettingError(f"--n {n} with {len(wanted)} labels: leave --n out; one image is made for each label")
+            raise SettingError(
+                f"--n {n} with {len(wanted)} labels: leave --n out; one image is made for each"
+                " label"
+            )
         columns = n = len(wanted)
     else:
         columns = len(classes) if 1 < len(classes) <= 20 else 8
@@ -197,10 +231,13 @@ def make(sampler: Sampler, order: Order, seed: int = 0) -> Samples:
     return Samples(images, labels, sampler.classes, order.columns)
 
 
-def draw(sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
+def draw(
+    sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0
+) -> Samples:
     """The images that `ganvas sample` writes: of a sequence of classes, or `n` of every kind.
 
-    labels: see `parse_labels`, or "balanced", to go through the classes `n` times over; needs a conditional generator.
+    labels: see `parse_labels`, or "balanced", to go through the classes `n` times over; needs a
+    conditional generator.
     n: how many; 64 when nothing is said, or rows of all classes.
     Raises SettingError for what does not fit together, or not into memory.
     """

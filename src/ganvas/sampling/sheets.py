@@ -1,4 +1,5 @@
-"""Pictures of pictures: sheets, rows, and sheets beside each other with captions. uint8 NHWC in, PNG bytes out."""
+"""Pictures of pictures: sheets, rows, and sheets beside each other with captions. uint8 NHWC in,
+PNG bytes out."""
 
 from __future__ import annotations
 
@@ -18,14 +19,17 @@ _PAPER, _INK = 255, 0
 
 
 def grid(images: Pixels, columns: int, gap: int = 0, scale: int = 1) -> Pixels:
-    """Images (N, H, W, C) row by row in one (H', W', C): `gap` pixels of white between them, each pixel `scale` wide.
+    """Images (N, H, W, C) row by row in one (H', W', C): `gap` pixels of white between them, each
+    pixel `scale` wide.
 
     With gap 0 and N columns: the images side by side and nothing else.
     """
     n, height, width, channels = images.shape
     columns = min(columns, n)
     rows = -(-n // columns)
-    cell = np.full((rows * columns, height * scale + gap, width * scale + gap, channels), _PAPER, np.uint8)
+    cell = np.full(
+        (rows * columns, height * scale + gap, width * scale + gap, channels), _PAPER, np.uint8
+    )
     cell[:n, : height * scale, : width * scale] = images.repeat(scale, 1).repeat(scale, 2)
     sheet = cell.reshape(rows, columns, *cell.shape[1:]).swapaxes(1, 2)
     sheet = sheet.reshape(rows * cell.shape[1], columns * cell.shape[2], channels)
@@ -58,7 +62,9 @@ def viewing_scale(height: int, width: int) -> int:
     return max(1, round(64 / max(height, width)))
 
 
-def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: str = "") -> Image.Image:
+def captioned(
+    panels: Sequence[tuple[str, Image.Image]], columns: int, title: str = ""
+) -> Image.Image:
     """Pictures in a table, each under its caption, on white."""
     font, margin, line = ImageFont.load_default(16), 12, 24
     under = line if any(text for text, _ in panels) else 0
@@ -68,7 +74,9 @@ def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: st
     rows = -(-len(panels) // columns)
     top = line + margin if title else margin // 2
     paper = Image.new(
-        "RGB", (max(columns * width, round(font.getlength(title))) + margin, rows * height + top), (_PAPER,) * 3
+        "RGB",
+        (max(columns * width, round(font.getlength(title))) + margin, rows * height + top),
+        (_PAPER,) * 3,
     )
     draw = ImageDraw.Draw(paper)
     draw.text((margin, margin // 2), title, (_INK,) * 3, font)
@@ -88,7 +96,8 @@ def save_pairs(path: Path, left: Pixels, right: Pixels, title: str) -> None:
 
 
 def sheet_classes(count: int, classes: int) -> list[int]:
-    """The class of each image of a sheet: one class after another, or, where they are more than images, a spread of them."""
+    """The class of each image of a sheet: one class after another, or, where they are more than
+    images, a spread of them."""
     if classes > count:
         return [k * (classes - 1) // max(1, count - 1) for k in range(count)]
     return [k % classes for k in range(count)]

@@ -49,7 +49,8 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def refuse_ending(out: Path, what: str, *endings: str) -> None:
-    """Raises SettingError where --out does not end in one of these, in small or capital letters. what: what is written."""
+    """Raises SettingError where --out does not end in one of these, in small or capital letters.
+    what: what is written."""
     if out.suffix.lower() not in endings:
         raise SettingError(f"--out {out}: {what}; give a name that ends in {endings[0]}")
 
@@ -65,21 +66,29 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Take away what `write` left below a folder where it was killed: files of processes that are no more.
+    """Take away what `write` left below a folder where it was killed: files of processes that are
+    no more.
 
-    To be called while nobody else writes there, nor this process. Raises RunError when the disk refuses.
+    To be called while nobody else writes there, nor this process. Raises RunError when the disk
+    refuses.
     """
     for path in folder.rglob(".*.tmp"):
         pid = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
-        if pid and path.is_file() and (int(pid[1]) == os.getpid() or not psutil.pid_exists(int(pid[1]))):
+        if (
+            pid
+            and path.is_file()
+            and (int(pid[1]) == os.getpid() or not psutil.pid_exists(int(pid[1])))
+        ):
             with writing(path):
                 path.unlink(missing_ok=True)
 
 
 def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None:
-    """Write a whole file or leave what was there: into a temporary file beside it, then moved into place.
+    """Write a whole file or leave what was there: into a temporary file beside it, then moved into
+    place.
 
-    content: bytes, text (UTF-8), or a function that writes to the open file. Folders above it are made.
+    content: bytes, text (UTF-8), or a function that writes to the open file. Folders above it are
+    made.
     Raises RunError when the disk refuses.
     """
     path = Path(os.path.abspath(path))

@@ -1,4 +1,5 @@
-"""CPU threads: how many this process may use, and as many as wanted for a while. Results depend on the number to the bit."""
+"""CPU threads: how many this process may use, and as many as wanted for a while. Results depend on
+the number to the bit."""
 
 from __future__ import annotations
 
@@ -34,13 +35,19 @@ def threads(count: int) -> Iterator[None]:
 
 def pick_device(name: str) -> str:
     """ "auto", "cpu", "cuda" or "mps" as a device that is there. Raises SettingError."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
         return next(device for device in ("cuda", "mps", "cpu") if available[device])
     if name not in available:
         raise SettingError(f"--device {name}: expected auto, cpu, cuda or mps")
     if not available[name]:
-        raise SettingError(f"--device {name}: this machine (or its torch) has none; use --device auto")
+        raise SettingError(
+            f"--device {name}: this machine (or its torch) has none; use --device auto"
+        )
     return name
 
 
@@ -57,13 +64,17 @@ def peak_rss_mb() -> float:
 def prepare_cpu() -> None:
     """Two settings of this process that training is faster with.
 
-    Denormals count as zero: activations and moments of such size slow a CPU down many times. It holds for this thread and
-    those started later, so it comes before the first parallel work.
-    Freed memory is kept (with glibc) instead of given back: every step asks for the same again, and fresh pages cost a
-    tenth of a small convolutional step.
+    Denormals count as zero: activations and moments of such size slow a CPU down many times. It
+    holds for this thread and those started later, so it comes before the first parallel work. Freed
+    memory is kept (with glibc) instead of given back: every step asks for the same again, and fresh
+    pages cost a tenth of a small convolutional step.
     """
     torch.set_flush_denormal(True)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for option, value in ((M_MMAP_THRESHOLD, 1 << 25), (M_TRIM_THRESHOLD, (1 << 31) - 1), (M_TOP_PAD, 1 << 24)):
+        for option, value in (
+            (M_MMAP_THRESHOLD, 1 << 25),
+            (M_TRIM_THRESHOLD, (1 << 31) - 1),
+            (M_TOP_PAD, 1 << 24),
+        ):
             mallopt(option, value)

@@ -1,4 +1,5 @@
-"""What a person sees while a training goes on: a live display in a terminal, plain lines elsewhere. All on stderr."""
+"""What a person sees while a training goes on: a live display in a terminal, plain lines elsewhere.
+All on stderr."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def duration(seconds: float) -> str:
 
 def figures(line: Mapping[str, Any]) -> str:
     return (
-        f"D loss {line['d_loss']:.3f}  G loss {line['g_loss']:.3f}  "
-        f"D(real) {line['d_real']:.3f}  D(fake) {line['d_fake']:.3f}  D right {line['d_accuracy']:.0%}"
+        f"D loss {line['d_loss']:.3f}  G loss {line['g_loss']:.3f}  D(real) {line['d_real']:.3f} "
+        f" D(fake) {line['d_fake']:.3f}  D right {line['d_accuracy']:.0%}"
     )
 
 
@@ -61,11 +62,15 @@ class Progress:
         self.began = time.monotonic()
         if self.console.is_terminal and not self.console.quiet:
             self.bar = Bar(
-                BarColumn(bar_width=30), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[pace]}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[pace]}"),
                 console=self.console,
-            )  # fmt: skip
+            )
             self.task = self.bar.add_task("", total=planned, completed=seen, pace="")
-            self.live = Live(Group(self.bar), console=self.console, refresh_per_second=8, transient=True)
+            self.live = Live(
+                Group(self.bar), console=self.console, refresh_per_second=8, transient=True
+            )
             self.live.start()
 
     def total(self, planned: int) -> None:
@@ -85,7 +90,11 @@ class Progress:
         self.seen = seen
         if self.live is not None:
             self.bar.update(self.task, completed=seen, pace=self._pace())
-            sheet = Text(f"newest sheet: {self.newest}", overflow="fold") if self.newest else Text("no sheet yet")
+            sheet = (
+                Text(f"newest sheet: {self.newest}", overflow="fold")
+                if self.newest
+                else Text("no sheet yet")
+            )
             self.live.update(Group(self.bar, Text(figures(statistics)), sheet))
 
     def line(self, line: Mapping[str, Any]) -> None:

@@ -24,7 +24,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def convert(tree: Any, kind: type, where: str) -> Any:
-    """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises SettingError."""
+    """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises
+    SettingError."""
     _check_names(tree, kind, where)
     for path, value in leaves({where: tree}):
         if isinstance(value, float) and not math.isfinite(value):
@@ -46,23 +47,29 @@ def _worded(tree: Any, kind: type) -> Any:
         return tree
     hints = typing.get_type_hints(kind)
     return {
-        name: str(part) if type(part) is int and _is_word(hints[name]) else part  # a bool is no number here
+        # a bool is no number here
+        name: str(part) if type(part) is int and _is_word(hints[name]) else part
         for name, part in tree.items()
     }
 
 
 def _is_word(kind: Any) -> bool:
-    return typing.get_origin(kind) is Literal and all(isinstance(word, str) for word in typing.get_args(kind))
+    return typing.get_origin(kind) is Literal and all(
+        isinstance(word, str) for word in typing.get_args(kind)
+    )
 
 
 def _choices(kind: Any, path: str) -> list[str]:
-    """The words that a setting can be, for the path of one inside the dataclass `kind`, such as ".lr.shape"."""
+    """The words that a setting can be, for the path of one inside the dataclass `kind`, such as
+    ".lr.shape"."""
     for name in path.split(".")[1:]:
         parts = [part for part in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(part)]
         if not parts or name not in (hints := typing.get_type_hints(parts[0])):
             return []
         kind = hints[name]
-    literals = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal]
+    literals = [
+        part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal
+    ]
     return [str(word) for literal in literals for word in typing.get_args(literal)]
 
 
@@ -73,10 +80,14 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
     hints = typing.get_type_hints(kind)
     for name, part in tree.items():
         if name not in hints:
-            prefix = "" if where.startswith("--") else f"{where}."  # a config file's own settings have no path
+            # a config file's own settings have no path
+            prefix = "" if where.startswith("--") else f"{where}."
             known = [f"{prefix}{hint}" for hint in sorted(hints)]
-            raise SettingError(f"unknown setting {where}.{name}: {nearest(f'{prefix}{name}', known)}")
-        for inner in (hints[name], *typing.get_args(hints[name])):  # a dataclass, or one choice of a union
+            raise SettingError(
+                f"unknown setting {where}.{name}: {nearest(f'{prefix}{name}', known)}"
+            )
+        # a dataclass, or one choice of a union
+        for inner in (hints[name], *typing.get_args(hints[name])):
             _check_names(part, inner, f"{where}.{name}")
 
 

@@ -1,7 +1,8 @@
 """Every random draw of a training, from generators seeded by (seed, purpose, position).
 
-So there is no random state to save: a resumed training draws what it would have drawn. Draws are made for the whole
-batch on the CPU, and each process takes its part, so they do not depend on the device or the number of processes.
+So there is no random state to save: a resumed training draws what it would have drawn. Draws are
+made for the whole batch on the CPU, and each process takes its part, so they do not depend on the
+device or the number of processes.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str, position: int) -> torch.Generator:
-    """A CPU generator of its own for one purpose ("order", "z", ...) at one position (images seen, or an epoch)."""
-    # CPU generators use 32 bits of a seed: two draws in billions share a stream, at unrelated places of the training.
+    """A CPU generator of its own for one purpose ("order", "z", ...) at one position (images seen,
+    or an epoch)."""
+    # CPU generators use 32 bits of a seed: two draws in billions share a stream, at unrelated
+    # places of the training.
     return torch.Generator().manual_seed(_key(seed, purpose, position) % 2**32)
 
 
 def _key(seed: int, purpose: str, position: int) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest(), "little"
+    )
 
 
 def bits(seed: int, purpose: str, position: int) -> np.random.SFC64:
@@ -39,7 +44,8 @@ def kept(source: np.random.SFC64, shape: tuple[int, ...], p: float) -> Tensor:
 class Order:
     """Which images a step sees: shuffled epochs, one after another, each image once in each.
 
-    A batch may lie across two epochs (or, in a data set smaller than a batch, many): none is ever short or left out.
+    A batch may lie across two epochs (or, in a data set smaller than a batch, many): none is ever
+    short or left out.
     """
 
     def __init__(self, seed: int, size: int) -> None:
@@ -47,13 +53,16 @@ class Order:
         self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
 
     def indices(self, start: int, count: int) -> Tensor:
-        """Indices int64 (count,) of the images at positions start ... start + count - 1 of the endless order."""
+        """Indices int64 (count,) of the images at positions start ... start + count - 1 of the
+        endless order."""
         parts = []
         while count > 0:
             epoch, offset = divmod(start, self.size)
             if epoch != self._epoch:
                 self._epoch = epoch
-                self._permutation = torch.randperm(self.size, generator=generator(self.seed, "order", epoch))
+                self._permutation = torch.randperm(
+                    self.size, generator=generator(self.seed, "order", epoch)
+                )
             part = self._permutation[offset : offset + count]
             parts.append(part)
             start, count = start + len(part), count - len(part)

@@ -9,14 +9,16 @@ from typing import Any
 
 
 class Stop:
-    """Within `with Stop() as stop:` the first SIGINT or SIGTERM only sets `stop.signal`; a second one acts at once."""
+    """Within `with Stop() as stop:` the first SIGINT or SIGTERM only sets `stop.signal`; a second
+    one acts at once."""
 
     def __init__(self) -> None:
         self.signal = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+        # Python allows handlers nowhere else
+        if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
         return self

@@ -17,7 +17,8 @@ def shown(name: str) -> str:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name is text: Python holds other bytes of it as lone surrogates, which no JSON can."""
+    """Whether a file's name is text: Python holds other bytes of it as lone surrogates, which no
+    JSON can."""
     try:
         name.encode()
     except UnicodeEncodeError:

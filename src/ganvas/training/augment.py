@@ -1,9 +1,12 @@
-"""Augmentations of all that D sees, real and fake, for small data sets: DiffAugment, with a probability that adapts itself.
+"""Augmentations of all that D sees, real and fake, for small data sets: DiffAugment, with a
+probability that adapts itself.
 
-Where images are few, D learns them by heart. So that it cannot, what it is shown is moved, recoloured or partly covered,
-fakes as much as real images, and G is trained through it (Zhao et al. 2020, arXiv 2006.10738). Each augmentation is made
-with probability p, image by image. While p stays below 0.8 or so, plain images remain frequent enough for G to find that
-they are the ones to make: augmentations do not leak into samples (Karras et al. 2020, arXiv 2006.06676). So MAX_AUGMENT is 0.8.
+Where images are few, D learns them by heart. So that it cannot, what it is shown is moved,
+recoloured or partly covered, fakes as much as real images, and G is trained through it (Zhao et al.
+2020, arXiv 2006.10738). Each augmentation is made with probability p, image by image. While p stays
+below 0.8 or so, plain images remain frequent enough for G to find that
+they are the ones to make: augmentations do not leak into samples (Karras et al. 2020, arXiv
+2006.06676). So MAX_AUGMENT is 0.8.
 """
 
 from __future__ import annotations
@@ -28,8 +31,10 @@ class Changes(NamedTuple):
     """What is done to each image of a batch; None for what is done to none.
 
     shift: int64 (N, 2): pixels down and to the right; (0, 0) for an image that stays where it is.
-    colour: float32 (N, 3): brightness to add, factors of saturation and contrast; (0, 1, 1) for no change.
-    cutout: int64 (N, 2): row and column of the middle of the box that is cut out; (-H, -W), outside, for none.
+    colour: float32 (N, 3): brightness to add, factors of saturation and contrast; (0, 1, 1) for no
+    change.
+    cutout: int64 (N, 2): row and column of the middle of the box that is cut out; (-H, -W),
+    outside, for none.
     """
 
     shift: Tensor | None = None
@@ -41,20 +46,25 @@ class Changes(NamedTuple):
         return self.shift is None and self.colour is None and self.cutout is None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Changes:
-        """The same with `change` done to every tensor, such as `world.part` or a move to another device."""
+        """The same with `change` done to every tensor, such as `world.part` or a move to another
+        device."""
         return Changes(*(None if t is None else change(t) for t in self))
 
 
 PLAIN = Changes()  # nothing is done to any image
 
 
-def draw(rng: torch.Generator, count: int, kinds: tuple[Kind, ...], size: tuple[int, int], p: float) -> Changes:
-    """Draw the changes of `count` images of size (H, W): each kind with probability p, image by image, on the CPU.
+def draw(
+    rng: torch.Generator, count: int, kinds: tuple[Kind, ...], size: tuple[int, int], p: float
+) -> Changes:
+    """Draw the changes of `count` images of size (H, W): each kind with probability p, image by
+    image, on the CPU.
 
-    Shifts of up to an eighth of a side, at least one pixel; brightness -0.5 to 0.5 on the scale of [-1, 1], saturation
-    0 to 2, contrast 0.5 to 1.5; a box of half of each side around any place (the ranges of the paper's code). Whether an
-    image is changed, and how, does not depend on the others, on `kinds`, or but for the first on p: with more p, those
-    that were changed are changed in the same way, and others besides.
+    Shifts of up to an eighth of a side, at least one pixel; brightness -0.5 to 0.5 on the scale of
+    [-1, 1], saturation 0 to 2, contrast 0.5 to 1.5; a box of half of each side around any place
+    (the ranges of the paper's code). Whether an
+    image is changed, and how, does not depend on the others, on `kinds`, or but for the first on p:
+    with more p, those that were changed are changed in the same way, and others besides.
     """
     if p == 0:
         return PLAIN
@@ -80,8 +90,9 @@ def draw(rng: torch.Generator, count: int, kinds: tuple[Kind, ...], size: tuple[
 def apply(images: Tensor, changes: Changes) -> Tensor:
     """Images float (N, C, H, W), C 1, 3 or 4, augmented: same shape, dtype and memory layout.
 
-    An image that is left alone keeps its values exactly. Values may leave [-1, 1], as in the paper: cut off there, they
-    would have no gradient. The result is an affine function of the images, and differentiable as often as one likes.
+    An image that is left alone keeps its values exactly. Values may leave [-1, 1], as in the paper:
+    cut off there, they would have no gradient. The result is an affine function of the images, and
+    differentiable as often as one likes.
     """
     if changes.none:
         return images
@@ -111,7 +122,9 @@ def pull(gradient: Tensor, changes: Changes) -> Tensor:
 def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     """A tensor in the memory layout of another: channels_last, where that is, or NCHW."""
     channels_last = like.is_contiguous(memory_format=torch.channels_last)
-    return tensor.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    return tensor.contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
 
 
 def _coloured(images: Tensor, colour: Tensor) -> Tensor:
@@ -131,23 +144,28 @@ def _coloured(images: Tensor, colour: Tensor) -> Tensor:
 def _translated(images: Tensor, shift: Tensor) -> Tensor:
     """Images moved by whole pixels. What comes in at an edge repeats the edge's pixels.
 
-    The paper's code lets zeros in, which in [-1, 1] are grey: no digit has a grey margin. Repeated, black ground stays black,
-    white paper white, a transparent margin transparent and a sky a sky, whatever the data set.
+    The paper's code lets zeros in, which in [-1, 1] are grey: no digit has a grey margin. Repeated,
+    black ground stays black, white paper white, a transparent margin transparent and a sky a sky,
+    whatever the data set.
     """
     count, channels, height, width = images.shape
     down, right = shift.split(1, 1)
-    rows = (torch.arange(height, device=shift.device) - down).clamp(0, height - 1)  # where each row comes from: (N, H)
+    # where each row comes from: (N, H)
+    rows = (torch.arange(height, device=shift.device) - down).clamp(0, height - 1)
     columns = (torch.arange(width, device=shift.device) - right).clamp(0, width - 1)
     pixels = (rows * width).unsqueeze(2) + columns.unsqueeze(1)
-    values = pixels.unsqueeze(3) * channels + torch.arange(channels, device=shift.device)  # (N, H, W, C)
-    # One gather over flat memory, which is what channels_last images are: a third to two thirds of the time, there and
-    # back, of indexing by rows and columns, of two gathers, or of products with matrices of zeros and ones.
+    # (N, H, W, C)
+    values = pixels.unsqueeze(3) * channels + torch.arange(channels, device=shift.device)
+    # One gather over flat memory, which is what channels_last images are: a third to two thirds of
+    # the time, there and back, of indexing by rows and columns, of two gathers, or of products with
+    # matrices of zeros and ones.
     flat = images.permute(0, 2, 3, 1).reshape(count, height * width * channels)
     return flat.gather(1, values.view(flat.shape)).view(values.shape).permute(0, 3, 1, 2)
 
 
 def _cut_out(images: Tensor, middle: Tensor) -> Tensor:
-    """Images with a box of half their sides set to 0, the middle of the range, in all channels; what of it lies outside is lost."""
+    """Images with a box of half their sides set to 0, the middle of the range, in all channels;
+    what of it lies outside is lost."""
     row, column = middle.split(1, 1)
     rows, columns = _half(row, images.shape[2]), _half(column, images.shape[3])
     kept = ~(rows.unsqueeze(2) & columns.unsqueeze(1))
@@ -163,28 +181,40 @@ def _half(middle: Tensor, side: int) -> Tensor:
 def kinds_for(images: Tensor) -> tuple[Kind, ...]:
     """The augmentations that suit a data set of images uint8 (N, C, H, W).
 
-    Grey figures on a plain ground (digits, letters, glyphs): translation alone, since half a digit is another digit, and
-    their grey carries nothing. All others: translation, colour (of grey photographs brightness and contrast) and cutout.
+    Grey figures on a plain ground (digits, letters, glyphs): translation alone, since half a digit
+    is another digit, and
+    their grey carries nothing. All others: translation, colour (of grey photographs brightness and
+    contrast) and cutout.
     Nothing is ever flipped: a mirrored letter is none.
     """
-    return ("translation",) if images.shape[1] == 1 and plain_ground(images) else ("translation", "colour", "cutout")
+    return (
+        ("translation",)
+        if images.shape[1] == 1 and plain_ground(images)
+        else ("translation", "colour", "cutout")
+    )
 
 
 def plain_ground(images: Tensor) -> bool:
-    """Whether nine in ten pixels at the edges of images uint8 (N, 1, H, W) are of one grey, within 16 levels: so they are in
-    drawings, and not in photographs. A thousand images tell."""
+    """Whether nine in ten pixels at the edges of images uint8 (N, 1, H, W) are of one grey, within
+    16 levels: so they are in drawings, and not in photographs. A thousand images tell."""
     some = images[:: -(-len(images) // 1000)]
-    edges = torch.cat([some[..., 0, :], some[..., -1, :], some[..., 0], some[..., -1]], -1).flatten().long()
+    edges = (
+        torch.cat([some[..., 0, :], some[..., -1, :], some[..., 0], some[..., -1]], -1)
+        .flatten()
+        .long()
+    )
     ground = torch.bincount(edges, minlength=256).argmax()
     return bool(((edges - ground).abs() <= 16).double().mean() >= 0.9)
 
 
 def spared(number: int) -> int:
-    """How many of a data set's images are kept from training, to compare what D says of them with what it says of those it
+    """How many of a data set's images are kept from training, to compare what D says of them with
+    what it says of those it
     knows: one in ten, at most 256.
 
-    0 from AUGMENT_BELOW images on, which need no augmentation: within the trainings that a few cores allow, D does not learn so many
-    by heart, p would stay at 0, and images and time would be lost. 0 below MIN_TO_SPARE, too, which are too few to give some away.
+    0 from AUGMENT_BELOW images on, which need no augmentation: within the trainings that a few
+    cores allow, D does not learn so many by heart, p would stay at 0, and images and time would be
+    lost. 0 below MIN_TO_SPARE, too, which are too few to give some away.
     """
     return min(256, number // 10) if MIN_TO_SPARE <= number < AUGMENT_BELOW else 0
 
@@ -193,38 +223,49 @@ def explained(kinds: tuple[Kind, ...], number: int) -> str:
     """The rule and what came of it for a data set of `number` images, in one line for the user."""
     if number >= AUGMENT_BELOW:
         return f"no augmentation: {number:,} images, {AUGMENT_BELOW:,} or more are enough without"
-    which = ", ".join(kinds) + (" alone (grey figures on a plain ground)" if len(kinds) == 1 else "")
+    which = ", ".join(kinds) + (
+        " alone (grey figures on a plain ground)" if len(kinds) == 1 else ""
+    )
     rule = f"augmentation: {which}, as there are {number:,} images, fewer than {AUGMENT_BELOW:,}"
     if kept := spared(number):
         return f"{rule}; the probability adapts itself, and {kept} images are held out for that"
-    return f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_SPARE} leave none to measure by"
+    return (
+        f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_SPARE} leave"
+        " none to measure by"
+    )
 
 
 def memorised(known: Tensor, held_out: Tensor) -> Tensor:
-    """How far D knows its training images by heart: the mean sign of D(x) - D(y) over all pairs of a training image x and a
-    held-out image y. 0 where it cannot tell them apart, 1 where it knows every one.
+    """How far D knows its training images by heart: the mean sign of D(x) - D(y) over all pairs of
+    a training image x and a held-out image y. 0 where it cannot tell them apart, 1 where it knows
+    every one.
 
-    known, held_out: logits (N,) and (M,) of the same D, before the same update, of images augmented with the same p: a
-    relativistic D's logits drift from step to step. A tensor of no dimensions, the same after any rising function of logits.
+    known, held_out: logits (N,) and (M,) of the same D, before the same update, of images augmented
+    with the same p: a relativistic D's logits drift from step to step. A tensor of no dimensions,
+    the same after any rising function of logits.
 
-    It is the paper's r_t = E[sign D(x)] with the held-out images in the place of the fixed 0. Relativistic logits have no zero
-    (r_t was 1.00 with 200 digits and with 50,000), and in trainings this short those of the hinge loss hardly have one (-0.2
-    to 1). E[sign(D(x) - D(G(z)))] is as high while G is bad (0.92 and 0.91) as it gets where D has learnt by heart. This was
-    0.05 at first and 0.5 later with 200 digits, and stayed at 0.04 with 2,000. The paper's r_v compares the same images by
-    their mean logits, over a difference that may be 0.
+    It is the paper's r_t = E[sign D(x)] with the held-out images in the place of the fixed 0.
+    Relativistic logits have no zero (r_t was 1.00 with 200 digits and with 50,000), and in
+    trainings this short those of the hinge loss hardly have one (-0.2 to 1). E[sign(D(x) -
+    D(G(z)))] is as high while G is bad (0.92 and 0.91) as it gets where D has learnt by heart. This
+    was 0.05 at first and 0.5 later with 200 digits, and stayed at 0.04 with 2,000. The paper's r_v
+    compares the same images by their mean logits, over a difference that may be 0.
     """
     return (known.unsqueeze(1) - held_out).sign().mean()
 
 
 def ramp_images(total: int) -> float:
-    """How many images p takes from 0 to 1 in a training of `total` images: a quarter of them, at most the paper's 500,000."""
+    """How many images p takes from 0 to 1 in a training of `total` images: a quarter of them, at
+    most the paper's 500,000."""
     return min(MAX_RAMP, total / 4)
 
 
 class Controller:
-    """Raises p while D knows more than `target` by heart, and lowers it while it knows less (Karras et al. 2020, section 3).
+    """Raises p while D knows more than `target` by heart, and lowers it while it knows less (Karras
+    et al. 2020, section 3).
 
-    p starts from 0, and takes `ramp` images to rise from 0 to 1. It never exceeds `most`. It is all the state there is.
+    p starts from 0, and takes `ramp` images to rise from 0 to 1. It never exceeds `most`. It is all
+    the state there is.
     """
 
     def __init__(self, ramp: float, target: float = TARGET, most: float = MAX_AUGMENT) -> None:
@@ -233,7 +274,8 @@ class Controller:
     def update(self, known: float, images: int) -> float:
         """The new p, `images` after the last.
 
-        known: what `memorised` says, averaged over the processes; 1.0 where no images can be spared to ask: a data set of a
+        known: what `memorised` says, averaged over the processes; 1.0 where no images can be spared
+        to ask: a data set of a
         few dozen is learnt by heart in any case. Not a number: p stays.
         """
         direction = (known > self.target) - (known < self.target)

@@ -26,7 +26,8 @@ REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
 SHARE = 0.1  # of a budget, what may be measured for before a training
 MOST_SECONDS = 30.0  # the same where there is no budget
 PARTS_STEPS = 16  # or more, of which a step's parts are timed
-# Drawing the batch; each network, there and back; the penalty on D's slope, both optimizers, the average of G's weights.
+# Drawing the batch; each network, there and back; the penalty on D's slope, both optimizers, the
+# average of G's weights.
 PARTS = ("batch", "G", "D", "penalty", "optimizers", "EMA")
 WORTH = 1.1  # how much faster 16 bits must be to be chosen
 
@@ -34,20 +35,33 @@ WORTH = 1.1  # how much faster 16 bits must be to be chosen
 def random_images(spec: ImageSpec, count: int) -> Dataset:
     """Noise in the shape of `spec`, to build and time networks without data."""
     rng = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, spec.channels, spec.height, spec.width), generator=rng, dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (count, spec.channels, spec.height, spec.width), generator=rng, dtype=torch.uint8
+    )
     labels = torch.arange(count) % len(spec.classes) if spec.classes else None
     return Dataset("random images", images, labels, spec.classes)
 
 
 class Rehearsal:
-    """Steps on throwaway networks with the real data, draws and shapes; nothing of it reaches a run."""
+    """Steps on throwaway networks with the real data, draws and shapes; nothing of it reaches a
+    run."""
 
     def __init__(
-        self, file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str, precision: str = "32"
+        self,
+        file: GanFile,
+        recipe: Recipe,
+        spec: ImageSpec,
+        dataset: Dataset,
+        device: str,
+        precision: str = "32",
     ) -> None:
         prepare_cpu()
         self.learner = Learner(
-            file.build(recipe.model, spec), recipe.train, len(dataset), torch.device(device), precision
+            file.build(recipe.model, spec),
+            recipe.train,
+            len(dataset),
+            torch.device(device),
+            precision,
         )
         self.batches = Batches(dataset, self.learner, seed=0)
         self.batch, self.taken = recipe.train.batch, 0
@@ -55,7 +69,8 @@ class Rehearsal:
             optimizer.lr = 1e-5  # small, so that the networks stay in an ordinary range
 
     def steps(self, count: int, end: float = math.inf) -> float:
-        """Take some steps, but for the first none after `end` (time.perf_counter()), and wait for them; one's seconds."""
+        """Take some steps, but for the first none after `end` (time.perf_counter()), and wait for
+        them; one's seconds."""
         began, first = time.perf_counter(), self.taken
         with torch.random.fork_rng(devices=[]):
             while self.taken < first + count and (self.taken == first or time.perf_counter() < end):
@@ -66,10 +81,13 @@ class Rehearsal:
         return (time.perf_counter() - began) / (self.taken - first)
 
     def seconds_per_step(self, seconds: float, threads: int, end: float = math.inf) -> float:
-        """The median of as many steps as fit into `seconds`, and one at the least, after one to warm up.
+        """The median of as many steps as fit into `seconds`, and one at the least, after one to
+        warm up.
 
-        Where every so many-th step has a penalty, steps are timed in groups of so many: any such group has one.
-        end: time.perf_counter() after which no step is begun but the very first: what was timed until then has to do.
+        Where every so many-th step has a penalty, steps are timed in groups of so many: any such
+        group has one.
+        end: time.perf_counter() after which no step is begun but the very first: what was timed
+        until then has to do.
         """
         torch.set_num_threads(threads)
         group = self.learner.config.penalty_every
@@ -83,10 +101,12 @@ class Rehearsal:
 def choose_threads(
     rehearsal: Rehearsal, most: int, seconds: float = REHEARSAL_SECONDS, end: float = math.inf
 ) -> tuple[int, float]:
-    """The thread count with the fastest step, of `most` and 1, 2, 4, ... below it, and that step's seconds.
+    """The thread count with the fastest step, of `most` and 1, 2, 4, ... below it, and that step's
+    seconds.
 
-    Small layers lose more to waking threads than they gain. Measured once for a run and stored with it, since results
-    depend on it to the bit. None is tried after `end` (time.perf_counter()), and the most first: the slowest steps gain by them.
+    Small layers lose more to waking threads than they gain. Measured once for a run and stored with
+    it, since results depend on it to the bit. None is tried after `end` (time.perf_counter()), and
+    the most first: the slowest steps gain by them.
     """
     counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most}, reverse=True)
     if rehearsal.learner.device.type != "cpu":
@@ -100,7 +120,8 @@ def choose_threads(
 
 
 class Choice(NamedTuple):
-    """How a recipe trains fastest here: on how many threads, in which precision, and the seconds of a step."""
+    """How a recipe trains fastest here: on how many threads, in which precision, and the seconds of
+    a step."""
 
     rehearsal: Rehearsal
     threads: int
@@ -109,13 +130,23 @@ class Choice(NamedTuple):
 
 
 def choose(
-    file: GanFile, recipe: Recipe, spec: ImageSpec, dataset: Dataset, device: str,
-    *, threads: int = 0, precision: str = "", most: int = 0, seconds: float = MOST_SECONDS,
-) -> Choice:  # fmt: skip
-    """Measure what is not given: threads (at most `most`), and whether 16 bits pay where the recipe lets them.
+    file: GanFile,
+    recipe: Recipe,
+    spec: ImageSpec,
+    dataset: Dataset,
+    device: str,
+    *,
+    threads: int = 0,
+    precision: str = "",
+    most: int = 0,
+    seconds: float = MOST_SECONDS,
+) -> Choice:
+    """Measure what is not given: threads (at most `most`), and whether 16 bits pay where the recipe
+    lets them.
 
     They do on CPUs with units for products of bf16 matrices (AMX), and cost time on others.
-    seconds: for all that; what there is no time to try is not chosen. A single step is always taken.
+    seconds: for all that; what there is no time to try is not chosen. A single step is always
+    taken.
     """
     end = time.perf_counter() + seconds
     first = Rehearsal(file, recipe, spec, dataset, device, precision or "32")
@@ -136,9 +167,11 @@ def choose(
 class Bench:
     """A recipe's speed on this machine.
 
-    images_per_second: real images seen. macs_per_image: multiply-adds of a whole step of both networks, forward and
-    backward, per real image, without the optimizer. peak_fraction: its share of what a large single-precision matrix
-    product reaches here on as many threads, also where the step itself is made in 16 bits.
+    images_per_second: real images seen. macs_per_image: multiply-adds of a whole step of both
+    networks, forward and
+    backward, per real image, without the optimizer. peak_fraction: its share of what a large
+    single-precision matrix product reaches here on as many threads, also where the step itself is
+    made in 16 bits.
     parts: milliseconds of those of PARTS that a step has, and of the rest of it.
     """
 
@@ -155,7 +188,8 @@ class Bench:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts floating-point operations by torch's own formulae: its FlopCounterMode fails where a slope is penalised."""
+    """Counts floating-point operations by torch's own formulae: its FlopCounterMode fails where a
+    slope is penalised."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -179,7 +213,8 @@ def macs_per_image(rehearsal: Rehearsal) -> float:
 
 
 def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
-    """Multiply-adds a second of the fastest of several single-precision products of two size x size matrices."""
+    """Multiply-adds a second of the fastest of several single-precision products of two size x size
+    matrices."""
     torch.set_num_threads(threads)
     a, b = torch.randn(size, size), torch.randn(size, size)
     best = float("inf")
@@ -191,11 +226,13 @@ def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
 
 
 def bench(name: str, choice: Choice, spec: ImageSpec, seconds: float = 3.0) -> Bench:
-    """Measure a recipe, as it trains fastest here: the step, its parts, its multiply-adds and the machine's peak."""
+    """Measure a recipe, as it trains fastest here: the step, its parts, its multiply-adds and the
+    machine's peak."""
     rehearsal, chosen = choice.rehearsal, choice.threads
     peak = matmul_macs_per_second(chosen)
     step = rehearsal.seconds_per_step(seconds, chosen)
-    peak = max(peak, matmul_macs_per_second(chosen))  # on both sides of the step: what else runs can only lower it
+    # on both sides of the step: what else runs can only lower it
+    peak = max(peak, matmul_macs_per_second(chosen))
     macs = macs_per_image(rehearsal)
     return Bench(
         recipe=name,
@@ -223,7 +260,8 @@ class _Timed:
 
 
 def _parts(rehearsal: Rehearsal, step: float) -> dict[str, float]:
-    """Milliseconds of the parts of a step that takes `step` seconds: see PARTS. It serves no more steps afterwards."""
+    """Milliseconds of the parts of a step that takes `step` seconds: see PARTS. It serves no more
+    steps afterwards."""
     learner, batches, spent = rehearsal.learner, rehearsal.batches, dict.fromkeys(PARTS, 0.0)
 
     def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -241,9 +279,12 @@ def _parts(rehearsal: Rehearsal, step: float) -> dict[str, float]:
         return lambda *inputs: _Timed(forward(*inputs), partial(timed, part))
 
     for part, owner, name in (
-        ("batch", batches, "at"), ("G", learner, "fakes"), ("penalty", learner, "penalise"), ("optimizers", learner, "update"),
+        ("batch", batches, "at"),
+        ("G", learner, "fakes"),
+        ("penalty", learner, "penalise"),
+        ("optimizers", learner, "update"),
         ("EMA", learner.average, "update"),
-    ):  # fmt: skip
+    ):
         if owner is not None:
             setattr(owner, name, timed(part, getattr(owner, name)))
     learner.g_pass, learner.d_pass = traced("G", learner.g_pass), traced("D", learner.d_pass)
@@ -251,4 +292,7 @@ def _parts(rehearsal: Rehearsal, step: float) -> dict[str, float]:
     count = every * -(-PARTS_STEPS // every)
     whole = rehearsal.steps(count)
     shares = {part: seconds / count / whole for part, seconds in spent.items() if seconds}
-    return {part: share * step * 1e3 for part, share in (shares | {"rest": 1 - sum(shares.values())}).items()}
+    return {
+        part: share * step * 1e3
+        for part, share in (shares | {"rest": 1 - sum(shares.values())}).items()
+    }

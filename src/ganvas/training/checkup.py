@@ -1,9 +1,13 @@
-"""A checkup: what samples, and what D says of images that it is trained on and of others, tell of a training's health.
+"""A checkup: what samples, and what D says of images that it is trained on and of others, tell of a
+training's health.
 
-Taken ten to fifty times a training (less often below 10,000 images), at lines of the log, and by `ganvas doctor`. It changes
-nothing: both networks are asked in inference mode, without gradients, and nothing is drawn at random that a step would draw.
+Taken ten to fifty times a training (less often below 10,000 images), at lines of the log, and by
+`ganvas doctor`. It changes
+nothing: both networks are asked in inference mode, without gradients, and nothing is drawn at
+random that a step would draw.
 
-Distances are Euclidean, between pixels in [0, 1] of images averaged down to at most 32 a side (`copies.reduced`).
+Distances are Euclidean, between pixels in [0, 1] of images averaged down to at most 32 a side
+(`copies.reduced`).
 """
 
 from __future__ import annotations
@@ -31,12 +35,15 @@ SAMPLES = 64  # of the run's fixed latents
 CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
 LEAST = 20  # held-out images: with fewer, chance says too much
 ASKED = 128  # real images of each kind that D is asked about
-TELLING = 0.7  # of real images, whose nearest neighbour is of their class, so that samples' classes can be told by it
+# of real images, whose nearest neighbour is of their class, so that samples' classes can be told by
+# it
+TELLING = 0.7
 CHUNK = 64  # images that are averaged down at a time
 
 
 class Reals(NamedTuple):
-    """Real images: pixels float32 (N, D) and, where there are classes, labels (N,); a few of them as uint8 (M, C, H, W)."""
+    """Real images: pixels float32 (N, D) and, where there are classes, labels (N,); a few of them
+    as uint8 (M, C, H, W)."""
 
     pixels: Tensor
     labels: Tensor | None
@@ -44,7 +51,8 @@ class Reals(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset, among: Tensor | None, seed: int) -> Reals:
-        """At most MOST of a data set's images, or of those with the indices `among`, chosen by the seed."""
+        """At most MOST of a data set's images, or of those with the indices `among`, chosen by the
+        seed."""
         rng = seeding.generator(seed, "checkup", len(dataset))
         chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[:MOST]
         chosen = chosen if among is None else among[chosen]
@@ -54,8 +62,8 @@ class Reals(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """labels: of the samples, where there are classes to ask for. groups: indices of the samples and of the real images that
-    are compared with one another."""
+    """labels: of the samples, where there are classes to ask for. groups: indices of the samples
+    and of the real images that are compared with one another."""
 
     labels: Tensor | None
     groups: list[tuple[Tensor, Tensor]]
@@ -64,11 +72,19 @@ class Layout(NamedTuple):
 class Checkup:
     """Checkups of one training.
 
-    held_out: a part of the data that is held out, where there is one; else those images are taken that augmentation spares.
+    held_out: a part of the data that is held out, where there is one; else those images are taken
+    that augmentation spares.
     """
 
-    def __init__(self, learner: Learner, batches: Batches, sampler: Sampler, held_out: Dataset | None) -> None:
-        self.learner, self.batches, self.sampler, self.held_out = learner, batches, sampler, held_out
+    def __init__(
+        self, learner: Learner, batches: Batches, sampler: Sampler, held_out: Dataset | None
+    ) -> None:
+        self.learner, self.batches, self.sampler, self.held_out = (
+            learner,
+            batches,
+            sampler,
+            held_out,
+        )
         self.seed = batches.seed
 
     @cached_property
@@ -82,27 +98,36 @@ class Checkup:
         spared = self.batches.held
         if self.held_out is not None:
             return Reals.of(self.held_out, None, self.seed) if len(self.held_out) >= LEAST else None
-        return None if spared is None or len(spared) < LEAST else Reals.of(self.batches.dataset, spared, self.seed)
+        return (
+            None
+            if spared is None or len(spared) < LEAST
+            else Reals.of(self.batches.dataset, spared, self.seed)
+        )
 
     def __call__(self) -> dict[str, float]:
         """Figures by name, each where it can be had and is finite.
 
-        diversity: the mean distance of two samples (of one class, where there are classes to ask for) over that of two real
-        images. apart: the mean distance of a sample to the nearest other one over that of as many real images. nearest: the
-        mean distance of a sample to the nearest training image over that of a held-out image. copying:
-        how much nearer samples are to training images than to held-out ones, as a ratio of distances, over the same of
-        held-out images: 1 for what knows no more of one than of the other, 0 for copies. class_kl: divergence of the
-        histogram of classes, each sample's that of the nearest training image, from the training images' own or, where there
-        are classes to ask for, from what was asked for, in nats; where the nearest image tells a real one's class mostly.
-        d_known, d_held: D's mean scores of training and held-out images. memorised: how well D tells these two apart, told:
+        diversity: the mean distance of two samples (of one class, where there are classes to ask
+        for) over that of two real
+        images. apart: the mean distance of a sample to the nearest other one over that of as many
+        real images. nearest: the mean distance of a sample to the nearest training image over that
+        of a held-out image. copying: how much nearer samples are to training images than to
+        held-out ones, as a ratio of distances, over the same of held-out images: 1 for what knows
+        no more of one than of the other, 0 for copies. class_kl: divergence of the histogram of
+        classes, each sample's that of the nearest training image, from the training images' own or,
+        where there are classes to ask for, from what was asked for, in nats; where the nearest
+        image tells a real one's class mostly.
+        d_known, d_held: D's mean scores of training and held-out images. memorised: how well D
+        tells these two apart, told:
         how well training images and samples: the mean sign of the difference, over pairs.
         """
         fakes = self._samples()
         return _finite(self._of_samples(fakes) | self._of_d(fakes))
 
     def of_all(self) -> dict[str, float]:
-        """nearest_of_all, copying_of_all: as without `_of_all`, but of all training images: those that are copied need not be
-        among MOST of them. Empty where these are all. Takes time with their number."""
+        """nearest_of_all, copying_of_all: as without `_of_all`, but of all training images: those
+        that are copied need not be among MOST of them. Empty where these are all. Takes time with
+        their number."""
         dataset, among = self.batches.dataset, self.batches.known
         everything = torch.arange(len(dataset)) if among is None else among
         if len(everything) <= MOST:
@@ -114,7 +139,8 @@ class Checkup:
             pixels = reduced(dataset.images[some]).flatten(1)
             near = torch.cat([near, distances(rows, pixels)], 1).topk(2, largest=False).values
         to_known = near[: len(mine), 0]
-        usual = near[len(mine) :, 1 if held is None else 0]  # a training image is the nearest to itself
+        # a training image is the nearest to itself
+        usual = near[len(mine) :, 1 if held is None else 0]
         figures = {"nearest_of_all": _over(float(to_known.mean()), float(usual.mean()))}
         if held is not None:
             ratio = _log_ratio(to_known, distances(mine, held.pixels).min(1).values)
@@ -128,14 +154,19 @@ class Checkup:
 
     @cached_property
     def layout(self) -> Layout:
-        everything = [(torch.arange(SAMPLES), torch.arange(min(len(self.known.pixels), 4 * SAMPLES)))]
+        everything = [
+            (torch.arange(SAMPLES), torch.arange(min(len(self.known.pixels), 4 * SAMPLES)))
+        ]
         if not (classes := len(self.sampler.classes)):
             return Layout(None, everything)
         some = min(classes, CLASSES)
         shown = sheet_classes(some, classes)
         labels = torch.tensor([shown[k % some] for k in range(SAMPLES)])
         assert self.known.labels is not None
-        groups = [((labels == k).nonzero().flatten(), (self.known.labels == k).nonzero().flatten()) for k in shown]
+        groups = [
+            ((labels == k).nonzero().flatten(), (self.known.labels == k).nonzero().flatten())
+            for k in shown
+        ]
         groups = [(mine, real[: 2 * SAMPLES // some]) for mine, real in groups if len(real) > 1]
         return Layout(labels, groups or everything)
 
@@ -171,7 +202,8 @@ class Checkup:
 
     @cached_property
     def tells_classes(self) -> bool:
-        """Whether an image's nearest neighbour is of its class: of digits it is, of photographs it says nothing."""
+        """Whether an image's nearest neighbour is of its class: of digits it is, of photographs it
+        says nothing."""
         pixels, labels = self.known.pixels, self.known.labels
         if labels is None or len(labels) < 2:
             return False
@@ -184,7 +216,9 @@ class Checkup:
         if not bool(among.any()):
             return math.nan
         nearest = distances(mine, self.known.pixels[among]).min(1).indices
-        return histogram_kl(labels[among][nearest], torch.bincount(asked, minlength=int(labels.max()) + 1))
+        return histogram_kl(
+            labels[among][nearest], torch.bincount(asked, minlength=int(labels.max()) + 1)
+        )
 
     def _of_d(self, fakes: Tensor) -> dict[str, float]:
         score, logits = self.learner.gan.objective.score, self._logits
@@ -193,13 +227,20 @@ class Checkup:
         figures = {"d_known": float(score(known).mean()), "told": float(share_told(known, samples))}
         if self.held is not None:
             held = logits(self.held.images, self.held.labels)
-            figures |= {"d_held": float(score(held).mean()), "memorised": float(share_told(known, held))}
+            figures |= {
+                "d_held": float(score(held).mean()),
+                "memorised": float(share_told(known, held)),
+            }
         return figures
 
     def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
         device = self.learner.device
         shown = to_float(images[:ASKED].to(device))
-        mine = None if labels is None or not self.learner.gan.conditional else labels[:ASKED].to(device)
+        mine = (
+            None
+            if labels is None or not self.learner.gan.conditional
+            else labels[:ASKED].to(device)
+        )
         logits = self.learner.held_logits((shown, mine))
         assert logits is not None
         return logits
@@ -222,7 +263,9 @@ def _to_others(rows: Tensor) -> Tensor:
 
 def _spread(rows: Tensor) -> float:
     """The mean distance of two rows; 0 for one alone."""
-    return float(distances(rows, rows).fill_diagonal_(0).sum() / max(1, len(rows) * (len(rows) - 1)))
+    return float(
+        distances(rows, rows).fill_diagonal_(0).sum() / max(1, len(rows) * (len(rows) - 1))
+    )
 
 
 def _log_ratio(near: Tensor, far: Tensor) -> float:

@@ -1,8 +1,10 @@
-"""Several processes that train as one: who is who, averaged gradients, BatchNorm over the whole batch.
+"""Several processes that train as one: who is who, averaged gradients, BatchNorm over the whole
+batch.
 
-Each process computes its part of the global batch with plain modules. Between backward and step the gradients are
-averaged in one flat all-reduce: the simplest thing that is right with penalties and several forwards, too.
-Works over gloo (CPU) and NCCL (CUDA); started by `ganvas train --processes N`, or by torchrun over several machines.
+Each process computes its part of the global batch with plain modules. Between backward and step the
+gradients are averaged in one flat all-reduce: the simplest thing that is right with penalties and
+several forwards, too. Works over gloo (CPU) and NCCL (CUDA); started by `ganvas train --processes
+N`, or by torchrun over several machines.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class World:
         flat = torch.cat([g.reshape(-1) for g in gradients])
         dist.all_reduce(flat)
         flat /= self.size
-        for gradient, averaged in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, averaged in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
             gradient.copy_(averaged.view_as(gradient))
 
     def mean(self, values: Tensor) -> Tensor:
@@ -57,8 +61,8 @@ class World:
         return values / self.size
 
     def refuse(self, problem: str) -> None:
-        """Raises RunError in all processes where any has a problem ("" for none): one that left alone would leave the
-        others waiting for it."""
+        """Raises RunError in all processes where any has a problem ("" for none): one that left
+        alone would leave the others waiting for it."""
         if self.size == 1:
             problems = [problem]
         else:
@@ -78,7 +82,8 @@ class World:
 
 
 def torchrun_world() -> World | None:
-    """Who this process is when torchrun (or a scheduler that sets its variables) started it, else None."""
+    """Who this process is when torchrun (or a scheduler that sets its variables) started it, else
+    None."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return None
     return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
@@ -86,17 +91,21 @@ def torchrun_world() -> World | None:
 
 def machines() -> int:
     """How many machines train together: torchrun says."""
-    return max(1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    return max(
+        1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    )
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all: it is alone, or the first of those that torchrun has started."""
+    """Whether this process speaks for all: it is alone, or the first of those that torchrun has
+    started."""
     world = torchrun_world()
     return world is None or world.rank == 0
 
 
 def join(world: World) -> None:
-    """Meet the other processes, at MASTER_ADDR and MASTER_PORT, whatever device they are to train on."""
+    """Meet the other processes, at MASTER_ADDR and MASTER_PORT, whatever device they are to train
+    on."""
     if world.size > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, rank=world.rank, world_size=world.size)
@@ -114,9 +123,12 @@ def leave() -> None:
 
 
 @contextmanager
-def together(size: int, device: str, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[World]:
-    """Be the first of `size` processes. The others are started here to call follow(world, *arguments), unless torchrun
-    has started them already. Raises RunError with what keeps one of them from training."""
+def together(
+    size: int, device: str, follow: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Iterator[World]:
+    """Be the first of `size` processes. The others are started here to call follow(world,
+    *arguments), unless torchrun has started them already. Raises RunError with what keeps one of
+    them from training."""
     started = torchrun_world()
     if size == 1 or started is not None:
         world = started or World()
@@ -131,7 +143,9 @@ def together(size: int, device: str, follow: Callable[..., Any], arguments: tupl
     context = torch.multiprocessing.get_context("spawn")
     told = context.SimpleQueue()
     others = [
-        context.Process(target=_other, args=(World(rank, size), told, follow, arguments), daemon=True)
+        context.Process(
+            target=_other, args=(World(rank, size), told, follow, arguments), daemon=True
+        )
         for rank in range(1, size)
     ]
     for other in others:
@@ -153,7 +167,8 @@ def together(size: int, device: str, follow: Callable[..., Any], arguments: tupl
 
 
 def _other(world: World, told: Any, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches every process; the first one decides for all
+    # Ctrl-C reaches every process; the first one decides for all
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
         follow(world, *arguments)

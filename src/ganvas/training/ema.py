@@ -1,4 +1,5 @@
-"""An average of the generator's weights over the recent past: what is sampled, where a recipe asks for it."""
+"""An average of the generator's weights over the recent past: what is sampled, where a recipe asks
+for it."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ from torch import nn
 
 
 class Average:
-    """Exponential moving average of a network's weights (Karras et al. 2018, arXiv 1710.10196, section C.2).
+    """Exponential moving average of a network's weights (Karras et al. 2018, arXiv 1710.10196,
+    section C.2).
 
-    half_life: in images, so that it does not depend on the batch. It is ramped up from zero, to `RAMP` of the images
-    seen, so that the beginning is soon forgotten (Karras et al. 2020, arXiv 1912.04958). Buffers, such as running
-    statistics, are averaged like weights; counters are copied.
+    half_life: in images, so that it does not depend on the batch. It is ramped up from zero, to
+    `RAMP` of the images seen, so that the beginning is soon forgotten (Karras et al. 2020, arXiv
+    1912.04958). Buffers, such as running statistics, are averaged like weights; counters are
+    copied.
     """
 
     RAMP = 0.05

@@ -36,11 +36,12 @@ class Seen(NamedTuple):
 
 
 def check(gan: Gan, config: TrainConfig) -> None:
-    """Raises SettingError where a training asks for what these networks, or their objective, cannot do."""
+    """Raises SettingError where a training asks for what these networks, or their objective, cannot
+    do."""
     if gan.objective.paired and config.g_batch not in (None, config.batch):
         raise SettingError(
-            f"train.g_batch={config.g_batch}: this objective sets each fake against a real image, of which a step has "
-            f"train.batch={config.batch}: leave g_batch out"
+            f"train.g_batch={config.g_batch}: this objective sets each fake against a real image,"
+            f" of which a step has train.batch={config.batch}: leave g_batch out"
         )
     if gan.joint:
         return
@@ -48,23 +49,32 @@ def check(gan: Gan, config: TrainConfig) -> None:
     if config.order == "together":
         raise SettingError(f"train.order='together': {why}; set train.order='d-first'")
     if config.augment == "adaptive":
-        raise SettingError(f"train.augment='adaptive': {why}; give a probability, such as 0.4, or 0")
+        raise SettingError(
+            f"train.augment='adaptive': {why}; give a probability, such as 0.4, or 0"
+        )
     if config.penalty != "none":
-        raise SettingError(f"train.penalty='{config.penalty}' needs the slope at each image, and {why}: leave it out")
+        raise SettingError(
+            f"train.penalty='{config.penalty}' needs the slope at each image, and {why}: leave"
+            " it out"
+        )
 
 
 def why_apart(gan: Gan, config: TrainConfig, precision: str) -> str:
-    """Why the networks are trained one after the other, D first, where one pass is asked for; "" where nothing is in the way."""
+    """Why the networks are trained one after the other, D first, where one pass is asked for; ""
+    where nothing is in the way."""
     if config.order != "together":
         return ""
     if gan.objective.exchange is None:
-        return "with this objective the gradient for one network is no multiple of that for the other"
+        return (
+            "with this objective the gradient for one network is no multiple of that for the other"
+        )
     # Loss scaling of 16 bits leaves no room for the factors between both networks' gradients.
     return "fp16 has too narrow a range for it" if precision == "fp16" else ""
 
 
 class Learner:
-    """Two networks with their optimizers: all that a step changes, and all that state.pt keeps of it."""
+    """Two networks with their optimizers: all that a step changes, and all that state.pt keeps of
+    it."""
 
     def __init__(
         self,
@@ -96,7 +106,8 @@ class Learner:
         self.g_pass: Callable[..., Any]
         self.d_pass: Callable[..., Any]
         self.g_pass, self.d_pass = (
-            passes(network) if self.half is None else partial(AutogradPass, network)  # autocast is of autograd's passes
+            # autocast is of autograd's passes
+            passes(network) if self.half is None else partial(AutogradPass, network)
             for network in (gan.generator, gan.discriminator)
         )
         self.together = config.order == "together" and not why_apart(gan, config, precision)
@@ -114,7 +125,11 @@ class Learner:
             (self.d_optimizer, self.config.lr if self.config.d_lr is None else self.config.d_lr),
         ):
             if isinstance(lr, Schedule):
-                progress = plan.epoch_progress(images_seen) if lr.per == "epoch" else plan.progress(images_seen)
+                progress = (
+                    plan.epoch_progress(images_seen)
+                    if lr.per == "epoch"
+                    else plan.progress(images_seen)
+                )
                 lr = lr.at(progress, images_seen // plan.batch)
             optimizer.lr = lr
         gamma = self.config.gamma
@@ -128,7 +143,12 @@ class Learner:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
             if layers:
-                dropout.aim(layers, seeding.bits(seed, purpose, images_seen), self.world.rank, self.world.size)
+                dropout.aim(
+                    layers,
+                    seeding.bits(seed, purpose, images_seen),
+                    self.world.rank,
+                    self.world.size,
+                )
 
     def make(self, z: Tensor, labels: Tensor | None) -> Pass:
         with self.autocast():
@@ -149,24 +169,33 @@ class Learner:
         return fakes
 
     def penalise(self, real: Seen, fake: Seen, mix: Tensor) -> None:
-        """Add to D's gradients those of the penalty on its slope by images, as they are before they are changed.
+        """Add to D's gradients those of the penalty on its slope by images, as they are before they
+        are changed.
 
-        mix: float32 (N,) in [0, 1]: where between real and fake images the gradient penalty is taken.
+        mix: float32 (N,) in [0, 1]: where between real and fake images the gradient penalty is
+        taken.
         """
 
         def at(seen: Seen) -> Callable[[Tensor], Tensor]:
             return lambda images: self.gan.judge(augment.apply(images, seen.changes), seen.labels)
 
         kind, terms = self.config.penalty, []
-        with torch.enable_grad():  # and in 32 bits: half ones are too coarse for the square of a slope
+        # and in 32 bits: half ones are too coarse for the square of a slope
+        with torch.enable_grad():
             if kind in ("r1", "r1+r2"):
                 terms.append(objectives.squared_slopes(at(real), real.images.float()) / 2)
             if kind in ("r2", "r1+r2"):
                 terms.append(objectives.squared_slopes(at(fake), fake.images.float()) / 2)
             if kind == "gradient":
-                terms.append(objectives.gradient_penalty(at(real), real.images, fake.images.float(), mix))
-            loss = torch.stack([term.mean() for term in terms]).sum() * (self.gamma * self.config.penalty_every)
-            torch.autograd.backward(self.scaler.scale(loss), inputs=[p for p in self.d_parameters if p.requires_grad])
+                terms.append(
+                    objectives.gradient_penalty(at(real), real.images, fake.images.float(), mix)
+                )
+            loss = torch.stack([term.mean() for term in terms]).sum() * (
+                self.gamma * self.config.penalty_every
+            )
+            torch.autograd.backward(
+                self.scaler.scale(loss), inputs=[p for p in self.d_parameters if p.requires_grad]
+            )
 
     @property
     def augmentation(self) -> float:
@@ -176,13 +205,19 @@ class Learner:
         return 0.0 if self.config.augment == "adaptive" else self.config.augment
 
     def held_logits(self, held_out: tuple[Tensor, Tensor | None] | None) -> Tensor | None:
-        """D's logits (M,) of real images that it is not trained on, and their labels; None without any."""
+        """D's logits (M,) of real images that it is not trained on, and their labels; None without
+        any."""
         if held_out is None:
             return None
         images, labels = held_out
         batch = self.config.batch
-        parts = zip(images.split(batch), repeat(None) if labels is None else labels.split(batch), strict=False)
-        self.gan.discriminator.eval()  # no dropout, and no statistics of a batch: it may come in parts, as large as a step's
+        parts = zip(
+            images.split(batch),
+            repeat(None) if labels is None else labels.split(batch),
+            strict=False,
+        )
+        # no dropout, and no statistics of a batch: it may come in parts, as large as a step's
+        self.gan.discriminator.eval()
         with torch.no_grad(), self.autocast():
             logits = torch.cat([self.gan.judge(*part).float() for part in parts])
         self.gan.discriminator.train()
@@ -191,10 +226,13 @@ class Learner:
     def adapt(self, known: Tensor, held_out: Tensor | None, images: int) -> None:
         """Let the probability of augmentation follow how far D knows its training images by heart.
 
-        known, held_out: D's logits of a batch and of what is held out. images: seen since the last time.
+        known, held_out: D's logits of a batch and of what is held out. images: seen since the last
+        time.
         """
         assert self.controller is not None
-        share = 1.0 if held_out is None else float(self.world.mean(augment.memorised(known, held_out)))
+        share = (
+            1.0 if held_out is None else float(self.world.mean(augment.memorised(known, held_out)))
+        )
         self.controller.update(share, images)
 
     def scaled(self, gradient: Tensor, factor: float) -> Tensor:
@@ -209,7 +247,8 @@ class Learner:
         self.scaler.update()
 
     def gradient_norms(self) -> Tensor:
-        """L2 norms of the last step's gradients, float (3,): of D's, of G's, and the least of those of G's weight matrices."""
+        """L2 norms of the last step's gradients, float (3,): of D's, of G's, and the least of those
+        of G's weight matrices."""
         d, g = (
             torch.stack(torch._foreach_norm([p.grad for p in parameters if p.grad is not None]))
             for parameters in (self.d_parameters, self.g_parameters)
@@ -242,7 +281,8 @@ class Learner:
         }
 
     def start_from(self, networks: dict[str, dict[str, Tensor]]) -> None:
-        """Begin with trained weights: of "generator" and, where they are given, of "discriminator" and "average"."""
+        """Begin with trained weights: of "generator" and, where they are given, of "discriminator"
+        and "average"."""
         self.gan.generator.load_state_dict(networks["generator"])
         if "discriminator" in networks:
             self.gan.discriminator.load_state_dict(networks["discriminator"])

@@ -1,6 +1,7 @@
 """Training: read it top to bottom. `train()` is the loop, `step()` one step of both networks.
 
-What differs between GANs is in their own files and in plain fields of TrainConfig; the loop knows one objective.
+What differs between GANs is in their own files and in plain fields of TrainConfig; the loop knows
+one objective.
 """
 
 from __future__ import annotations
@@ -33,18 +34,22 @@ from ganvas.training.logger import Record, crossed
 from ganvas.training.step import step
 from ganvas.training.validation import Periodic, figures_of
 
-SAVE_SECONDS = 40  # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
+# the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
+SAVE_SECONDS = 40
 AGREE_STEPS = 16  # how often several processes agree on going on
 
 
 def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
-    """The step after `images_seen` images, with all its draws a function of that place and the seed."""
+    """The step after `images_seen` images, with all its draws a function of that place and the
+    seed."""
     seed = batches.seed
-    torch.default_generator.manual_seed(seed ^ images_seen)  # for a user's random layers that know nothing of draws
+    # for a user's random layers that know nothing of draws
+    torch.default_generator.manual_seed(seed ^ images_seen)
     learner.aim_dropout(seed, images_seen)
     batch, every = learner.config.batch, augment.EVERY
     asks = learner.controller is not None and images_seen // batch % every == 0
-    held_out = learner.held_logits(batches.held_out(images_seen)) if asks else None  # of D as the step finds it
+    # of D as the step finds it
+    held_out = learner.held_logits(batches.held_out(images_seen)) if asks else None
     logits = step(learner, batches.at(images_seen))
     if asks:
         learner.adapt(logits.real, held_out, batch * every)
@@ -54,7 +59,8 @@ def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
 
 
 def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:
-    """Images seen and seconds of training so far: take over the saved state, or, where there is none, begin.
+    """Images seen and seconds of training so far: take over the saved state, or, where there is
+    none, begin.
 
     Raises RunError for a state that does not fit.
     """
@@ -76,12 +82,15 @@ def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:
         record.resume(images_seen, state["record"])
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise RunError(f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh") from None
+        raise RunError(
+            f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh"
+        ) from None
     return images_seen, float(seconds)
 
 
 def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds: float) -> None:
-    """Write the state and the generator. Raises RunError where a weight is no number: what was saved before stays."""
+    """Write the state and the generator. Raises RunError where a weight is no number: what was
+    saved before stays."""
     record.flush()
     record.check_weights(images_seen)
     if learner.world.rank == 0:
@@ -89,10 +98,13 @@ def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds:
         run.save_generator(learner.sampled.state_dict())
         run.save_state(
             {
-                "format": FORMAT, "learner": learner.state_dict(), "record": record.state_dict(),
-                "images_seen": images_seen, "seconds": seconds,
+                "format": FORMAT,
+                "learner": learner.state_dict(),
+                "record": record.state_dict(),
+                "images_seen": images_seen,
+                "seconds": seconds,
             }
-        )  # fmt: skip
+        )
 
 
 def train(
@@ -109,10 +121,13 @@ def train(
 ) -> int:
     """Train a run to the end of its plan, from its saved state where it has one.
 
-    held_out: images like those of `dataset` that it is not trained on, for checkups. data_dir: where named data sets lie.
-    deadline: time.monotonic() by which to be through; the plan is then revised on the way, and each revision stored.
-    evaluation: judges the generator on the way and at the end, in the first process; no bit of the training depends on it.
-    Returns 0 when the plan is done, or the number of the signal that stopped it, with the state saved.
+    held_out: images like those of `dataset` that it is not trained on, for checkups. data_dir:
+    where named data sets lie.
+    deadline: time.monotonic() by which to be through; the plan is then revised on the way, and each
+    revision stored.
+    evaluation: judges the generator on the way and at the end, in the first process; no bit of the
+    training depends on it. Returns 0 when the plan is done, or the number of the signal that
+    stopped it, with the state saved.
     Raises RunError when a loss is not finite or the disk refuses; what was saved before stays.
     """
     card, world = run.card, world or World()
@@ -120,10 +135,17 @@ def train(
     config = recipe.train
     with torch.random.fork_rng(devices=[]), threads(card.threads):
         learner = Learner(
-            file.build(recipe.model, card.image, card.seed), config, len(dataset), device, card.precision, world
+            file.build(recipe.model, card.image, card.seed),
+            config,
+            len(dataset),
+            device,
+            card.precision,
+            world,
         )
         batches = Batches(dataset, learner, card.seed, card.data.flip)
-        sampler = Sampler(dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device)
+        sampler = Sampler(
+            dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device
+        )
         checkup = Checkup(learner, batches, sampler, held_out) if world.rank == 0 else None
         watch = Watch(Patient.of(run.path, card, file, learner.gan, run.gan, data_dir, "training"))
         record = Record(run, learner, dataset, sampler, progress, checkup, watch)
@@ -134,14 +156,19 @@ def train(
         )
         began = saved = time.monotonic()
         plan = card.plan
-        clock = Clock(deadline, images_seen, evaluation.reserve) if evaluation else Clock(deadline, images_seen)
+        clock = (
+            Clock(deadline, images_seen, evaluation.reserve)
+            if evaluation
+            else Clock(deadline, images_seen)
+        )
         progress.begin(plan.total, images_seen)
 
         def spent() -> float:
             return seconds + time.monotonic() - began
 
         def save() -> None:
-            """But not with all images seen: such a state promises the pictures and figures of the end."""
+            """But not with all images seen: such a state promises the pictures and figures of the
+            end."""
             nonlocal saved
             if images_seen < plan.total:
                 _save(run, learner, record, images_seen, spent())
@@ -158,7 +185,8 @@ def train(
             with Stop() as stop:
                 if evaluation:
                     evaluation.resume(run)
-                    if evaluation.due(images_seen - config.batch, images_seen, seconds):  # it was stopped in it
+                    # it was stopped in it
+                    if evaluation.due(images_seen - config.batch, images_seen, seconds):
                         evaluate()
                 while images_seen < plan.total:
                     learner.set_rates(plan, images_seen)
@@ -174,9 +202,16 @@ def train(
                     if evaluation and evaluation.due(before, images_seen, spent()):
                         save()  # first: so a generator that is kept is never of a later moment
                         evaluate()
-                    if world.size == 1 or images_seen // config.batch % AGREE_STEPS == 0 or images_seen >= plan.total:
-                        signal, total = world.agree([stop.signal, clock.revised(plan, images_seen) or -1])
-                        if signal and images_seen < plan.total:  # else it is at its end, or goes on to the next step
+                    if (
+                        world.size == 1
+                        or images_seen // config.batch % AGREE_STEPS == 0
+                        or images_seen >= plan.total
+                    ):
+                        signal, total = world.agree(
+                            [stop.signal, clock.revised(plan, images_seen) or -1]
+                        )
+                        # else it is at its end, or goes on to the next step
+                        if signal and images_seen < plan.total:
                             save()
                             return int(signal)
                         if total >= 0:

@@ -28,7 +28,8 @@ def step(learner: Learner, batch: Batch) -> Logits:
 
 
 def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Train D on real images and fakes (made here unless given). Returns its logits of both, before the update."""
+    """Train D on real images and fakes (made here unless given). Returns its logits of both, before
+    the update."""
     gan = learner.gan
     if fakes is None:
         fakes = learner.fakes(batch.d_z, batch.d_labels)
@@ -43,7 +44,9 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
         ]
         real, fake = (one.output.float() for one in judged)
     gradients = gan.objective.d_gradient(real, fake)
-    for one, gradient in zip(judged, [torch.cat(gradients)] if gan.joint else gradients, strict=True):
+    for one, gradient in zip(
+        judged, [torch.cat(gradients)] if gan.joint else gradients, strict=True
+    ):
         gradient = learner.scaled(gradient, learner.config.d_loss_scale / len(real))
         one.to_weights(gradient, add=one is not judged[0])
     _penalise(learner, batch, fakes)
@@ -52,8 +55,8 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
 
 
 def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, Tensor | None]:
-    """Train G on what D says of its fakes (made here unless given). Returns D's logits of fakes, and of real images
-    where the objective needs them."""
+    """Train G on what D says of its fakes (made here unless given). Returns D's logits of fakes,
+    and of real images where the objective needs them."""
     gan, real = learner.gan, None
     dropout.join(learner.d_dropouts, 1)
     made = made or learner.make(batch.g_z, batch.g_labels)
@@ -61,22 +64,28 @@ def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, T
     fake = judged.output.float()
     if gan.objective.paired:
         with learner.autocast():
-            real = gan.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels).float()
+            real = gan.judge(
+                augment.apply(batch.real, batch.real_changes), batch.real_labels
+            ).float()
     gradient = gan.objective.g_gradient(real, fake)
-    made.to_weights(augment.pull(judged.to_input(learner.scaled(gradient, 1 / len(fake))), batch.g_changes))
+    made.to_weights(
+        augment.pull(judged.to_input(learner.scaled(gradient, 1 / len(fake))), batch.g_changes)
+    )
     learner.update(learner.g_optimizer)
     return fake, real
 
 
 def joint_step(learner: Learner, batch: Batch) -> Logits:
-    """Train both networks on one pass of each: G's gradient is D's at the fakes, times what the two losses' derivatives
-    by the logit differ by (Shen et al. 2021, arXiv 2103.00430, section 3)."""
+    """Train both networks on one pass of each: G's gradient is D's at the fakes, times what the two
+    losses' derivatives by the logit differ by (Shen et al. 2021, arXiv 2103.00430, section 3)."""
     objective = learner.gan.objective
     assert objective.exchange is not None
     made = learner.make(batch.d_z, batch.d_labels)
     judged = _judge_both(learner, batch, made.output)
     real, fake = judged.output.float().split([len(batch.real), len(made.output)])
-    by_images = judged.to_both(learner.scaled(torch.cat(objective.d_gradient(real, fake)), 1 / len(real)))
+    by_images = judged.to_both(
+        learner.scaled(torch.cat(objective.d_gradient(real, fake)), 1 / len(real))
+    )
     _penalise(learner, batch, made.output)
     learner.update(learner.d_optimizer)
     exchange = objective.exchange(real, fake).view(-1, *[1] * (made.output.ndim - 1))
@@ -96,7 +105,8 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
 
 
 def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
-    """In steps with a penalty on D's slope, by the images before they are augmented: add its gradients to D's."""
+    """In steps with a penalty on D's slope, by the images before they are augmented: add its
+    gradients to D's."""
     if batch.mix is not None:
         dropout.join(learner.d_dropouts, 1)
         real = Seen(batch.real, batch.real_labels, batch.real_changes)
@@ -111,7 +121,9 @@ def _fakes(learner: Learner, batch: Batch) -> tuple[Tensor | None, Pass | None]:
         return made.output, made
     if config.order == "d-first" and learner.divisible:  # G does not change between
         labels = (
-            None if batch.d_labels is None or batch.g_labels is None else torch.cat([batch.d_labels, batch.g_labels])
+            None
+            if batch.d_labels is None or batch.g_labels is None
+            else torch.cat([batch.d_labels, batch.g_labels])
         )
         aside = Aside(len(batch.d_z), training=config.d_fakes == "training")
         both: DensePass = learner.g_pass(torch.cat([batch.d_z, batch.g_z]), labels, aside)

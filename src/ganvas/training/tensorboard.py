@@ -1,6 +1,8 @@
-"""TensorBoard's event files, written at once and by this thread: a full disk is then an error of ours to report.
+"""TensorBoard's event files, written at once and by this thread: a full disk is then an error of
+ours to report.
 
-(SummaryWriter writes from a thread of its own, where such an error is lost or printed as a traceback.)
+(SummaryWriter writes from a thread of its own, where such an error is lost or printed as a
+traceback.)
 """
 
 from __future__ import annotations
@@ -16,17 +18,22 @@ from ganvas.system.files import writing
 
 
 class Board:
-    """One event file. purge: from this step on, what earlier files of the folder hold is out of date.
+    """One event file. purge: from this step on, what earlier files of the folder hold is out of
+    date.
 
     Raises RunError when the disk refuses.
     """
 
     def __init__(self, folder: Path, purge: int | None) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # tenths of a second to import
+        # tenths of a second to import
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self.path = folder / f"events.out.tfevents.{time.time_ns():019d}.{socket.gethostname()}.{os.getpid()}"
+        self.path = (
+            folder
+            / f"events.out.tfevents.{time.time_ns():019d}.{socket.gethostname()}.{os.getpid()}"
+        )
         self.event, self.summary = Event, Summary
         with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -34,11 +41,19 @@ class Board:
             self.records = RecordWriter(self.file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if purge is not None:
-            self._write(Event(wall_time=time.time(), step=purge, session_log=SessionLog(status=SessionLog.START)))
+            self._write(
+                Event(
+                    wall_time=time.time(),
+                    step=purge,
+                    session_log=SessionLog(status=SessionLog.START),
+                )
+            )
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Values by their tags, as one event."""
-        summary = self.summary(value=[self.summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        summary = self.summary(
+            value=[self.summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        )
         self._write(self.event(wall_time=time.time(), step=step, summary=summary))
 
     def image(self, tag: str, png: bytes, size: tuple[int, int], step: int) -> None:

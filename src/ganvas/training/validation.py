@@ -26,20 +26,26 @@ from ganvas.training.logger import crossed
 N = 2000  # generated images of an evaluation
 LEARNING = 180.0  # seconds, as long as an extractor may take to be trained
 SHARE = 0.1  # of training time, what evaluating may take
-FAILURES = (GanvasError, RuntimeError, MemoryError)  # of judging: none is worth a training (torch's are RuntimeErrors)
+# of judging: none is worth a training (torch's are RuntimeErrors)
+FAILURES = (GanvasError, RuntimeError, MemoryError)
 
 Say = Callable[[str], None]
 
 
 class Periodic:
-    """Evaluations at intervals of a training, each a line of the run's metrics.jsonl; the best generator is kept.
+    """Evaluations at intervals of a training, each a line of the run's metrics.jsonl; the best
+    generator is kept.
 
-    judge: what a generator is worth. every: images from one evaluation to the next; None: as often as their cost stays
-    below SHARE of training time. cost: seconds of an evaluation, as measured last. spent: seconds of all so far.
+    judge: what a generator is worth. every: images from one evaluation to the next; None: as often
+    as their cost stays
+    below SHARE of training time. cost: seconds of an evaluation, as measured last. spent: seconds
+    of all so far.
     best: (FID, images seen) of the least FID under the protocol of `newest`, the last result.
     """
 
-    def __init__(self, judge: Callable[[Sampler], Verdict], every: float | None, cost: float, say: Say) -> None:
+    def __init__(
+        self, judge: Callable[[Sampler], Verdict], every: float | None, cost: float, say: Say
+    ) -> None:
         self.judge, self.every, self.cost, self.say = judge, every, cost, say
         self.spent, self.seconds = 0.0, 0.0
         self.seen = self.last = 0  # images: so far, and at the last evaluation
@@ -56,30 +62,42 @@ class Periodic:
             self._is_best(each, images)
 
     def due(self, before: int, images_seen: int, seconds: float) -> bool:
-        """Whether to evaluate after the step from `before` images. seconds: of training so far, with all evaluations."""
+        """Whether to evaluate after the step from `before` images. seconds: of training so far,
+        with all evaluations."""
         self.seen, self.seconds = images_seen, seconds
         if self.last >= images_seen:
             return False
         if self.every is not None:
             return crossed(self.every, before, images_seen)
-        return self.spent + 2 * self.cost <= SHARE * (seconds - self.spent)  # this one, and the one at the end
+        # this one, and the one at the end
+        return self.spent + 2 * self.cost <= SHARE * (seconds - self.spent)
 
     def reserve(self, left: float, rate: float) -> float:
-        """Of the seconds left, how many evaluating will take, at a rate of training in images a second."""
+        """Of the seconds left, how many evaluating will take, at a rate of training in images a
+        second."""
         if self.every is not None:
             since = self.seen % self.every  # images after the last multiple of the interval
-            ahead = (left - self.cost + since / rate) // (self.every / rate + self.cost) if rate else 0.0
+            ahead = (
+                (left - self.cost + since / rate) // (self.every / rate + self.cost)
+                if rate
+                else 0.0
+            )
             needed = (ahead + 1) * self.cost  # one more at the end
         else:
             needed = SHARE / (1 + SHARE) * (self.seconds + left) - self.spent
         return min(left, max(self.cost, needed))
 
-    def evaluate(self, run: Run, sampler: Sampler, images_seen: int, seconds: float) -> Verdict | None:
-        """Judge the generator, keep the result and, where it is the best so far, the generator. Draws none of the
-        training's random numbers. None where it cannot be judged, which is said once. Raises RunError for a full disk."""
+    def evaluate(
+        self, run: Run, sampler: Sampler, images_seen: int, seconds: float
+    ) -> Verdict | None:
+        """Judge the generator, keep the result and, where it is the best so far, the generator.
+        Draws none of the training's random numbers. None where it cannot be judged, which is said
+        once. Raises RunError for a full disk."""
         began = time.monotonic()
         try:
-            with torch.random.fork_rng(devices=[sampler.device] if sampler.device.type == "cuda" else []):
+            with torch.random.fork_rng(
+                devices=[sampler.device] if sampler.device.type == "cuda" else []
+            ):
                 torch.manual_seed(0)  # for a user's random layers: the same figures after a resume
                 verdict = self.judge(sampler)
         except FAILURES as error:
@@ -92,16 +110,24 @@ class Periodic:
             self.last = images_seen
         if is_best := self._is_best(verdict, images_seen):
             run.save_best(sampler.gan.generator.state_dict())
-        place = {"images": images_seen, "seconds": round(seconds, 3), "cost_seconds": round(self.cost, 3)}
+        place = {
+            "images": images_seen,
+            "seconds": round(seconds, 3),
+            "cost_seconds": round(self.cost, 3),
+        }
         run.append_metrics(msgspec.json.encode(place | msgspec.to_builtins(verdict)).decode())
         self._tell(verdict, images_seen, seconds, is_best)
         return verdict
 
     def _is_best(self, verdict: Verdict, images_seen: int) -> bool:
-        """Whether no generator before had a lower FID. FIDs of another protocol do not count: the best is found anew."""
+        """Whether no generator before had a lower FID. FIDs of another protocol do not count: the
+        best is found anew."""
         if self.newest is not None and not alike(self.newest, verdict):
             self.best = None
-            self._once("", "judged under another protocol than before: the best generator is looked for anew")
+            self._once(
+                "",
+                "judged under another protocol than before: the best generator is looked for anew",
+            )
         self.newest = verdict
         fid = verdict.fid
         if fid is None or not math.isfinite(fid) or (self.best is not None and fid >= self.best[0]):
@@ -112,12 +138,19 @@ class Periodic:
     def _tell(self, verdict: Verdict, images_seen: int, seconds: float, is_best: bool) -> None:
         share = self.spent / max(seconds + self.cost - self.spent, 1e-9)  # of the time without them
         figures = summary(verdict, ", best so far" if is_best else "")
-        self.say(f"at {images_seen:,} images: {figures}; {self.cost:.1f} s, {share:.0%} of training time so far")
+        self.say(
+            f"at {images_seen:,} images: {figures}; {self.cost:.1f} s, {share:.0%} of training time"
+            " so far"
+        )
         for note in verdict.notes:
             if note.startswith("no fid"):
                 self._once("", f"{note}; so no generator is kept as the best")
         if share > SHARE:
-            cure = "the training is short for it" if self.every is None else "--evaluate-every auto keeps it below"
+            cure = (
+                "the training is short for it"
+                if self.every is None
+                else "--evaluate-every auto keeps it below"
+            )
             self._once("", f"evaluating takes more than {SHARE:.0%} of training time: {cure}")
 
     def _once(self, place: str, text: str) -> None:
@@ -131,18 +164,29 @@ def summary(verdict: Verdict, remark: str = "") -> str:
     name = "kid" if verdict.fid is None else "fid"
     floor, value = getattr(verdict.floor, name), getattr(verdict, name)
     beside = "no floor" if floor is None else f"floor {floor:.3g}"
-    parts = {"precision": verdict.precision, "recall": verdict.recall, "right class": verdict.label_accuracy}
+    parts = {
+        "precision": verdict.precision,
+        "recall": verdict.recall,
+        "right class": verdict.label_accuracy,
+    }
     rest = "".join(f", {part} {figure:.3f}" for part, figure in parts.items() if figure is not None)
     return f"{name.upper()} {value:.3g} ({beside}{remark}){rest}"
 
 
 def prepare(
-    card: Card, dataset: Dataset, gan: Gan, data_dir: Path | None, say: Say, left: float | None = None
+    card: Card,
+    dataset: Dataset,
+    gan: Gan,
+    data_dir: Path | None,
+    say: Say,
+    left: float | None = None,
 ) -> Periodic | None:
-    """All that is needed to evaluate as the card asks, made before a training begins; its cost is measured on an
-    untrained `gan`. None where nothing is asked for, or these images cannot be judged, which is said.
+    """All that is needed to evaluate as the card asks, made before a training begins; its cost is
+    measured on an untrained `gan`. None where nothing is asked for, or these images cannot be
+    judged, which is said.
 
-    left: seconds for all this and the training, where they are counted; most of them are not spent on an extractor."""
+    left: seconds for all this and the training, where they are counted; most of them are not spent
+    on an extractor."""
     if (when := card.evaluate_every) is None:
         return None
     began = time.monotonic()
@@ -151,12 +195,16 @@ def prepare(
     if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
         own = card.data
         how = history.asked(
-            data=own.what, size=(card.image.height, card.image.width), fit=None if own.fit == "crop" else own.fit,
-            channels=own.channels, data_dir=data_dir,
-        )  # fmt: skip
+            data=own.what,
+            size=(card.image.height, card.image.width),
+            fit=None if own.fit == "crop" else own.fit,
+            channels=own.channels,
+            data_dir=data_dir,
+        )
         say(
-            f"not evaluated during training: an extractor is yet to be trained, for up to {LEARNING:.0f} of {left:.0f} s; "
-            f"give more minutes, or have it trained before, by {shlex.join(['ganvas', 'evaluate', own.what, *how.options])}"
+            "not evaluated during training: an extractor is yet to be trained, for up to"
+            f" {LEARNING:.0f} of {left:.0f} s; give more minutes, or have it trained before, by"
+            f" {shlex.join(['ganvas', 'evaluate', own.what, *how.options])}"
         )
         return None
     try:
@@ -170,22 +218,28 @@ def prepare(
     cost = now - ready
     every = None if when == "auto" else Interval.parse(when).images(card.plan.batch, len(dataset))
     often = (
-        f"so that it takes less than {SHARE:.0%} of training time" if every is None else f"every {every:,.0f} images"
+        f"so that it takes less than {SHARE:.0%} of training time"
+        if every is None
+        else f"every {every:,.0f} images"
     )
     protocol = verdict.protocol
     say(
-        f"evaluating {often} and at the end: {protocol.n_fake:,} generated against {protocol.n_real:,} real images "
-        f"({protocol.split}) by {protocol.extractor}, {cost:.1f} s each, "
-        f"after {now - began:.1f} s of preparation"
+        f"evaluating {often} and at the end: {protocol.n_fake:,} generated against"
+        f" {protocol.n_real:,} real images ({protocol.split}) by {protocol.extractor}, {cost:.1f} s"
+        f" each, after {now - began:.1f} s of preparation"
     )
     return Periodic(judge, every, cost, say)
 
 
 def within(left: float, evaluation: Periodic | None) -> Periodic | None:
-    """The same, or None, which is said, where a single evaluation would take most of the seconds left for a training."""
+    """The same, or None, which is said, where a single evaluation would take most of the seconds
+    left for a training."""
     if evaluation is None or evaluation.cost <= left / 2:
         return evaluation
-    evaluation.say(f"not evaluated during training: that would take {evaluation.cost:.1f} of {max(0.0, left):.1f} s")
+    evaluation.say(
+        f"not evaluated during training: that would take {evaluation.cost:.1f} of"
+        f" {max(0.0, left):.1f} s"
+    )
     return None
 
 

@@ -1,8 +1,10 @@
-"""A short search for gamma, learning rate and augmentation on one's own data, by Optuna; its result is a TOML to train with.
+"""A short search for gamma, learning rate and augmentation on one's own data, by Optuna; its result
+is a TOML to train with.
 
-Trials are short trainings, all of one length, with their schedules fitted to it. Their score is the kernel distance between
-samples and held-out real images (KID: unbiased, so few images do). The first trial is the recipe as it is, so that the best is
-never worse by this score, which, of one training each, is a noisy one.
+Trials are short trainings, all of one length, with their schedules fitted to it. Their score is the
+kernel distance between samples and held-out real images (KID: unbiased, so few images do). The
+first trial is the recipe as it is, so that the best is never worse by this score, which, of one
+training each, is a noisy one.
 """
 
 from __future__ import annotations
@@ -37,23 +39,35 @@ from ganvas.system.signals import Stop
 from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose
 from ganvas.training.preflight import networks
 from ganvas.tuning.result import FIRST, Tuned, how, write
-from ganvas.tuning.trials import CHECKPOINTS, Ground, Score, Trial, changed, held_apart, searched, shown
+from ganvas.tuning.trials import (
+    CHECKPOINTS,
+    Ground,
+    Score,
+    Trial,
+    changed,
+    held_apart,
+    searched,
+    shown,
+)
 
 MINUTES = 10.0  # of the search, unless its length is given otherwise
 SPAN = 10.0  # gamma and learning rates are searched from a tenth to ten times the recipe's own
 FINISH_SECONDS = 2.0  # kept back from --minutes for writing and leaving
-MARGIN = 0.85  # of what is left, planned for: machines have slow moments. What remains goes to more trials
-TRIAL_SECONDS = 4.0  # trials are as many as quarters of a trial's seconds, so both grow with the budget
+# of what is left, planned for: machines have slow moments. What remains goes to more trials
+MARGIN = 0.85
+# trials are as many as quarters of a trial's seconds, so both grow with the budget
+TRIAL_SECONDS = 4.0
 MOST_PLANNED = 50  # trials, however large the budget
 LEAST_STEPS = 30  # of a trial
-STARTUP = 5  # trials before Optuna compares: without a model of what is good, and without giving up any
+# trials before Optuna compares: without a model of what is good, and without giving up any
+STARTUP = 5
 MOST_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
 class Budget:
-    """trials: how many, None for as many as there is time for. images: of each, in whole steps. deadline: time.monotonic() by
-    which all is done; None for no matter when."""
+    """trials: how many, None for as many as there is time for. images: of each, in whole steps.
+    deadline: time.monotonic() by which all is done; None for no matter when."""
 
     trials: int | None
     images: int
@@ -64,9 +78,10 @@ class Budget:
 class Prepared:
     """A search before its first trial.
 
-    request: with data and a GAN's file by their whole paths, and with threads and precision as chosen. asked: the recipe as
-    its file has it. real: images to score by. space: see `searched`. step, score: seconds of a training step and of a score,
-    where they were measured.
+    request: with data and a GAN's file by their whole paths, and with threads and precision as
+    chosen. asked: the recipe as
+    its file has it. real: images to score by. space: see `searched`. step, score: seconds of a
+    training step and of a score, where they were measured.
     """
 
     request: Request
@@ -100,23 +115,37 @@ def tune(
     quiet: bool = False,
     started: float | None = None,
 ) -> Tuned:
-    """Search gamma, learning rate and augmentation by short trainings, and write the best to `out`, a TOML for `train(config=)`.
+    """Search gamma, learning rate and augmentation by short trainings, and write the best to `out`,
+    a TOML for `train(config=)`.
 
-    recipe, data, size, fit, channels, flip, data_dir, device, precision, threads: as of `ganvas.train`. settings: changes of the
-    recipe, which the search starts from. minutes: of the whole search since `started` (time.time(), by default now); 10,
-    unless both `trials`, how many trainings, and `images`, the length of each, are given: then no clock has a say, and the
-    same arguments, threads and precision give the same result on the same machine. seed: of trainings, samples and the search.
+    recipe, data, size, fit, channels, flip, data_dir, device, precision, threads: as of
+    `ganvas.train`. settings: changes of the
+    recipe, which the search starts from. minutes: of the whole search since `started` (time.time(),
+    by default now); 10,
+    unless both `trials`, how many trainings, and `images`, the length of each, are given: then no
+    clock has a say, and the
+    same arguments, threads and precision give the same result on the same machine. seed: of
+    trainings, samples and the search.
 
-    A signal ends the search, and the best so far is written. Nothing else is left on the disk. An earlier result of a search
-    at `out` is kept beside it. Raises a GanvasError for anything that cannot be; KeyboardInterrupt, or SystemExit(143), where
-    a signal comes before the first training is through.
+    A signal ends the search, and the best so far is written. Nothing else is left on the disk. An
+    earlier result of a search at `out` is kept beside it. Raises a GanvasError for anything that
+    cannot be; KeyboardInterrupt, or SystemExit(143), where a signal comes before the first training
+    is through.
     """
     started = time.time() if started is None else started
     request = Request(
-        recipe=recipe, data=os.fspath(data or gans.default_data(recipe)), seed=seed or 0, size=size, fit=fit,
-        channels=channels, flip=flip, device=pick_device(device or "auto"), precision=precision, threads=threads,
+        recipe=recipe,
+        data=os.fspath(data or gans.default_data(recipe)),
+        seed=seed or 0,
+        size=size,
+        fit=fit,
+        channels=channels,
+        flip=flip,
+        device=pick_device(device or "auto"),
+        precision=precision,
+        threads=threads,
         settings=settings or {},
-    )  # fmt: skip
+    )
     _check(minutes, trials, images, Path(out))
     optuna, say = _optuna(), Progress(quiet=quiet).say
     if minutes is None and (trials is None or images is None):
@@ -136,15 +165,22 @@ def tune(
 
 def _check(minutes: float | None, trials: int | None, images: float | None, out: Path) -> None:
     """Raises SettingError for a length that cannot be, or a place where the result cannot be put."""
-    for name, value, most in (("--minutes", minutes, MOST_MINUTES), ("--images", images, MOST_IMAGES)):
+    for name, value, most in (
+        ("--minutes", minutes, MOST_MINUTES),
+        ("--images", images, MOST_IMAGES),
+    ):
         if value is not None and not 0 < value <= most:
             raise SettingError(f"{name} {value:g}: expected more than 0, and at most {most:,}")
     if trials is not None and not 2 <= trials <= MOST_TRIALS:
-        raise SettingError(f"--trials {trials}: expected 2 to {MOST_TRIALS:,}; the first is the recipe as it is")
+        raise SettingError(
+            f"--trials {trials}: expected 2 to {MOST_TRIALS:,}; the first is the recipe as it is"
+        )
     files.refuse_ending(out, "the result is TOML", ".toml")
     with files.reading(out):
         if out.is_dir() or (out.exists() and not out.read_bytes().startswith(FIRST.encode())):
-            raise SettingError(f"--out {out}: what stands there was not written by ganvas tune; give another name")
+            raise SettingError(
+                f"--out {out}: what stands there was not written by ganvas tune; give another name"
+            )
     folder = next(path for path in out.absolute().parents if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):  # said now, not after the search
         raise SettingError(f"--out {out}: nothing can be written in {folder}; give another place")
@@ -155,13 +191,18 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise MissingExtraError("ganvas tune searches with Optuna, an extra: pip install 'ganvas[tune]'") from None
+        raise MissingExtraError(
+            "ganvas tune searches with Optuna, an extra: pip install 'ganvas[tune]'"
+        ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
-def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say: Callable[[str], None]) -> Prepared:
-    """Read the data, hold images back, look at the networks; choose what the machine decides, and by the clock measure.
+def _prepare(
+    request: Request, data_dir: Path | None, minutes: float | None, say: Callable[[str], None]
+) -> Prepared:
+    """Read the data, hold images back, look at the networks; choose what the machine decides, and
+    by the clock measure.
 
     minutes: of the search; None for one by no clock.
     """
@@ -169,9 +210,13 @@ def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say
     name, file, asked = gans.find(request.recipe or gans.default_recipe(what))
     recipe = for_length(asked, request.settings)[0]  # as it is trained for its own length
     dataset = sources.load(
-        what, size=request.size, native=(asked.native.height, asked.native.width), fit=request.fit or "crop",
-        channels=request.channels, data_dir=data_dir,
-    )  # fmt: skip
+        what,
+        size=request.size,
+        native=(asked.native.height, asked.native.width),
+        fit=request.fit or "crop",
+        channels=request.channels,
+        data_dir=data_dir,
+    )
     spec = ImageSpec.of(dataset)
     recipe, rule = settled(recipe, spec)
     gan = networks(file, recipe, spec, device)
@@ -179,26 +224,51 @@ def _prepare(request: Request, data_dir: Path | None, minutes: float | None, say
     for line in filter(None, (*dataset.notes, rule, said)):
         say(line)
     prepare_cpu()
-    threads, bits = request.threads or 0, str(request.precision or ("32" if recipe.train.precision == "32" else ""))
+    threads, bits = (
+        request.threads or 0,
+        str(request.precision or ("32" if recipe.train.precision == "32" else "")),
+    )
     choice = None
     if minutes is not None or not threads or not bits:
         most = MOST_SECONDS if minutes is None else SHARE * minutes * 60
-        choice = choose(file, recipe, spec, training, device, threads=threads, precision=bits, seconds=most)
+        choice = choose(
+            file, recipe, spec, training, device, threads=threads, precision=bits, seconds=most
+        )
         threads, bits = choice.threads, choice.precision
     torch.set_num_threads(threads)
     ground = Ground(
-        file, recipe, spec, training, Score(training, held_out), device, bits, request.seed or 0, bool(request.flip)
+        file,
+        recipe,
+        spec,
+        training,
+        Score(training, held_out),
+        device,
+        bits,
+        request.seed or 0,
+        bool(request.flip),
     )
     began = time.perf_counter()
     if choice:
         ground.scored(choice.rehearsal.learner)
     request = dataclasses.replace(
-        request, recipe=_whole(request.recipe or name, name), threads=threads, precision=bits,  # type: ignore[arg-type]
+        request,
+        recipe=_whole(request.recipe or name, name),
+        threads=threads,
+        precision=bits,  # type: ignore[arg-type]
         data=what if what in sources.NAMES else os.path.abspath(what),
-    )  # fmt: skip
+    )
     space = searched(recipe, gan, len(training))
     seconds = time.perf_counter() - began
-    return Prepared(request, data_dir, asked, ground, len(held_out), space, choice.seconds if choice else 0.0, seconds)
+    return Prepared(
+        request,
+        data_dir,
+        asked,
+        ground,
+        len(held_out),
+        space,
+        choice.seconds if choice else 0.0,
+        seconds,
+    )
 
 
 def _whole(given: str, name: str) -> str:
@@ -207,7 +277,9 @@ def _whole(given: str, name: str) -> str:
     return f"{os.path.abspath(path)}{'' if key is None else f':{key}'}" if path else name
 
 
-def _planned(asked: Budget, prepared: Prepared, batch: int, minutes: float, started: float) -> Budget:
+def _planned(
+    asked: Budget, prepared: Prepared, batch: int, minutes: float, started: float
+) -> Budget:
     """How many trials of how many images fit into what is left of the time.
 
     Raises SettingError where two, or as many as were asked for, do not.
@@ -220,12 +292,15 @@ def _planned(asked: Budget, prepared: Prepared, batch: int, minutes: float, star
         enough = math.ceil((1.5 * spent + FINISH_SECONDS + fewest * least / MARGIN) / 6) / 10
         length = f" of {asked.images:,} images" if asked.images else ""
         raise SettingError(
-            f"--minutes {minutes:g} is too short for {fewest} trials{length} here: give at least {enough:g}, or less to do"
+            f"--minutes {minutes:g} is too short for {fewest} trials{length} here: give at least"
+            f" {enough:g}, or less to do"
         )
     deadline = time.monotonic() + left
     if asked.images:
         return dataclasses.replace(asked, deadline=deadline)
-    count = asked.trials or min(MOST_PLANNED, round(math.sqrt(left / TRIAL_SECONDS)), int(left * MARGIN / least))
+    count = asked.trials or min(
+        MOST_PLANNED, round(math.sqrt(left / TRIAL_SECONDS)), int(left * MARGIN / least)
+    )
     seconds = left * MARGIN / max(2, count)
     return Budget(asked.trials, int((seconds - scores) / prepared.step) * batch, deadline)
 
@@ -238,17 +313,20 @@ def _announcement(prepared: Prepared, budget: Budget) -> str:
     if budget.deadline is not None:
         until = f", for {duration(budget.deadline - time.monotonic())} at most"
     return (
-        f"{prepared.request.recipe} on {ground.training.name}: {count} of {budget.images:,} images{until}; "
-        f"searching {searching}; {how(prepared.request)}"
+        f"{prepared.request.recipe} on {ground.training.name}: {count} of {budget.images:,}"
+        f" images{until}; searching {searching}; {how(prepared.request)}"
     )
 
 
 def _search(
     optuna: Any, prepared: Prepared, budget: Budget, stop: Stop, say: Callable[[str], None]
 ) -> tuple[Trial, ...]:
-    """Trials until there are enough, time is up or a signal comes. One that these cut short is left out."""
+    """Trials until there are enough, time is up or a signal comes. One that these cut short is left
+    out."""
     study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=prepared.ground.seed % 2**32, n_startup_trials=STARTUP),
+        sampler=optuna.samplers.TPESampler(
+            seed=prepared.ground.seed % 2**32, n_startup_trials=STARTUP
+        ),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
     )
     study.enqueue_trial({name: values[0] for name, values in prepared.space.items()})
@@ -263,8 +341,13 @@ def _search(
         trial = _trial(asked, prepared.ground, budget, stop)
         if trial.state == "cut short":
             break
-        states = {"pruned": optuna.trial.TrialState.PRUNED, "diverged": optuna.trial.TrialState.FAIL}
-        study.tell(asked, trial.score if trial.state == "finished" else None, state=states.get(trial.state))
+        states = {
+            "pruned": optuna.trial.TrialState.PRUNED,
+            "diverged": optuna.trial.TrialState.FAIL,
+        }
+        study.tell(
+            asked, trial.score if trial.state == "finished" else None, state=states.get(trial.state)
+        )
         done.append(trial)
         say(f"trial {trial.number}: {trial} ({duration(trial.seconds)})")
     return tuple(done)
@@ -298,7 +381,13 @@ def _trial(asked: Any, ground: Ground, budget: Budget, stop: Stop) -> Trial:
             state = "cut short"
             break
     return Trial(
-        asked.number, dict(asked.params), shown(recipe, asked.params), score, state, seen, time.monotonic() - began
+        asked.number,
+        dict(asked.params),
+        shown(recipe, asked.params),
+        score,
+        state,
+        seen,
+        time.monotonic() - began,
     )
 
 
@@ -309,29 +398,48 @@ def _give_up(done: tuple[Trial, ...], stopped: int, say: Callable[[str], None]) 
         raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
     if done:
         raise SettingError(
-            f"all of {len(done)} trials diverged, so nothing is written: set a smaller train.lr to start from"
+            f"all of {len(done)} trials diverged, so nothing is written: set a smaller train.lr to"
+            " start from"
         )
-    raise SettingError("no trial was through in time, this machine being slower than measured: give more --minutes")
+    raise SettingError(
+        "no trial was through in time, this machine being slower than measured: give more --minutes"
+    )
 
 
-def _tuned(prepared: Prepared, budget: Budget, done: tuple[Trial, ...], stopped: int, seconds: float) -> Tuned:
-    best = min((trial for trial in done if trial.state == "finished"), key=lambda trial: (trial.score, trial.number))
+def _tuned(
+    prepared: Prepared, budget: Budget, done: tuple[Trial, ...], stopped: int, seconds: float
+) -> Tuned:
+    best = min(
+        (trial for trial in done if trial.state == "finished"),
+        key=lambda trial: (trial.score, trial.number),
+    )
     ground, asked = prepared.ground, prepared.request.settings
     # A preset is left to the training, which may be of another length.
     own = for_length(prepared.asked, {}, ground.recipe.train.length)[0]
-    named = {path.removeprefix("model.").removeprefix("train.").partition(".")[0] for path, _ in leaves(asked)}
+    named = {
+        path.removeprefix("model.").removeprefix("train.").partition(".")[0]
+        for path, _ in leaves(asked)
+    }
     found = _different(own, changed(ground.recipe, best.change), named.union(prepared.space))
     return Tuned(
-        request=dataclasses.replace(prepared.request, settings=found), asked=asked,
-        data_name=ground.training.name, data_dir=prepared.data_dir, trials=done, best=best.number, images=budget.images,
-        samples=ground.samples, real=prepared.real, seconds=seconds, stopped=stopped,
+        request=dataclasses.replace(prepared.request, settings=found),
+        asked=asked,
+        data_name=ground.training.name,
+        data_dir=prepared.data_dir,
+        trials=done,
+        best=best.number,
+        images=budget.images,
+        samples=ground.samples,
+        real=prepared.real,
+        seconds=seconds,
+        stopped=stopped,
         versions=versions() | {"optuna": importlib.metadata.version("optuna")},
-    )  # fmt: skip
+    )
 
 
 def _different(own: Recipe, found: Recipe, names: Container[str]) -> dict[str, dict[str, Any]]:
-    """Settings {"model": {...}, "train": {...}} that make the one recipe the other; those of `names`, which were asked for
-    or searched, even where they are equal."""
+    """Settings {"model": {...}, "train": {...}} that make the one recipe the other; those of
+    `names`, which were asked for or searched, even where they are equal."""
     before, after = settings_of(own), settings_of(found)
     different = {
         part: {

@@ -1,4 +1,5 @@
-"""Short trainings of throwaway networks, and their score by real images that none of them is trained on."""
+"""Short trainings of throwaway networks, and their score by real images that none of them is
+trained on."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ CHECKPOINTS = 3  # scores of a training, evenly spread, the last at its end
 SOME = 0.4  # a probability of augmentation, beside none and one that adapts itself
 LEAST_HELD, MOST_HELD = 10, 2000  # real images to score by
 SHARE_HELD = 5  # one image in so many is spared for that, where no part of the data is held out
-LEAST_SAMPLES, MOST_SAMPLES, SAMPLED_PIXELS = 200, 1000, 2_000_000  # generated for a score: fewer of large images
+# generated for a score: fewer of large images
+LEAST_SAMPLES, MOST_SAMPLES, SAMPLED_PIXELS = 200, 1000, 2_000_000
 SUBSETS, SUBSET = 10, 500  # of KID, and how many images are in each
 
 
@@ -40,8 +42,10 @@ SUBSETS, SUBSET = 10, 500  # of KID, and how many images are in each
 class Trial:
     """One training of a search.
 
-    change: factors of gamma and lr, and augment: see `changed`. settings: what became of them, gamma and lr, where they are
-    schedules, as they start. score: KID x 1000, the last that was taken, and only of a finished one one that compares;
+    change: factors of gamma and lr, and augment: see `changed`. settings: what became of them,
+    gamma and lr, where they are
+    schedules, as they start. score: KID x 1000, the last that was taken, and only of a finished one
+    one that compares;
     None where there was none. images: how many were seen.
     """
 
@@ -60,39 +64,51 @@ class Trial:
     def __str__(self) -> str:
         values = ", ".join(f"{name} {value}" for name, value in self.told().items())
         score = "" if self.score is None else f"KID x 1000 {self.score:.4g}"
-        return f"{values}: {', '.join([score] * bool(score) + [self.state] * (self.state != 'finished'))}"
+        return (
+            f"{values}:"
+            f" {', '.join([score] * bool(score) + [self.state] * (self.state != 'finished'))}"
+        )
 
 
 def searched(recipe: Recipe, gan: Gan, images: int) -> dict[str, tuple[float | str, ...]]:
-    """What of a recipe can be searched on so many images: "gamma" and "lr" by a factor, from the recipe's own, 1; "augment"
-    by a value, the recipe's own first. Only what the recipe has, and what would make a difference."""
+    """What of a recipe can be searched on so many images: "gamma" and "lr" by a factor, from the
+    recipe's own, 1; "augment" by a value, the recipe's own first. Only what the recipe has, and
+    what would make a difference."""
     train = recipe.train
     found: dict[str, tuple[float | str, ...]] = {}
     if train.penalty != "none" and start(train.gamma) > 0:
         found["gamma"] = (1.0,)
     if start(train.lr) > 0:
         found["lr"] = (1.0,)
-    choices: dict[float | str, float | str] = {}  # by what they come to: with many images, "adaptive" is none
+    # by what they come to: with many images, "adaptive" is none
+    choices: dict[float | str, float | str] = {}
     for choice in (train.augment, 0.0, SOME, "adaptive"):
         if choice != "adaptive" or gan.joint:
-            choices.setdefault(0.0 if choice == "adaptive" and images >= AUGMENT_BELOW else choice, choice)
+            choices.setdefault(
+                0.0 if choice == "adaptive" and images >= AUGMENT_BELOW else choice, choice
+            )
     return found | {"augment": tuple(choices.values())}
 
 
 def changed(recipe: Recipe, change: Mapping[str, Any]) -> Recipe:
-    """A recipe with gamma and both learning rates multiplied by factors, their schedules' shape kept, and another
+    """A recipe with gamma and both learning rates multiplied by factors, their schedules' shape
+    kept, and another
     augmentation. change: some of "gamma", "lr", "augment"."""
     train = recipe.train
     lr, gamma = change.get("lr", 1.0), change.get("gamma", 1.0)
     train = dataclasses.replace(
-        train, gamma=scaled(train.gamma, gamma), d_lr=scaled(train.d_lr, lr), lr=scaled(train.lr, lr) or train.lr,
+        train,
+        gamma=scaled(train.gamma, gamma),
+        d_lr=scaled(train.d_lr, lr),
+        lr=scaled(train.lr, lr) or train.lr,
         augment=change.get("augment", train.augment),
-    )  # fmt: skip
+    )
     return dataclasses.replace(recipe, train=train)
 
 
 def scaled(value: Schedule | float | None, factor: float) -> Schedule | float | None:
-    """A value or a whole schedule times a factor, to three digits; exactly as it was for a factor of 1."""
+    """A value or a whole schedule times a factor, to three digits; exactly as it was for a factor
+    of 1."""
 
     def times(part: float) -> float:
         return float(f"{part * factor:.3g}")
@@ -105,7 +121,11 @@ def scaled(value: Schedule | float | None, factor: float) -> Schedule | float | 
 def shown(recipe: Recipe, names: Iterable[str]) -> dict[str, float | str]:
     """Settings of a changed recipe, one number or word each."""
     train = recipe.train
-    values: dict[str, float | str] = {"gamma": start(train.gamma), "lr": start(train.lr), "augment": train.augment}
+    values: dict[str, float | str] = {
+        "gamma": start(train.gamma),
+        "lr": start(train.lr),
+        "augment": train.augment,
+    }
     return {name: values[name] for name in names}
 
 
@@ -114,9 +134,11 @@ def start(value: Schedule | float | None) -> float:
     return value.start if isinstance(value, Schedule) else value or 0.0
 
 
-def held_apart(training: Dataset, what: str, request: Request, data_dir: Path | None) -> tuple[Dataset, Dataset, str]:
-    """(images to train on, real images to score by, a sentence on those): the data's held-out part, or, where there is none
-    or next to none, a fifth of the training images, by chance.
+def held_apart(
+    training: Dataset, what: str, request: Request, data_dir: Path | None
+) -> tuple[Dataset, Dataset, str]:
+    """(images to train on, real images to score by, a sentence on those): the data's held-out part,
+    or, where there is none or next to none, a fifth of the training images, by chance.
 
     Raises DataError where these are too few to score by.
     """
@@ -128,32 +150,45 @@ def held_apart(training: Dataset, what: str, request: Request, data_dir: Path | 
     count = min(MOST_HELD, len(training) // SHARE_HELD)
     if count < LEAST_HELD:
         raise DataError(
-            f"{training.name} holds {len(training):,} image{'s' if len(training) > 1 else ''} and no held-out part: a search "
-            f"is scored by one in {SHARE_HELD} that it holds back, {LEAST_HELD} or more, so it needs "
-            f"{SHARE_HELD * LEAST_HELD} images; train with the recipe's own settings"
+            f"{training.name} holds {len(training):,} image{'s' if len(training) > 1 else ''} and"
+            f" no held-out part: a search is scored by one in {SHARE_HELD} that it holds back,"
+            f" {LEAST_HELD} or more, so it needs {SHARE_HELD * LEAST_HELD} images; train with the"
+            " recipe's own settings"
         )
     order = torch.randperm(len(training), generator=seeding.generator(seed, "scored by", 0))
-    said = f"no part is held out: scored by {count:,} of the {len(training):,} images, which trials are not trained on"
+    said = (
+        f"no part is held out: scored by {count:,} of the {len(training):,} images, which trials"
+        " are not trained on"
+    )
     return training.rows(order[count:]), training.rows(order[:count]), said
 
 
 def _some(dataset: Dataset, rng: torch.Generator, most: int) -> Dataset:
-    return dataset if len(dataset) <= most else dataset.rows(torch.randperm(len(dataset), generator=rng)[:most])
+    return (
+        dataset
+        if len(dataset) <= most
+        else dataset.rows(torch.randperm(len(dataset), generator=rng)[:most])
+    )
 
 
 def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
-    """What turns images uint8 (N, C, H, W) like those of a data set into features float32 (N, D), to be scored by.
+    """What turns images uint8 (N, C, H, W) like those of a data set into features float32 (N, D),
+    to be scored by.
 
-    For digits the extractor that comes with the package. Else convolutions with random weights, always the same, their
-    outputs scaled to about unit variance over the data: they need no training, and tell sets of images apart that no ready
-    network knows (Naeem et al. 2020, arXiv 2002.09797).
+    For digits the extractor that comes with the package. Else convolutions with random weights,
+    always the same, their
+    outputs scaled to about unit variance over the data: they need no training, and tell sets of
+    images apart that no ready network knows (Naeem et al. 2020, arXiv 2002.09797).
     """
     if extractors.default(training) == "digits":
         judge = extractors.find("digits", training)
         return lambda images: judge(images).features
     rng = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
-        layers = [nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in itertools.pairwise((training.channels, 32, 64, 64))]
+        layers = [
+            nn.Conv2d(a, b, 3, 2, 1, bias=False)
+            for a, b in itertools.pairwise((training.channels, 32, 64, 64))
+        ]
     for layer in layers:
         nn.init.orthogonal_(layer.weight, 2**0.5, generator=rng)
 
@@ -169,12 +204,14 @@ def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
 
     known = raw(_some(training, seeding.generator(0, "features", 0), MOST_HELD).images)
     mean, deviation = known.mean(0), known.std(0)
-    scale = deviation + deviation.mean() / 4 + 1e-6  # so that what hardly varies in the data does not outweigh the rest
+    # so that what hardly varies in the data does not outweigh the rest
+    scale = deviation + deviation.mean() / 4 + 1e-6
     return lambda images: (raw(images) - mean) / scale
 
 
 class Score:
-    """Tells how far samples are from real images that were not trained on: KID x 1000, 0 where they cannot be told apart."""
+    """Tells how far samples are from real images that were not trained on: KID x 1000, 0 where they
+    cannot be told apart."""
 
     def __init__(self, training: Dataset, held_out: Dataset) -> None:
         self.features = features_for(training)
@@ -182,12 +219,15 @@ class Score:
 
     def __call__(self, images: Tensor) -> float:
         """images: uint8 (N, C, H, W)."""
-        return 1000 * metrics.kid(self.real, self.features(images), subsets=SUBSETS, size=SUBSET).mean
+        return (
+            1000 * metrics.kid(self.real, self.features(images), subsets=SUBSETS, size=SUBSET).mean
+        )
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What all trials have in common. recipe: as it is, before it is changed. flip: mirror half of the real images."""
+    """What all trials have in common. recipe: as it is, before it is changed. flip: mirror half of
+    the real images."""
 
     file: GanFile
     recipe: Recipe
@@ -202,31 +242,47 @@ class Ground:
     @property
     def samples(self) -> int:
         """How many images are generated for a score."""
-        return max(LEAST_SAMPLES, min(MOST_SAMPLES, SAMPLED_PIXELS // (self.spec.height * self.spec.width)))
+        return max(
+            LEAST_SAMPLES, min(MOST_SAMPLES, SAMPLED_PIXELS // (self.spec.height * self.spec.width))
+        )
 
     def scored(self, learner: Learner) -> float:
-        """The score of a generator; not a number where a weight is none. Classes are as frequent as in training."""
+        """The score of a generator; not a number where a weight is none. Classes are as frequent as
+        in training."""
         generator = learner.sampled
-        if not learner.finite or not all(bool(tensor.isfinite().all()) for tensor in generator.state_dict().values()):
+        if not learner.finite or not all(
+            bool(tensor.isfinite().all()) for tensor in generator.state_dict().values()
+        ):
             return float("nan")
         labels = None
         if learner.gan.conditional:
             assert self.training.labels is not None
-            order = torch.randperm(len(self.training), generator=seeding.generator(self.seed, "sampled labels", 0))
+            order = torch.randperm(
+                len(self.training), generator=seeding.generator(self.seed, "sampled labels", 0)
+            )
             labels = self.training.labels[order[torch.arange(self.samples) % len(order)]].tolist()
         gan = dataclasses.replace(learner.gan, generator=generator)
-        made = Sampler(gan, self.spec.classes, self.device)(range(self.samples), seed=self.seed, labels=labels)
+        made = Sampler(gan, self.spec.classes, self.device)(
+            range(self.samples), seed=self.seed, labels=labels
+        )
         return self.score(made.permute(0, 3, 1, 2).contiguous())
 
     def train(self, recipe: Recipe, images: int) -> Iterator[tuple[int, float | None]]:
-        """Train throwaway networks on so many images, a whole number of steps. After each step: images seen and, at
-        CHECKPOINTS places, the score, which is not a number when the training has diverged."""
+        """Train throwaway networks on so many images, a whole number of steps. After each step:
+        images seen and, at CHECKPOINTS places, the score, which is not a number when the training
+        has diverged."""
         config, batch = recipe.train, recipe.train.batch
         gan = self.file.build(recipe.model, self.spec, self.seed)
-        learner = Learner(gan, config, len(self.training), torch.device(self.device), self.precision)
+        learner = Learner(
+            gan, config, len(self.training), torch.device(self.device), self.precision
+        )
         batches = Batches(self.training, learner, self.seed, self.flip)
-        plan = Plan(images=images, batch=batch, epoch=len(self.training), requested=f"{images} images")
-        places = {images * k // CHECKPOINTS // batch * batch for k in range(1, CHECKPOINTS)} | {images}
+        plan = Plan(
+            images=images, batch=batch, epoch=len(self.training), requested=f"{images} images"
+        )
+        places = {images * k // CHECKPOINTS // batch * batch for k in range(1, CHECKPOINTS)} | {
+            images
+        }
         for seen in range(batch, images + 1, batch):
             learner.set_rates(plan, seen - batch)
             take_step(learner, batches, seen - batch)

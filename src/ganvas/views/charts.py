@@ -1,4 +1,5 @@
-"""Line charts as SVG, to stand within a page: no fonts, scripts or addresses of their own, colours from the page's CSS.
+"""Line charts as SVG, to stand within a page: no fonts, scripts or addresses of their own, colours
+from the page's CSS.
 
 Classes: "curve", "dot" and "band", each with "c0", "c1", ... for the colour, and "grid" and "axis".
 """
@@ -14,7 +15,8 @@ WIDTH, HEIGHT = 520, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 28, 42  # margins, for the labels
 MOST_POINTS = 300  # of a curve; of more, stretches are drawn as one point each
 FEW_POINTS = 40  # of which each is marked
-STEEP = 30.0  # the largest of values through the least, from which a scale that may be logarithmic is
+# the largest of values through the least, from which a scale that may be logarithmic is
+STEEP = 30.0
 LETTER = 7.5  # pixels, about
 DASHES = ("", "6 4", "2 3", "9 3 2 3")  # so that curves are told apart without colours, too
 
@@ -33,8 +35,8 @@ class Curve:
 def chart(curves: Sequence[Curve], x_title: str, *, log: bool = False) -> str:
     """An SVG of the curves with their names, "" where they hold no value.
 
-    Of a long one, each point is the mean of a stretch, in a band from its least to its greatest value. log: the y axis may be
-    logarithmic, and is where values are positive and far apart.
+    Of a long one, each point is the mean of a stretch, in a band from its least to its greatest
+    value. log: the y axis may be logarithmic, and is where values are positive and far apart.
     """
     points = [_points(curve) for curve in curves]
     known = [point for runs in points for run in runs for point in run]
@@ -55,16 +57,22 @@ def chart(curves: Sequence[Curve], x_title: str, *, log: bool = False) -> str:
         return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 
     parts = [_horizontal(up(tick), number(tick)) for tick in ticks]
-    parts += [_vertical(across(tick), number(tick)) for tick in _scale(first, last, room=0)[2] if tick <= last]
+    parts += [
+        _vertical(across(tick), number(tick))
+        for tick in _scale(first, last, room=0)[2]
+        if tick <= last
+    ]
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_title, "middle"))
     for k, runs in enumerate(points):
         parts += _drawn(runs, k, across, up)
-    label = "; ".join(text for curve, runs in zip(curves, points, strict=True) if (text := _in_words(curve, runs)))
+    label = "; ".join(
+        text for curve, runs in zip(curves, points, strict=True) if (text := _in_words(curve, runs))
+    )
     label = f"Chart over {x_title}: {label}"
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-        + "".join([*parts, *_names(curves)]) + "</svg>"
-    )  # fmt: skip
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f' aria-label="{escape(label)}">' + "".join([*parts, *_names(curves)]) + "</svg>"
+    )
 
 
 def number(value: float) -> str:
@@ -104,26 +112,40 @@ def _scale_log(low: float, high: float) -> tuple[float, float, list[float]]:
     """The same of a logarithmic axis."""
     low, high = low / 1.2, high * 1.2
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [each * 10.0**power for power in powers for each in ((1,) if len(powers) > 4 else (1, 3))]
+    ticks = [
+        each * 10.0**power for power in powers for each in ((1,) if len(powers) > 4 else (1, 3))
+    ]
     return low, high, [tick for tick in ticks if low <= tick <= high]
 
 
 def _drawn(
-    runs: Sequence[Sequence[Point]], k: int, across: Callable[[float], float], up: Callable[[float], float]
+    runs: Sequence[Sequence[Point]],
+    k: int,
+    across: Callable[[float], float],
+    up: Callable[[float], float],
 ) -> list[str]:
     parts, colour = [], f"c{k % len(DASHES)}"
     for run in runs:
         if any(least < most for _, _, least, most in run):
-            edge = [(x, least) for x, _, least, _ in run] + [(x, most) for x, _, _, most in reversed(run)]
+            edge = [(x, least) for x, _, least, _ in run] + [
+                (x, most) for x, _, _, most in reversed(run)
+            ]
             parts.append(f'<path class="band {colour}" d="{_path(edge, across, up)}Z"/>')
         line = [(x, mean) for x, mean, *_ in run]
         parts.append(f'<path class="curve {colour}"{_dashed(k)} d="{_path(line, across, up)}"/>')
         if len(run) <= FEW_POINTS:
-            parts += [f'<circle class="dot {colour}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>' for x, y in line]
+            parts += [
+                f'<circle class="dot {colour}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>'
+                for x, y in line
+            ]
     return parts
 
 
-def _path(line: Sequence[tuple[float, float]], across: Callable[[float], float], up: Callable[[float], float]) -> str:
+def _path(
+    line: Sequence[tuple[float, float]],
+    across: Callable[[float], float],
+    up: Callable[[float], float],
+) -> str:
     return "M" + "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in line)
 
 
@@ -144,7 +166,9 @@ def _vertical(x: float, text: str) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text class="axis" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return (
+        f'<text class="axis" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    )
 
 
 def _names(curves: Sequence[Curve]) -> list[str]:
@@ -162,4 +186,7 @@ def _in_words(curve: Curve, runs: Sequence[Sequence[Point]]) -> str:
     means = [point[1] for run in runs for point in run]
     if not means:
         return ""
-    return f"{curve.name} from {means[0]:.3g} to {means[-1]:.3g}, between {min(means):.3g} and {max(means):.3g}"
+    return (
+        f"{curve.name} from {means[0]:.3g} to {means[-1]:.3g}, between {min(means):.3g} and"
+        f" {max(means):.3g}"
+    )

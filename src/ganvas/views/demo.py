@@ -1,22 +1,30 @@
-"""The picture that explains GANs: two small networks that learn one curve, drawn at several moments of training.
+"""The picture that explains GANs: two small networks that learn one curve, drawn at several moments
+of training.
 
-Everything happens on a line, so that nothing is hidden. What is seen in each panel, from top to bottom:
+Everything happens on a line, so that nothing is hidden. What is seen in each panel, from top to
+bottom:
 
-- The blue hill is the real data: two humps, a large one and a small one. Where it is high, real values are common.
-- The orange hill is what the generator makes. It starts as a narrow spike in one place. The generator never sees the
-  real data. It only learns from the discriminator which way to move its values to be taken for real.
-- The dashed line is the discriminator: at every x, how sure it is that a value found there is real. 1 means "surely
+- The blue hill is the real data: two humps, a large one and a small one. Where it is high, real
+values are common.
+- The orange hill is what the generator makes. It starts as a narrow spike in one place. The
+generator never sees the
+  real data. It only learns from the discriminator which way to move its values to be taken for
+  real.
+- The dashed line is the discriminator: at every x, how sure it is that a value found there is real.
+1 means "surely
   real", 0 means "surely generated", 0.5 means "I cannot tell".
-- The strip below shows how the generator works: each thin line takes one noise value z (bottom) to its place x (top).
+- The strip below shows how the generator works: each thin line takes one noise value z (bottom) to
+its place x (top).
   All lines carry the same share of the noise, so where they crowd together the orange hill is high.
 
-At first the discriminator gets ahead: it is high on blue and low on orange. The generator moves its values up that
-slope, so the orange hill slides, spreads and splits until it lies on the blue one. Then no better answer than 0.5 is
-left, and the dashed line is nearly flat wherever there are data. Where there are none it is drawn faint: its height
-means nothing there, since nothing was ever judged at that place.
+At first the discriminator gets ahead: it is high on blue and low on orange. The generator moves its
+values up that slope, so the orange hill slides, spreads and splits until it lies on the blue one.
+Then no better answer than 0.5 is
+left, and the dashed line is nearly flat wherever there are data. Where there are none it is drawn
+faint: its height means nothing there, since nothing was ever judged at that place.
 
-The picture follows figure 1 of Goodfellow et al., "Generative Adversarial Nets" (2014), but all of it is measured: the
-curves are those of two networks trained on the spot in a few seconds.
+The picture follows figure 1 of Goodfellow et al., "Generative Adversarial Nets" (2014), but all of
+it is measured: the curves are those of two networks trained on the spot in a few seconds.
 """
 
 from __future__ import annotations
@@ -44,22 +52,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Moment", "demo_1d", "real_density", "train_1d"]
 
-# The real data: a mixture of two normal distributions, as (share, mean, standard deviation). Unequal on purpose, so
-# that the generator must learn where the humps are, how wide they are and how much of the data each holds.
+# The real data: a mixture of two normal distributions, as (share, mean, standard deviation).
+# Unequal on purpose, so that the generator must learn where the humps are, how wide they are and
+# how much of the data each holds.
 HUMPS = ((0.65, -1.0, 0.55), (0.35, 1.1, 0.35))
 BATCH = 512
 LR_G, LR_D = 7e-4, 7e-3
 SPAN = 3.2  # both axes, x and z, are drawn from -SPAN to SPAN
 GRID = torch.linspace(-SPAN, SPAN, 401)
 
-REAL, FAKE, JUDGE = "#0072B2", "#D55E00", "#222222"  # Okabe and Ito's blue and vermilion: safe for colour blindness
+# Okabe and Ito's blue and vermilion: safe for colour blindness
+REAL, FAKE, JUDGE = "#0072B2", "#D55E00", "#222222"
 PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp")  # endings of names that no folder is meant by
-TOP = 1.05  # D and both densities share one vertical axis, cut here; a higher peak is marked with its height
+# D and both densities share one vertical axis, cut here; a higher peak is marked with its height
+TOP = 1.05
 TITLE = "How a GAN learns: the orange hill becomes the blue one"
 CAPTION = (
-    "D, the discriminator, says how sure it is that a value x is real (drawn faint where there is nothing to judge). "
-    "Each thin line takes one noise value z to x = G(z), what the generator makes of it; all lines carry the same "
-    "share of the noise. G moves its values to where D is higher. Once orange lies on blue, D can only answer 0.5."
+    "D, the discriminator, says how sure it is that a value x is real (drawn faint where there is"
+    " nothing to judge). Each thin line takes one noise value z to x = G(z), what the generator"
+    " makes of it; all lines carry the same share of the noise. G moves its values to where D is"
+    " higher. Once orange lies on blue, D can only answer 0.5."
 )
 
 
@@ -68,7 +80,8 @@ class Moment:
     """What both networks did after `step` updates. All tensors are float32 on the CPU."""
 
     step: int
-    generated: Tensor  # (2000,) G(z) for 2000 evenly spaced quantiles z of the noise, so an even sample of all outputs
+    # (2000,) G(z) for 2000 evenly spaced quantiles z of the noise, so an even sample of all outputs
+    generated: Tensor
     density: Tensor  # (401,) generated density on GRID, smoothed with a normal kernel of width 0.06
     decision: Tensor  # (401,) D's probability of "real" on GRID, 0 to 1
     on_real: float  # mean of D over 2000 real values
@@ -84,13 +97,15 @@ def demo_1d(
     frames: int | None = None,
     moments: Sequence[float] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
 ) -> tuple[Path, Path]:
-    """Train the one-dimensional GAN and write `out/demo-1d.png` and `out/demo-1d.gif`; return both paths.
+    """Train the one-dimensional GAN and write `out/demo-1d.png` and `out/demo-1d.gif`; return both
+    paths.
 
-    The PNG has one panel per entry of `moments`, the rising fractions (0 to 1) of the training at which to look. The
-    GIF has `frames` pictures (40, or as many as there are steps to show) from the first step to the last, close together
-    early on, where most happens, and repeats for ever. The same arguments give the same numbers on the same machine; the
-    global random state is left as it was. On one core this takes about ten seconds. Existing files of these names are
-    replaced, each in one go.
+    The PNG has one panel per entry of `moments`, the rising fractions (0 to 1) of the training at
+    which to look. The GIF has `frames` pictures (40, or as many as there are steps to show) from
+    the first step to the last, close together early on, where most happens, and repeats for ever.
+    The same arguments give the same numbers on the same machine; the global random state is left as
+    it was. On one core this takes about ten seconds. Existing files of these names are replaced,
+    each in one go.
 
     Raises SettingError for an impossible argument and RunError when the folder cannot be written.
     """
@@ -98,39 +113,53 @@ def demo_1d(
     _check(seed, steps, frames, moments)
     out = Path(out)
     if out.suffix.lower() in PICTURES:
-        raise SettingError(f"--out {out}: give the folder for demo-1d.png and demo-1d.gif, not a picture's name")
-    with writing(out):  # before the training, so that nobody waits for a picture that cannot be kept
+        raise SettingError(
+            f"--out {out}: give the folder for demo-1d.png and demo-1d.gif, not a picture's name"
+        )
+    # before the training, so that nobody waits for a picture that cannot be kept
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     still = [_round(steps * fraction) for fraction in moments]
     moving = _frame_steps(steps, frames)
     history = train_1d(seed, steps, at={*still, *moving})
     picture = _figure([history[step] for step in still])
     first, *rest = [_frame(history[step]) for step in moving]
-    hold = [100] * (frames - 1) + [2500]  # milliseconds; the last picture stays, so that the end can be read
+    # milliseconds; the last picture stays, so that the end can be read
+    hold = [100] * (frames - 1) + [2500]
     png, gif = out / "demo-1d.png", out / "demo-1d.gif"
     write(png, lambda file: picture.savefig(file, format="png"))
-    write(gif, lambda file: first.save(file, "GIF", save_all=True, append_images=rest, duration=hold, loop=0))
+    write(
+        gif,
+        lambda file: first.save(
+            file, "GIF", save_all=True, append_images=rest, duration=hold, loop=0
+        ),
+    )
     return png, gif
 
 
 def train_1d(seed: int, steps: int, at: set[int]) -> dict[int, Moment]:
-    """Train for `steps` updates of each network; return a Moment for each step number in `at` (0 is before training).
+    """Train for `steps` updates of each network; return a Moment for each step number in `at` (0 is
+    before training).
 
-    The game is that of Goodfellow et al. (2014) with the non-saturating loss: D learns to tell real from generated, G
-    learns to make D say "real". D ends on a sigmoid, kept inside the loss for numerical safety.
+    The game is that of Goodfellow et al. (2014) with the non-saturating loss: D learns to tell real
+    from generated, G learns to make D say "real". D ends on a sigmoid, kept inside the loss for
+    numerical safety.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would also reseed the GPUs
+        # not torch.manual_seed, which would also reseed the GPUs
+        torch.default_generator.manual_seed(seed)
         G, D = _network(32), _network(64)
-    # z and -z are equally likely, so G's input may be turned: then G rises with z and the drawn lines do not cross.
+    # z and -z are equally likely, so G's input may be turned: then G rises with z and the drawn
+    # lines do not cross.
     with torch.no_grad():
         if G(torch.ones(1)) < G(-torch.ones(1)):
             next(G.parameters()).neg_()
-    # Three plain choices make this settle for every seed tried, without a penalty term. D learns ten times faster than
-    # G, so that G follows an up-to-date judge: the overlap ends at 0.96; with G's rate for both it ends at 0.81. No
-    # momentum (first beta 0), since momentum carries each past the point where the other has turned: with 0.5 the
-    # overlap ends at 0.95. And the learning rates fall to zero in the second half, which ends the last small swings.
+    # Three plain choices make this settle for every seed tried, without a penalty term. D learns
+    # ten times faster than G, so that G follows an up-to-date judge: the overlap ends at 0.96; with
+    # G's rate for both it ends at 0.81. No momentum (first beta 0), since momentum carries each
+    # past the point where the other has turned: with 0.5 the overlap ends at 0.95. And the learning
+    # rates fall to zero in the second half, which ends the last small swings.
     adam_g = torch.optim.Adam(G.parameters(), LR_G, betas=(0.0, 0.99))
     adam_d = torch.optim.Adam(D.parameters(), LR_D, betas=(0.0, 0.99))
     history = {0: _observe(0, G, D)} if 0 in at else {}
@@ -153,11 +182,15 @@ def train_1d(seed: int, steps: int, at: set[int]) -> dict[int, Moment]:
 
 def real_density(x: Tensor) -> Tensor:
     """The exact density of the real data at each x; same shape as `x`, float32, never negative."""
-    return sum((share * _normal(x, mean, width) for share, mean, width in HUMPS), torch.zeros_like(x))
+    return sum(
+        (share * _normal(x, mean, width) for share, mean, width in HUMPS), torch.zeros_like(x)
+    )
 
 
 def _network(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+    return nn.Sequential(
+        nn.Linear(1, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1)
+    )
 
 
 def _real(count: int, random: torch.Generator) -> Tensor:
@@ -172,7 +205,8 @@ def _normal(x: Tensor, mean: Tensor | float, width: float) -> Tensor:
 
 
 def _quantiles(count: int) -> Tensor:
-    """`count` noise values, one from the middle of each of `count` equal shares of the normal distribution."""
+    """`count` noise values, one from the middle of each of `count` equal shares of the normal
+    distribution."""
     noise: Tensor = torch.special.ndtri((torch.arange(count) + 0.5) / count)
     return noise
 
@@ -180,7 +214,8 @@ def _quantiles(count: int) -> Tensor:
 @torch.no_grad()
 def _observe(step: int, generator: nn.Module, discriminator: nn.Module) -> Moment:
     generated: Tensor = generator(_quantiles(2000)[:, None])[:, 0]
-    real = _real(2000, torch.Generator().manual_seed(0))  # its own generator: looking must not change the training
+    # its own generator: looking must not change the training
+    real = _real(2000, torch.Generator().manual_seed(0))
     density = _normal(GRID[:, None], generated, 0.06).mean(dim=1)
 
     def judged(x: Tensor) -> Tensor:
@@ -203,7 +238,8 @@ def _frame_steps(steps: int, frames: int) -> list[int]:
 
 
 def _figure(moments: Sequence[Moment]) -> Figure:
-    """One panel per moment, at most three to a row, with the title and legend once above and the caption below."""
+    """One panel per moment, at most three to a row, with the title and legend once above and the
+    caption below."""
     from matplotlib.figure import Figure
 
     columns = min(3, len(moments))
@@ -213,23 +249,37 @@ def _figure(moments: Sequence[Moment]) -> Figure:
     foot, head = 0.55 + 0.16 * len(caption), 1.15
     height = head + 2.9 * rows + 0.6 * (rows - 1) + foot
     figure = Figure(figsize=(width, height), dpi=100)
-    edges = {"left": 0.42 / width, "right": 1 - 0.2 / width, "top": 1 - head / height, "bottom": foot / height}
+    edges = {
+        "left": 0.42 / width,
+        "right": 1 - 0.2 / width,
+        "top": 1 - head / height,
+        "bottom": foot / height,
+    }
     grid = figure.add_gridspec(rows, columns, hspace=0.8 / 2.9, wspace=0.12, **edges)
     for i, moment in enumerate(moments):
         pair = grid[i // columns, i % columns].subgridspec(2, 1, height_ratios=(3, 1), hspace=0.16)
         _draw(figure.add_subplot(pair[0]), figure.add_subplot(pair[1]), moment)
-    figure.text(0.5, 1 - 0.12 / height, TITLE, fontsize=13, fontweight="bold", ha="center", va="top")
+    figure.text(
+        0.5, 1 - 0.12 / height, TITLE, fontsize=13, fontweight="bold", ha="center", va="top"
+    )
     place = (0.5, 1 - 0.36 / height)
     lines, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="upper center", bbox_to_anchor=place, ncols=3, frameon=False, fontsize=10)
-    figure.text(0.5, 0.1 / height, "\n".join(caption), fontsize=9, color="#444444", ha="center", va="bottom")
+    figure.legend(
+        lines, names, loc="upper center", bbox_to_anchor=place, ncols=3, frameon=False, fontsize=10
+    )
+    figure.text(
+        0.5, 0.1 / height, "\n".join(caption), fontsize=9, color="#444444", ha="center", va="bottom"
+    )
     return figure
 
 
 def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
     """One panel: the densities and D's decision in `top`, the lines from noise to value in `strip`."""
     x, real, generated = GRID.numpy(), real_density(GRID).numpy(), moment.density.numpy()
-    for density, colour, label in ((real, REAL, "real density"), (generated, FAKE, "generated density")):
+    for density, colour, label in (
+        (real, REAL, "real density"),
+        (generated, FAKE, "generated density"),
+    ):
         top.fill_between(x, density, color=colour, alpha=0.22, linewidth=0)
         top.plot(x, density, color=colour, linewidth=2, label=label)
     top.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
@@ -240,10 +290,14 @@ def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
     top.plot(x, judged, **dashes, label="D(x): how sure that x is real")
     if generated.max() > TOP:
         edge = x[generated > 0.8].max()
-        top.text(edge + 0.12, 0.97, f"peak {generated.max():.1f}", fontsize=9, color=FAKE, va="center")
+        top.text(
+            edge + 0.12, 0.97, f"peak {generated.max():.1f}", fontsize=9, color=FAKE, va="center"
+        )
     top.set_title(f"step {moment.step}", fontsize=12, fontweight="bold", loc="left")
     means = f"mean D: {moment.on_real:.2f} on real, {moment.on_generated:.2f} on generated"
-    top.set_title(f"overlap {moment.overlap:.0%}\n{means}", fontsize=9, loc="right", color="#444444")
+    top.set_title(
+        f"overlap {moment.overlap:.0%}\n{means}", fontsize=9, loc="right", color="#444444"
+    )
     ends = zip(_quantiles(2000)[20::40].tolist(), moment.generated[20::40].tolist(), strict=True)
     for z, value in ends:
         strip.plot([z, value], [0, 1], color=FAKE, linewidth=0.7, alpha=0.75)
@@ -252,7 +306,12 @@ def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
     for axes, name in ((top, "value x"), (strip, "noise z")):
         axes.set(xlim=(-SPAN, SPAN), xticks=range(-2, 3))
         axes.tick_params(labelsize=9, length=2.5, pad=2)
-        below: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "top"}
+        below: dict[str, Any] = {
+            "xycoords": "axes fraction",
+            "textcoords": "offset points",
+            "ha": "right",
+            "va": "top",
+        }
         axes.annotate(name, (1, 0), (0, -4), fontsize=9, **below)
         axes.spines[["top", "right"]].set_visible(False)
     strip.spines["left"].set_visible(False)
@@ -274,6 +333,14 @@ def _check(seed: int, steps: int, frames: int, moments: Sequence[float]) -> None
     if steps < 1:
         raise SettingError(f"steps is {steps}; the demonstration needs at least 1 training step")
     if not 1 <= frames <= steps + 1:
-        raise SettingError(f"frames is {frames}; {steps} steps have from 1 to {steps + 1} different pictures")
-    if not moments or list(moments) != sorted(set(moments)) or not all(0 <= fraction <= 1 for fraction in moments):
-        raise SettingError(f"moments is {tuple(moments)}; give rising fractions of the training, from 0 to 1")
+        raise SettingError(
+            f"frames is {frames}; {steps} steps have from 1 to {steps + 1} different pictures"
+        )
+    if (
+        not moments
+        or list(moments) != sorted(set(moments))
+        or not all(0 <= fraction <= 1 for fraction in moments)
+    ):
+        raise SettingError(
+            f"moments is {tuple(moments)}; give rising fractions of the training, from 0 to 1"
+        )

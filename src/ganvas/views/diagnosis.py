@@ -1,4 +1,5 @@
-"""What `ganvas doctor` says of a run: its log, and a checkup of what it has saved, under the doctor's rules."""
+"""What `ganvas doctor` says of a run: its log, and a checkup of what it has saved, under the
+doctor's rules."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from ganvas.training.learner import Learner
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """state: the first finding's. stage: where the training is. images_seen: up to the log's end. figures: the newest.
+    """state: the first finding's. stage: where the training is. images_seen: up to the log's end.
+    figures: the newest.
 
     notes: what could not be looked at, and why.
     """
@@ -38,17 +40,23 @@ class Diagnosis:
     notes: list[str]
 
     def to_text(self) -> str:
-        lines = [f"{self.run}: {self.state} ({self.stage}, {self.images_seen:,} of {self.planned:,} images seen)"]
+        lines = [
+            f"{self.run}: {self.state} ({self.stage}, {self.images_seen:,} of {self.planned:,}"
+            " images seen)"
+        ]
         for finding in self.findings:
             lines += ["", f"{finding.state}: {finding.evidence}", f"  next: {finding.command}"]
-        return "\n".join([*lines, *([""] if self.notes else []), *(f"note: {note}" for note in self.notes)])
+        return "\n".join(
+            [*lines, *([""] if self.notes else []), *(f"note: {note}" for note in self.notes)]
+        )
 
 
 def examine(run: Run, data_dir: Path | None = None) -> Diagnosis:
     """Diagnose a run, finished or not. Nothing is written.
 
-    data_dir: where named data sets lie. run.gan: the user's own GAN file; without it, or without the data, the log alone
-    is judged, with a note. Raises RunError for a run whose files are damaged.
+    data_dir: where named data sets lie. run.gan: the user's own GAN file; without it, or without
+    the data, the log alone is judged, with a note. Raises RunError for a run whose files are
+    damaged.
     """
     lines, state = run.read_log(), run.load_state()
     seen = max(state["images_seen"] if state else 0, lines[-1]["images"] if lines else 0)
@@ -59,14 +67,25 @@ def examine(run: Run, data_dir: Path | None = None) -> Diagnosis:
     if own := _own_networks(run, notes):
         patient = Patient.of(run.path, run.card, *own, run.gan, data_dir, stage)
         saved = state["images_seen"] if state else None  # what the figures of a checkup would be of
-        if lines and state and (saved == lines[-1]["images"] or not any("diversity" in line for line in lines)):
+        if (
+            lines
+            and state
+            and (saved == lines[-1]["images"] or not any("diversity" in line for line in lines))
+        ):
             lines[-1] = lines[-1] | _checkup(run, *own, state, data_dir, notes)
     history = History()
     for line in lines:
         history.add(line)
     findings = diagnose(patient, history.marks)
     return Diagnosis(
-        str(run.path), findings[0].state, findings, stage, seen, run.card.plan.total, lines[-1] if lines else {}, notes
+        str(run.path),
+        findings[0].state,
+        findings,
+        stage,
+        seen,
+        run.card.plan.total,
+        lines[-1] if lines else {},
+        notes,
     )
 
 
@@ -89,7 +108,12 @@ def _dataset(run: Run, data_dir: Path | None) -> Dataset:
 
 
 def _checkup(
-    run: Run, file: GanFile, gan: Gan, state: Mapping[str, Any], data_dir: Path | None, notes: list[str]
+    run: Run,
+    file: GanFile,
+    gan: Gan,
+    state: Mapping[str, Any],
+    data_dir: Path | None,
+    notes: list[str],
 ) -> dict[str, float]:
     """Figures of the saved state."""
     try:
@@ -102,7 +126,9 @@ def _checkup(
     try:
         learner.load_state_dict(state["learner"])
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise RunError(f"{run.path} has a state.pt that does not fit ({' '.join(str(error).split())[:100]})") from None
+        raise RunError(
+            f"{run.path} has a state.pt that does not fit ({' '.join(str(error).split())[:100]})"
+        ) from None
     gan.generator = learner.sampled
     held_out = run.card.held_out(data_dir, notes.append)
     batches = Batches(dataset, learner, run.card.seed, run.card.data.flip)

@@ -1,4 +1,5 @@
-"""A look at a data set before training: what is in it, and what training on it will cost on this machine."""
+"""A look at a data set before training: what is in it, and what training on it will cost on this
+machine."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ LISTED = 20  # names that a person is shown of a long list
 
 @dataclass(frozen=True)
 class Report:
-    """What `ganvas data inspect` tells. seconds_per_kimg: of training per 1,000 real images. peak_rss_mb: with the data."""
+    """What `ganvas data inspect` tells. seconds_per_kimg: of training per 1,000 real images.
+    peak_rss_mb: with the data."""
 
     found: data.Inspection
     recipe: str
@@ -33,7 +35,11 @@ class Report:
     sheet: Path
 
     def to_json(self) -> dict[str, Any]:
-        found = {f.name: getattr(self.found, f.name) for f in dataclasses.fields(self.found) if f.name != "dataset"}
+        found = {
+            f.name: getattr(self.found, f.name)
+            for f in dataclasses.fields(self.found)
+            if f.name != "dataset"
+        }
         return {
             **found,
             "recipe": self.recipe,
@@ -49,15 +55,24 @@ class Report:
         kind = KINDS[found.channels]
         lines = [
             f"{found.name}: {found.images:,} images ({splits})",
-            f"sizes       {_listed([f'{count:,} of {size}' for size, count in found.sizes.items()])}",
+            (
+                "sizes      "
+                f" {_listed([f'{count:,} of {size}' for size, count in found.sizes.items()])}"
+            ),
             f"trained as  {found.dataset.height}x{found.dataset.width} {kind}",
-            f"classes     {_listed([f'{name} {count:,}' for name, count in found.classes.items()]) or 'none'}",
+            (
+                "classes    "
+                f" {_listed([f'{name} {count:,}' for name, count in found.classes.items()]) or 'none'}"
+            ),
             f"duplicates  {found.duplicates:,}",
             f"unreadable  {found.unreadable:,}",
             *(f"            {name}: {reason}" for name, reason in found.unreadable_files),
             *(f"note        {note}" for note in found.notes),
-            f"cost        {self.recipe} on {self.threads} thread{'s' if self.threads > 1 else ''}: "
-            f"{self.seconds_per_kimg:.2f} s per 1,000 images, {self.whole_training}, {self.peak_rss_mb:,.0f} MB of memory",
+            (
+                f"cost        {self.recipe} on {self.threads}"
+                f" thread{'s' if self.threads > 1 else ''}: {self.seconds_per_kimg:.2f} s per 1,000"
+                f" images, {self.whole_training}, {self.peak_rss_mb:,.0f} MB of memory"
+            ),
             f"sheet       {self.sheet}",
         ]
         return "\n".join(lines)
@@ -79,7 +94,8 @@ def inspect(
     channels: Literal[1, 3, 4] | None = None,
     data_dir: Path | None = None,
 ) -> Report:
-    """Count what is in a data set, time real training steps on it, and write a sheet of its first images to `out`.
+    """Count what is in a data set, time real training steps on it, and write a sheet of its first
+    images to `out`.
 
     recipe: whose training to time; by default that of a training on such data.
     Raises DataError, SettingError or RunError.
@@ -89,7 +105,12 @@ def inspect(
     name, file, asked = gans.find(recipe or gans.default_recipe(what))
     at_home = asked.native
     found = data.inspect(
-        what, size=size, native=(at_home.height, at_home.width), fit=fit, channels=channels, data_dir=data_dir
+        what,
+        size=size,
+        native=(at_home.height, at_home.width),
+        fit=fit,
+        channels=channels,
+        data_dir=data_dir,
     )
     dataset = found.dataset
     spec = ImageSpec.of(dataset)
@@ -100,10 +121,18 @@ def inspect(
     batch, threads = settings.train.batch, choice.threads
     per_image = choice.seconds / batch
     length = Interval.parse(settings.train.length)
-    whole = length.images(batch, len(dataset)) * per_image if length.unit != "minutes" else length.amount * 60
-    some = dataset.images[:: max(1, len(dataset) // (SHEET_COLUMNS * SHEET_ROWS))][: SHEET_COLUMNS * SHEET_ROWS]
+    whole = (
+        length.images(batch, len(dataset)) * per_image
+        if length.unit != "minutes"
+        else length.amount * 60
+    )
+    some = dataset.images[:: max(1, len(dataset) // (SHEET_COLUMNS * SHEET_ROWS))][
+        : SHEET_COLUMNS * SHEET_ROWS
+    ]
     scale = sheets.viewing_scale(spec.height, spec.width)
-    sheets.save(out, sheets.grid(some.permute(0, 2, 3, 1).numpy(), SHEET_COLUMNS, gap=2, scale=scale))
+    sheets.save(
+        out, sheets.grid(some.permute(0, 2, 3, 1).numpy(), SHEET_COLUMNS, gap=2, scale=scale)
+    )
     return Report(
         found=found,
         recipe=name,

@@ -1,4 +1,5 @@
-"""What a run was made of, and how to make it once more: its settings, data, plan and machine in words, and commands."""
+"""What a run was made of, and how to make it once more: its settings, data, plan and machine in
+words, and commands."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Setting(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """known: whether the recipe is at hand to be compared with. changed: whether the user's GAN file is another now."""
+    """known: whether the recipe is at hand to be compared with. changed: whether the user's GAN
+    file is another now."""
 
     rows: list[Setting]
     known: bool
@@ -36,7 +38,8 @@ class Settings(NamedTuple):
 
 
 def settings_of(run: Run) -> Settings:
-    """All settings of a run, beside those of its recipe as it is now. Raises RunError where run.gan is not its file."""
+    """All settings of a run, beside those of its recipe as it is now. Raises RunError where run.gan
+    is not its file."""
     card, own, changed = run.card, None, False
     if run.gan is not None or not card.gan.endswith(".py"):
         file = card.gan_file(run.gan)
@@ -63,7 +66,10 @@ def data(card: Card) -> dict[str, str]:
     size = "as it is" if own.size is None else "{}x{}".format(*own.size) + f", by {own.fit}"
     rows = {
         "data": own.what,
-        "images": f"{own.images:,}, {image.height}x{image.width}, {image.channels} channel{'s' * (image.channels > 1)}",
+        "images": (
+            f"{own.images:,}, {image.height}x{image.width}, {image.channels}"
+            f" channel{'s' * (image.channels > 1)}"
+        ),
         "size": size,
         "mirrored": "half of what is trained on" if own.flip else "no",
         "fingerprint": own.fingerprint,
@@ -78,7 +84,10 @@ def training(card: Card) -> dict[str, str]:
     plan = card.plan
     rows = {
         "asked for": plan.requested,
-        "planned": f"{plan.total:,} images in batches of {plan.batch}, {plan.total / plan.epoch:.3g} epochs",
+        "planned": (
+            f"{plan.total:,} images in batches of {plan.batch}, {plan.total / plan.epoch:.3g}"
+            " epochs"
+        ),
         "first planned": f"{plan.images:,} images",
         "evaluated during training": card.evaluate_every or "never",
         "seed": str(card.seed),
@@ -102,17 +111,36 @@ def revisions(card: Card) -> str:
 
 def judging(run: Run, data_dir: Path | None) -> str:
     """The command that judges a run and looks for copies, fit for a shell."""
-    return shlex.join(["ganvas", "evaluate", str(run.path), *run.card.own_file(run.gan), "--copies", *place(data_dir)])
+    return shlex.join(
+        [
+            "ganvas",
+            "evaluate",
+            str(run.path),
+            *run.card.own_file(run.gan),
+            "--copies",
+            *place(data_dir),
+        ]
+    )
 
 
 def commands(run: Run, judged: Verdict | None, data_dir: Path | None) -> list[tuple[str, str]]:
-    """(what for, command), fit for a shell. judged: the evaluation to be repeated. data_dir: where named data sets lie."""
+    """(what for, command), fit for a shell. judged: the evaluation to be repeated. data_dir: where
+    named data sets lie."""
     path, own = str(run.path), run.card.own_file(run.gan)
     train = ["ganvas", "train", *run.card.own_recipe(run.gan)]
-    again = [*train, "--config", str(run.path / "recipe.json"), "--out", f"{path}-again", *place(data_dir)]
+    again = [
+        *train,
+        "--config",
+        str(run.path / "recipe.json"),
+        "--out",
+        f"{path}-again",
+        *place(data_dir),
+    ]
     found = [("Train it once more, with the same plan", again)]
     if judged is not None and judged.asked and not judged.asked.hindrance:
-        found.append(("Judge it once more", ["ganvas", "evaluate", path, *judged.asked.options, *own]))
+        found.append(
+            ("Judge it once more", ["ganvas", "evaluate", path, *judged.asked.options, *own])
+        )
     found.append(("Make images", ["ganvas", "sample", path, *own]))
     found.append(("Write this page again", ["ganvas", "report", path, *own, *place(data_dir)]))
     return [(what, shlex.join(command)) for what, command in found]
@@ -123,17 +151,31 @@ def conditions(run: Run, judged: Verdict | None) -> list[str]:
     card, own = run.card, run.card.data
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
     found = [
-        f"The same to the bit on such a machine, with {versions or 'the same versions'}; elsewhere alike. Without the run's "
-        "directory, save recipe.json from below and name it behind --config."
+        f"The same to the bit on such a machine, with {versions or 'the same versions'}; elsewhere"
+        " alike. Without the run's directory, save recipe.json from below and name it behind"
+        " --config."
     ]
     if own.what not in NAMES:
-        found.append(f"The data are looked for at {own.what}; whether they are the same, their fingerprint tells.")
+        found.append(
+            f"The data are looked for at {own.what}; whether they are the same, their fingerprint"
+            " tells."
+        )
     if card.started_from:
-        found.append("It starts from the weights in the run's start.safetensors, which the run's directory must hold.")
+        found.append(
+            "It starts from the weights in the run's start.safetensors, which the run's directory"
+            " must hold."
+        )
     if card.gan.endswith(".py"):
-        found.append(f"The networks are in a file of the user's, {card.gan}, which is not a part of this page.")
+        found.append(
+            f"The networks are in a file of the user's, {card.gan}, which is not a part of this"
+            " page."
+        )
     if judged is not None and (judged.asked is None or judged.asked.hindrance):
-        why = judged.asked.hindrance if judged.asked else "an earlier ganvas did not note what it was asked for"
+        why = (
+            judged.asked.hindrance
+            if judged.asked
+            else "an earlier ganvas did not note what it was asked for"
+        )
         found.append(f"The evaluation cannot be repeated by a command, because {why}.")
     return found
 

@@ -30,7 +30,11 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "recipe": {"name": self.name, "image": msgspec.to_builtins(self.image), **self.settings},
+            "recipe": {
+                "name": self.name,
+                "image": msgspec.to_builtins(self.image),
+                **self.settings,
+            },
             "presets": {f"{minutes:g}": preset for minutes, preset in self.presets.items()},
             "parameters": self.parameters,
         }
@@ -38,7 +42,11 @@ class Summary:
     def to_text(self) -> str:
         lines = [f"{self.name} for {self.image}", ""]
         for part, values in self.settings.items():
-            lines += [f"{part}.{name} = {toml(value)}" for name, value in values.items() if value is not None]
+            lines += [
+                f"{part}.{name} = {toml(value)}"
+                for name, value in values.items()
+                if value is not None
+            ]
         for minutes, preset in self.presets.items():
             changes = ", ".join(f"{name} = {toml(value)}" for name, value in preset.items())
             lines.append(f"with --minutes of about {minutes:g}: {changes or 'as above'}")
@@ -46,14 +54,18 @@ class Summary:
             counts = self.parameters[network]
             lines += [
                 "",
-                f"{network}: {counts['trainable']:,} trainable parameters, {counts['total']:,} with running statistics",
+                (
+                    f"{network}: {counts['trainable']:,} trainable parameters, {counts['total']:,}"
+                    " with running statistics"
+                ),
             ]
             lines.append(str(table))
         return "\n".join(lines)
 
 
 def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summary:
-    """Build a recipe's networks for images of `spec` and describe them. Raises SettingError where they cannot be."""
+    """Build a recipe's networks for images of `spec` and describe them. Raises SettingError where
+    they cannot be."""
     gan = file.build(recipe.model, spec)
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
     return Summary(
@@ -67,7 +79,8 @@ def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summ
 
 
 def count(network: nn.Module) -> dict[str, int]:
-    """Trainable parameters, and the total with the buffers that are averages (not the counters of batches)."""
+    """Trainable parameters, and the total with the buffers that are averages (not the counters of
+    batches)."""
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
     statistics = sum(b.numel() for b in network.buffers() if b.is_floating_point())
@@ -76,10 +89,16 @@ def count(network: nn.Module) -> dict[str, int]:
 
 def _layers(gan: Gan, network: str, spec: ImageSpec) -> ModelStatistics:
     """torchinfo's table for a batch of 2, so that BatchNorm has something to normalise."""
-    shape = (2, gan.z_dim) if network == "generator" else (2, spec.channels, spec.height, spec.width)
+    shape = (
+        (2, gan.z_dim) if network == "generator" else (2, spec.channels, spec.height, spec.width)
+    )
     inputs: list[torch.Tensor] = [torch.zeros(shape)]
     if gan.conditional:
         inputs.append(torch.zeros(2, dtype=torch.int64))
     return summary(
-        getattr(gan, network), input_data=inputs, verbose=0, col_names=("output_size", "num_params"), device="cpu"
+        getattr(gan, network),
+        input_data=inputs,
+        verbose=0,
+        col_names=("output_size", "num_params"),
+        device="cpu",
     )

@@ -1,7 +1,9 @@
 """A run on one page: a single HTML file that asks for nothing beside itself and runs no code.
 
-What is shown is gathered here; how, is in page/report.html and page/report.css. Text from files is escaped by Jinja.
-The page is a function of the run and of this installation: without a date, so that the same run makes the same page.
+What is shown is gathered here; how, is in page/report.html and page/report.css. Text from files is
+escaped by Jinja.
+The page is a function of the run and of this installation: without a date, so that the same run
+makes the same page.
 """
 
 from __future__ import annotations
@@ -37,9 +39,11 @@ from ganvas.views.charts import Curve, chart
 from ganvas.views.diagnosis import examine
 from ganvas.views.run_list import Row, list_runs
 
-MARK = '<meta name="generator" content="ganvas report'  # by which a report is known, and may be written over
+# by which a report is known, and may be written over
+MARK = '<meta name="generator" content="ganvas report'
 MOST_SHEETS = 6
-MOST_BYTES = 350_000  # of a picture; with base64 and MOST_SHEETS + 3 of them the page stays below 5 MB
+# of a picture; with base64 and MOST_SHEETS + 3 of them the page stays below 5 MB
+MOST_BYTES = 350_000
 MOST_SIDE = 960  # pixels of a picture
 MOST_ROWS = 50  # of a table that grows with the run
 ROW = 10  # images drawn for the top of the page
@@ -61,7 +65,8 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """The evaluation that the report shows. place: images seen when it was made, None after training."""
+    """The evaluation that the report shows. place: images seen when it was made, None after
+    training."""
 
     verdict: Verdict
     place: int | None
@@ -71,26 +76,35 @@ class Judged:
         """What the figures rest on, and what they do not."""
         notes = []
         if self.stale:
-            notes.append("the generator was trained further since: these figures are of an earlier one")
+            notes.append(
+                "the generator was trained further since: these figures are of an earlier one"
+            )
         if self.place is not None:
             more = provenance.judging(run, data_dir)
-            notes.append(f"made during training, with few images, at {self.place:,}: for more, {more}")
+            notes.append(
+                f"made during training, with few images, at {self.place:,}: for more, {more}"
+            )
         return [*notes, *self.verdict.notes]
 
 
-def save(run: Run, out: Path | None = None, *, evaluate: bool = False, data_dir: Path | None = None) -> Path:
-    """Write the run's report to `out`, by default report.html in the run's directory, and return where it is.
+def save(
+    run: Run, out: Path | None = None, *, evaluate: bool = False, data_dir: Path | None = None
+) -> Path:
+    """Write the run's report to `out`, by default report.html in the run's directory, and return
+    where it is.
 
-    evaluate: judge the generator first, with the copy check. data_dir: where named data sets lie. run.gan: the user's own GAN
-    file, without which neither that nor images of now can be made of such a run, and the doctor sees its log alone.
-    Raises SettingError for another ending, RunError where something else stands there, a file of the run is damaged, or the
-    disk refuses.
+    evaluate: judge the generator first, with the copy check. data_dir: where named data sets lie.
+    run.gan: the user's own GAN file, without which neither that nor images of now can be made of
+    such a run, and the doctor sees its log alone.
+    Raises SettingError for another ending, RunError where something else stands there, a file of
+    the run is damaged, or the disk refuses.
     """
     out = run.report_file if out is None else out
     _refuse_foreign(out)
     if evaluate:
         judging.evaluate(run, copies=True, data_dir=data_dir)
-    files.write(out, render(run, data_dir).encode(errors="backslashreplace"))  # a path need not be text
+    # a path need not be text
+    files.write(out, render(run, data_dir).encode(errors="backslashreplace"))
     return out
 
 
@@ -105,31 +119,51 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def render(run: Run, data_dir: Path | None = None) -> str:
-    """The page. data_dir: where named data sets lie, for the doctor. Raises RunError for a damaged file of the run."""
+    """The page. data_dir: where named data sets lie, for the doctor. Raises RunError for a damaged
+    file of the run."""
     row = list_runs(run.path)[0]
     if row.error:
         raise RunError(row.error)
     css = _page("report.css")
-    jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     found = history.all_of(run)
     judged, all_sheets = _judged(run, found), run.sheets()
     row_of_now, why = _images_of_now(run)
     return jinja.from_string(_page("report.html")).render(
-        mark=Markup(f'{MARK} {__version__}">'), css=Markup(css),
+        mark=Markup(f'{MARK} {__version__}">'),
+        css=Markup(css),
         css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        title=shown(run.path.resolve().name), facts=_facts(run, row, judged, found), images_of_now=row_of_now, why=why,
-        sheets=_sheets(run, all_sheets), sheet_count=len(all_sheets), losses=_losses(run), metrics=_metrics(found),
-        history=_evaluations(found), judged=judged, notes=judged.notes(run, data_dir) if judged else [],
-        card=_card(judged.verdict) if judged else [], protocol=_protocol(judged.verdict) if judged else {},
-        classes=_classes(judged.verdict) if judged else "", **_copies(run, judged, found),
+        title=shown(run.path.resolve().name),
+        facts=_facts(run, row, judged, found),
+        images_of_now=row_of_now,
+        why=why,
+        sheets=_sheets(run, all_sheets),
+        sheet_count=len(all_sheets),
+        losses=_losses(run),
+        metrics=_metrics(found),
+        history=_evaluations(found),
+        judged=judged,
+        notes=judged.notes(run, data_dir) if judged else [],
+        card=_card(judged.verdict) if judged else [],
+        protocol=_protocol(judged.verdict) if judged else {},
+        classes=_classes(judged.verdict) if judged else "",
+        **_copies(run, judged, found),
         diagnosis=examine(run, data_dir),
         evaluate=provenance.judging(run, data_dir),
-        settings=provenance.settings_of(run), data=provenance.data(run.card), real=_picture_of(run, "real_images"),
-        training=provenance.training(run.card), revisions=provenance.revisions(run.card),
-        here={name: value for name, value in environment.describe().items() if name not in ELSEWHERE},
+        settings=provenance.settings_of(run),
+        data=provenance.data(run.card),
+        real=_picture_of(run, "real_images"),
+        training=provenance.training(run.card),
+        revisions=provenance.revisions(run.card),
+        here={
+            name: value for name, value in environment.describe().items() if name not in ELSEWHERE
+        },
         commands=provenance.commands(run, judged.verdict if judged else None, data_dir),
-        conditions=provenance.conditions(run, judged.verdict if judged else None), recipe_json=provenance.recipe_json(run.card),
-    )  # fmt: skip
+        conditions=provenance.conditions(run, judged.verdict if judged else None),
+        recipe_json=provenance.recipe_json(run.card),
+    )
 
 
 def _page(name: str) -> str:
@@ -142,42 +176,73 @@ def _facts(run: Run, row: Row, judged: Judged | None, found: Evaluations) -> dic
     facts = {
         "state": row.progress,
         "recipe": card.recipe,
-        "data": f"{card.data.name}: {count(card.data.images, 'image')}, {image.height}x{image.width}x{image.channels}{classes}",
-        "images seen": f"{seen:,} of {card.plan.total:,} planned ({seen / card.plan.epoch:.3g} epochs)",
+        "data": (
+            f"{card.data.name}: {count(card.data.images, 'image')},"
+            f" {image.height}x{image.width}x{image.channels}{classes}"
+        ),
+        "images seen": (
+            f"{seen:,} of {card.plan.total:,} planned ({seen / card.plan.epoch:.3g} epochs)"
+        ),
         "time": f"{row.minutes or 0:.1f} minutes of training",
     }
     if judged is not None and judged.verdict.fid is not None:
         floor = verdict.number(judged.verdict.floor.fid)
-        facts["FID"] = f"{verdict.number(judged.verdict.fid)} (floor {floor}), by {judged.verdict.protocol.extractor}"
+        facts["FID"] = (
+            f"{verdict.number(judged.verdict.fid)} (floor {floor}), by"
+            f" {judged.verdict.protocol.extractor}"
+        )
     if run.best_file.exists() and (best := _best(found)):
-        facts["best of training"] = f"FID {verdict.number(best[0])} after {best[1]:,} images, in {run.best_file.name}"
+        facts["best of training"] = (
+            f"FID {verdict.number(best[0])} after {best[1]:,} images, in {run.best_file.name}"
+        )
     return facts
 
 
 def _best(found: Evaluations) -> tuple[float, int] | None:
-    """The least FID of the evaluations made during training under the newest protocol, and the images seen until then."""
-    return min(((each.fid, place) for place, each in verdict.on_the_way(found) if each.fid is not None), default=None)
+    """The least FID of the evaluations made during training under the newest protocol, and the
+    images seen until then."""
+    return min(
+        ((each.fid, place) for place, each in verdict.on_the_way(found) if each.fid is not None),
+        default=None,
+    )
 
 
 def _images_of_now(run: Run) -> tuple[Picture | None, str]:
-    """A row of images of the generator as it is, one a class where there are classes; or why there is none."""
+    """A row of images of the generator as it is, one a class where there are classes; or why there
+    is none."""
     if not run.generator_file.exists():
         return None, "There is no generator yet: nothing has been saved."
     if run.card.gan.endswith(".py") and run.gan is None:
-        return None, f"The networks are in a file of the user's, {run.card.gan}: add --gan to have images drawn here."
+        return (
+            None,
+            (
+                f"The networks are in a file of the user's, {run.card.gan}: add --gan to have"
+                " images drawn here."
+            ),
+        )
     sampler = run.sampler()
     if not all(bool(torch.isfinite(t).all()) for t in sampler.gan.generator.state_dict().values()):
         return None, "The generator's weights are no longer finite: there is nothing to draw."
-    labels = sheet_classes(min(ROW, len(sampler.classes)), len(sampler.classes)) if sampler.classes else None
+    labels = (
+        sheet_classes(min(ROW, len(sampler.classes)), len(sampler.classes))
+        if sampler.classes
+        else None
+    )
     n = len(labels) if labels else ROW
     images = sampler(range(n), seed=run.card.seed, labels=labels).numpy()
     row = sheets.grid(images, n, gap=2, scale=sheets.viewing_scale(*images.shape[1:3]))
     of = f" of the classes {first_few(sampler.classes[k] for k in labels)}" if labels else ""
-    return _embedded(sheets.picture(row), f"{count(n, 'generated image')}{of}", f"Seed {run.card.seed}{of}"), ""
+    return (
+        _embedded(
+            sheets.picture(row), f"{count(n, 'generated image')}{of}", f"Seed {run.card.seed}{of}"
+        ),
+        "",
+    )
 
 
 def _embedded(image: Image.Image, alt: str, caption: str) -> Picture:
-    """A picture of at most MOST_BYTES: PNG where that is small enough, else JPEG, as small as it takes."""
+    """A picture of at most MOST_BYTES: PNG where that is small enough, else JPEG, as small as it
+    takes."""
     image, side, kind = timelapse.opaque(image), MOST_SIDE, "PNG"
     while True:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -192,22 +257,32 @@ def _embedded(image: Image.Image, alt: str, caption: str) -> Picture:
 def _sheets(run: Run, found: Sequence[tuple[int, Path]]) -> list[Picture]:
     """Some of the sheets, evenly, with the first and the last."""
     pictures = []
-    for images, path in timelapse.spread(list(found), min(MOST_SHEETS, len(found))) if found else []:
+    for images, path in (
+        timelapse.spread(list(found), min(MOST_SHEETS, len(found))) if found else []
+    ):
         caption = f"{images:,} images, epoch {images / run.card.plan.epoch:.3g}"
-        pictures.append(_embedded(timelapse.opened(path, load=True), f"Samples after {caption}", caption))
+        pictures.append(
+            _embedded(timelapse.opened(path, load=True), f"Samples after {caption}", caption)
+        )
     return pictures
 
 
 PICTURES = {
     "real_images": "Some of the training images",
-    "neighbours": "Left of each pair a generated image, right the training image nearest to it in pixels",
+    "neighbours": (
+        "Left of each pair a generated image, right the training image nearest to it in pixels"
+    ),
     "copies": "The closest pairs: left generated, right the nearest training image",
 }
 
 
 def _picture_of(run: Run, name: str) -> Picture | None:
     path = run.pictures.get(name)
-    return _embedded(timelapse.opened(path, load=True), PICTURES[name], PICTURES[name]) if path else None
+    return (
+        _embedded(timelapse.opened(path, load=True), PICTURES[name], PICTURES[name])
+        if path
+        else None
+    )
 
 
 def _losses(run: Run) -> list[tuple[str, str]]:
@@ -216,7 +291,10 @@ def _losses(run: Run) -> list[tuple[str, str]]:
     images = [line["images"] for line in log]
 
     def curves(**names: str) -> list[Curve]:
-        return [Curve(title.replace("_", " "), images, [line[name] for line in log]) for title, name in names.items()]
+        return [
+            Curve(title.replace("_", " "), images, [line[name] for line in log])
+            for title, name in names.items()
+        ]
 
     charts = {
         "Losses": curves(D_loss="d_loss", G_loss="g_loss"),
@@ -224,7 +302,9 @@ def _losses(run: Run) -> list[tuple[str, str]]:
         "How often D is right": curves(D_accuracy="d_accuracy"),
     }
     seen = [line for line in log if "diversity" in line]  # the lines with a checkup
-    diversity = Curve("samples", [line["images"] for line in seen], [line["diversity"] for line in seen])
+    diversity = Curve(
+        "samples", [line["images"] for line in seen], [line["diversity"] for line in seen]
+    )
     charts["How much two samples differ (1: as two real images)"] = [diversity]
     drawn = [(title, chart(each, "images seen")) for title, each in charts.items()]
     return [(title, Markup(svg)) for title, svg in drawn if svg]
@@ -240,7 +320,9 @@ def _metrics(found: Evaluations) -> list[tuple[str, str]]:
         return Curve(title, images, [getattr(side, name) for side in sides])
 
     charts = {
-        "FID": chart([curve("fid", "generated"), curve("fid", "floor", True)], "images seen", log=True),
+        "FID": chart(
+            [curve("fid", "generated"), curve("fid", "floor", True)], "images seen", log=True
+        ),
         "Precision, recall and coverage": chart(
             [curve(name, name) for name in ("precision", "recall", "coverage")], "images seen"
         ),
@@ -251,8 +333,8 @@ def _metrics(found: Evaluations) -> list[tuple[str, str]]:
 
 
 def _judged(run: Run, found: Evaluations) -> Judged | None:
-    """Of all evaluations one of the generator as it is, one made after training and with more images, the newest, in this
-    order."""
+    """Of all evaluations one of the generator as it is, one made after training and with more
+    images, the newest, in this order."""
     if not found:
         return None
     now = _weights(run)
@@ -276,22 +358,31 @@ def _evaluations(found: Evaluations) -> list[list[str]]:
         [
             "after training" if place is None else f"{place:,}",
             *(verdict.cell(each, name) for name in ("fid", "kid", "precision", "recall")),
-            verdict.number(each.floor.fid), f"{each.protocol.n_fake:,}", f"{each.protocol.n_real:,}", each.protocol.extractor,
+            verdict.number(each.floor.fid),
+            f"{each.protocol.n_fake:,}",
+            f"{each.protocol.n_real:,}",
+            each.protocol.extractor,
         ]
         for place, each in found[-MOST_ROWS:]
-    ]  # fmt: skip
+    ]
 
 
 def _card(found: Verdict) -> list[list[str]]:
     """Rows of the report card: title, judged, floor, which is better."""
     rows = [
         [title, verdict.cell(found, name), verdict.number(getattr(found.floor, name)), better]
-        for name, (title, better) in verdict.ROWS.items() if name in verdict.shown(found)
-    ]  # fmt: skip
+        for name, (title, better) in verdict.ROWS.items()
+        if name in verdict.shown(found)
+    ]
     if found.real_accuracy is not None:
-        rows.append(["label accuracy of the real images", verdict.number(found.real_accuracy), "-", "-"])
+        rows.append(
+            ["label accuracy of the real images", verdict.number(found.real_accuracy), "-", "-"]
+        )
     if (taught := found.gan_train) is not None:
-        title = f"GAN-train: accuracy on real images of a classifier trained on {taught.images:,} generated ones"
+        title = (
+            f"GAN-train: accuracy on real images of a classifier trained on {taught.images:,}"
+            " generated ones"
+        )
         rows.append([title, verdict.number(taught.fakes), verdict.number(taught.reals), "higher"])
     return rows
 
@@ -316,7 +407,8 @@ def _protocol(found: Verdict) -> dict[str, str]:
 
 
 def _copies(run: Run, judged: Judged | None, found: Evaluations) -> dict[str, Any]:
-    """The newest copy check, its sheet where that is the run's own, and else what training left to look at."""
+    """The newest copy check, its sheet where that is the run's own, and else what training left to
+    look at."""
     checks = [each for _, each in found if each.copies is not None]
     checked = judged.verdict if judged and judged.verdict.copies else checks[-1] if checks else None
     copies = checked.copies if checked else None

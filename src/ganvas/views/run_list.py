@@ -21,10 +21,12 @@ State = Literal["training", "finished", "stopped", "damaged"]
 class Row:
     """A run as `ganvas runs` lists it.
 
-    state: training (a process is writing to it), finished, stopped, or damaged, and `error` then says in what way.
-    images_seen: up to the saved state, or for one that is training up to its newest log line. planned: images in all.
-    minutes: of training. best_fid: the least of its evaluations, on the way and by hand, under the newest of their
-    protocols, None where none was measured; by which extractor.
+    state: training (a process is writing to it), finished, stopped, or damaged, and `error` then
+    says in what way.
+    images_seen: up to the saved state, or for one that is training up to its newest log line.
+    planned: images in all.
+    minutes: of training. best_fid: the least of its evaluations, on the way and by hand, under the
+    newest of their protocols, None where none was measured; by which extractor.
     """
 
     run: str
@@ -48,12 +50,16 @@ class Row:
 
 
 def list_runs(folder: Path) -> list[Row]:
-    """The runs in a folder (or the one that it is), by their numbers and names. One that is damaged hides no other.
+    """The runs in a folder (or the one that it is), by their numbers and names. One that is damaged
+    hides no other.
 
     Raises RunError where there is no such folder, or it cannot be read.
     """
     if not folder.is_dir():
-        raise RunError(f"{folder} is {'a file' if folder.exists() else 'not there'}: give a folder that holds runs")
+        raise RunError(
+            f"{folder} is {'a file' if folder.exists() else 'not there'}: give a folder that holds"
+            " runs"
+        )
     with files.reading(folder):
         paths = [folder] if Run.is_at(folder) else sorted(folder.iterdir(), key=_place)
     return [row for path in paths if (row := _row(path))]
@@ -73,7 +79,9 @@ def _row(path: Path) -> Row | None:
     except RunError as error:
         return Row(readable(path), "damaged", error=str(error))
     card = run.card
-    row = Row(readable(path), "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total)
+    row = Row(
+        readable(path), "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total
+    )
     try:
         busy, log, state, (fid, extractor) = run.busy, run.read_log(), run.load_state(), _best(run)
     except RunError as error:
@@ -82,11 +90,19 @@ def _row(path: Path) -> Row | None:
     if busy and log:  # newer than what is saved
         seen, seconds = max(seen, log[-1]["images"]), max(seconds, log[-1]["seconds"])
     kind: State = "training" if busy else "finished" if seen >= card.plan.total else "stopped"
-    return replace(row, state=kind, images_seen=seen, minutes=round(seconds / 60, 2), best_fid=fid, extractor=extractor)
+    return replace(
+        row,
+        state=kind,
+        images_seen=seen,
+        minutes=round(seconds / 60, 2),
+        best_fid=fid,
+        extractor=extractor,
+    )
 
 
 def _best(run: Run) -> tuple[float | None, str | None]:
-    """The least FID, and by which extractor: FIDs of unlike protocols have no least, the newest protocol counts."""
+    """The least FID, and by which extractor: FIDs of unlike protocols have no least, the newest
+    protocol counts."""
     found = [each for _, each in history.all_of(run)]
     fids = [each.fid for each in found if each.fid is not None and alike(each, found[-1])]
     return min(fids, default=None), found[-1].protocol.extractor if fids else None

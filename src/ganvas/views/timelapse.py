@@ -22,11 +22,13 @@ _BAR, _LINE = 4, 24  # pixels
 
 
 def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
-    """Write a GIF of the run's sheets, `seconds` long, below MOST_BYTES, each picture with the images seen until then.
+    """Write a GIF of the run's sheets, `seconds` long, below MOST_BYTES, each picture with the
+    images seen until then.
 
-    Of more than PER_SECOND a second, some are left out, evenly; the first and the last are always there.
-    Raises SettingError for another ending or length, RunError where the run has no sheets, where they cannot be read or
-    differ in size, or the disk refuses.
+    Of more than PER_SECOND a second, some are left out, evenly; the first and the last are always
+    there.
+    Raises SettingError for another ending or length, RunError where the run has no sheets, where
+    they cannot be read or differ in size, or the disk refuses.
     """
     files.refuse_ending(out, "the time-lapse is a GIF", ".gif")
     if not 0.5 <= seconds <= LONGEST:
@@ -34,7 +36,8 @@ def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
     sheets = run.sheets()
     if not sheets:
         raise RunError(
-            f"{run.path} has no sheets in samples/ yet: train on, or set train.sheet to have them more often"
+            f"{run.path} has no sheets in samples/ yet: train on, or set train.sheet to have them"
+            " more often"
         )
     _check_sizes(sheets)
     count, side = min(len(sheets), max(2, int(seconds * (1 - LAST) * PER_SECOND) + 1)), MOST_SIDE
@@ -55,8 +58,9 @@ def _check_sizes(sheets: list[tuple[int, Path]]) -> None:
     for (_, path), size in zip(sheets, sizes, strict=True):
         if size != sizes[-1]:
             raise RunError(
-                f"{path} is {size[0]}x{size[1]} pixels and {sheets[-1][1].name} {sizes[-1][0]}x{sizes[-1][1]}: "
-                "the pictures of a film are of one size; move the others elsewhere"
+                f"{path} is {size[0]}x{size[1]} pixels and {sheets[-1][1].name}"
+                f" {sizes[-1][0]}x{sizes[-1][1]}: the pictures of a film are of one size; move the"
+                " others elsewhere"
             )
 
 
@@ -85,10 +89,17 @@ def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float)
     frames = [_frame(opened(path, load=True), images, total, side) for images, path in sheets]
     if any(frame.mode == "RGB" for frame in frames):
         palette = _palette(frames)
-        frames = [frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+        frames = [
+            frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+            for frame in frames
+        ]
     else:
-        frames = [frame.point([v * GREYS // 256 * 255 // (GREYS - 1) for v in range(256)]) for frame in frames]
-    each = round(100 * seconds * (1 - LAST) / max(1, len(frames) - 1)) * 10  # milliseconds, in GIF's hundredths
+        frames = [
+            frame.point([v * GREYS // 256 * 255 // (GREYS - 1) for v in range(256)])
+            for frame in frames
+        ]
+    # milliseconds, in GIF's hundredths
+    each = round(100 * seconds * (1 - LAST) / max(1, len(frames) - 1)) * 10
     hold = [each] * (len(frames) - 1)
     buffer = io.BytesIO()
     frames[0].save(
@@ -111,11 +122,13 @@ def opaque(sheet: Image.Image) -> Image.Image:
 
 
 def _frame(sheet: Image.Image, images: int, total: int, side: int) -> Image.Image:
-    """A sheet, grey or RGB and at most `side` pixels long, under its caption and a bar of the training that is done."""
+    """A sheet, grey or RGB and at most `side` pixels long, under its caption and a bar of the
+    training that is done."""
     sheet = opaque(sheet)
     sheet.thumbnail((side, side), Image.Resampling.LANCZOS)
     font, text = ImageFont.load_default(16), f"{images:,} images"
-    width = max(sheet.width, round(font.getlength(f"{total:,} images")) + 2 * _BAR)  # as wide in each frame
+    # as wide in each frame
+    width = max(sheet.width, round(font.getlength(f"{total:,} images")) + 2 * _BAR)
     frame = Image.new(sheet.mode, (width, sheet.height + _LINE + 2 * _BAR), "white")
     frame.paste(sheet, ((width - sheet.width) // 2, _LINE + 2 * _BAR))
     draw = ImageDraw.Draw(frame)
