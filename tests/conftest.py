@@ -29,9 +29,9 @@ from ganvas.training import loop
 from ganvas.tuning import trials
 
 if TYPE_CHECKING:
-    from judged import Pooled
+    from helpers.judged import Pooled
 
-pytest.register_assert_rewrite("common", "judged", "paged")
+pytest.register_assert_rewrite("helpers.common", "helpers.judged", "helpers.paged")
 
 
 @dataclass
@@ -240,7 +240,7 @@ def steady() -> None:
 @pytest.fixture(name="training", scope="session")
 def training_digits() -> Dataset:
     """The training part of mnist-5k."""
-    from judged import digits  # once its assertions are to be rewritten
+    from helpers.judged import digits  # once its assertions are to be rewritten
 
     return digits()
 
@@ -248,14 +248,14 @@ def training_digits() -> Dataset:
 @pytest.fixture(name="held_out", scope="session")
 def held_out_digits() -> Dataset:
     """The part of mnist-5k that is held out."""
-    from judged import digits
+    from helpers.judged import digits
 
     return digits("test")
 
 
 @pytest.fixture
 def pooled() -> Pooled:
-    from judged import Pooled
+    from helpers.judged import Pooled
 
     return Pooled()
 

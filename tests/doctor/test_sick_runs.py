@@ -1,0 +1,291 @@
+"""Trainings made ill on purpose are told by name, and healthy ones are left alone: by `ganvas
+doctor`, and while they go on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganvas import cli, data
+from ganvas.errors import RunError
+from ganvas.launch import launch
+from ganvas.runs.run import Run
+from ganvas.training import loop
+from ganvas.views.diagnosis import Diagnosis, examine
+from helpers.common import put_idx, spoil_weights, train
+
+FILE = """
+import torch
+from torch import nn
+from ganvas import data
+from ganvas.gans import mlp
+from ganvas.data.pixels import to_float
+
+Config, RECIPES = mlp.Config, {"tiny": mlp.RECIPES["tiny"]}
+
+class Ignores(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+    def forward(self, z):
+        return self.inner(torch.ones_like(z))
+
+class Copies(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.images = nn.Parameter(to_float(data.load("mnist-5k").images))
+    def forward(self, z):
+        return self.images[(z[:, 0] * 1e5).long() % len(self.images)].clamp(-1, 1)
+
+class ThreesAndEights(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, digits = inner, data.load("mnist-5k", split="test")
+        self.images = nn.Parameter(to_float(digits.images[(digits.labels == 3) | (digits.labels == 8)]))
+    def forward(self, z):
+        digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
+        return (0.8 * digits + 0.2 * self.inner(z)).clamp(-1, 1)
+
+class FivePictures(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, digits = inner, data.load("mnist-5k", split="test")
+        first = [int((digits.labels == k).nonzero()[0]) for k in range(5)]
+        self.images = nn.Parameter(to_float(digits.images[first]))
+    def forward(self, z):
+        return (0.9 * self.images[(z[:, 0] * 1e5).long() % 5] + 0.001 * self.inner(z)).clamp(-1, 1)
+
+class Deep(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        layers = [layer for _ in range(12) for layer in (nn.Linear(8, 8), nn.Sigmoid())]
+        self.layers = nn.Sequential(*layers, nn.Linear(8, 784, bias=False))
+    def forward(self, z):
+        return torch.tanh(self.layers(z) * 1e-3).view(-1, 1, 28, 28)
+
+def build(config, spec):
+    gan = mlp.build(config, spec)
+    gan.generator = KIND(gan.generator)
+    return gan
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with a space in its name."""
+    (tmp_path / "a desk").mkdir()
+    monkeypatch.chdir(tmp_path / "a desk")
+    return tmp_path / "a desk"
+
+
+def digits(folder: Path, number: int, held_out: int = 0) -> str:
+    """A folder of so many digits as IDX files, and of others that are held out."""
+    for part, split, count in (("train", "train", number), ("t10k", "test", held_out)):
+        if count:
+            some = data.load("mnist-5k", split=split)  # type: ignore[arg-type]
+            assert some.labels is not None
+            put_idx(folder, part, some.images[:count, 0].numpy(), some.labels[:count].tolist())
+    return str(folder)
+
+
+def often(images: int) -> dict[str, Any]:
+    """Intervals at which a short training has a long one's number of lines and checkups."""
+    return {"log": f"{max(1, images // 60)} images", "sheet": f"{images // 15} images"}
+
+
+def watched(
+    recipe: str, images: int, said: pytest.CaptureFixture[str], **options: Any
+) -> tuple[Diagnosis, str]:
+    """What the doctor says of a training, and what was said meanwhile."""
+    said.readouterr()
+    run = launch.train(recipe, images=images, out="a run", threads=1, **options)
+    run.gan = recipe.partition(":")[0] if ".py" in recipe else None
+    return examine(run), said.readouterr().err
+
+
+# What is wrong: state, recipe (or kind of G), images, settings, what the command says.
+CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
+    "a rate far too high": ("exploding gradients", "cgan/tiny", 3000, {"lr": 1.0}, "lr=0.001"),
+    "a rate too high for r3gan": ("exploding gradients", "r3gan/tiny", 1600, {"lr": 1.0}, "lr.start=0.002"),
+    "a critic without its penalty": ("exploding gradients", "wgan-gp/tiny", 3000, {"gamma": 0}, "gamma=10"),
+    "gradients through twelve sigmoids": ("vanishing gradients", "Deep", 3000, {}, "eps=1e-12"),
+    "a rate of next to nothing": ("learning stalled", "cgan/tiny", 3000, {"lr": 1e-9}, "lr=0.001"),
+    "a rate of next to nothing, for r3gan": ("learning stalled", "r3gan/tiny", 1600, {"lr": 1e-9}, "lr.start=0.002"),
+    "a D much faster than its G": ("D overpowers G", "mlp/tiny", 12000, {"lr": 1e-6, "d_lr": 1e-2}, "d_lr=0.001"),
+    "an r3gan without its penalties": ("D overpowers G", "r3gan/tiny", 6400, {"gamma": 0}, "gamma=2.4"),
+    "a G that does not look at its latents": ("mode collapse", "Ignores", 3000, {}, "r3gan/digits"),
+    "a G that makes two of ten digits": ("mode collapse", "ThreesAndEights", 3000, {}, "r3gan/digits"),
+    "a G that makes five pictures": ("mode collapse", "FivePictures", 3000, {}, "r3gan/digits"),
+    "a G that returns training images": ("memorising", "Copies", 3000, {}, "augment=adaptive"),
+    "100 images and no restraint": ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
+    "20 images": ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),
+    "20 images, augmented": ("starving on tiny data", "r3gan/tiny", 1600, {}, "gamma=9.6"),
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_wrong_is_found_and_told_once(
+    case: str, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected, recipe, images, settings, change = CASES[case]
+    options: dict[str, Any] = {"seed": 1}
+    if "/" not in recipe:
+        (desk / "my gan.py").write_text(FILE.replace("KIND", recipe))
+        recipe = "my gan.py:tiny"
+    if case[0].isdigit():
+        number = int(case.split()[0])
+        options["data"] = digits(
+            desk / "few digits", number, held_out=2 * number if number == 100 else 0
+        )
+    diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, **options)
+    first = diagnosis.findings[0]
+    assert (diagnosis.state, first.state) == (expected, expected), diagnosis.to_text()
+    assert any(character.isdigit() for character in first.evidence)
+    assert change in shlex.split(first.command)
+    notices = [line for line in said.splitlines() if line.startswith(f"doctor: {expected}: ")]
+    assert len(notices) == 1, said
+    words = shlex.split(first.command)
+    assert notices[0].endswith(f"; next: {first.command}")
+    assert words[:2] == ["ganvas", "train"]
+    assert (
+        cli.run([*words[1:], "--images", "16", "--threads", "1", "--out", "again"]) == 0
+    )  # as told, but for its length
+
+
+# Recipe, images, settings, seed: the default recipe more often than others.
+HEALTHY: list[tuple[str, int, dict[str, Any], int]] = [
+    ("r3gan/digits", 4000, {}, 0), ("r3gan/stacked-mnist", 2400, {"width": 8}, 0),
+    ("r3gan/tiny", 3000, {}, 0), ("r3gan/tiny", 3000, {}, 1), ("r3gan/tiny", 3000, {}, 2),
+    ("sngan/tiny", 2400, {}, 1), ("wgan-gp/tiny", 2400, {}, 1),
+    ("dcgan/64", 1600, {"width": 8}, 0), ("dcgan/tiny", 1600, {}, 1),
+    ("cgan/tiny", 8000, {}, 1), ("mlp/batchnorm", 4800, {}, 0),
+    ("mlp/tiny", 8000, {}, 0), ("mlp/tiny", 8000, {}, 1),
+]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("recipe", "images", "settings", "seed"), HEALTHY)
+def test_healthy_trainings_give_no_alarm(
+    recipe: str,
+    images: int,
+    settings: dict[str, Any],
+    seed: int,
+    desk: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = {"size": (32, 32)} if recipe == "dcgan/64" else {}
+    diagnosis, said = watched(
+        recipe, images, capsys, settings=often(images) | settings, seed=seed, **options
+    )
+    assert diagnosis.state == "healthy", diagnosis.to_text()
+    assert len(diagnosis.findings) == 1
+    assert "doctor:" not in said
+    assert diagnosis.findings[0].command == "ganvas sample 'a run'"
+    assert {
+        "diversity",
+        "nearest",
+        "copying",
+        "d_held",
+        "memorised",
+        "g_gradient",
+    } <= diagnosis.figures.keys()
+
+
+# The same with the recipe's own log and sheets: recipe, images, settings, what is told.
+OWN: list[tuple[str, int, dict[str, Any], list[str]]] = [
+    ("cgan/digits", 6000, {"lr": 1.0}, ["exploding gradients"]),
+    ("mlp/leaky", 15_000, {"lr": 1e-9}, ["learning stalled"]),
+    ("cgan/digits", 10_000, {}, []), ("mlp/relu", 20_000, {}, []), ("mlp/leaky", 15_000, {}, []),
+    ("wgan-gp/digits", 4000, {}, []), ("sngan/digits", 4000, {}, []),
+]  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("recipe", "images", "settings", "expected"), OWN)
+def test_short_trainings_are_watched_at_their_recipes_own_intervals(
+    recipe: str,
+    images: int,
+    settings: dict[str, Any],
+    expected: list[str],
+    desk: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    diagnosis, said = watched(recipe, images, capsys, settings=settings)
+    assert [
+        line.split(": ")[1] for line in said.splitlines() if line.startswith("doctor: ")
+    ] == expected
+    assert diagnosis.state == (expected or ["healthy"])[0], diagnosis.to_text()
+
+
+class TestNotFinite:
+    def test_a_run_that_became_nan_says_so_from_what_is_left(
+        self, desk: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(RunError, match="no longer finite") as ended:
+            train("cgan/tiny", desk / "run", images=3200.0, settings={"lr": 1e30})
+        (finding,) = examine(Run.open(desk / "run")).findings
+        assert str(ended.value).endswith(f"; next: {finding.command}")
+        assert finding.state == "NaN"
+        assert "step" in finding.evidence
+        assert shlex.split(finding.command)[-2:] == ["--set", "lr=0.001"]
+        last = json.loads(
+            (desk / "run" / "log.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail
+        )
+        assert None in last.values()  # JSON has no NaN
+
+    def test_so_it_does_where_no_loss_has_shown_it(
+        self, half_run: Run, copy: Callable[[Run], Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = copy(half_run)
+        with monkeypatch.context() as patch:
+            spoil_weights(patch, "g_parameters", torch.inf, after=144)
+            patch.setattr(loop, "SAVE_SECONDS", -1)
+            with pytest.raises(RunError, match="no longer finite") as ended:
+                train("cgan/tiny", path, images=320.0, seed=7)
+        (finding,) = examine(Run.open(path)).findings
+        assert finding.state == "NaN"
+        assert str(ended.value).endswith(f"; next: {finding.command}")
+        train("cgan/tiny", path, images=320.0, seed=7)  # it was the test's doing: so it goes on
+        assert examine(Run.open(path)).state == "healthy"
+
+    def test_lines_before_it_are_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        step = loop.take_step
+
+        def broken(learner: Any, batches: Any, seen: int) -> Any:
+            logits = step(learner, batches, seen)
+            return logits._replace(real=logits.real * torch.nan) if seen == 160 else logits
+
+        monkeypatch.setattr(loop, "take_step", broken)
+        monkeypatch.setattr("ganvas.training.logger.FLUSH_SECONDS", 1e9)
+        with pytest.raises(RunError, match="no longer finite at 192 images"):
+            train("cgan/tiny", tmp_path / "run", images=320.0)
+        assert [line["images"] for line in Run.open(tmp_path / "run").read_log()] == [
+            32,
+            64,
+            96,
+            128,
+            160,
+            192,
+        ]
+
+
+def test_a_card_that_relies_on_a_default_is_examined(
+    tiny_run: Run, copy: Callable[[Run], Path]
+) -> None:
+    run = Run.open(copy(tiny_run))
+    del run.card.train["d_loss_scale"]
+    run.save_card(run.card)
+    states = [
+        [finding.state for finding in examine(one).findings]
+        for one in (Run.open(run.path), tiny_run)
+    ]
+    assert states[0] == states[1]

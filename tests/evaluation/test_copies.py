@@ -1,0 +1,354 @@
+"""The copy check: a generator that returns training images is called a copier, whatever the sets'
+sizes, and no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ganvas.data.dataset import Dataset
+from ganvas.evaluation import copies, evaluate
+from ganvas.evaluation.inputs import Source
+from ganvas.runs.run import Run
+from helpers.common import train
+from helpers.judged import Pooled, digits, npz
+
+pytestmark = pytest.mark.usefixtures("steady", "cache")
+
+NUMBER = 150
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copies, "PROBES", NUMBER)
+        yield
+
+
+def some(split: Any = "train") -> Tensor:
+    """Images of all classes."""
+    return digits(split).images[:NUMBER]
+
+
+def noisy(images: Tensor, amount: float) -> Tensor:
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)) * amount
+    return (images.float() + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def check(fakes: Tensor) -> copies.Found:
+    return copies.check(fakes, digits().images, digits("test").images)
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda images: images,
+            lambda images: noisy(images, 10),
+            lambda images: noisy(images, 25),
+            lambda images: torch.roll(images, (1, -1), (2, 3)),
+            lambda images: noisy(torch.roll(images, 1, 3), 15),
+            lambda images: torch.cat(
+                [images[: NUMBER // 5], digits("test").images[NUMBER // 5 : NUMBER]]
+            ),
+        ],
+        ids=["exactly", "little noise", "noise", "moved", "moved and noise", "a fifth of them"],
+    )
+    def test_training_images(self, spoil: Callable[[Tensor], Tensor]) -> None:
+        found = check(spoil(some())).copies
+        assert found.verdict == "copier"
+        assert found.share is not None
+        assert found.share_held_out is not None
+        assert found.share - found.share_held_out > copies.SHARE
+
+    @pytest.mark.parametrize(
+        ("spoil", "identical"),
+        [(lambda images: images, 16), (lambda images: noisy(images, 10), 0)],
+        ids=["exactly", "little noise"],
+    )
+    def test_a_few_copies_among_many_are_the_closest_pairs(
+        self, spoil: Callable[[Tensor], Tensor], identical: int
+    ) -> None:
+        """They make no copier, and most of them are not among the images that are asked for their
+        ratio."""
+        training, unseen, rows = (
+            digits().images[:3000],
+            digits().images[3000:],
+            torch.arange(16) * 7,
+        )
+        found = copies.check(
+            torch.cat([unseen, spoil(training[rows])]), training, digits("test").images
+        )
+        assert (found.copies.verdict, found.copies.n_fake) == ("not a copier", NUMBER)
+        assert torch.equal(found.training, rows[found.fakes - len(unseen)])
+        assert found.copies.identical == identical
+        said = "copy check: training images, to the pixel, among the 1,016 generated ones: 16"
+        assert (said in found.notes) == (identical == 16)
+
+    def test_held_out_images(self) -> None:
+        found = copies.check(some("test"), digits().images, digits("test").images[NUMBER:]).copies
+        assert found.verdict == "not a copier"
+        assert found.ratio == pytest.approx(1, abs=0.08)
+        assert found.spread is not None
+        assert abs(found.ratio - 1) < 4 * found.spread < 0.2
+        # even those that it is asked beside
+        assert check(some("test")).copies.verdict == "not a copier"
+
+    @pytest.mark.parametrize("kind", ["tiny", "noise", "black"])
+    def test_what_a_bad_generator_makes(self, kind: str, tiny_run: Run) -> None:
+        made = {
+            "tiny": tiny_run.sampler()(range(NUMBER)).permute(0, 3, 1, 2).contiguous(),
+            "noise": torch.randint(0, 256, (NUMBER, 1, 28, 28), dtype=torch.uint8),
+            "black": torch.zeros(NUMBER, 1, 28, 28, dtype=torch.uint8),
+        }
+        found = check(made[kind]).copies
+        assert found.verdict == "not a copier"
+        assert found.ratio == pytest.approx(1, abs=0.25)
+
+    def test_the_sizes_of_the_sets_do_not_count(self) -> None:
+        """Forty times as many training images are nearer by chance, and held-out images are asked
+        the same."""
+        held_out = digits("test").images
+        fakes, few_held_out = held_out[:NUMBER], held_out[NUMBER : NUMBER + 100]
+        found = copies.check(fakes, digits().images, few_held_out).copies
+        assert found.nearest_held_out is not None
+        assert found.nearest_training < 0.8 * found.nearest_held_out
+        assert found.ratio == pytest.approx(1, abs=0.1)
+        assert found.verdict == "not a copier"
+        assert copies.check(some(), digits().images, few_held_out).copies.verdict == "copier"
+
+    def test_large_colour_pictures(self) -> None:
+        """Copies of 96x80 pictures moved by a pixel, which are compared at a third of the size."""
+        rng = np.random.default_rng(0)
+
+        def scenes(number: int) -> Tensor:
+            rough = rng.integers(0, 256, (number, 6, 5, 3), np.uint8)
+            large = [
+                np.asarray(Image.fromarray(one).resize((80, 96), Image.Resampling.BICUBIC))
+                for one in rough
+            ]
+            return torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2)
+
+        training, held_out, others = scenes(60), scenes(60), scenes(40)
+        assert copies.reduced(training).shape == (60, 3, 32, 27)
+        assert (
+            copies.check(torch.roll(training[:40], 1, 3), training, held_out).copies.verdict
+            == "copier"
+        )
+        assert copies.check(others, training, held_out).copies.verdict == "not a copier"
+
+    @pytest.mark.parametrize(
+        ("made", "verdict"),
+        [
+            (lambda: some(), "copier"),
+            (lambda: noisy(torch.roll(some(), 1, 3), 15), "copier"),
+            (lambda: torch.cat([some()[: NUMBER // 5], some("test")[NUMBER // 5 :]]), "copier"),
+            (lambda: some("test"), "not a copier"),
+            (lambda: avg_pool2d(some("test").float(), 3, 1, 1).to(torch.uint8), "not a copier"),
+            (lambda: torch.zeros(NUMBER, 1, 28, 28, dtype=torch.uint8), "not a copier"),
+        ],
+        ids=[
+            "exactly",
+            "moved and noise",
+            "a fifth of them",
+            "held-out images",
+            "blurred",
+            "black",
+        ],
+    )
+    def test_without_held_out_images_training_images_are_the_yardstick(
+        self, made: Callable[[], Tensor], verdict: str
+    ) -> None:
+        found = copies.check(made(), digits().images, None)
+        assert (found.copies.verdict, found.copies.yardstick) == (verdict, "training")
+        assert (
+            "nothing held out, so the yardstick is how near training images are to one another"
+            in found.notes[0]
+        )
+        assert found.copies.nearest_held_out is None
+
+    def test_training_images_that_are_there_twice_are_no_yardstick(self) -> None:
+        found = copies.check(some(), some().repeat(2, 1, 1, 1), None)
+        assert (found.copies.verdict, found.copies.share) == ("cannot tell", None)
+        assert "there more than once, so nobody can say how near is too near" in found.notes[1]
+
+    def test_next_to_no_training_images_tell_nothing(self) -> None:
+        found = copies.check(some(), digits().images[:3], None)
+        assert (found.copies.verdict, found.copies.ratio, found.copies.share) == (
+            "cannot tell",
+            None,
+            None,
+        )
+        assert "3 training images are too few" in found.notes[-2]
+        assert len(found.fakes) == copies.PAIRS
+
+    def test_mirrored_copies_count_where_training_saw_images_mirrored(self) -> None:
+        exactly = some()[:20].flip(3)
+        assert [
+            copies.check(exactly, some(), None, flip=flip).copies.identical
+            for flip in (False, True)
+        ] == [0, 20]
+        mirrored = noisy(some().flip(3), 5)
+        for held_out in (digits("test").images, None):
+            plain, flipped = (
+                copies.check(mirrored, digits().images, held_out, flip=flip)
+                for flip in (False, True)
+            )
+            assert (plain.copies.verdict, flipped.copies.verdict) == ("not a copier", "copier")
+            assert bool(flipped.mirrored.all())
+            assert not bool(plain.mirrored.any())
+            assert torch.equal(flipped.fakes, flipped.training)
+            assert "18 alignments, mirrored" in flipped.copies.space
+            assert (
+                copies.check(some("test"), digits().images, held_out, flip=True).copies.verdict
+                == "not a copier"
+            )
+
+    def test_held_out_images_that_are_training_images_too(self) -> None:
+        training = digits().images[:300]
+        found = copies.check(some("test"), training, training[:100])
+        assert found.copies.verdict == "cannot tell"
+        assert "themselves among the training images" in found.notes[0]
+
+    def test_few_held_out_images_are_said_and_hardly_any_tell_nothing(self) -> None:
+        held_out = digits("test").images
+        assert (
+            "only 20 held-out images"
+            in copies.check(some(), digits().images, held_out[:20]).notes[0]
+        )
+        found = copies.check(some(), digits().images, held_out[:2])
+        assert found.copies.yardstick == "training"
+        assert "only 2 held out" in found.notes[0]
+
+
+class TestNearest:
+    def test_as_found_one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rng = torch.Generator().manual_seed(0)
+        probes, others = (
+            torch.randint(0, 256, (n, 3, 7, 9), dtype=torch.uint8, generator=rng) for n in (5, 23)
+        )
+        monkeypatch.setattr(copies, "CHUNK", 10)
+        distance, which, _ = copies.nearest(probes, others)
+        for probe, found, index in zip(probes, distance, which, strict=True):
+            middle = others[:, :, 1:-1, 1:-1].double() / 255
+            each = [
+                (probe[:, y : y + 5, x : x + 7].double() / 255 - middle).flatten(1).norm(dim=1)
+                for y in range(3)
+                for x in range(3)
+            ]
+            least = torch.stack(each).min(0).values
+            assert index == least.argmin()
+            assert float(found) == pytest.approx(float(least.min()))
+
+    def test_a_probe_is_not_its_own_neighbour(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(copies, "CHUNK", 16)
+        images, own = some()[:40], torch.tensor([3, 20, 39])
+        distance, which, _ = copies.nearest(images[own], images, without=own[:, None])
+        assert bool((distance > 1).all())
+        assert bool((which != own).all())
+        beyond, third, _ = copies.nearest(images[own], images, without=torch.stack([which, own], 1))
+        assert bool((beyond >= distance).all())
+        assert bool((third != which).all() and (third != own).all())
+
+    def test_memory_does_not_grow_with_the_size_of_pictures(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rng = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (9, 3, 70, 50), dtype=torch.uint8, generator=rng)
+        whole, parts = copies.reduced(images), []
+        pool = copies.avg_pool2d
+        monkeypatch.setattr(
+            copies, "avg_pool2d", lambda x, *a, **k: parts.append(x.nbytes) or pool(x, *a, **k)
+        )
+        monkeypatch.setattr(copies, "BYTES", 3 * 3 * 70 * 50 * 4)
+        assert torch.equal(copies.reduced(images), whole)
+        assert parts == [copies.BYTES] * 3
+
+    def test_images_without_a_middle(self) -> None:
+        images = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 1, 2, 2)
+        assert copies.nearest(images[2:4], images).which.tolist() == [2, 3]
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def cheap(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            "ganvas.evaluation.extractors.find", lambda *_, **__: Pooled().extractor()
+        )
+
+    def test_a_runs_closest_pairs_lie_with_it(
+        self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
+    ) -> None:
+        path = copy(tiny_run)
+        done = cli_run("evaluate", path, "--n", 60, "--copies", "--json")
+        found = json.loads(done.out)["copies"]
+        assert found["verdict"] == "not a copier"
+        assert (found["n_training"], found["n_held_out"], found["n_fake"]) == (4000, 1000, 60)
+        assert found["sheet"] == str(path / "copies.png")
+        with Image.open(path / "copies.png") as sheet:
+            assert sheet.width > 4 * 2 * 28 * 2
+            assert sheet.height > 4 * 28 * 2
+        text = cli_run("evaluate", path, "--n", 60, "--copies").out
+        assert "copy check: not a copier, ratio 1" in text
+        assert "; of 60 asked 0.0% count as copies, of held-out images 0.0%" in text
+
+    def test_anybodys_copies(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+        npz(tmp_path / "made.npz", digits().images[100:200])
+        options = ("--data", "mnist-5k", "--copies", "--out", "pairs/sheet.png", "--json")
+        done = cli_run("evaluate", "made.npz", *options)
+        assert json.loads(done.out)["copies"]["verdict"] == "copier"
+        assert (tmp_path / "pairs" / "sheet.png").is_file()
+
+    def test_a_disk_that_refuses_the_sheet_loses_no_work(
+        self, cli_run: Callable[..., Any], tmp_path: Path
+    ) -> None:
+        npz(tmp_path / "made.npz", digits().images[100:200])
+        (tmp_path / "file").write_text("")
+        done = cli_run(
+            "evaluate", "made.npz", "--data", "mnist-5k", "--copies", "--out", "file/sheet.png"
+        )
+        assert "copy check: copier" in done.out
+        assert "note: no sheet of the closest pairs: cannot write" in done.out
+
+    def test_the_sheet_of_a_run_that_saw_images_mirrored_shows_them_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = npz(tmp_path / "some.npz", digits().images[:300])
+        run = train("mlp/tiny", tmp_path / "run", data=data, images=32.0, flip=True)
+        mirrored = Dataset("made", some().flip(3))
+        monkeypatch.setattr(Source, "take", lambda *_, **__: mirrored)
+        pairs: list[Any] = []
+        monkeypatch.setattr(
+            evaluate.sheets,
+            "save_pairs",
+            lambda path, left, right, caption: pairs.extend((left, right)),
+        )
+        verdict = evaluate.evaluate(run, n=NUMBER, copies=True, quiet=True)
+        assert verdict.copies is not None
+        assert verdict.copies.verdict == "copier"
+        np.testing.assert_array_equal(*pairs)
+
+    def test_the_sheets_pairs_are_the_closest_ones(self, tmp_path: Path) -> None:
+        """Sixteen copies among other images are found, nearest first, each beside its original."""
+        rows = torch.arange(16) * 7
+        mixed = torch.cat([digits("test").images[:50], digits().images[rows]])
+        made = Dataset(
+            "made", mixed[torch.randperm(66, generator=torch.Generator().manual_seed(1))]
+        )
+        found = check(made.images)
+        assert torch.equal(made.images[found.fakes], digits().images[found.training])
+        verdict = evaluate.evaluate(
+            made, data="mnist-5k", copies=True, out=tmp_path / "sheet.png", quiet=True
+        )
+        assert verdict.copies is not None
+        assert verdict.copies.nearest_training > 1
+        assert (tmp_path / "sheet.png").is_file()

@@ -1,0 +1,61 @@
+"""Runs for the doctor that nobody trained: a patient of any recipe, with the card of its training."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+from ganvas import gans
+from ganvas.doctor.remedies import Patient
+from ganvas.gan import Gan
+from ganvas.overrides import for_length, settled
+from ganvas.plan import Plan
+from ganvas.recipe import settings
+from ganvas.runs.card import Card, DataCard, versions
+
+RECIPES = [f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes]
+
+
+@functools.cache
+def network(recipe: str) -> Gan:
+    _, file, own = gans.find(recipe)
+    return file.build(own.model, own.native)
+
+
+def patient_of(
+    recipe: str,
+    what: str = "mnist-5k",
+    images: int = 4000,
+    requested: str = "20000 images",
+    **changes: Any,
+) -> Patient:
+    """A patient of a recipe with some settings changed, and the card that its training would have."""
+    name, file, own = gans.find(recipe)
+    gan = network(recipe)
+    asked, _ = settled(for_length(own, changes, requested)[0], own.native)
+    plain = settings(asked)
+    card = Card(
+        recipe=name,
+        gan=file.name,
+        gan_sha256=file.sha256,
+        model=plain["model"],
+        train=plain["train"],
+        image=dataclasses.replace(own.native, classes=tuple("0123456789")),
+        data=DataCard(what=what, name="some", images=images, fingerprint=""),
+        seed=0,
+        threads=1,
+        device="cpu",
+        plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested=requested),
+        versions=versions(),
+    )
+    return Patient.of(
+        Path("a run"),
+        card,
+        file,
+        gan,
+        recipe.partition(":")[0] if ".py" in recipe else None,
+        None,
+        "stopped",
+    )
