@@ -15,7 +15,7 @@ import psutil
 
 from cells import TABLES, Cell
 from ganvas.errors import MetricError, RunError
-from ganvas.evaluation.result import DECISIVE, Protocol
+from ganvas.evaluation.result import COMPARED, Protocol
 from ganvas.system import files
 
 FORMAT = 1
@@ -170,7 +170,7 @@ def protocol(results: list[Result]) -> dict[str, Any]:
         of_other = msgspec.convert(other.evaluation["protocol"], Protocol)
         unlike = [
             f"{name} {getattr(of_one, name)} and {getattr(of_other, name)}"
-            for name in (*DECISIVE, "seed")
+            for name in (*COMPARED, "seed")
             if getattr(of_one, name) != getattr(of_other, name)
         ]
         if unlike:

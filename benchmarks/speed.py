@@ -48,14 +48,14 @@ import plain
 import textbook
 from ganvas import data
 from ganvas.data.dataset import Dataset
-from ganvas.doctor.remedies import Patient
-from ganvas.doctor.rules import Watch
+from ganvas.doctor.remedies import RunInfo
+from ganvas.doctor.rules import Monitor
 from ganvas.runs.run import Run
 from ganvas.system.machine import cores
 from ganvas.system.paths import data_root
 from ganvas.system.progress import Progress
-from ganvas.training.benchmark import Rehearsal
-from ganvas.training.logger import Record
+from ganvas.training.benchmark import Warmup
+from ganvas.training.logger import Logger
 from ganvas.training.loop import take_step
 
 
@@ -107,8 +107,8 @@ def mnist_root(temporary: Path) -> Path:
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
     if all((raw / f"{part}-{kind}").is_file() for part in parts.values() for kind in kinds):
         return data_root()
-    write_mnist(temporary, "train", data.load("mnist-5k"))
-    write_mnist(temporary, "t10k", data.load("mnist-5k", split="test"))
+    write_mnist(temporary, "train", data.load_dataset("mnist-5k"))
+    write_mnist(temporary, "t10k", data.load_dataset("mnist-5k", split="test"))
     return temporary
 
 
@@ -133,12 +133,12 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     its real images."""
     file = run.card.gan_file()
     recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
-    rehearsal = Rehearsal(file, recipe, run.card.image, dataset, "cpu", run.card.precision)
+    rehearsal = Warmup(file, recipe, run.card.image, dataset, "cpu", run.card.precision)
     learner, batches = rehearsal.learner, rehearsal.batches
     progress = Progress(quiet=True)
     progress.begin(plan.images, 0)
-    record = Record(
-        run, learner, dataset, run.sampler(), progress, None, Watch(Patient(run.path, run.card))
+    record = Logger(
+        run, learner, dataset, run.sampler(), progress, None, Monitor(RunInfo(run.path, run.card))
     )
     images_seen, began = 0, time.monotonic()
     try:
@@ -185,7 +185,7 @@ def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float
         out=out,
         quiet=True,
     )
-    dataset = data.load(row.data, data_dir=root, size=row.size)
+    dataset = data.load_dataset(row.data, data_dir=root, size=row.size)
     other = list(row.other)
     theirs = None if other else (step.images for step in LOOPS[row.recipe](root).steps)
     ours_rates = []

@@ -22,16 +22,19 @@ from ganvas import gans, objectives
 from ganvas.gan import Gan
 from ganvas.gans.r3gan import Stem
 from ganvas.layers.convolutions import Double, Halve
-from ganvas.overrides import settled
+from ganvas.overrides import resolve_gamma
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.training.augment import PLAIN
-from ganvas.training.learner import Seen
+from ganvas.training.learner import ShownImages
 from plain import SYSTEMS as TUTORIALS
 from plain import Plain, Step, mnist_loader
 
 CLASSES = tuple("0123456789")
 RECIPES = tuple(
-    f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"
+    f"{name}/{key}"
+    for name in gans.gan_names()
+    for key in gans.load_gan(name).recipes
+    if key != "tiny"
 )
 STACKS = "r3gan/stacked-mnist"
 
@@ -52,12 +55,12 @@ class Stacks(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 def networks(name: str) -> tuple[Gan, TrainConfig]:
     """A recipe's networks for MNIST, of torch's own layers, and its settings."""
-    _, file, recipe = gans.find(name)
+    _, file, recipe = gans.find_recipe(name)
     stacks = name == STACKS
     spec = ImageSpec(
         height=28, width=28, channels=3 if stacks else 1, classes=() if stacks else CLASSES
     )
-    recipe = settled(recipe, spec)[0]
+    recipe = resolve_gamma(recipe, spec)[0]
     gan = file.build(recipe.model, spec)
     for network in (gan.generator, gan.discriminator):
         for layer in network.modules():
@@ -69,7 +72,7 @@ def networks(name: str) -> tuple[Gan, TrainConfig]:
     return gan, recipe.train
 
 
-def penalty(gan: Gan, config: TrainConfig, real: Seen, fake: Seen) -> Tensor:
+def penalty(gan: Gan, config: TrainConfig, real: ShownImages, fake: ShownImages) -> Tensor:
     """What is added to D's loss for its slope."""
     assert config.gamma is not None
     if config.penalty == "gradient":
@@ -80,7 +83,7 @@ def penalty(gan: Gan, config: TrainConfig, real: Seen, fake: Seen) -> Tensor:
         return config.gamma * slopes.mean()
     sides = {"r1": [real], "r2": [fake], "r1+r2": [real, fake]}[config.penalty]
     squares = [
-        objectives.squared_slopes(partial(gan.judge, labels=side.labels), side.images).mean()
+        objectives.squared_gradient_norm(partial(gan.judge, labels=side.labels), side.images).mean()
         for side in sides
     ]
     return config.gamma / 2 * torch.stack(squares).sum()
@@ -119,7 +122,10 @@ def textbook(name: str, root: Path) -> Plain:
                 ).mean()
                 if config.penalty != "none":
                     d_loss = d_loss + penalty(
-                        gan, config, Seen(images, labels, PLAIN), Seen(fake.detach(), asked, PLAIN)
+                        gan,
+                        config,
+                        ShownImages(images, labels, PLAIN),
+                        ShownImages(fake.detach(), asked, PLAIN),
                     )
                 d_optimizer.zero_grad()
                 d_loss.backward()

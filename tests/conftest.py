@@ -290,6 +290,6 @@ def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             yield images // 2, score(recipe)
             yield images, score(recipe)
 
-        monkeypatch.setattr(trials.Ground, "train", train)
+        monkeypatch.setattr(trials.TrialSetup, "train", train)
 
     return call

@@ -25,7 +25,7 @@ class Objective:
     itself.
     boundary: the score above which D calls an image real.
     paired: G's loss also needs the logits of real images (relativistic objectives).
-    exchange: (real, fake) -> g_loss's derivative by fake over d_loss's, where it is finite
+    g_over_d_grad: (real, fake) -> g_loss's derivative by fake over d_loss's, where it is finite
     everywhere: by it one pass backward through D serves both networks.
     d_slopes, g_slope: the derivatives, by (real, fake) and by fake, where they are written out;
     else autograd finds them.
@@ -36,7 +36,7 @@ class Objective:
     score: Callable[[Tensor], Tensor]
     boundary: float = 0.5
     paired: bool = False
-    exchange: Callable[[Tensor, Tensor], Tensor] | None = None
+    g_over_d_grad: Callable[[Tensor, Tensor], Tensor] | None = None
     d_slopes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     g_slope: Callable[[Tensor], Tensor] | None = None
 
@@ -111,15 +111,15 @@ def _relativistic_g(real: Tensor | None, fake: Tensor) -> Tensor:
     return softplus(real - fake)
 
 
-# the logarithm of the largest exchange: its product with D's gradient neither overflows nor
+# the logarithm of the largest g_over_d_grad: its product with D's gradient neither overflows nor
 # vanishes
-MOST = 80.0
+MAX_LOG_RATIO = 80.0
 
 minimax = Objective(
     d_loss=_minimax_d,
     g_loss=_minimax_g,
     score=Tensor.sigmoid,
-    exchange=lambda real, fake: (-fake).clamp(max=MOST).exp().neg(),
+    g_over_d_grad=lambda real, fake: (-fake).clamp(max=MAX_LOG_RATIO).exp().neg(),
     d_slopes=lambda real, fake: (real.sigmoid().sub_(1), fake.sigmoid()),
     g_slope=lambda fake: fake.sigmoid().sub_(1),
 )
@@ -145,7 +145,7 @@ wasserstein = Objective(
     g_loss=_wasserstein_g,
     score=lambda logits: logits,
     boundary=0.0,
-    exchange=lambda real, fake: -torch.ones_like(fake),
+    g_over_d_grad=lambda real, fake: -torch.ones_like(fake),
 )
 """The difference of D's means (Arjovsky et al. 2017, arXiv 1701.07875): a distance only while D's slope is bounded, by
 `gradient_penalty` or otherwise."""
@@ -156,7 +156,7 @@ relativistic = Objective(
     score=lambda logits: logits,
     boundary=0.0,
     paired=True,
-    exchange=lambda real, fake: (real - fake).clamp(max=MOST).exp().neg(),
+    g_over_d_grad=lambda real, fake: (real - fake).clamp(max=MAX_LOG_RATIO).exp().neg(),
 )
 """Each fake is set against a real image (Jolicoeur-Martineau 2018, arXiv 1807.00734, RpGAN; with R1 and R2 the objective of
 R3GAN, Huang et al. 2024, arXiv 2501.05441, equation 2). D's loss is -log sigmoid(D(x) - D(G(z))), G's the mirror image."""
@@ -173,7 +173,7 @@ def named(name: Name) -> Objective:
     }[name]
 
 
-def squared_slopes(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def squared_gradient_norm(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """|gradient of D by the image|^2, summed over C, H and W: (N,), differentiable by D's weights.
 
     R1 at real images, R2 at fakes (Mescheder et al. 2018, arXiv 1801.04406, equation 9), where the
@@ -195,5 +195,5 @@ def gradient_penalty(
     """
     between = torch.lerp(fake, real, mix.view(-1, *[1] * (real.ndim - 1)))
     return (
-        squared_slopes(judge, between).add(1e-12).sqrt() - 1
+        squared_gradient_norm(judge, between).add(1e-12).sqrt() - 1
     ).square()  # 1e-12: the root's own slope at 0 is infinite

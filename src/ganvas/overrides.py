@@ -51,7 +51,7 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 LEADING = (".penalty", ".shape")  # settings that take others along
-IDLE = {
+IDLE_PARTS = {
     "constant": ("end", "decay", "hold"), "linear": ("decay",), "cosine": ("decay",),
     "inverse": ("end", "warmup", "warmup_from", "hold"),
 }  # fmt: skip
@@ -65,7 +65,7 @@ def _take_along(tree: dict[str, Any], path: str, value: Any) -> None:
             _put(tree, f"train.{part}", idle)
     elif name == "shape" and isinstance(value, str) and isinstance(_at(tree, where), dict):
         usual = {part.name: part.default for part in dataclasses.fields(Schedule)}
-        for part in IDLE.get(value, ()):
+        for part in IDLE_PARTS.get(value, ()):
             _put(tree, f"{where}.{part}", usual[part])
 
 
@@ -75,7 +75,7 @@ def _at(tree: Any, path: str) -> Any:
     return tree
 
 
-def for_length(
+def with_preset(
     recipe: Recipe, changes: Mapping[str, Any], length: str | None = None
 ) -> tuple[Recipe, str]:
     """The recipe with changes for a training of some length, its own unless given; of minutes with
@@ -180,7 +180,7 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
         tree[leaf] = value
 
 
-def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
+def resolve_gamma(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
     """The recipe with what it leaves open settled for such images, and a sentence on it ("" where
     nothing was).
 
@@ -209,7 +209,7 @@ def settled(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
     )
 
 
-def is_by_rule(train: TrainConfig, spec: ImageSpec) -> bool:
-    """Whether gamma is what `settled` gives a training on such images that leaves it open."""
+def has_rule_gamma(train: TrainConfig, spec: ImageSpec) -> bool:
+    """Whether gamma is what `resolve_gamma` gives a training on such images that leaves it open."""
     opened = Recipe(model=None, train=dataclasses.replace(train, gamma=None), native=spec)
-    return train.gamma is not None and settled(opened, spec)[0].train.gamma == train.gamma
+    return train.gamma is not None and resolve_gamma(opened, spec)[0].train.gamma == train.gamma

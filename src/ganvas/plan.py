@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from ganvas.recipe import Positive
 
-MOST_IMAGES = 10**15  # of a training: more is a slip
+MAX_PLAN_IMAGES = 10**15  # of a training: more is a slip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +24,12 @@ class Plan:
     requested: the length as it was asked for.
     """
 
-    images: Annotated[int, Meta(ge=0, le=MOST_IMAGES)]
+    images: Annotated[int, Meta(ge=0, le=MAX_PLAN_IMAGES)]
     batch: Positive
     epoch: Positive
     requested: str
     revisions: tuple[
-        tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0, le=MOST_IMAGES)]], ...
+        tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0, le=MAX_PLAN_IMAGES)]], ...
     ] = ()
 
     def __post_init__(self) -> None:

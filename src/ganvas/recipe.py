@@ -124,7 +124,7 @@ class Schedule:
 
 
 _UNITS = ("steps", "epochs", "images", "minutes")
-LEAST_LENGTH = 1e-9  # of an interval, in its unit: of so many multiples there is a number
+MIN_LENGTH = 1e-9  # of an interval, in its unit: of so many multiples there is a number
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,9 @@ class Interval:
             float(match[1].replace(",", "").replace("_", ""))
             * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
         )
-        if not LEAST_LENGTH <= amount < math.inf:
+        if not MIN_LENGTH <= amount < math.inf:
             raise SettingError(
-                f"'{text}' is not a length: expected a finite amount of {LEAST_LENGTH:g} or more"
+                f"'{text}' is not a length: expected a finite amount of {MIN_LENGTH:g} or more"
             )
         return cls(amount, unit[match[3]])  # type: ignore[arg-type]
 

@@ -69,7 +69,10 @@ def test_cells_have_names_of_their_own_and_their_tables() -> None:
 
 def test_every_recipe_is_in_the_table_of_recipes_on_both_data_sets_for_five_minutes() -> None:
     every = {
-        f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"
+        f"{name}/{key}"
+        for name in gans.gan_names()
+        for key in gans.load_gan(name).recipes
+        if key != "tiny"
     }
     for name in ("mnist", "fashion-mnist"):
         there = [cell for cell in cells.recipes() if cell.data == name]
@@ -103,7 +106,7 @@ def test_flagship_is_trained_with_three_seeds_and_judged_on_mnist_alone() -> Non
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in cells.SYSTEMS if recipe != "dcgan/64"])
 def test_source_systems_are_trained_for_the_whole_schedule(recipe: str) -> None:
-    train = gans.find(recipe)[2].train
+    train = gans.find_recipe(recipe)[2].train
     asked = cells.SYSTEMS[recipe].schedule
     wanted = Interval.parse(train.length).images(train.batch, 60_000)
     assert Interval(asked.amount, asked.unit).images(train.batch, 60_000) == wanted
@@ -313,8 +316,8 @@ def test_pictures_are_drawn_trained_on_and_judged_for_copies(
     assert stage("pictures", "modes") == 0
     (train,) = [words for words in stage.calls("train") if words[1] == "r3gan/images"]
     folder = Path(train[train.index("--data") + 1])
-    assert data.load(folder).images.shape == (8, 3, 64, 64)
-    assert data.load(folder, split="test").images.shape == (12, 3, 64, 64)
+    assert data.load_dataset(folder).images.shape == (8, 3, 64, 64)
+    assert data.load_dataset(folder, split="test").images.shape == (12, 3, 64, 64)
     (evaluate,) = [
         words for words in stage.calls("evaluate") if Path(words[1]).parent.name == "pictures"
     ]

@@ -84,7 +84,7 @@ def trainable(network: nn.Module) -> int:
 
 
 def recipe_of(name: str, speed: ModuleType) -> tuple[GanFile, Any]:
-    _, file, recipe = gans.find(name)
+    _, file, recipe = gans.find_recipe(name)
     return file, override(recipe, speed.SETTINGS.get(name, {}))
 
 
@@ -92,7 +92,10 @@ def test_every_recipe_is_compared(
     plain: ModuleType, textbook: ModuleType, speed: ModuleType
 ) -> None:
     recipes = {
-        f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes if key != "tiny"
+        f"{name}/{key}"
+        for name in gans.gan_names()
+        for key in gans.load_gan(name).recipes
+        if key != "tiny"
     }
     assert set(plain.SYSTEMS) == set(PLAIN)
     assert set(textbook.SYSTEMS) == set(TEXTBOOK)
@@ -138,7 +141,7 @@ def test_plain_networks_are_the_recipes(
 
 
 def test_both_sides_see_the_same_images(plain: ModuleType, mnist: Path) -> None:
-    ours = data.load("mnist", data_dir=mnist)
+    ours = data.load_dataset("mnist", data_dir=mnist)
     loader = plain.mnist_loader(mnist, 1)
     theirs = torch.stack([loader.dataset[k][0] for k in range(IMAGES)])
     assert torch.allclose(theirs, ours.images / 127.5 - 1, atol=1e-6)
@@ -151,7 +154,9 @@ def test_embedded_digits_stand_in(
 ) -> None:
     monkeypatch.setenv("GANVAS_DATA", str(tmp_path / "empty"))
     root = speed.mnist_root(tmp_path / "made")
-    assert torch.equal(data.load("mnist", data_dir=root).images, data.load("mnist-5k").images)
+    assert torch.equal(
+        data.load_dataset("mnist", data_dir=root).images, data.load_dataset("mnist-5k").images
+    )
     monkeypatch.setenv("GANVAS_DATA", str(root))
     assert speed.mnist_root(tmp_path / "unused") == root
 
@@ -174,7 +179,10 @@ def test_ganvas_steps_are_those_of_train(
 
     whole, one = run("whole", 48.0), run("one", 16.0)
     monkeypatch.setattr("ganvas.training.logger.FLUSH_SECONDS", 0.0)
-    with threads(1), closing(speed.ganvas_steps(one, data.load("mnist", data_dir=mnist))) as steps:
+    with (
+        threads(1),
+        closing(speed.ganvas_steps(one, data.load_dataset("mnist", data_dir=mnist))) as steps,
+    ):
         assert [next(steps) for _ in range(3)] == [16, 16, 16]
     expected = [(line["d_loss"], line["g_loss"]) for line in whole.read_log()]
     assert [(line["d_loss"], line["g_loss"]) for line in one.read_log()] == expected[:1] + expected

@@ -15,7 +15,7 @@ import tables
 from cells import Length
 from ganvas import gans
 from ganvas.errors import MetricError, RunError
-from ganvas.overrides import for_length, parse_assignments, settled
+from ganvas.overrides import parse_assignments, resolve_gamma, with_preset
 from ganvas.recipe import ImageSpec, Interval, TrainConfig, convert
 from helpers.staged import ALL, result_of, row
 from result import file_of, protocol, read_result
@@ -173,10 +173,10 @@ def test_kept_results_are_of_the_settings_that_recipes_have_now() -> None:
     """Where this fails, a recipe or a preset has changed: take the result away and measure anew."""
     for path in figures.Places().results.glob("*/*.json"):
         result = read_result(path)
-        _, file, recipe = gans.find(result.recipe)
+        _, file, recipe = gans.find_recipe(result.recipe)
         length = result.asked.replace(",", "")
-        recipe, _ = for_length(recipe, parse_assignments(list(result.settings)), length)
-        recipe, _ = settled(recipe, SPECS[result.data])
+        recipe, _ = with_preset(recipe, parse_assignments(list(result.settings)), length)
+        recipe, _ = resolve_gamma(recipe, SPECS[result.data])
         model = convert(result.resolved["model"], file.config, "model")
         train = convert(result.resolved["train"], TrainConfig, "train")
         assert (model, train) == (recipe.model, recipe.train), path

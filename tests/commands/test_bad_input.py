@@ -530,7 +530,7 @@ def test_classes_without_images_are_told_of_and_never_asked_for(
         "run",
     )
     assert "no image of two.npz is of class 0, 1, 2, 4, 5, 6, 7: it is not learned" in done.err
-    dataset, card = data.load("two.npz"), Run.open("run").card
+    dataset, card = data.load_dataset("two.npz"), Run.open("run").card
     file = card.gan_file()
     recipe = card.settings(file)
     gan = file.build(recipe.model, card.image)

@@ -202,7 +202,7 @@ class TestReports:
         text = cli_run("recipes").out
         assert all(name in text for name in names)
         for name in names:
-            assert gans.find(name)[0] == name
+            assert gans.find_recipe(name)[0] == name
 
     def test_show_counts_parameters(self, cli_run: Callable[..., Any]) -> None:
         shown = document(cli_run("show", "mlp/tiny", "--json"))

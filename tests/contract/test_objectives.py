@@ -97,16 +97,20 @@ class TestPenalties:
 
     def test_a_plane_has_its_own_slope_everywhere(self) -> None:
         weight = torch.randn(2, 5, 4, dtype=torch.float64)
-        slopes = objectives.squared_slopes(lambda x: (x * weight).flatten(1).sum(1), self.images)
+        slopes = objectives.squared_gradient_norm(
+            lambda x: (x * weight).flatten(1).sum(1), self.images
+        )
         assert torch.allclose(slopes, weight.square().sum().expand(4))
 
     def test_a_square_has_four_times_its_value(self) -> None:
-        slopes = objectives.squared_slopes(lambda x: x.square().flatten(1).sum(1), self.images)
+        slopes = objectives.squared_gradient_norm(
+            lambda x: x.square().flatten(1).sum(1), self.images
+        )
         assert torch.allclose(slopes, 4 * self.images.square().flatten(1).sum(1))
 
     def test_slopes_are_those_of_finite_differences(self) -> None:
         judge, step = self.curved(), 1e-5
-        found = objectives.squared_slopes(judge, self.images)
+        found = objectives.squared_gradient_norm(judge, self.images)
         expected = torch.zeros(4, dtype=torch.float64)
         for place in itertools.product(range(2), range(5), range(4)):
             nudge = torch.zeros_like(self.images)
@@ -130,7 +134,7 @@ class TestPenalties:
 
         def value() -> Tensor:
             if kind == "slopes":
-                return objectives.squared_slopes(judge, self.images).mean()
+                return objectives.squared_gradient_norm(judge, self.images).mean()
             return objectives.gradient_penalty(judge, self.images, other, mix).mean()
 
         value().backward()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("steady")
 
 DIGITS = tuple("0123456789")
 
-RELU, DCGAN = gans.find("mlp/relu")[2], gans.find("dcgan/64")[2]
+RELU, DCGAN = gans.find_recipe("mlp/relu")[2], gans.find_recipe("dcgan/64")[2]
 
 
 def test_a_setting_is_changed_by_its_path_or_its_last_name_and_nothing_else_changes() -> None:
@@ -258,7 +258,7 @@ def test_a_sheets_name_is_of_images_and_epoch(name: str) -> None:
 
 
 def test_with_the_penalty_goes_what_serves_it_alone() -> None:
-    recipe = gans.find("r3gan/tiny")[2]
+    recipe = gans.find_recipe("r3gan/tiny")[2]
     assert (recipe.train.gamma, recipe.train.penalty_every) == (2.4, 2)
     stored = settings(recipe)  # as a card has it, on top of which penalty=none is said
     for changes in (

@@ -279,7 +279,7 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
     for name in ("EPOCHS", "LEAST_STEPS"):
         monkeypatch.setattr(trained, name, 1)
     assert cli_run(*again[1:]).code == 0
-    assert extractors.is_there(data.load(pictures))
+    assert extractors.is_available(data.load_dataset(pictures))
 
 
 def test_minutes_count_from_the_start_of_the_process(environment: dict[str, str]) -> None:
@@ -343,7 +343,7 @@ class TestMeasuring:
         slow: Callable[..., list[int]],
     ) -> None:
         steps = slow(seconds)
-        file = gans.load("r3gan")
+        file = gans.load_gan("r3gan")
         recipe = override(
             file.recipes["tiny"], {"precision": "fastest", "gamma": 1, "penalty_every": 8}
         )
@@ -376,10 +376,10 @@ class TestMeasuring:
     def test_nothing_that_was_measured_on_outlives_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rehearsals: list[weakref.ref[benchmark.Rehearsal]] = []
-        make = benchmark.Rehearsal.__init__
+        rehearsals: list[weakref.ref[benchmark.Warmup]] = []
+        make = benchmark.Warmup.__init__
 
-        def noted(self: benchmark.Rehearsal, *arguments: Any) -> None:
+        def noted(self: benchmark.Warmup, *arguments: Any) -> None:
             rehearsals.append(weakref.ref(self))
             make(self, *arguments)
 
@@ -388,6 +388,6 @@ class TestMeasuring:
             assert [rehearsal() for rehearsal in rehearsals] == [None]
             return 0
 
-        monkeypatch.setattr(benchmark.Rehearsal, "__init__", noted)
+        monkeypatch.setattr(benchmark.Warmup, "__init__", noted)
         monkeypatch.setattr(launch, "train_run", trained)
         train("mlp/tiny", tmp_path / "run", minutes=5.0)

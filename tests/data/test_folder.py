@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ganvas.data import archive as members_module
-from ganvas.data import inspect, load
+from ganvas.data import count_dataset, load_dataset
 from ganvas.errors import DataError
 
 
@@ -47,7 +47,7 @@ def packed(request: pytest.FixtureRequest) -> Callable[[Path], Path]:
 
 def read(path: Path, split: str = "train") -> tuple[list[int], list[str] | None]:
     """The values of the pictures in order, and their classes."""
-    data = load(path, split=split)  # type: ignore[arg-type]
+    data = load_dataset(path, split=split)  # type: ignore[arg-type]
     values = data.images[:, 0, 0, 0].tolist()
     return values, None if data.labels is None else [data.classes[i] for i in data.labels]
 
@@ -57,21 +57,25 @@ def test_flat_pictures_are_sorted_by_name_without_classes(
 ) -> None:
     source = packed(tree(tmp_path / "set", "b.png", "a.png", "10.png", "9.PNG"))
     assert read(source) == ([2, 3, 1, 0], None)
-    assert load(source).notes == ()
+    assert load_dataset(source).notes == ()
 
 
 def test_a_folder_is_a_class_with_all_that_lies_below(
     tmp_path: Path, packed: Callable[[Path], Path]
 ) -> None:
     source = packed(tree(tmp_path / "set", "dog/x.png", "cat/deep/er/y.png", "cat/z.png"))
-    data = load(source)
+    data = load_dataset(source)
     assert data.classes == ("cat", "dog")
     assert read(source) == ([1, 2, 0], ["cat", "cat", "dog"])
     assert data.notes == ()
 
 
 def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
-    assert load(tree(tmp_path, "10/a.png", "9/a.png", "x/a.png")).classes == ("9", "10", "x")
+    assert load_dataset(tree(tmp_path, "10/a.png", "9/a.png", "x/a.png")).classes == (
+        "9",
+        "10",
+        "x",
+    )
 
 
 def test_one_folder_is_no_class_and_is_said_to_be_looked_through(
@@ -79,21 +83,25 @@ def test_one_folder_is_no_class_and_is_said_to_be_looked_through(
 ) -> None:
     source = packed(tree(tmp_path / "set", "cats/a.png", "cats/b.png"))
     assert read(source) == ([0, 1], None)
-    assert load(source).notes == ("cats/ holds all the pictures, so it is not taken for a class",)
+    assert load_dataset(source).notes == (
+        "cats/ holds all the pictures, so it is not taken for a class",
+    )
 
 
 def test_a_wrapping_folder_is_looked_through(
     tmp_path: Path, packed: Callable[[Path], Path]
 ) -> None:
     source = packed(tree(tmp_path / "set", "faces/cat/a.png", "faces/dog/b.png"))
-    assert load(source).classes == ("cat", "dog")
-    assert load(source).notes == ("faces/ holds all the pictures, so it is not taken for a class",)
+    assert load_dataset(source).classes == ("cat", "dog")
+    assert load_dataset(source).notes == (
+        "faces/ holds all the pictures, so it is not taken for a class",
+    )
 
 
 def test_pictures_beside_folders_have_no_classes_and_say_so(tmp_path: Path) -> None:
     source = tree(tmp_path, "a.png", "cat/b.png", "dog/c.png")
     assert read(source) == ([0, 1, 2], None)
-    assert load(source).notes == (
+    assert load_dataset(source).notes == (
         "pictures lie beside 2 folders of pictures: read without classes",
     )
 
@@ -104,7 +112,7 @@ def test_hidden_files_are_passed_over_and_others_counted(
     hidden = [".DS_Store", "Thumbs.db", "__MACOSX/a.png", ".git/b.png", "._a.png", "desktop.ini"]
     source = packed(tree(tmp_path / "set", "a.png", *hidden, "read me.txt", "more.txt", "LICENSE"))
     assert read(source) == ([0], None)
-    assert load(source).notes == (
+    assert load_dataset(source).notes == (
         "3 files passed over, not pictures by their names (.txt 2, no suffix 1)",
     )
 
@@ -115,20 +123,20 @@ def test_linked_folders_are_followed_but_not_into_themselves(tmp_path: Path) -> 
     source = tree(tmp_path / "set", "cat/b.png")
     (source / "dog").symlink_to(elsewhere)
     (source / "cat" / "round").symlink_to(source)
-    assert load(source).classes == ("cat", "dog")
-    assert len(load(source)) == 2
+    assert load_dataset(source).classes == ("cat", "dog")
+    assert len(load_dataset(source)) == 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
 def test_a_broken_link_is_named_as_unreadable(tmp_path: Path) -> None:
     (tree(tmp_path, "a.png") / "b.png").symlink_to(tmp_path / "gone.png")
-    assert inspect(tmp_path).unreadable_files == (("b.png", "No such file or directory"),)
+    assert count_dataset(tmp_path).unreadable_files == (("b.png", "No such file or directory"),)
 
 
 def test_names_that_would_break_a_line_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "a\nb.png").write_text("text")
     with pytest.raises(DataError, match=r"'a\\nb\.png") as caught:
-        load(tmp_path)
+        load_dataset(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -136,11 +144,11 @@ def test_names_that_would_break_a_line_are_escaped(tmp_path: Path) -> None:
 def test_names_in_other_encodings_are_escaped(tmp_path: Path) -> None:
     tree(tmp_path, "\udcff/a.png", "b/\udcfe.png", "b/\udcfd.txt")
     (tmp_path / "b" / "\udcff.png").write_text("text")
-    found = inspect(tmp_path)
+    found = count_dataset(tmp_path)
     assert found.classes == {"\\xff": 1, "b": 1}
     assert [name for name, _ in found.unreadable_files] == ["b/\\xff.png"]
     with pytest.raises(DataError, match=r"udcff.*no UTF-8.*rename it"):
-        load(tmp_path / "\udcff")
+        load_dataset(tmp_path / "\udcff")
 
 
 # labels.csv
@@ -155,7 +163,7 @@ def test_labels_come_from_a_table_with_a_header_or_without(
     table = f'{header}b.png,"dog, small"\nsub/c.png, cat\n\n./a.png,cat\n'
     source = packed(tree(tmp_path / "set", "a.png", "b.png", "sub/c.png", table=table))
     assert read(source) == ([0, 1, 2], ["cat", "dog, small", "cat"])
-    assert load(source).notes == ("classes read from labels.csv",)
+    assert load_dataset(source).notes == ("classes read from labels.csv",)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +185,7 @@ def test_a_table_made_on_windows_is_read(tmp_path: Path, packed: Callable[[Path]
 def test_a_table_wins_over_folders_and_stands_in_a_wrapping_folder_too(tmp_path: Path) -> None:
     table = "cat/a.png,x\ndog/b.png,y\n"
     source = tree(tmp_path, "pets/cat/a.png", "pets/dog/b.png", table=table, at="pets")
-    assert load(source).classes == ("x", "y")
+    assert load_dataset(source).classes == ("x", "y")
 
 
 @pytest.mark.parametrize(
@@ -196,13 +204,13 @@ def test_a_table_that_does_not_match_the_pictures_is_refused(
     tmp_path: Path, table: str, words: str
 ) -> None:
     with pytest.raises(DataError, match=words):
-        load(tree(tmp_path, "a.png", "b.png", "c.png", table=table))
+        load_dataset(tree(tmp_path, "a.png", "b.png", "c.png", table=table))
 
 
 def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tree(tmp_path, "a.png") / "labels.csv").write_bytes("a.png,Größe".encode("latin-1"))
     with pytest.raises(DataError, match="cannot be read as a table in UTF-8"):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 # Parts
@@ -216,20 +224,22 @@ def test_train_and_held_out_folders_are_the_parts(
     source = packed(tree(tmp_path / "set", *names))
     assert read(source) == ([0, 1], ["cat", "dog"])
     assert read(source, "test") == ([2, 3], ["cat", "dog"])
-    assert load(source).notes == (f"train/ is the part to train on, {held_out}/ the one held out",)
+    assert load_dataset(source).notes == (
+        f"train/ is the part to train on, {held_out}/ the one held out",
+    )
 
 
 def test_test_wins_over_val_and_the_rest_is_counted(tmp_path: Path) -> None:
     source = tree(tmp_path, "train/a.png", "val/b.png", "test/c.png", "d.png")
     assert read(source, "test") == ([2], None)
-    assert "; 2 pictures outside them left out" in load(source).notes[0]
+    assert "; 2 pictures outside them left out" in load_dataset(source).notes[0]
 
 
 def test_the_held_out_part_has_the_classes_of_the_train_part(tmp_path: Path) -> None:
     source = tree(
         tmp_path, "train/cat/a.png", "train/dog/b.png", "train/emu/c.png", "test/dog/d.png"
     )
-    data = load(source, split="test")
+    data = load_dataset(source, split="test")
     assert data.classes == ("cat", "dog", "emu")
     assert data.labels is not None
     assert data.labels.tolist() == [1]
@@ -240,8 +250,8 @@ def test_a_class_that_the_train_part_lacks_is_refused(tmp_path: Path) -> None:
         tmp_path, "train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "test/emu/d.png"
     )
     with pytest.raises(DataError, match="test/ has classes that train/ lacks: emu"):
-        load(source, split="test")
-    assert len(load(source)) == 2
+        load_dataset(source, split="test")
+    assert len(load_dataset(source)) == 2
 
 
 def test_one_table_may_name_both_parts(tmp_path: Path) -> None:
@@ -253,9 +263,9 @@ def test_one_table_may_name_both_parts(tmp_path: Path) -> None:
 
 def test_a_class_that_only_the_held_out_rows_have_is_refused(tmp_path: Path) -> None:
     source = tree(tmp_path, "train/a.png", "test/b.png", table="train/a.png,x\ntest/b.png,y\n")
-    assert load(source).classes == ("x",)
+    assert load_dataset(source).classes == ("x",)
     with pytest.raises(DataError, match="test/ has classes that train/ lacks: y"):
-        load(source, split="test")
+        load_dataset(source, split="test")
 
 
 def test_a_held_out_part_without_classes_has_none(tmp_path: Path) -> None:
@@ -281,7 +291,7 @@ def test_each_part_may_have_its_table(tmp_path: Path) -> None:
 )
 def test_without_a_held_out_part_it_cannot_be_read(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(DataError, match="has no held-out part: put it into test/"):
-        load(tree(tmp_path, *names), split="test")
+        load_dataset(tree(tmp_path, *names), split="test")
 
 
 # What is no data set
@@ -296,7 +306,7 @@ def test_no_pictures(
 ) -> None:
     (tmp_path / "set").mkdir()
     with pytest.raises(DataError, match=words):
-        load(packed(tree(tmp_path / "set", *names)))
+        load_dataset(packed(tree(tmp_path / "set", *names)))
 
 
 @pytest.mark.parametrize(
@@ -315,12 +325,12 @@ def test_neither_a_name_nor_a_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=words):
-        load(what)
+        load_dataset(what)
 
 
 def test_a_single_picture_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png is a single file: expected a folder"):
-        load(tree(tmp_path, "a.png") / "a.png")
+        load_dataset(tree(tmp_path, "a.png") / "a.png")
 
 
 def test_a_name_wins_over_a_folder_that_a_dot_reaches(
@@ -328,9 +338,9 @@ def test_a_name_wins_over_a_folder_that_a_dot_reaches(
 ) -> None:
     tree(tmp_path / "mnist-5k", "a.png")
     monkeypatch.chdir(tmp_path)
-    assert len(load("mnist-5k")) == 4000
-    assert len(load("./mnist-5k")) == 1
-    assert len(load(Path("mnist-5k"))) == 1
+    assert len(load_dataset("mnist-5k")) == 4000
+    assert len(load_dataset("./mnist-5k")) == 1
+    assert len(load_dataset(Path("mnist-5k"))) == 1
 
 
 # Archives
@@ -343,7 +353,7 @@ def test_names_that_leave_the_archive_are_refused(tmp_path: Path, name: str) -> 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(name, b"x")
     with pytest.raises(DataError, match="a path outside the archive"):
-        load(tmp_path / "a.zip")
+        load_dataset(tmp_path / "a.zip")
 
 
 def test_names_with_backslashes_are_paths(tmp_path: Path) -> None:
@@ -361,7 +371,7 @@ def test_encrypted_archives_are_refused(tmp_path: Path) -> None:
     raw[raw.index(b"PK\x01\x02") + 8] |= 1
     source.write_bytes(raw)
     with pytest.raises(DataError, match=r"is encrypted \(a\.png\)"):
-        load(source)
+        load_dataset(source)
 
 
 def test_a_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
@@ -370,14 +380,14 @@ def test_a_name_that_occurs_twice_is_refused(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("a.png", b"y")
     with pytest.raises(DataError, match=r"holds a\.png more than once"):
-        load(tmp_path / "a.zip")
+        load_dataset(tmp_path / "a.zip")
 
 
 def test_members_that_expand_like_bombs_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.bmp", bytes(20 * 2**20))
     with pytest.raises(DataError, match=r"a\.bmp expands more than 250-fold, to 20 MiB"):
-        load(tmp_path / "a.zip")
+        load_dataset(tmp_path / "a.zip")
 
 
 @pytest.mark.parametrize(("cap", "value"), [("MAX_MEMBERS", 1), ("MAX_BYTES", 100)])
@@ -387,7 +397,7 @@ def test_archives_over_the_caps_are_refused(
     source = zipped(tree(tmp_path / "set", "a.png", "b.png"))
     monkeypatch.setattr(members_module, cap, value)
     with pytest.raises(DataError, match=r"more than \d"):
-        load(source)
+        load_dataset(source)
 
 
 def test_a_member_too_large_for_a_picture_is_unreadable(
@@ -396,7 +406,7 @@ def test_a_member_too_large_for_a_picture_is_unreadable(
     folder = tree(tmp_path / "set", "a.png")
     (folder / "b.png").write_bytes(bytes(3000))
     monkeypatch.setattr(members_module, "MAX_FILE", 2000)
-    ((name, reason),) = inspect(zipped(folder)).unreadable_files
+    ((name, reason),) = count_dataset(zipped(folder)).unreadable_files
     assert (name, "larger than" in reason) == ("b.png", True)
 
 
@@ -404,7 +414,7 @@ def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
     source = zipped(tree(tmp_path / "set", "a.png"))
     source.write_bytes(source.read_bytes()[:-30])
     with pytest.raises(DataError, match=r"set\.zip is not a zip archive that can be read"):
-        load(source)
+        load_dataset(source)
 
 
 def test_a_damaged_member_is_unreadable(tmp_path: Path) -> None:
@@ -412,7 +422,7 @@ def test_a_damaged_member_is_unreadable(tmp_path: Path) -> None:
     raw = bytearray(source.read_bytes())
     raw[raw.index(b"PK\x03\x04", 10) + 45] ^= 0xFF
     source.write_bytes(raw)
-    found = inspect(source)
+    found = count_dataset(source)
     assert (found.images, found.unreadable) == (2, 1)
 
 
@@ -421,5 +431,5 @@ def test_nothing_is_extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.setattr(zipfile.ZipFile, "extract", None)
     monkeypatch.setattr(zipfile.ZipFile, "extractall", None)
-    assert len(load(source)) == 2
+    assert len(load_dataset(source)) == 2
     assert sorted(tmp_path.rglob("*")) == before

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from ganvas.data import inspect, load
+from ganvas.data import count_dataset, load_dataset
 from ganvas.data.pictures import Wish, fitted
 from ganvas.errors import DataError, SettingError
 
@@ -55,7 +55,7 @@ def png_of_zeros(side: int) -> bytes:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
 def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
     options = {"lossless": True} if suffix == "webp" else {}
-    data = load(fill(tmp_path, Image.new("RGB", (6, 5), RED), suffix=suffix, **options))
+    data = load_dataset(fill(tmp_path, Image.new("RGB", (6, 5), RED), suffix=suffix, **options))
     assert data.images.shape == (1, 3, 5, 6)
     assert np.allclose(data.images[0, :, 2, 3], RED, atol=4)  # JPEG is not exact
     assert data.labels is None
@@ -66,7 +66,7 @@ def test_other_formats_under_an_allowed_name_are_refused(tmp_path: Path) -> None
     with pytest.raises(
         DataError, match=r"a\.png \(not a PNG, JPEG, WEBP, BMP, GIF or TIFF picture\)"
     ):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_mode_1_palette_and_cmyk(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_mode_1_palette_and_cmyk(tmp_path: Path) -> None:
     ink = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
     folder = fill(tmp_path, bits, palette)
     ink.save(folder / "2.tiff")
-    data = load(folder)
+    data = load_dataset(folder)
     assert data.images[:, :, 0, 0].tolist() == [[255, 255, 255], list(RED), [255, 0, 0]]
     assert data.notes == ("1 CMYK picture converted to RGB", "1 grey picture widened to RGB")
 
@@ -83,7 +83,7 @@ def test_mode_1_palette_and_cmyk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
 def test_16_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 257, 0x8000, 0xFFFF]], np.uint16)
-    data = load(fill(tmp_path, Image.fromarray(values), suffix=suffix))
+    data = load_dataset(fill(tmp_path, Image.fromarray(values), suffix=suffix))
     assert data.images.flatten().tolist() == [0, 1, 128, 255]
     assert "1 16-bit picture scaled to 8 bits" in data.notes
 
@@ -91,7 +91,7 @@ def test_16_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
 def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
     folder = fill(tmp_path, Image.fromarray(np.ones((3, 3), np.float32)), suffix="tiff")
     with pytest.raises(DataError, match=r"0\.tiff \(pixels are floating-point numbers"):
-        load(folder)
+        load_dataset(folder)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
@@ -100,7 +100,9 @@ def test_exif_orientation_is_honoured(tmp_path: Path, suffix: str) -> None:
     picture.paste(255, (0, 0, 8, 8))  # white above black
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise: white ends on the right
-    data = load(fill(tmp_path, picture.convert("RGB"), suffix=suffix, exif=exif), channels=1)
+    data = load_dataset(
+        fill(tmp_path, picture.convert("RGB"), suffix=suffix, exif=exif), channels=1
+    )
     assert data.images.shape == (1, 1, 8, 16)
     assert data.images[0, 0, 4, 12] > 200
     assert data.images[0, 0, 4, 3] < 50
@@ -111,7 +113,7 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "b.tiff", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "c.png")
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.images[:, :, 0, 0].tolist() == [[255, 0, 0]] * 3
     assert data.notes == ("2 pictures of several frames, the first of each taken",)
 
@@ -122,20 +124,20 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
 def test_channels_follow_what_the_pictures_hold(tmp_path: Path) -> None:
     grey, colour = Image.new("L", (4, 4), GREY), Image.new("RGB", (4, 4), RED)
     clear = Image.new("RGBA", (4, 4), CLEAR_RED)
-    assert load(fill(tmp_path / "grey", grey)).channels == 1
-    assert load(fill(tmp_path / "both", grey, colour)).channels == 3
-    assert load(fill(tmp_path / "clear", grey, colour, clear)).channels == 4
+    assert load_dataset(fill(tmp_path / "grey", grey)).channels == 1
+    assert load_dataset(fill(tmp_path / "both", grey, colour)).channels == 3
+    assert load_dataset(fill(tmp_path / "clear", grey, colour, clear)).channels == 4
 
 
 def test_grey_stored_as_colour_becomes_one_channel(tmp_path: Path) -> None:
-    data = load(fill(tmp_path, Image.new("RGB", (4, 4), (GREY,) * 3)))
+    data = load_dataset(fill(tmp_path, Image.new("RGB", (4, 4), (GREY,) * 3)))
     assert data.channels == 1
     assert data.images.unique().tolist() == [GREY]
     assert "colour channels that are equal everywhere left out: 1 channel" in data.notes
 
 
 def test_an_alpha_channel_that_hides_nothing_is_left_out(tmp_path: Path) -> None:
-    data = load(fill(tmp_path, Image.new("RGBA", (4, 4), (*RED, 255))))
+    data = load_dataset(fill(tmp_path, Image.new("RGBA", (4, 4), (*RED, 255))))
     assert data.images[0, :, 0, 0].tolist() == list(RED)
     assert "an alpha channel that is opaque everywhere left out: 3 channels" in data.notes
 
@@ -145,8 +147,8 @@ def test_transparency_of_la_and_palettes_is_seen(tmp_path: Path) -> None:
     palette.putpalette([*RED, 0, 0, 0])
     fill(tmp_path / "la", Image.new("LA", (4, 4), (GREY, 100)))
     fill(tmp_path / "p", palette, transparency=0)
-    assert load(tmp_path / "la").images[0, :, 0, 0].tolist() == [GREY, GREY, GREY, 100]
-    assert load(tmp_path / "p").images[0, :, 0, 0].tolist() == [*RED, 0]
+    assert load_dataset(tmp_path / "la").images[0, :, 0, 0].tolist() == [GREY, GREY, GREY, 100]
+    assert load_dataset(tmp_path / "p").images[0, :, 0, 0].tolist() == [*RED, 0]
 
 
 @pytest.mark.parametrize(
@@ -155,22 +157,22 @@ def test_transparency_of_la_and_palettes_is_seen(tmp_path: Path) -> None:
 def test_transparent_pictures_are_composited_on_white_where_alpha_must_go(
     tmp_path: Path, channels: int, values: list[int]
 ) -> None:
-    data = load(fill(tmp_path, Image.new("RGBA", (4, 4), CLEAR_RED)), channels=channels)  # type: ignore[arg-type]
+    data = load_dataset(fill(tmp_path, Image.new("RGBA", (4, 4), CLEAR_RED)), channels=channels)  # type: ignore[arg-type]
     assert data.images[0, :, 0, 0].tolist() == values
     assert ("1 transparent picture composited on white" in data.notes) == (channels < 4)
 
 
 def test_half_transparent_pixels_blend_with_white(tmp_path: Path) -> None:
     # a fifth of the colour
-    data = load(fill(tmp_path, Image.new("RGBA", (4, 4), (0, 100, 200, 51))), channels=3)
+    data = load_dataset(fill(tmp_path, Image.new("RGBA", (4, 4), (0, 100, 200, 51))), channels=3)
     assert data.images[0, :, 0, 0].tolist() == [204, 224, 244]
 
 
 def test_widening_and_greying_are_noted(tmp_path: Path) -> None:
     folder = fill(tmp_path, Image.new("L", (4, 4), GREY), Image.new("RGB", (4, 4), RED))
-    assert "1 grey picture widened to RGB" in load(folder).notes
-    assert "1 colour picture turned to grey" in load(folder, channels=1).notes
-    widened = load(folder, channels=4)
+    assert "1 grey picture widened to RGB" in load_dataset(folder).notes
+    assert "1 colour picture turned to grey" in load_dataset(folder, channels=1).notes
+    widened = load_dataset(folder, channels=4)
     assert "1 grey picture widened to RGBA" in widened.notes
     assert "2 opaque pictures given an opaque alpha channel" in widened.notes
     assert widened.images[:, 3].unique().tolist() == [255]
@@ -179,7 +181,7 @@ def test_widening_and_greying_are_noted(tmp_path: Path) -> None:
 def test_resizing_does_not_let_hidden_colours_bleed(tmp_path: Path) -> None:
     picture = Image.new("RGBA", (8, 8), (0, 255, 0, 0))  # green that cannot be seen
     picture.paste((255, 0, 0, 255), (0, 0, 4, 8))
-    image = load(fill(tmp_path, picture), size=(3, 3)).images[0]
+    image = load_dataset(fill(tmp_path, picture), size=(3, 3)).images[0]
     assert image[1][image[3] > 128].max() == 0
 
 
@@ -187,13 +189,13 @@ def test_resizing_does_not_let_hidden_colours_bleed(tmp_path: Path) -> None:
 
 
 def test_one_size_is_kept_and_says_nothing(tmp_path: Path) -> None:
-    data = load(fill(tmp_path, stripes(7, 5)), native=(64, 64))
+    data = load_dataset(fill(tmp_path, stripes(7, 5)), native=(64, 64))
     assert data.images.shape == (1, 1, 5, 7)
     assert data.notes == ()
 
 
 def test_mixed_sizes_take_the_native_size_and_say_so(tmp_path: Path) -> None:
-    data = load(fill(tmp_path, stripes(40, 30), stripes(50, 20)), native=(16, 16))
+    data = load_dataset(fill(tmp_path, stripes(40, 30), stripes(50, 20)), native=(16, 16))
     assert data.images.shape == (2, 1, 16, 16)
     expected = (
         "2 pictures of 2 sizes, cropped and resized to 16x16, the recipe's own size, as none was"
@@ -207,7 +209,7 @@ def test_mixed_sizes_with_no_size_ask_for_one(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"pictures of 2 sizes \(20x50, 30x40\): give one, as --size"
     ):
-        load(folder)
+        load_dataset(folder)
 
 
 @pytest.mark.parametrize(
@@ -220,36 +222,39 @@ def test_mixed_sizes_with_no_size_ask_for_one(tmp_path: Path) -> None:
 )
 def test_a_given_size_wins_and_is_noted(tmp_path: Path, fit: str, note: str) -> None:
     folder = fill(tmp_path, stripes(40, 30), stripes(50, 20))
-    data = load(folder, size=(8, 16), native=(64, 64), fit=fit)  # type: ignore[arg-type]
+    data = load_dataset(folder, size=(8, 16), native=(64, 64), fit=fit)  # type: ignore[arg-type]
     assert data.images.shape == (2, 1, 8, 16)
     assert data.notes == (f"2 pictures of 2 sizes, {note} to 8x16",)
 
 
 def test_same_shape_is_said_to_be_resized_only(tmp_path: Path) -> None:
-    assert load(fill(tmp_path, stripes(40, 20)), size=(10, 20)).notes == (
+    assert load_dataset(fill(tmp_path, stripes(40, 20)), size=(10, 20)).notes == (
         "1 picture of 20x40, resized to 10x20",
     )
 
 
 def test_enlarging_is_noted(tmp_path: Path) -> None:
     folder = fill(tmp_path, stripes(4, 4), stripes(40, 10), stripes(40, 40))
-    assert "2 pictures smaller than 16x16 enlarged" in load(folder, size=(16, 16)).notes
-    assert "1 picture smaller than 16x16 enlarged" in load(folder, size=(16, 16), fit="pad").notes
+    assert "2 pictures smaller than 16x16 enlarged" in load_dataset(folder, size=(16, 16)).notes
+    assert (
+        "1 picture smaller than 16x16 enlarged"
+        in load_dataset(folder, size=(16, 16), fit="pad").notes
+    )
 
 
 def test_crop_takes_the_middle_and_leaves_pixels_sharp(tmp_path: Path) -> None:
-    columns = load(fill(tmp_path, stripes(20, 10)), size=(10, 10)).images[0, 0, 0]
+    columns = load_dataset(fill(tmp_path, stripes(20, 10)), size=(10, 10)).images[0, 0, 0]
     assert columns.tolist() == list(range(5, 15))
 
 
 def test_crop_of_an_odd_rest_leaves_pixels_sharp(tmp_path: Path) -> None:
-    assert load(fill(tmp_path, stripes(13, 10)), size=(10, 10)).images[0, 0, 0].tolist() == list(
-        range(1, 11)
-    )
+    assert load_dataset(fill(tmp_path, stripes(13, 10)), size=(10, 10)).images[
+        0, 0, 0
+    ].tolist() == list(range(1, 11))
 
 
 def test_pad_keeps_all_of_the_picture_on_white(tmp_path: Path) -> None:
-    image = load(fill(tmp_path, stripes(20, 10)), size=(20, 20), fit="pad").images[0, 0]
+    image = load_dataset(fill(tmp_path, stripes(20, 10)), size=(20, 20), fit="pad").images[0, 0]
     assert image[:5].unique().tolist() == [255]
     assert image[15:].unique().tolist() == [255]
     assert torch.equal(image[5:15], torch.arange(20, dtype=torch.uint8).expand(10, 20))
@@ -257,20 +262,22 @@ def test_pad_keeps_all_of_the_picture_on_white(tmp_path: Path) -> None:
 
 def test_padding_is_transparent_for_every_picture_of_a_transparent_set(tmp_path: Path) -> None:
     folder = fill(tmp_path, Image.new("RGB", (8, 4), RED), Image.new("RGBA", (8, 4), (*RED, 100)))
-    data = load(folder, size=(8, 8), fit="pad")
+    data = load_dataset(folder, size=(8, 8), fit="pad")
     assert data.images[:, :, 0, 0].tolist() == [[255, 255, 255, 0]] * 2
     assert data.images[:, 3, 4, 4].tolist() == [255, 100]
     assert "2 pictures of 4x8, resized and padded with transparent pixels to 8x8" in data.notes
 
 
 def test_padding_alone_does_not_make_a_set_transparent(tmp_path: Path) -> None:
-    data = load(fill(tmp_path, Image.new("RGBA", (8, 4), (*RED, 255))), size=(8, 8), fit="pad")
+    data = load_dataset(
+        fill(tmp_path, Image.new("RGBA", (8, 4), (*RED, 255))), size=(8, 8), fit="pad"
+    )
     assert data.images[0, :, 0, 0].tolist() == [255, 255, 255]
 
 
 def test_shrinking_is_antialiased(tmp_path: Path) -> None:
     checks = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
-    image = load(fill(tmp_path, checks), size=(8, 8)).images.float()
+    image = load_dataset(fill(tmp_path, checks), size=(8, 8)).images.float()
     assert (image - 127.5).abs().max() < 16
 
 
@@ -281,7 +288,7 @@ def test_a_large_jpeg_shrinks_to_what_its_full_pixels_would(tmp_path: Path) -> N
     )
     with Image.open(folder / "0.jpg") as picture:
         full = np.asarray(fitted(picture.convert("RGB"), (100, 100), "crop")).astype(float)
-    data = load(folder, size=(100, 100))
+    data = load_dataset(folder, size=(100, 100))
     assert np.abs(data.images[0].permute(1, 2, 0).numpy() - full).mean() < 1.5
     assert data.notes == ("1 picture of 720x960, cropped and resized to 100x100",)
 
@@ -314,7 +321,7 @@ def test_impossible_wishes_name_the_setting(
     tmp_path: Path, wish: dict[str, object], words: str
 ) -> None:
     with pytest.raises(SettingError, match=words):
-        load(tmp_path, **wish)  # type: ignore[arg-type]
+        load_dataset(tmp_path, **wish)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match=words):
         Wish(**wish)  # type: ignore[arg-type]
 
@@ -327,7 +334,7 @@ def test_more_than_this_machine_holds_is_refused(
 
     monkeypatch.setattr("psutil.virtual_memory", Small)
     with pytest.raises(DataError, match="more than this machine's memory: give a smaller --size"):
-        load(fill(tmp_path, stripes(40, 40)))
+        load_dataset(fill(tmp_path, stripes(40, 40)))
 
 
 # Damage
@@ -354,7 +361,7 @@ def spoil(folder: Path) -> dict[str, str]:
 def test_unreadable_files_within_one_percent_are_named_and_left_out(tmp_path: Path) -> None:
     folder = fill(tmp_path, *[stripes(2, 2)] * 396)
     reasons = spoil(folder)
-    data = load(folder)
+    data = load_dataset(folder)
     assert len(data) == 396
     (note,) = data.notes
     assert note.startswith("4 of 400 pictures cannot be read: ")
@@ -364,7 +371,7 @@ def test_unreadable_files_within_one_percent_are_named_and_left_out(tmp_path: Pa
 def test_a_damaged_picture_has_no_say_in_the_size(tmp_path: Path) -> None:
     folder = fill(tmp_path, *[stripes(2, 2)] * 400)
     spoil(folder)  # one of these claims to be 50x50
-    assert load(folder, native=(8, 8)).images.shape[2:] == (2, 2)
+    assert load_dataset(folder, native=(8, 8)).images.shape[2:] == (2, 2)
 
 
 def test_more_than_one_percent_unreadable_stops_with_one_line(tmp_path: Path) -> None:
@@ -373,7 +380,7 @@ def test_more_than_one_percent_unreadable_stops_with_one_line(tmp_path: Path) ->
     with pytest.raises(
         DataError, match=r"4 of 399 pictures cannot be read: x0\.png \(not a PNG"
     ) as caught:
-        load(folder)
+        load_dataset(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -383,13 +390,13 @@ def test_every_unreadable_file_is_named_up_to_a_hundred(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"100 of 100 pictures cannot be read: .*099\.png \([^)]*\)$"
     ) as caught:
-        load(tmp_path)
+        load_dataset(tmp_path)
     assert all(f"{i:03}.png" in str(caught.value) for i in range(100))
     (tmp_path / "100.png").write_text("")
     with pytest.raises(
         DataError, match=r"099\.png \([^)]*\), and 1 more \(ganvas data inspect names all\)"
     ):
-        load(tmp_path)
+        load_dataset(tmp_path)
 
 
 def test_the_right_pictures_and_labels_remain(tmp_path: Path) -> None:
@@ -397,7 +404,7 @@ def test_the_right_pictures_and_labels_remain(tmp_path: Path) -> None:
         (tmp_path / f"{value % 2}").mkdir(exist_ok=True)
         Image.new("L", (2, 2), value).save(tmp_path / f"{value % 2}" / f"{value:03}.png")
     (tmp_path / "0" / "100.png").write_text("spoilt")
-    data = load(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.labels is not None
     values = data.images[:, 0, 0, 0]
     assert values.tolist() == [v for v in range(0, 200, 2) if v != 100] + list(range(1, 200, 2))
@@ -409,7 +416,7 @@ def test_leniency_set_elsewhere_does_not_let_truncated_files_in(
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     spoil(fill(tmp_path, stripes(2, 2)))
-    assert "x1.png" in dict(inspect(tmp_path).unreadable_files)
+    assert "x1.png" in dict(count_dataset(tmp_path).unreadable_files)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
@@ -417,18 +424,18 @@ def test_bombs_are_refused_whatever_the_warning_filters_say(tmp_path: Path) -> N
     (fill(tmp_path, stripes(2, 2)) / "bomb.png").write_bytes(png_of_zeros(12_000))
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        found = inspect(tmp_path)
+        found = count_dataset(tmp_path)
     assert heard == []
     assert found.unreadable_files == (("bomb.png", "more than 64 megapixels"),)
 
 
 def test_a_picture_just_over_the_cap_is_refused_without_pillow_minding(tmp_path: Path) -> None:
     (fill(tmp_path, stripes(2, 2)) / "big.png").write_bytes(png_of_zeros(8_001))
-    assert inspect(tmp_path).unreadable_files == (("big.png", "more than 64 megapixels"),)
+    assert count_dataset(tmp_path).unreadable_files == (("big.png", "more than 64 megapixels"),)
 
 
 def test_large_and_small_pictures_decode_to_the_same_in_threads(tmp_path: Path) -> None:
     pictures = [Image.new("L", (600, 600), value) for value in range(20)]
-    data = load(fill(tmp_path, *pictures), size=(4, 4))
+    data = load_dataset(fill(tmp_path, *pictures), size=(4, 4))
     names = sorted(f"{i}.png" for i in range(20))
     assert [f"{value}.png" for value in data.images[:, 0, 0, 0].tolist()] == names

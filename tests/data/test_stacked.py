@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ganvas import gans
-from ganvas.data import inspect, load
+from ganvas.data import count_dataset, load_dataset
 from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.usefixtures("no_network")
 
 @pytest.fixture(scope="module")
 def training_part() -> Dataset:
-    return load("stacked-mnist-5k")
+    return load_dataset("stacked-mnist-5k")
 
 
 @pytest.fixture(scope="module")
 def held_out_part() -> Dataset:
-    return load("stacked-mnist-5k", split="test")
+    return load_dataset("stacked-mnist-5k", split="test")
 
 
 def rows(images: torch.Tensor) -> set[bytes]:
@@ -56,7 +56,7 @@ def test_each_channel_is_a_digit_of_its_place_in_the_number(
     training_part: Dataset, held_out_part: Dataset
 ) -> None:
     for split, part in (("train", training_part), ("test", held_out_part)):
-        digits = load("mnist-5k", split=split)  # type: ignore[arg-type]
+        digits = load_dataset("mnist-5k", split=split)  # type: ignore[arg-type]
         assert digits.labels is not None
         assert part.labels is not None
         of_digit = [rows(digits.images[digits.labels == d, 0]) for d in range(10)]
@@ -118,7 +118,7 @@ class TestSource:
     def test_mnist_where_it_is_there(self, tmp_path: Path) -> None:
         put_mnist(tmp_path)
         for split, most in (("train", 0), ("test", 10)):
-            data = load("stacked-mnist", split=split, data_dir=tmp_path)  # type: ignore[arg-type]
+            data = load_dataset("stacked-mnist", split=split, data_dir=tmp_path)  # type: ignore[arg-type]
             assert data.labels is not None
             assert data.classes[data.labels[123]] == "123"
             assert data.images[123, :, 0, 0].tolist() == [most + 1, most + 2, most + 3]
@@ -130,11 +130,11 @@ class TestSource:
     ) -> None:
         put_mnist(tmp_path, parts)
         before = sorted(tmp_path.rglob("*"))
-        data = load("stacked-mnist", data_dir=tmp_path)
+        data = load_dataset("stacked-mnist", data_dir=tmp_path)
         assert data.fingerprint == training_part.fingerprint
         assert any(f"mnist is not in {tmp_path}" in note for note in data.notes)
         assert (
-            load("stacked-mnist", split="test", data_dir=tmp_path).fingerprint
+            load_dataset("stacked-mnist", split="test", data_dir=tmp_path).fingerprint
             == held_out_part.fingerprint
         )
         assert sorted(tmp_path.rglob("*")) == before
@@ -143,7 +143,7 @@ class TestSource:
         self, tmp_path: Path, training_part: Dataset
     ) -> None:
         put_mnist(tmp_path)
-        data = load("stacked-mnist-5k", data_dir=tmp_path)
+        data = load_dataset("stacked-mnist-5k", data_dir=tmp_path)
         assert data.fingerprint == training_part.fingerprint
         assert len(data.notes) == 1
 
@@ -152,7 +152,7 @@ class TestSource:
         file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
         file.write_bytes(file.read_bytes()[:-1])
         with pytest.raises(DataError, match="train-images-idx3-ubyte should hold"):
-            load("stacked-mnist", data_dir=tmp_path)
+            load_dataset("stacked-mnist", data_dir=tmp_path)
 
     def test_a_digit_that_is_missing_is_named(self, tmp_path: Path) -> None:
         for part in ("train", "t10k"):
@@ -160,14 +160,14 @@ class TestSource:
                 tmp_path / "MNIST" / "raw", part, np.zeros((9, 28, 28), np.uint8), list(range(9))
             )
         with pytest.raises(DataError, match="holds no 9 to stack"):
-            load("stacked-mnist", data_dir=tmp_path)
+            load_dataset("stacked-mnist", data_dir=tmp_path)
 
     def test_real_mnist_where_there_is_one(self) -> None:
         root = Path(os.environ.get("GANVAS_DATA", ""))
         if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
             pytest.skip("GANVAS_DATA holds no MNIST")
-        data = load("stacked-mnist", split="test", data_dir=root)
-        held_out = load("mnist", split="test", data_dir=root)
+        data = load_dataset("stacked-mnist", split="test", data_dir=root)
+        held_out = load_dataset("mnist", split="test", data_dir=root)
         assert rows(data.images[:2000, 0]) <= rows(held_out.images)
 
 
@@ -182,7 +182,7 @@ class TestThousandClasses:
             "000",
             "70,",
         ]
-        found = inspect("stacked-mnist-5k")
+        found = count_dataset("stacked-mnist-5k")
         assert (found.images, found.channels, found.duplicates) == (70_000, 3, 0)
         assert found.classes == dict.fromkeys(NUMBERS, 70)
 
@@ -225,7 +225,7 @@ class TestThousandClasses:
         with Image.open(run.path / "real_images.png") as sheet:
             pixels = np.asarray(sheet)[-56:, -56:][::2, ::2]
         assert np.array_equal(
-            pixels.transpose(2, 0, 1), load("stacked-mnist-5k").images[999].numpy()
+            pixels.transpose(2, 0, 1), load_dataset("stacked-mnist-5k").images[999].numpy()
         )
 
     @pytest.mark.parametrize("text", ["20231223", "1234", "1x", "-1", "0000"])

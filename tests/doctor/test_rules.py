@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from ganvas import gans
-from ganvas.doctor.remedies import REMEDIES, Patient, command
-from ganvas.doctor.rules import MARKS, RULES, WARM, History, Watch, diagnose
+from ganvas.doctor.remedies import REMEDIES, RunInfo, command
+from ganvas.doctor.rules import MARKS, RULES, WARM, History, Monitor, diagnose
 from ganvas.overrides import GAMMA, override, parse_assignments
 from ganvas.recipe import settings
 from ganvas.runs.run import Run
@@ -184,7 +184,7 @@ class TestWatch:
             yield mark | ({"g_loss": 1e5} if k in ill else {})
 
     def test_a_state_is_told_once_when_two_checkups_show_it(self) -> None:
-        watch = Watch(patient_of("mlp/tiny"))
+        watch = Monitor(patient_of("mlp/tiny"))
         told = [
             (k, [each.state for each in watch.see(line)])
             for k, line in enumerate(self.lines(range(4, 12)))
@@ -192,11 +192,11 @@ class TestWatch:
         assert [each for each in told if each[1]] == [(5, ["exploding gradients"])]
 
     def test_one_checkup_is_not_enough(self) -> None:
-        watch = Watch(patient_of("mlp/tiny"))
+        watch = Monitor(patient_of("mlp/tiny"))
         assert [watch.see(line) for line in self.lines(range(1))] == [[]] * 12
 
     def test_gradients_that_explode_are_told_without_a_checkup(self) -> None:
-        watch = Watch(patient_of("mlp/tiny"))
+        watch = Monitor(patient_of("mlp/tiny"))
         lines = [
             line | {"step": k * WARM / 4}
             for k, line in enumerate(marks(12, diversity=None, g_loss=1e5))
@@ -205,13 +205,13 @@ class TestWatch:
         assert [each for each in told if each[1]] == [(5, ["exploding gradients"])]
 
     def test_a_line_of_losses_alone_is_not_thought_about(self) -> None:
-        watch = Watch(patient_of("mlp/tiny"))
+        watch = Monitor(patient_of("mlp/tiny"))
         assert not any(
             watch.see(line) for line in marks(12, diversity=None, g_gradient=None, g_loss=1e5)
         )
 
     def test_lines_between_two_checkups_are_none(self) -> None:
-        watch, collapsed = Watch(patient_of("mlp/tiny")), marks(9, diversity=0.01)
+        watch, collapsed = Monitor(patient_of("mlp/tiny")), marks(9, diversity=0.01)
         told = []
         for k, line in enumerate(collapsed):
             if k not in (2, 6):
@@ -222,13 +222,13 @@ class TestWatch:
     @pytest.mark.parametrize("at", range(12))
     def test_going_on_tells_nothing_twice_and_forgets_nothing(self, at: int) -> None:
         lines = list(self.lines(range(4, 12)))
-        whole, resumed = Watch(patient_of("mlp/tiny")), Watch(patient_of("mlp/tiny"))
+        whole, resumed = Monitor(patient_of("mlp/tiny")), Monitor(patient_of("mlp/tiny"))
         told = [watch.see(line) for watch in (whole,) for line in lines]
         resumed.resume(lines[:at])
         assert [resumed.see(line) for line in lines[at:]] == told[at:]
 
 
-def change_of(patient: Patient, state: str) -> list[str]:
+def change_of(patient: RunInfo, state: str) -> list[str]:
     """What follows `--config RUN/recipe.json` in a command."""
     words = shlex.split(command(patient, state))
     at = words.index("--config")
@@ -248,7 +248,7 @@ class TestRemedies:
         self, recipe: str, changes: dict[str, Any]
     ) -> None:
         patient = patient_of(recipe, **changes)
-        _, _, own = gans.find(recipe)
+        _, _, own = gans.find_recipe(recipe)
         for ailment in REMEDIES:
             words = shlex.split(command(patient, ailment))
             if "--set" not in words:
@@ -261,7 +261,7 @@ class TestRemedies:
                 "train"
             ]
             assert settings(changed)["train"] != before
-            learner.check(network(recipe), changed.train)
+            learner.check_learnable(network(recipe), changed.train)
 
     @pytest.mark.parametrize(
         ("state", "recipe", "changes", "expected"),
@@ -338,7 +338,7 @@ class TestRemedies:
             "--data-dir",
             "my data",
         ]
-        unknown = Patient(Path("a run"), patient.card)
+        unknown = RunInfo(Path("a run"), patient.card)
         assert shlex.split(command(unknown, "NaN"))[2] == "PATH/my gan.py:two"
 
 

@@ -39,14 +39,14 @@ class Ignores(nn.Module):
 class Copies(nn.Module):
     def __init__(self, inner):
         super().__init__()
-        self.images = nn.Parameter(to_float(data.load("mnist-5k").images))
+        self.images = nn.Parameter(to_float(data.load_dataset("mnist-5k").images))
     def forward(self, z):
         return self.images[(z[:, 0] * 1e5).long() % len(self.images)].clamp(-1, 1)
 
 class ThreesAndEights(nn.Module):
     def __init__(self, inner):
         super().__init__()
-        self.inner, digits = inner, data.load("mnist-5k", split="test")
+        self.inner, digits = inner, data.load_dataset("mnist-5k", split="test")
         self.images = nn.Parameter(to_float(digits.images[(digits.labels == 3) | (digits.labels == 8)]))
     def forward(self, z):
         digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
@@ -55,7 +55,7 @@ class ThreesAndEights(nn.Module):
 class FivePictures(nn.Module):
     def __init__(self, inner):
         super().__init__()
-        self.inner, digits = inner, data.load("mnist-5k", split="test")
+        self.inner, digits = inner, data.load_dataset("mnist-5k", split="test")
         first = [int((digits.labels == k).nonzero()[0]) for k in range(5)]
         self.images = nn.Parameter(to_float(digits.images[first]))
     def forward(self, z):
@@ -88,7 +88,7 @@ def digits(folder: Path, number: int, held_out: int = 0) -> str:
     """A folder of so many digits as IDX files, and of others that are held out."""
     for part, split, count in (("train", "train", number), ("t10k", "test", held_out)):
         if count:
-            some = data.load("mnist-5k", split=split)  # type: ignore[arg-type]
+            some = data.load_dataset("mnist-5k", split=split)  # type: ignore[arg-type]
             assert some.labels is not None
             put_idx(folder, part, some.images[:count, 0].numpy(), some.labels[:count].tolist())
     return str(folder)

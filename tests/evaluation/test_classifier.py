@@ -55,14 +55,14 @@ def test_what_it_says_of_an_image_does_not_depend_on_the_others(
     features, probabilities = trained.train().judge(images)  # whatever mode it was in
     assert features.shape == (30, 128)
     assert torch.allclose(probabilities.sum(1), torch.ones(30))
-    monkeypatch.setattr(classifier, "CHUNK", 7)
+    monkeypatch.setattr(classifier, "CLASSIFIER_CHUNK", 7)
     again, _ = trained.judge(images)
     assert torch.allclose(again, features, atol=1e-5)
     assert torch.allclose(trained.judge(images[4:5])[0][0], features[4], atol=1e-5)
 
 
 def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
-    images = to_float(data.load("mnist-5k").images[::40][:50])
+    images = to_float(data.load_dataset("mnist-5k").images[::40][:50])
     distorted = classifier._distorted(images, seed=0, step=3)
     assert torch.equal(distorted, classifier._distorted(images, seed=0, step=3))
     assert not torch.equal(distorted, classifier._distorted(images, seed=0, step=4))

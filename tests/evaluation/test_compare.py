@@ -15,12 +15,12 @@ from ganvas.commands.options import print_table
 from ganvas.errors import MetricError
 from ganvas.evaluation import evaluate, history
 from ganvas.evaluation.result import (
-    DECISIVE,
-    Figures,
+    COMPARED,
+    EvaluationResult,
     Protocol,
-    Verdict,
+    Scores,
     mean_and_spread,
-    refuse_unlike,
+    raise_if_incomparable,
 )
 from ganvas.runs.run import Run
 from helpers.common import train
@@ -44,19 +44,19 @@ PROTOCOL = Protocol(
 )
 
 
-def verdict(fid: float | None = 1.5, **protocol: Any) -> Verdict:
-    return Verdict(
+def verdict(fid: float | None = 1.5, **protocol: Any) -> EvaluationResult:
+    return EvaluationResult(
         source="some",
         kind="images",
         fid=fid,
         kid=0.25,
         kid_std=0.125,
-        floor=Figures(fid=0.75),
+        floor=Scores(fid=0.75),
         protocol=dataclasses.replace(PROTOCOL, **protocol),
     )
 
 
-def saved(name: str, one: Verdict) -> str:
+def saved(name: str, one: EvaluationResult) -> str:
     Path(name).write_text(one.to_json())
     return name
 
@@ -87,7 +87,7 @@ class TestTable:
         assert [found["results"][str(path)]["fid"] for path in paths] == [one.fid for one in judged]
 
     def test_floors_that_differ_are_each_shown(self, cli_run: Callable[..., Any]) -> None:
-        one, two = verdict(), dataclasses.replace(verdict(), floor=Figures(fid=0.5))
+        one, two = verdict(), dataclasses.replace(verdict(), floor=Scores(fid=0.5))
         out = cli_run("compare", saved("one.json", one), saved("two.json", two)).out
         table = [line.split() for line in out.splitlines()]
         assert [
@@ -108,7 +108,7 @@ class TestTable:
     ) -> None:
         done = cli_run("evaluate", tiny_run.generator_file, "--n", 150, "--json")
         Path("a.json").write_text(done.out)
-        assert history.last("a.json").fid == json.loads(done.out)["fid"]
+        assert history.last_result("a.json").fid == json.loads(done.out)["fid"]
         assert cli_run("compare", "a.json", "a.json").code == 0
 
     def test_a_runs_last_evaluation_counts(
@@ -118,7 +118,7 @@ class TestTable:
         options: dict[str, Any] = {"extractor": Pooled().extractor(), "quiet": True}
         for n in (40, 60):
             evaluate.evaluate(path, n=n, **options)
-        assert history.last(path).protocol.n_fake == 60
+        assert history.last_result(path).protocol.n_fake == 60
 
     def test_another_seed_or_version_is_no_other_protocol_but_versions_are_told(
         self, cli_run: Callable[..., Any]
@@ -133,7 +133,7 @@ class TestTable:
         assert "torch 2.6 and 2.7" in done.out
 
     def test_unlike_samplings_are_told_of_each(self, cli_run: Callable[..., Any]) -> None:
-        two = dataclasses.replace(verdict(2.5), seeds=3, spread=Figures(kid=0.5))
+        two = dataclasses.replace(verdict(2.5), seeds=3, spread=Scores(kid=0.5))
         out = cli_run("compare", saved("one.json", verdict()), saved("two.json", two)).out
         assert "note: one.json: seed 0" in out
         assert "note: two.json: means and ± over 3 seeds from 0" in out
@@ -159,14 +159,14 @@ class TestTable:
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("name", DECISIVE)
+    @pytest.mark.parametrize("name", COMPARED)
     def test_each_part_of_the_protocol_counts(self, name: str) -> None:
         value = getattr(PROTOCOL, name)
         other = verdict(**{name: f"c{value}" if isinstance(value, str) else (value or 0) + 1})
         with pytest.raises(
             MetricError, match="cannot be compared, their protocols differ"
         ) as caught:
-            refuse_unlike([("a", verdict()), ("b", verdict()), ("c", other)])
+            raise_if_incomparable([("a", verdict()), ("b", verdict()), ("c", other)])
         assert "\n" not in str(caught.value)
         assert str(caught.value).startswith("a and c cannot")
         assert str(caught.value).count(";") == 1
@@ -205,12 +205,12 @@ class TestRefusal:
 
 def test_seeds_become_means_and_what_one_lacks_is_lacking() -> None:
     each = [
-        Figures(fid=1.0, recall=0.5, per_class={"a": 0.5, "b": None}),
-        Figures(fid=3.0, per_class={"a": 1.0, "b": None}),
+        Scores(fid=1.0, recall=0.5, per_class={"a": 0.5, "b": None}),
+        Scores(fid=3.0, per_class={"a": 1.0, "b": None}),
     ]
     means, spread = mean_and_spread(each)
-    assert means == Figures(fid=2.0, per_class={"a": 0.75, "b": None})
-    assert spread == Figures(fid=pytest.approx(2**0.5))
+    assert means == Scores(fid=2.0, per_class={"a": 0.75, "b": None})
+    assert spread == Scores(fid=pytest.approx(2**0.5))
     assert mean_and_spread(each[:1]) == (each[0], None)
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import avg_pool2d
 
 from ganvas.data.dataset import Dataset
 from ganvas.evaluation import copies, evaluate
-from ganvas.evaluation.inputs import Source
+from ganvas.evaluation.inputs import Generated
 from ganvas.runs.run import Run
 from helpers.common import train
 from helpers.judged import Pooled, digits, npz
@@ -45,7 +45,7 @@ def noisy(images: Tensor, amount: float) -> Tensor:
 
 
 def check(fakes: Tensor) -> copies.Found:
-    return copies.check(fakes, digits().images, digits("test").images)
+    return copies.check_copies(fakes, digits().images, digits("test").images)
 
 
 class TestVerdict:
@@ -68,7 +68,7 @@ class TestVerdict:
         assert found.verdict == "copier"
         assert found.share is not None
         assert found.share_held_out is not None
-        assert found.share - found.share_held_out > copies.SHARE
+        assert found.share - found.share_held_out > copies.COPIER_SHARE
 
     @pytest.mark.parametrize(
         ("spoil", "identical"),
@@ -85,7 +85,7 @@ class TestVerdict:
             digits().images[3000:],
             torch.arange(16) * 7,
         )
-        found = copies.check(
+        found = copies.check_copies(
             torch.cat([unseen, spoil(training[rows])]), training, digits("test").images
         )
         assert (found.copies.verdict, found.copies.n_fake) == ("not a copier", NUMBER)
@@ -95,7 +95,9 @@ class TestVerdict:
         assert (said in found.notes) == (identical == 16)
 
     def test_held_out_images(self) -> None:
-        found = copies.check(some("test"), digits().images, digits("test").images[NUMBER:]).copies
+        found = copies.check_copies(
+            some("test"), digits().images, digits("test").images[NUMBER:]
+        ).copies
         assert found.verdict == "not a copier"
         assert found.ratio == pytest.approx(1, abs=0.08)
         assert found.spread is not None
@@ -119,12 +121,12 @@ class TestVerdict:
         the same."""
         held_out = digits("test").images
         fakes, few_held_out = held_out[:NUMBER], held_out[NUMBER : NUMBER + 100]
-        found = copies.check(fakes, digits().images, few_held_out).copies
+        found = copies.check_copies(fakes, digits().images, few_held_out).copies
         assert found.nearest_held_out is not None
         assert found.nearest_training < 0.8 * found.nearest_held_out
         assert found.ratio == pytest.approx(1, abs=0.1)
         assert found.verdict == "not a copier"
-        assert copies.check(some(), digits().images, few_held_out).copies.verdict == "copier"
+        assert copies.check_copies(some(), digits().images, few_held_out).copies.verdict == "copier"
 
     def test_large_colour_pictures(self) -> None:
         """Copies of 96x80 pictures moved by a pixel, which are compared at a third of the size."""
@@ -141,10 +143,10 @@ class TestVerdict:
         training, held_out, others = scenes(60), scenes(60), scenes(40)
         assert copies.reduced(training).shape == (60, 3, 32, 27)
         assert (
-            copies.check(torch.roll(training[:40], 1, 3), training, held_out).copies.verdict
+            copies.check_copies(torch.roll(training[:40], 1, 3), training, held_out).copies.verdict
             == "copier"
         )
-        assert copies.check(others, training, held_out).copies.verdict == "not a copier"
+        assert copies.check_copies(others, training, held_out).copies.verdict == "not a copier"
 
     @pytest.mark.parametrize(
         ("made", "verdict"),
@@ -168,7 +170,7 @@ class TestVerdict:
     def test_without_held_out_images_training_images_are_the_yardstick(
         self, made: Callable[[], Tensor], verdict: str
     ) -> None:
-        found = copies.check(made(), digits().images, None)
+        found = copies.check_copies(made(), digits().images, None)
         assert (found.copies.verdict, found.copies.yardstick) == (verdict, "training")
         assert (
             "nothing held out, so the yardstick is how near training images are to one another"
@@ -177,12 +179,12 @@ class TestVerdict:
         assert found.copies.nearest_held_out is None
 
     def test_training_images_that_are_there_twice_are_no_yardstick(self) -> None:
-        found = copies.check(some(), some().repeat(2, 1, 1, 1), None)
+        found = copies.check_copies(some(), some().repeat(2, 1, 1, 1), None)
         assert (found.copies.verdict, found.copies.share) == ("cannot tell", None)
         assert "there more than once, so nobody can say how near is too near" in found.notes[1]
 
     def test_next_to_no_training_images_tell_nothing(self) -> None:
-        found = copies.check(some(), digits().images[:3], None)
+        found = copies.check_copies(some(), digits().images[:3], None)
         assert (found.copies.verdict, found.copies.ratio, found.copies.share) == (
             "cannot tell",
             None,
@@ -194,13 +196,13 @@ class TestVerdict:
     def test_mirrored_copies_count_where_training_saw_images_mirrored(self) -> None:
         exactly = some()[:20].flip(3)
         assert [
-            copies.check(exactly, some(), None, flip=flip).copies.identical
+            copies.check_copies(exactly, some(), None, flip=flip).copies.identical
             for flip in (False, True)
         ] == [0, 20]
         mirrored = noisy(some().flip(3), 5)
         for held_out in (digits("test").images, None):
             plain, flipped = (
-                copies.check(mirrored, digits().images, held_out, flip=flip)
+                copies.check_copies(mirrored, digits().images, held_out, flip=flip)
                 for flip in (False, True)
             )
             assert (plain.copies.verdict, flipped.copies.verdict) == ("not a copier", "copier")
@@ -209,13 +211,15 @@ class TestVerdict:
             assert torch.equal(flipped.fakes, flipped.training)
             assert "18 alignments, mirrored" in flipped.copies.space
             assert (
-                copies.check(some("test"), digits().images, held_out, flip=True).copies.verdict
+                copies.check_copies(
+                    some("test"), digits().images, held_out, flip=True
+                ).copies.verdict
                 == "not a copier"
             )
 
     def test_held_out_images_that_are_training_images_too(self) -> None:
         training = digits().images[:300]
-        found = copies.check(some("test"), training, training[:100])
+        found = copies.check_copies(some("test"), training, training[:100])
         assert found.copies.verdict == "cannot tell"
         assert "themselves among the training images" in found.notes[0]
 
@@ -223,9 +227,9 @@ class TestVerdict:
         held_out = digits("test").images
         assert (
             "only 20 held-out images"
-            in copies.check(some(), digits().images, held_out[:20]).notes[0]
+            in copies.check_copies(some(), digits().images, held_out[:20]).notes[0]
         )
-        found = copies.check(some(), digits().images, held_out[:2])
+        found = copies.check_copies(some(), digits().images, held_out[:2])
         assert found.copies.yardstick == "training"
         assert "only 2 held out" in found.notes[0]
 
@@ -236,8 +240,8 @@ class TestNearest:
         probes, others = (
             torch.randint(0, 256, (n, 3, 7, 9), dtype=torch.uint8, generator=rng) for n in (5, 23)
         )
-        monkeypatch.setattr(copies, "CHUNK", 10)
-        distance, which, _ = copies.nearest(probes, others)
+        monkeypatch.setattr(copies, "COPIES_CHUNK", 10)
+        distance, which, _ = copies.nearest_training(probes, others)
         for probe, found, index in zip(probes, distance, which, strict=True):
             middle = others[:, :, 1:-1, 1:-1].double() / 255
             each = [
@@ -250,12 +254,14 @@ class TestNearest:
             assert float(found) == pytest.approx(float(least.min()))
 
     def test_a_probe_is_not_its_own_neighbour(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(copies, "CHUNK", 16)
+        monkeypatch.setattr(copies, "COPIES_CHUNK", 16)
         images, own = some()[:40], torch.tensor([3, 20, 39])
-        distance, which, _ = copies.nearest(images[own], images, without=own[:, None])
+        distance, which, _ = copies.nearest_training(images[own], images, without=own[:, None])
         assert bool((distance > 1).all())
         assert bool((which != own).all())
-        beyond, third, _ = copies.nearest(images[own], images, without=torch.stack([which, own], 1))
+        beyond, third, _ = copies.nearest_training(
+            images[own], images, without=torch.stack([which, own], 1)
+        )
         assert bool((beyond >= distance).all())
         assert bool((third != which).all() and (third != own).all())
 
@@ -269,20 +275,20 @@ class TestNearest:
         monkeypatch.setattr(
             copies, "avg_pool2d", lambda x, *a, **k: parts.append(x.nbytes) or pool(x, *a, **k)
         )
-        monkeypatch.setattr(copies, "BYTES", 3 * 3 * 70 * 50 * 4)
+        monkeypatch.setattr(copies, "COPIES_BYTES", 3 * 3 * 70 * 50 * 4)
         assert torch.equal(copies.reduced(images), whole)
-        assert parts == [copies.BYTES] * 3
+        assert parts == [copies.COPIES_BYTES] * 3
 
     def test_images_without_a_middle(self) -> None:
         images = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 1, 2, 2)
-        assert copies.nearest(images[2:4], images).which.tolist() == [2, 3]
+        assert copies.nearest_training(images[2:4], images).which.tolist() == [2, 3]
 
 
 class TestCommand:
     @pytest.fixture(autouse=True)
     def cheap(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
-            "ganvas.evaluation.extractors.find", lambda *_, **__: Pooled().extractor()
+            "ganvas.evaluation.extractors.find_extractor", lambda *_, **__: Pooled().extractor()
         )
 
     def test_a_runs_closest_pairs_lie_with_it(
@@ -325,7 +331,7 @@ class TestCommand:
         data = npz(tmp_path / "some.npz", digits().images[:300])
         run = train("mlp/tiny", tmp_path / "run", data=data, images=32.0, flip=True)
         mirrored = Dataset("made", some().flip(3))
-        monkeypatch.setattr(Source, "take", lambda *_, **__: mirrored)
+        monkeypatch.setattr(Generated, "take", lambda *_, **__: mirrored)
         pairs: list[Any] = []
         monkeypatch.setattr(
             evaluate.sheets,

@@ -33,7 +33,7 @@ def means(images: Tensor) -> Tensor:
 
 
 def test_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extractors, "CHUNK", 7)
+    monkeypatch.setattr(extractors, "CUSTOM_CHUNK", 7)
     images = noise(20, channels=3)
     judge = Extractor.of(means)
     features, probabilities = judge(images)
@@ -239,7 +239,7 @@ def test_what_is_no_array_of_numbers_is_one_line(judge: Callable[[Tensor], Any],
 
 
 def test_as_many_features_of_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extractors, "CHUNK", 4)
+    monkeypatch.setattr(extractors, "CUSTOM_CHUNK", 4)
     with pytest.raises(DataError, match="gave 2 and 4 features an image: expected the same number"):
         Extractor.of(lambda x: x.flatten(1)[:, : len(x)])(noise(6))
 

@@ -117,7 +117,7 @@ class TestWhatIsReported:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(
-            "ganvas.evaluation.extractors.find", lambda *_, **__: pooled.extractor()
+            "ganvas.evaluation.extractors.find_extractor", lambda *_, **__: pooled.extractor()
         )
         for name in ("fakes [final].npz", "fakes [blah].npz"):
             npz(Path(name), training.images[:30])
@@ -132,7 +132,7 @@ class TestWhatIsReported:
         first, second = (run.path / "metrics.jsonl").read_text().splitlines()
         assert first == second == found.to_json()
         assert run.read_metrics()[1]["fid"] == found.fid
-        assert history.last(run.path) == found
+        assert history.last_result(run.path) == found
 
     def test_a_run_a_generator_and_their_images_are_judged_alike(
         self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled, tmp_path: Path
@@ -264,7 +264,7 @@ class TestRealSide:
         """The floor's images are then too familiar to it, or both sides are."""
         of_floor = "floor: pooled learned from the very images that stand in for generated ones"
         of_real = "pooled learned from the images judged against"
-        one = data.load(pictures)
+        one = data.load_dataset(pictures)
         for given, name, learned, said in (
             (training.rows(torch.arange(40)), "mnist-5k", "mnist-5k", [of_floor]),
             (training.rows(torch.arange(40)), "mnist-5k", "0" * 64, []),
@@ -576,7 +576,7 @@ class TestLabels:
         assert len(labels) == 1000
 
     def test_a_generator_is_asked_for_classes_as_often_as_they_occur(self, tiny_run: Run) -> None:
-        source = inputs.open_source(tiny_run, inputs.Reading())
+        source = inputs.open_generated(tiny_run, inputs.Reading())
         made = source.take(40, 0, torch.tensor([3, 1] + [0] * 8))
         assert made.labels is not None
         assert torch.bincount(made.labels).tolist() == [30, 10]

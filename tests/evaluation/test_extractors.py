@@ -36,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of a few steps: what comes of them does not matter."""
     monkeypatch.setattr(extractor_files, "STEPS", 3)
     monkeypatch.setattr(extractor_files, "EPOCHS", 1)
-    monkeypatch.setattr(extractor_files, "LEAST_STEPS", 3)
+    monkeypatch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 3)
 
 
 def noise(
@@ -61,7 +61,7 @@ def tell_nobody(line: str) -> None:
 
 class TestDigits:
     def test_it_is_the_default_of_unlabelled_digits_and_of_nothing_else(self) -> None:
-        digits = data.load("mnist-5k", split="test").images
+        digits = data.load_dataset("mnist-5k", split="test").images
         assert extractors.default(Dataset("digits", digits)) == "digits"
         assert extractors.default(Dataset("shifted digits", digits.roll(2, 3))) == "digits"
         others = {
@@ -75,8 +75,8 @@ class TestDigits:
             assert extractors.default(Dataset(name, images)) == "self", name
 
     def test_it_names_real_digits_rightly(self) -> None:
-        held_out = data.load("mnist-5k", split="test")
-        judge = extractors.find("digits", held_out)
+        held_out = data.load_dataset("mnist-5k", split="test")
+        judge = extractors.find_extractor("digits", held_out)
         features, probabilities = judge(held_out.images)
         assert features.shape == (1000, 128)
         assert probabilities is not None
@@ -89,16 +89,16 @@ class TestDigits:
 
     @pytest.mark.skipif(not REAL.is_dir(), reason="needs real MNIST in GANVAS_DATA")
     def test_it_names_mnists_test_images_rightly_as_its_card_says(self) -> None:
-        test = data.load("mnist", split="test", data_dir=REAL.parent)
-        network, origin = extractor_files.load(extractors.DIGITS)
+        test = data.load_dataset("mnist", split="test", data_dir=REAL.parent)
+        network, origin = extractor_files.read_extractor(extractors.DIGITS)
         found = extractor_files.accuracy(network, test)
         assert found >= 0.994
         assert found == pytest.approx(origin.accuracy, abs=2e-4)
-        assert origin.fingerprint == data.load("mnist", data_dir=REAL.parent).fingerprint
+        assert origin.fingerprint == data.load_dataset("mnist", data_dir=REAL.parent).fingerprint
 
     def test_its_file_is_small_and_says_where_it_comes_from(self) -> None:
         assert extractors.DIGITS.stat().st_size < 1_000_000
-        _, origin = extractor_files.load(extractors.DIGITS)
+        _, origin = extractor_files.read_extractor(extractors.DIGITS)
         assert (origin.data, origin.images, origin.held_out, origin.epochs) == (
             "mnist",
             60_000,
@@ -114,7 +114,7 @@ class TestDigits:
         assert origin.versions.keys() >= {"ganvas", "torch", "python"}
 
     def test_its_weights_are_the_ones_that_figures_were_published_with(self) -> None:
-        judge = extractors.find("digits", data.load("mnist-5k"))
+        judge = extractors.find_extractor("digits", data.load_dataset("mnist-5k"))
         assert judge.sha256 == "7deb6b89204855a6648f0a5fec2750c869ec1523794b1c360e39b3a811d403e7"
 
     @pytest.mark.parametrize("change", [{"side": 32}, {"side": 28, "channels": 3}])
@@ -123,21 +123,23 @@ class TestDigits:
             DataError,
             match=r"digits takes images of 28x28 grey, these are \d+x\d+ (grey|RGB): choose",
         ):
-            extractors.find("digits", noise(4, **change))
+            extractors.find_extractor("digits", noise(4, **change))
         with pytest.raises(DataError, match="digits takes"):
-            extractors.find("digits", data.load("mnist-5k"))(noise(4, **change).images)
+            extractors.find_extractor("digits", data.load_dataset("mnist-5k"))(
+                noise(4, **change).images
+            )
 
 
 class TestNames:
     @pytest.mark.usefixtures("quick")
     def test_the_default_goes_by_the_images_and_their_classes(self) -> None:
-        digits = data.load("mnist-5k")
+        digits = data.load_dataset("mnist-5k")
         few = replace(
             digits,
             images=digits.images[:40],
             labels=(digits.labels[:40] if digits.labels is not None else None),
         )
-        find = partial(extractors.find, None, tell=tell_nobody)
+        find = partial(extractors.find_extractor, None, tell=tell_nobody)
         assert find(few).name == "digits"
         assert find(replace(few, classes=tuple("abcdefghij"))).name == "classifier:mnist-5k"
         assert find(replace(few, images=few.images[:, :, 2:, 2:])).name == "classifier:mnist-5k"
@@ -151,17 +153,17 @@ class TestNames:
     @pytest.mark.usefixtures("quick")
     def test_numbers_for_names_make_no_digits(self) -> None:
         """As IDX files have them, of clothes, too."""
-        digits = data.load("mnist-5k").rows(torch.arange(60))
+        digits = data.load_dataset("mnist-5k").rows(torch.arange(60))
         assert digits.labels is not None
         for wrong, name in ((10, "digits"), (30, "classifier:mnist-5k")):
             labels = digits.labels.clone()
             labels[:wrong] = (labels[:wrong] + 1) % 10
             others = replace(digits, labels=labels)
-            assert extractors.find(None, others, tell=tell_nobody).name == name
+            assert extractors.find_extractor(None, others, tell=tell_nobody).name == name
 
     @pytest.mark.usefixtures("quick")
     def test_few_kinds_of_digits_are_digits_by_their_names(self) -> None:
-        digits = data.load("mnist-5k")
+        digits = data.load_dataset("mnist-5k")
         assert digits.labels is not None
         sevens_and_ones = digits.rows(
             ((digits.labels == 7) | (digits.labels == 1)).nonzero().flatten()[:60]
@@ -170,14 +172,14 @@ class TestNames:
         for classes, name in ((("7", "1"), "digits"), (("1", "7"), "classifier:mnist-5k")):
             labels = (sevens_and_ones.labels == 1).long()
             few = replace(sevens_and_ones, labels=labels, classes=classes)
-            assert extractors.find(None, few, tell=tell_nobody).name == name
+            assert extractors.find_extractor(None, few, tell=tell_nobody).name == name
 
     @pytest.mark.parametrize(
         "name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "photos"]
     )
     def test_unknown_ones_are_one_line(self, name: str) -> None:
         with pytest.raises(SettingError, match="no extractor is called") as caught:
-            extractors.find(name, noise(4))
+            extractors.find_extractor(name, noise(4))
         assert "\n" not in str(caught.value)
         assert "digits" in str(caught.value) or "classifier" in str(caught.value)
 
@@ -193,7 +195,7 @@ class TestNames:
     )
     def test_what_cannot_be_is_one_line(self, name: str, said: str) -> None:
         with pytest.raises(GanvasError) as caught:
-            extractors.find(name, noise(4), tell=tell_nobody)
+            extractors.find_extractor(name, noise(4), tell=tell_nobody)
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -202,7 +204,9 @@ class TestNames:
         """It is trained on the data set that it is named after, read as large as the images to be
         judged."""
         told: list[str] = []
-        judge = extractors.find(f"classifier:{pictures}", noise(4, side=10), tell=told.append)
+        judge = extractors.find_extractor(
+            f"classifier:{pictures}", noise(4, side=10), tell=told.append
+        )
         assert judge.classes == ("cat", "dog")
         assert judge.name == f"classifier:{pictures}"
         assert any("10x10" in line for line in told)
@@ -215,11 +219,14 @@ class TestNames:
         monkeypatch.chdir(pictures.parent)
         other, told = replace(noise(12, side=8), name="pictures"), list[str]()
         one, two = (
-            extractors.find(name, other, tell=told.append) for name in ("self", "self:pictures")
+            extractors.find_extractor(name, other, tell=told.append)
+            for name in ("self", "self:pictures")
         )
         assert one.sha256 != two.sha256
         monkeypatch.chdir(pictures)
-        assert extractors.find("self:pictures", other, tell=told.append).sha256 == one.sha256
+        assert (
+            extractors.find_extractor("self:pictures", other, tell=told.append).sha256 == one.sha256
+        )
 
 
 @pytest.mark.usefixtures("quick")
@@ -230,19 +237,19 @@ class TestKept:
     ) -> None:
         dataset, told = noise(60, classes=2), list[str]()
         torch.set_num_threads(1)
-        first = extractors.find(kind, dataset, tell=told.append)
+        first = extractors.find_extractor(kind, dataset, tell=told.append)
         assert len(told) == 1
         assert first.knows(dataset)
         assert not first.knows(noise(60, classes=2, seed=1))
         assert "60 images" in told[0]
-        again = extractors.find(
+        again = extractors.find_extractor(
             kind, replace(noise(60, classes=2, seed=1), name="others"), tell=told.append
         )
         assert len(told) == 2
         assert again.sha256 != first.sha256
         monkeypatch.setattr(extractor_files, "train_classifier", never)
         monkeypatch.setattr(extractor_files, "train_encoder", never)
-        cached = extractors.find(kind, replace(dataset, name="renamed"), tell=told.append)
+        cached = extractors.find_extractor(kind, replace(dataset, name="renamed"), tell=told.append)
         assert len(told) == 2
         assert cached.name == f"{kind}:renamed"
         assert cached.sha256 == first.sha256
@@ -257,7 +264,7 @@ class TestKept:
         for threads in (1, 2):
             torch.set_num_threads(threads)
             torch.rand(threads)
-            extractors.find(kind, noise(60, classes=2), tell=tell_nobody)
+            extractors.find_extractor(kind, noise(60, classes=2), tell=tell_nobody)
             assert torch.get_num_threads() == threads
             (file,) = (cache_dir() / "extractors").glob("*.safetensors")
             contents.append(file.read_bytes())
@@ -267,7 +274,7 @@ class TestKept:
     @pytest.mark.parametrize("damage", ["cut", "bit", "card", "text", "other"])
     def test_a_damaged_file_is_told_of_and_made_anew(self, damage: str) -> None:
         dataset, told = noise(40, classes=2), list[str]()
-        first = extractors.find("self", dataset, tell=tell_nobody)
+        first = extractors.find_extractor("self", dataset, tell=tell_nobody)
         (file,) = (cache_dir() / "extractors").glob("*.safetensors")
         good = file.read_bytes()
         bad = {
@@ -278,10 +285,10 @@ class TestKept:
             "other": good,
         }[damage]
         if damage == "other":
-            extractors.find("self", noise(40, seed=1), tell=tell_nobody)
+            extractors.find_extractor("self", noise(40, seed=1), tell=tell_nobody)
             bad = next(f for f in file.parent.glob("*.safetensors") if f != file).read_bytes()
         file.write_bytes(bad)
-        again = extractors.find("self", dataset, tell=told.append)
+        again = extractors.find_extractor("self", dataset, tell=told.append)
         assert str(file) in told[0]
         assert "made anew" in told[0]
         assert again.sha256 == first.sha256
@@ -292,9 +299,9 @@ class TestKept:
     ) -> None:
         (tmp_path / "file").touch()
         dataset, told = noise(40), list[str]()
-        kept = extractors.find("self", dataset, tell=tell_nobody)
+        kept = extractors.find_extractor("self", dataset, tell=tell_nobody)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        assert extractors.find("self", dataset, tell=told.append).sha256 == kept.sha256
+        assert extractors.find_extractor("self", dataset, tell=told.append).sha256 == kept.sha256
         assert "cannot write" in told[-1]
         assert "trained again the next time" in told[-1]
 
@@ -344,8 +351,8 @@ class TestTraining:
     def test_few_images_of_many_classes_give_a_classifier_with_caveats(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(extractor_files, "LEAST_STEPS", 40)
-        judge = extractors.find(None, noise(100, classes=10, side=8), tell=tell_nobody)
+        monkeypatch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 40)
+        judge = extractors.find_extractor(None, noise(100, classes=10, side=8), tell=tell_nobody)
         assert judge.classes == tuple(f"class {k}" for k in range(10))
         said = "; ".join(judge.notes)
         assert "learned from 90 images of noise and names" in said
@@ -355,15 +362,15 @@ class TestTraining:
 
     @pytest.mark.usefixtures("quick")
     def test_too_few_images_to_try_it_on_any_are_told_of(self) -> None:
-        judge = extractors.find("classifier", noise(12, classes=2), tell=tell_nobody)
+        judge = extractors.find_extractor("classifier", noise(12, classes=2), tell=tell_nobody)
         assert "could be tried on no others" in judge.notes[0]
 
     @pytest.mark.usefixtures("quick")
     def test_one_picture_is_too_few(self) -> None:
         with pytest.raises(DataError, match="noise holds one picture"):
-            extractors.find("self", noise(1), tell=tell_nobody)
+            extractors.find_extractor("self", noise(1), tell=tell_nobody)
         assert (
-            extractors.find("self", noise(2), tell=tell_nobody)(noise(5).images)
+            extractors.find_extractor("self", noise(2), tell=tell_nobody)(noise(5).images)
             .features.isfinite()
             .all()
         )
@@ -382,7 +389,7 @@ class TestTraining:
     ) -> None:
         rng = torch.Generator().manual_seed(0)
         images = torch.randint(256, (20, *shape), generator=rng).to(torch.uint8)
-        judge = extractors.find(
+        judge = extractors.find_extractor(
             kind, Dataset("any", images, torch.arange(20) % 2, ("a", "b")), tell=tell_nobody
         )
         assert judge.resize == resize
@@ -413,13 +420,13 @@ class TestCommand:
         written = Path("judge.safetensors").read_bytes()
         document = json.loads(cli_run(*words, "judge.safetensors", "--json").out)
         assert Path("judge.safetensors").read_bytes() == written
-        _, origin = extractor_files.load(Path("judge.safetensors"))
+        _, origin = extractor_files.read_extractor(Path("judge.safetensors"))
         assert (
             origin.command
             == "ganvas extractor pictures --epochs 30 --seed 0 --threads 1 --out judge.safetensors"
         )
-        dataset = data.load("pictures")
-        judge = extractors.find("judge.safetensors", dataset)
+        dataset = data.load_dataset("pictures")
+        judge = extractors.find_extractor("judge.safetensors", dataset)
         assert (judge.name, judge.classes, judge.sha256) == (
             "judge.safetensors",
             ("cat", "dog"),
@@ -427,7 +434,7 @@ class TestCommand:
         )
         assert judge(dataset.images).features.shape == (12, 128)
         with pytest.raises(DataError, match="takes images of 8x8 grey"):
-            extractors.find("judge.safetensors", noise(4))
+            extractors.find_extractor("judge.safetensors", noise(4))
 
     def test_accuracy_is_that_on_the_held_out_part(self, cli_run: Callable[..., Any]) -> None:
         document = json.loads(
@@ -436,8 +443,8 @@ class TestCommand:
             ).out
         )
         assert (document["images"], document["held_out"]) == (4000, 1000)
-        held_out = data.load("mnist-5k", split="test")
-        judge = extractors.find("j.safetensors", held_out)
+        held_out = data.load_dataset("mnist-5k", split="test")
+        judge = extractors.find_extractor("j.safetensors", held_out)
         probabilities = judge(held_out.images).probabilities
         assert probabilities is not None
         assert document["accuracy"] == float(
@@ -482,4 +489,4 @@ class TestCommand:
     def test_a_file_of_another_kind_is_one_line(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "x.safetensors").write_bytes(content)
         with pytest.raises(RunError, match=r"x\.safetensors is damaged or no safetensors file"):
-            extractors.find(os.fspath(tmp_path / "x.safetensors"), noise(4))
+            extractors.find_extractor(os.fspath(tmp_path / "x.safetensors"), noise(4))

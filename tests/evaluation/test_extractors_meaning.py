@@ -88,7 +88,10 @@ def case(
     if source == "drawn":
         training, real, perfect = drawn(600, seed=0), drawn(600, seed=1), drawn(600, seed=2)
     else:
-        everything, real = data.load("mnist-5k"), data.load("mnist-5k", split="test")
+        everything, real = (
+            data.load_dataset("mnist-5k"),
+            data.load_dataset("mnist-5k", split="test"),
+        )
         assert everything.labels is not None
         parts = (slice(None, 3000), slice(3000, None))
         training, perfect = (
@@ -100,8 +103,12 @@ def case(
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(extractor_files, "STEPS", 200)
         patch.setattr(extractor_files, "EPOCHS", 10)
-        patch.setattr(extractor_files, "LEAST_STEPS", 60)
-        judge = Extractor.of(patches) if name == "a function" else extractors.find(name, training)
+        patch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 60)
+        judge = (
+            Extractor.of(patches)
+            if name == "a function"
+            else extractors.find_extractor(name, training)
+        )
         yield Case(judge, real.images, perfect.images, perfect.labels)
 
 

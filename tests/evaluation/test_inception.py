@@ -44,7 +44,7 @@ def weights(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) 
 def test_features_are_torch_fidelitys(
     network: torch.nn.Module, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = extractors.find(f"inception:{weights}", Dataset("rgb", images(3)))
+    judge = extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3)))
     features, probabilities = judge(images(3))
     with torch.inference_mode():
         expected, logits = network(images(3))
@@ -56,13 +56,16 @@ def test_features_are_torch_fidelitys(
     assert judge.spec is None
     assert "299x299" in judge.resize
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
-    other = extractors.find(
+    other = extractors.find_extractor(
         f"inception:{tmp_path / 'inception.safetensors'}", Dataset("grey", images(1))
     )
     assert other.sha256 == judge.sha256
     # its code may make other features of the same weights
     monkeypatch.setattr(inception, "version", lambda: "9.9")
-    assert extractors.find(f"inception:{weights}", Dataset("rgb", images(3))).sha256 != judge.sha256
+    assert (
+        extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3))).sha256
+        != judge.sha256
+    )
     grey = images(1)
     assert torch.equal(other(grey).features, judge(grey.expand(-1, 3, -1, -1)).features)
 
@@ -82,7 +85,7 @@ def test_what_is_no_file_of_weights_is_one_line_and_nothing_is_unpickled(tmp_pat
     rgb = Dataset("rgb", images(3))
     for path in [*sorted(tmp_path.iterdir()), tmp_path, tmp_path / "nothing.pth"]:
         with pytest.raises(RunError) as caught:
-            extractors.find(f"inception:{path}", rgb)
+            extractors.find_extractor(f"inception:{path}", rgb)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 400
@@ -98,7 +101,10 @@ def test_without_the_extra_or_a_network_it_is_one_line(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for call in (inception.load, lambda _: extractors.find("inception", Dataset("rgb", images(3)))):
+    for call in (
+        inception.load_inception,
+        lambda _: extractors.find_extractor("inception", Dataset("rgb", images(3))),
+    ):
         with pytest.raises(
             GanvasError,
             match=r"cannot be fetched \(.*no network here.*\): give their file, as inception:PATH",
@@ -106,9 +112,9 @@ def test_without_the_extra_or_a_network_it_is_one_line(
             call(None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'ganvas\[inception\]'"):
-        extractors.find("inception", Dataset("rgb", images(3)))
+        extractors.find_extractor("inception", Dataset("rgb", images(3)))
 
 
 def test_transparent_images_are_refused_at_once() -> None:
     with pytest.raises(DataError, match="inception takes grey or RGB images, these are RGBA"):
-        extractors.find("inception", Dataset("rgba", images(4)))
+        extractors.find_extractor("inception", Dataset("rgba", images(4)))

@@ -145,7 +145,7 @@ class TestOthers:
         from prdc import compute_prdc
         from torch_fidelity.metric_prc import prc_features_to_metric
 
-        monkeypatch.setattr(metrics, "BLOCK", 64 * 700)
+        monkeypatch.setattr(metrics, "DISTANCE_BLOCK", 64 * 700)
         real, fake = pair
         mine = metrics.prdc(real, fake, k)
         theirs = compute_prdc(
@@ -235,7 +235,7 @@ def test_neighbours_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     """No matrix of more than BLOCK distances is made, and the blocks do not show in the result."""
     real, fake = mixture(500, 10, seed=1), mixture(430, 7, seed=2)
     whole = metrics.prdc(real, fake)
-    monkeypatch.setattr(metrics, "BLOCK", 37 * 430)
+    monkeypatch.setattr(metrics, "DISTANCE_BLOCK", 37 * 430)
     largest = 0
     distances = metrics._distances
 
@@ -253,7 +253,7 @@ def test_neighbours_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 def test_kernels_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = mixture(300, 10, seed=1), mixture(280, 7, seed=2)
     whole = metrics.kid(real, fake, subsets=2, size=280)
-    monkeypatch.setattr(metrics, "BLOCK", 37 * 280)
+    monkeypatch.setattr(metrics, "DISTANCE_BLOCK", 37 * 280)
     assert metrics.kid(real, fake, subsets=2, size=280).mean == pytest.approx(whole.mean, rel=1e-9)
 
 

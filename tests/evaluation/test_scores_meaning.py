@@ -34,7 +34,7 @@ def stacked() -> Dataset:
             for d in (numbers // power % 10).tolist()
         ]
         planes.append(source.images[rows])
-    return Dataset("stacks", torch.cat(planes, 1), numbers, stacks.NUMBERS)
+    return Dataset("stacks", torch.cat(planes, 1), numbers, stacks.STACK_CLASSES)
 
 
 class TestMeaning:
@@ -110,7 +110,7 @@ class TestMeaning:
 class TestGanTrain:
     @pytest.fixture(autouse=True)
     def quickly(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(gan_train, "STEPS", 40)
+        monkeypatch.setattr(gan_train, "GAN_TRAIN_STEPS", 40)
 
     def test_images_as_good_as_real_teach_as_much_and_wrong_labels_nothing(self) -> None:
         def bars(seed: int, turned: int = 0) -> Dataset:
@@ -126,7 +126,7 @@ class TestGanTrain:
             images[labels == 1, :, :, 4:6] = 200
             return Dataset("bars", images, (labels + turned) % 2, ("lying", "standing"))
 
-        good, bad = (gan_train.compare(bars(1, turned), bars(2), bars(3)) for turned in (0, 1))
+        good, bad = (gan_train.gan_train(bars(1, turned), bars(2), bars(3)) for turned in (0, 1))
         assert good.images == 200
         assert good.reals == bad.reals > 0.9
         assert good.fakes > 0.9
@@ -135,7 +135,7 @@ class TestGanTrain:
     def test_it_is_reported(
         self, cli_run: Callable[..., Any], tiny_run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(gan_train, "STEPS", 2)
+        monkeypatch.setattr(gan_train, "GAN_TRAIN_STEPS", 2)
         done = cli_run("evaluate", tiny_run.generator_file, "--n", 150, "--gan-train", "--json")
         found = json.loads(done.out)["gan_train"]
         assert found["images"] == 150
@@ -167,7 +167,7 @@ class TestModes:
             tmp_path / "stacks.npz",
             stacked.images,
             stacked.labels,
-            classes=np.array(stacks.NUMBERS),
+            classes=np.array(stacks.STACK_CLASSES),
         )
         found = evaluate.evaluate(
             train("mlp/tiny", tmp_path / "run", data=file, images=32.0), n=20, quiet=True

@@ -23,7 +23,7 @@ NAMES = ["r3gan", "sngan", "wgan-gp"]
 
 
 def tiny(name: str, *classes: str) -> tuple[Gan, ImageSpec]:
-    file, spec = gans.load(name), ImageSpec(height=8, width=12, channels=1, classes=classes)
+    file, spec = gans.load_gan(name), ImageSpec(height=8, width=12, channels=1, classes=classes)
     return file.build(file.recipes["tiny"].model, spec, 3), spec
 
 
@@ -120,14 +120,14 @@ TRAINING: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_training_settings_are_those_that_their_files_speak_of(name: str) -> None:
-    train = gans.find(name)[2].train
+    train = gans.find_recipe(name)[2].train
     for field, expected in TRAINING[name].items():
         assert getattr(train, field) == expected, field
 
 
 @pytest.mark.parametrize(("name", "times"), [("sngan", 2), ("wgan-gp", 3)])
 def test_d_learns_so_many_times_as_fast_as_g(name: str, times: int) -> None:
-    recipes = gans.load(name).recipes
+    recipes = gans.load_gan(name).recipes
     whole, small = recipes["digits"].train, recipes["tiny"].train
     assert isinstance(whole.lr, Schedule)
     assert isinstance(whole.d_lr, Schedule)
@@ -145,10 +145,10 @@ def test_objectives_by_default() -> None:
         assert tiny(name)[0].objective is getattr(objectives, expected)
 
 
-@pytest.mark.parametrize("name", gans.names())
+@pytest.mark.parametrize("name", gans.gan_names())
 def test_weights_of_convolutions_are_channels_last(name: str) -> None:
     """In which a CPU is 1.6 times as fast."""
-    file = gans.load(name)
+    file = gans.load_gan(name)
     recipe = file.recipes["tiny"]
     gan = file.build(recipe.model, recipe.native)
     again = file.restore(recipe.model, recipe.native, gan.generator.state_dict())

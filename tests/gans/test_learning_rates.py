@@ -22,7 +22,7 @@ def rates(
 ) -> list[tuple[float, float]]:
     """G's and D's learning rates in the optimizers after so many images of a training on `images`
     images."""
-    _, file, recipe = gans.find(recipe_name)
+    _, file, recipe = gans.find_recipe(recipe_name)
     recipe = override(recipe, changes)
     tiny = file.recipes["tiny"]
     learner = Learner(

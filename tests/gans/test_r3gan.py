@@ -16,7 +16,7 @@ from ganvas import gans, objectives
 from ganvas.errors import SettingError
 from ganvas.gans.r3gan import Config, Stem, build, halvings
 from ganvas.launch import launch
-from ganvas.overrides import for_length, override
+from ganvas.overrides import override, with_preset
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.runs.run import Run
 from ganvas.training import benchmark
@@ -106,7 +106,7 @@ class TestObjectives:
     )
     @pytest.mark.parametrize("gan", ["r3gan", "sngan"])
     def test_the_objective_is_a_setting(self, gan: str, name: str) -> None:
-        file = gans.load(gan)
+        file = gans.load_gan(gan)
         recipe = override(file.recipes["tiny"], {"objective": name})
         assert file.build(recipe.model, recipe.native).objective is getattr(objectives, name)
 
@@ -114,7 +114,7 @@ class TestObjectives:
         with pytest.raises(
             SettingError, match=r"model\.objective: .hing. is none of minimax, least_squares, hinge"
         ):
-            override(gans.load("r3gan").recipes["tiny"], {"objective": "hing"})
+            override(gans.load_gan("r3gan").recipes["tiny"], {"objective": "hing"})
 
     @pytest.mark.parametrize("path", ["objective", "model.objective"])
     def test_a_gan_with_one_objective_alone_says_so_and_names_others(self, path: str) -> None:
@@ -122,11 +122,11 @@ class TestObjectives:
             SettingError,
             match=f"unknown setting {path}: this GAN has one .* r3gan and sngan take others",
         ):
-            override(gans.load("wgan-gp").recipes["tiny"], {path: "hinge"})
+            override(gans.load_gan("wgan-gp").recipes["tiny"], {path: "hinge"})
         takes = [
             name
-            for name in gans.names()
-            if hasattr(gans.load(name).recipes["tiny"].model, "objective")
+            for name in gans.gan_names()
+            if hasattr(gans.load_gan(name).recipes["tiny"].model, "objective")
         ]
         assert takes == ["r3gan", "sngan"]
 
@@ -172,11 +172,11 @@ class TestPresets:
         ("minutes", "blocks"), [(0.2, 0), (1, 0), (5, 0), (25, 0), (38, 0), (39, 1), (600, 1)]
     )
     def test_the_nearest_by_ratio_is_taken(self, minutes: float, blocks: int) -> None:
-        recipe = gans.load("r3gan").recipes["digits"]
+        recipe = gans.load_gan("r3gan").recipes["digits"]
         assert override(recipe, recipe.preset(minutes)[1]).model.blocks == blocks
 
     def test_a_recipe_without_presets_is_what_it_is(self) -> None:
-        assert gans.load("cgan").recipes["digits"].preset(3) == (3, {})
+        assert gans.load_gan("cgan").recipes["digits"].preset(3) == (3, {})
 
     @pytest.fixture
     def planned(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recipe]:
@@ -251,14 +251,14 @@ class TestPresets:
     )
     def test_what_is_said_of_it_is_in_the_recipe(self, changes: dict[str, Any], said: str) -> None:
         recipe = replace(
-            gans.load("r3gan").recipes["digits"],
+            gans.load_gan("r3gan").recipes["digits"],
             presets={60: {"model.width": 48, "train.batch": 64}},
         )
-        assert for_length(recipe, changes, "60 minutes")[1] == said
+        assert with_preset(recipe, changes, "60 minutes")[1] == said
 
     def test_what_a_setting_takes_along_is_told_by_its_own_name(self) -> None:
-        recipe = gans.load("r3gan").recipes["digits"]
-        said = for_length(recipe, {"width": 20, "lr.shape": "constant"}, "60 minutes")[1]
+        recipe = gans.load_gan("r3gan").recipes["digits"]
+        said = with_preset(recipe, {"width": 20, "lr.shape": "constant"}, "60 minutes")[1]
         assert said == "the settings for about 60 minutes are left out, for train.lr.shape is given"
 
     def test_a_repeated_run_has_its_own_settings(
@@ -267,7 +267,7 @@ class TestPresets:
         run = launch.train("r3gan/tiny", images=16, quiet=True, threads=1)
         assert (
             planned(config=run.path / "recipe.json").model
-            == run.card.settings(gans.load("r3gan")).model
+            == run.card.settings(gans.load_gan("r3gan")).model
         )
 
 
@@ -277,10 +277,10 @@ class TestPrecision:
         """Seconds of a step, as if measured, by precision."""
         seconds = {"32": 1.0, "bf16": 1.0}
 
-        def step(self: benchmark.Rehearsal, *_: float) -> float:
+        def step(self: benchmark.Warmup, *_: float) -> float:
             return seconds["32" if self.learner.half is None else "bf16"]
 
-        monkeypatch.setattr(benchmark.Rehearsal, "seconds_per_step", step)
+        monkeypatch.setattr(benchmark.Warmup, "seconds_per_step", step)
         return seconds
 
     @pytest.mark.parametrize(("bf16", "chosen"), [(0.5, "bf16"), (0.95, "32"), (2.0, "32")])
@@ -288,7 +288,7 @@ class TestPrecision:
         self, timed: dict[str, float], bf16: float, chosen: str
     ) -> None:
         timed["bf16"] = bf16
-        file = gans.load("r3gan")
+        file = gans.load_gan("r3gan")
         recipe = override(file.recipes["tiny"], {"precision": "fastest", "gamma": 1})
         images = benchmark.random_images(recipe.native, 20)
         choice = benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1)
@@ -303,7 +303,7 @@ class TestPrecision:
 
     def test_other_recipes_stay_at_32(self, timed: dict[str, float]) -> None:
         timed["bf16"] = 0.1
-        file = gans.load("cgan")
+        file = gans.load_gan("cgan")
         recipe = file.recipes["tiny"]
         images = benchmark.random_images(recipe.native, 20)
         assert (

@@ -21,20 +21,20 @@ from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.logger import statistics
 from ganvas.training.loop import take_step
-from ganvas.views.recipe_summary import count
+from ganvas.views.recipe_summary import parameter_count
 from helpers.common import noise_images, refusal
 
 pytestmark = pytest.mark.usefixtures("steady")
 
 
-EVERY = [f"{gan}/{key}" for gan in gans.names() for key in gans.load(gan).recipes]
+EVERY = [f"{gan}/{key}" for gan in gans.gan_names() for key in gans.load_gan(gan).recipes]
 DIGITS = tuple("0123456789")
 
 
 def built(
     name: str, spec: ImageSpec | None = None, seed: int = 0, changes: dict[str, Any] | None = None
 ) -> Gan:
-    _, file, recipe = gans.find(name)
+    _, file, recipe = gans.find_recipe(name)
     return file.build(override(recipe, changes or {}).model, spec or recipe.native, seed)
 
 
@@ -61,7 +61,7 @@ def test_parameter_counts(
         (gan.generator, generator),
         (gan.discriminator, discriminator),
     ):
-        assert count(network) == {"trainable": trainable, "total": total}
+        assert parameter_count(network) == {"trainable": trainable, "total": total}
 
 
 def used_layers(gan: Gan, network: nn.Module, spec: ImageSpec) -> list[str]:
@@ -180,7 +180,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_in_the_order_of_use(name: str) -> None:
-    gan, spec = built(name), gans.find(name)[2].native
+    gan, spec = built(name), gans.find_recipe(name)[2].native
     generator, discriminator = LAYERS[name]
     assert used_layers(gan, gan.generator, spec) == generator
     assert used_layers(gan, gan.discriminator, spec) == discriminator
@@ -398,7 +398,7 @@ TRAINING["dcgan/repository"] = TRAINING["dcgan/64"]
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_training_settings_are_the_listed_ones(name: str) -> None:
-    train = gans.find(name)[2].train
+    train = gans.find_recipe(name)[2].train
     for field, expected in TRAINING[name].items():
         found = getattr(train, field)
         if field in ("length", "log", "sheet", "weights"):
@@ -407,7 +407,7 @@ def test_training_settings_are_the_listed_ones(name: str) -> None:
     assert train.d_lr is None
     assert train.average is None
     assert (
-        gans.find(name)[2].native
+        gans.find_recipe(name)[2].native
         == {
             "mlp": ImageSpec(height=28, width=28, channels=1),
             "cgan": ImageSpec(height=28, width=28, channels=1, classes=DIGITS),
@@ -419,9 +419,9 @@ def test_training_settings_are_the_listed_ones(name: str) -> None:
 # Every GAN, the ones that come later too
 
 
-@pytest.mark.parametrize("gan_name", gans.names())
+@pytest.mark.parametrize("gan_name", gans.gan_names())
 def test_every_gan_has_a_tiny_recipe_that_trains_both_networks(gan_name: str) -> None:
-    file = gans.load(gan_name)
+    file = gans.load_gan(gan_name)
     recipe = file.recipes["tiny"]
     spec, config = recipe.native, recipe.train
     gan = file.build(recipe.model, spec, 1)
@@ -457,7 +457,7 @@ def test_every_gan_has_a_tiny_recipe_that_trains_both_networks(gan_name: str) ->
 
 @pytest.mark.parametrize("name", EVERY)
 def test_settings_go_to_json_and_back_unchanged(name: str) -> None:
-    _, file, recipe = gans.find(name)
+    _, file, recipe = gans.find_recipe(name)
     plain = json.loads(json.dumps(settings(recipe)))
     assert override(recipe, plain) == recipe
     assert override(recipe, {}) == recipe

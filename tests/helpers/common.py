@@ -23,7 +23,7 @@ from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.runs.run import Run
 from ganvas.training import loop
-from ganvas.training.distributed import World, join, leave
+from ganvas.training.distributed import World, join_group, leave_group
 
 # until it is stopped
 ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]
@@ -177,8 +177,8 @@ RECIPES = {
 
 def train_no_more(world: World) -> None:
     """Be another process of a training, in which something is wrong."""
-    join(world)
-    world.refuse("")
+    join_group(world)
+    world.raise_if_any("")
     raise RunError("no more")
 
 
@@ -189,14 +189,14 @@ def normalise_part(
     no name.)"""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     world = World(rank, 2)
-    join(world)
+    join_group(world)
     torch.manual_seed(0)
     layer = nn.BatchNorm2d(3).double()
     nn.init.normal_(layer.weight)
     shared = GlobalBatchNorm(layer)
-    mine = world.part(x).clone().requires_grad_()
+    mine = world.shard(x).clone().requires_grad_()
     y = shared(mine)
-    y.backward(world.part(grad))
+    y.backward(world.shard(grad))
     world.average_gradients(shared.parameters())
     eval_y = shared.eval()(mine)
     results.put(
@@ -208,4 +208,4 @@ def normalise_part(
             ],
         )
     )
-    leave()
+    leave_group()

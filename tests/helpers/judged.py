@@ -14,7 +14,7 @@ from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.evaluation import evaluate
 from ganvas.evaluation.extractors import Extractor, Features
-from ganvas.evaluation.result import Figures, Protocol, Verdict
+from ganvas.evaluation.result import EvaluationResult, Protocol, Scores
 
 
 class Pooled:
@@ -33,7 +33,7 @@ class Pooled:
 
 @lru_cache(2)
 def digits(split: Literal["train", "test"] = "train") -> Dataset:
-    return data.load("mnist-5k", split=split)
+    return data.load_dataset("mnist-5k", split=split)
 
 
 def npz(path: Path, images: Tensor, labels: Tensor | None = None, **more: Any) -> Path:
@@ -44,13 +44,13 @@ def npz(path: Path, images: Tensor, labels: Tensor | None = None, **more: Any) -
     return path
 
 
-def judge(images: Tensor, labels: Tensor | None = None, **options: Any) -> Verdict:
+def judge(images: Tensor, labels: Tensor | None = None, **options: Any) -> EvaluationResult:
     """Images beside the digits that are held out of mnist-5k."""
     made = Dataset("made", images, labels, () if labels is None else tuple("0123456789"))
     return evaluate.evaluate(made, **({"data": "mnist-5k", "quiet": True, "prdc_n": 500} | options))
 
 
-def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> Verdict:
+def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> EvaluationResult:
     """What a judge might say, by a protocol of no meaning."""
     protocol = Protocol(
         extractor="made",
@@ -65,4 +65,6 @@ def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> Verdict:
         real_sha256="",
         seed=0,
     )
-    return Verdict(fid=fid, source="x", kind="run", floor=Figures(), protocol=protocol, notes=notes)
+    return EvaluationResult(
+        fid=fid, source="x", kind="run", floor=Scores(), protocol=protocol, notes=notes
+    )

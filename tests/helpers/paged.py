@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from ganvas.evaluation.result import Asked, Copies, Figures, Protocol, Verdict
+from ganvas.evaluation.result import Copies, EvaluationResult, Protocol, RepeatOptions, Scores
 from ganvas.runs.run import Run
 
 SECTIONS = [
@@ -156,7 +156,7 @@ def page(path: Path) -> Page:
     return found
 
 
-def judgement(run: Run, **changes: Any) -> Verdict:
+def judgement(run: Run, **changes: Any) -> EvaluationResult:
     fields: dict[str, Any] = {
         "source": "run",
         "kind": "run",
@@ -164,18 +164,18 @@ def judgement(run: Run, **changes: Any) -> Verdict:
         "kid": 0.25,
         "kid_std": 0.125,
         "precision": 0.61234,
-        "floor": Figures(fid=0.7531),
+        "floor": Scores(fid=0.7531),
         "protocol": PROTOCOL,
         "weights_sha256": run.generator_card().weights_sha256,
-        "asked": Asked(options=("--n", "500", "--data", "a b")),
+        "asked": RepeatOptions(options=("--n", "500", "--data", "a b")),
         "label_accuracy": 0.9,
         "per_class": {"3": 0.5, "7": 0.975},
         "notes": ("rough: few images",),
     }
-    return Verdict(**(fields | changes))
+    return EvaluationResult(**(fields | changes))
 
 
-def put(run: Run, verdict: Verdict, images: int | None = None) -> None:
+def put(run: Run, verdict: EvaluationResult, images: int | None = None) -> None:
     line = json.loads(verdict.to_json())
     run.append_metrics(
         json.dumps(line if images is None else {"images": images, "cost_seconds": 1.0, **line})

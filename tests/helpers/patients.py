@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ganvas import gans
-from ganvas.doctor.remedies import Patient
+from ganvas.doctor.remedies import RunInfo
 from ganvas.gan import Gan
-from ganvas.overrides import for_length, settled
+from ganvas.overrides import resolve_gamma, with_preset
 from ganvas.plan import Plan
 from ganvas.recipe import settings
 from ganvas.runs.card import Card, DataCard, versions
 
-RECIPES = [f"{name}/{key}" for name in gans.names() for key in gans.load(name).recipes]
+RECIPES = [f"{name}/{key}" for name in gans.gan_names() for key in gans.load_gan(name).recipes]
 
 
 @functools.cache
 def network(recipe: str) -> Gan:
-    _, file, own = gans.find(recipe)
+    _, file, own = gans.find_recipe(recipe)
     return file.build(own.model, own.native)
 
 
@@ -30,11 +30,11 @@ def patient_of(
     images: int = 4000,
     requested: str = "20000 images",
     **changes: Any,
-) -> Patient:
+) -> RunInfo:
     """A patient of a recipe with some settings changed, and the card that its training would have."""
-    name, file, own = gans.find(recipe)
+    name, file, own = gans.find_recipe(recipe)
     gan = network(recipe)
-    asked, _ = settled(for_length(own, changes, requested)[0], own.native)
+    asked, _ = resolve_gamma(with_preset(own, changes, requested)[0], own.native)
     plain = settings(asked)
     card = Card(
         recipe=name,
@@ -50,7 +50,7 @@ def patient_of(
         plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested=requested),
         versions=versions(),
     )
-    return Patient.of(
+    return RunInfo.of(
         Path("a run"),
         card,
         file,

@@ -10,7 +10,7 @@ from typing import Any
 import cells
 import figures
 from cells import Cell
-from ganvas.evaluation.result import Copies, Figures, Protocol, Verdict
+from ganvas.evaluation.result import Copies, EvaluationResult, Protocol, Scores
 from result import Plain, Result, read_result
 
 ALL = [cell for make in cells.TABLES.values() for cell in make()]
@@ -132,10 +132,10 @@ def result_of(
         n_held_out=500,
         space="pixels",
     )
-    verdict = Verdict(
+    verdict = EvaluationResult(
         source="run",
         kind="run",
-        floor=Figures(**known | {"recall": 0.95}),
+        floor=Scores(**known | {"recall": 0.95}),
         protocol=rules,
         copies=copies,
         **known | figures,

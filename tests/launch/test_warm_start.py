@@ -154,7 +154,7 @@ class TestWhatIsTaken:
 
     def test_networks_of_a_preset_come_with_its_rates(self, tmp_path: Path) -> None:
         """The recipe's own would be forward to what diverges."""
-        hour = gans.find("r3gan/digits")[2].presets[60]
+        hour = gans.find_recipe("r3gan/digits")[2].presets[60]
         source = train(
             "r3gan/digits",
             tmp_path / "source",

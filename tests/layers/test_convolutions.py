@@ -50,7 +50,7 @@ def test_a_product_is_the_convolution(
     def refuse(*_: object) -> Tensor:
         raise AssertionError("torch's own convolution")
 
-    monkeypatch.setattr(convolutions, "SMALL", 100)
+    monkeypatch.setattr(convolutions, "SMALL_IMAGE", 100)
     monkeypatch.setattr(kind.__bases__[0], "forward", refuse)
     for found, wanted in zip(results(layer, images), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)

@@ -71,7 +71,7 @@ def network(stack: str, classes: int = 0) -> Dense:
 
 def aim(dense: Dense) -> None:
     layers = [layer for layer in dense.modules() if isinstance(layer, dropout.Dropout)]
-    dropout.aim(layers, seeding.bits(1, "dropout", 0), rank=0, world=1)
+    dropout.set_source(layers, seeding.bits(1, "dropout", 0), rank=0, world=1)
 
 
 def by_autograd(

@@ -63,7 +63,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_gan.py").write_text(
         next(block for block in blocks(README, "python") if "def build" in block)
     )
-    digits = data.load("mnist-5k")
+    digits = data.load_dataset("mnist-5k")
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part in ("train", "t10k"):

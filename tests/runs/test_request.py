@@ -14,8 +14,8 @@ import pytest
 from ganvas import gans
 from ganvas.errors import GanvasError, SettingError
 from ganvas.launch import launch
-from ganvas.overrides import for_length
-from ganvas.runs.request import Request, merged, read_config
+from ganvas.overrides import with_preset
+from ganvas.runs.request import Request, merge, read_config
 from ganvas.runs.run import Run
 from helpers.common import MY_GAN, assert_same_run, plan_of, state, train
 
@@ -96,9 +96,9 @@ class TestRequests:
         for name, content in toml.items():
             (tmp_path / f"{name}.toml").write_text(f"recipe = 'mlp/tiny'\n{content}")
             for own, total in (({"images": 32.0}, 32), ({"settings": {"length": "3 steps"}}, 48)):
-                request = merged(read_config(tmp_path / f"{name}.toml", None), Request(**own))
-                recipe = for_length(
-                    gans.load("mlp").recipes["tiny"], request.settings, request.length
+                request = merge(read_config(tmp_path / f"{name}.toml", None), Request(**own))
+                recipe = with_preset(
+                    gans.load_gan("mlp").recipes["tiny"], request.settings, request.length
                 )[0]
                 assert plan_of(recipe.train, 100).total == total
 
@@ -328,9 +328,9 @@ class TestOwnFile:
         run = train(f"{path}:two", tmp_path / "run", images=16.0)
         assert (run.card.recipe, run.gan) == ("my:gan.py:two", str(path))
         assert train(str(path), tmp_path / "other", images=16.0).card.recipe == "my:gan.py:one"
-        assert gans.parted("C:\\x\\my_gan.py:two") == ("C:\\x\\my_gan.py", "two")
-        assert gans.parted("C:\\x\\my_gan.py") == ("C:\\x\\my_gan.py", None)
-        assert gans.parted("r3gan/digits") == ("", None)
+        assert gans.split_path("C:\\x\\my_gan.py:two") == ("C:\\x\\my_gan.py", "two")
+        assert gans.split_path("C:\\x\\my_gan.py") == ("C:\\x\\my_gan.py", None)
+        assert gans.split_path("r3gan/digits") == ("", None)
 
     def test_nothing_runs_the_file_unasked(
         self, own: Path, cli_run: Callable[..., Any], tmp_path: Path

@@ -179,7 +179,7 @@ class TestArtefacts:
             )
 
     def test_real_images_stand_in_the_columns_of_their_classes(self, tiny_run: Run) -> None:
-        data = launch.data.load("mnist-5k")
+        data = launch.data.load_dataset("mnist-5k")
         with Image.open(tiny_run.path / "real_images.png") as image:
             sheet = np.asarray(image)
         assert data.labels is not None
@@ -235,7 +235,7 @@ class TestNearestImages:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         measure, seen = logger.squared_distances, []
-        monkeypatch.setattr(logger, "BYTES", 4096 * 36 * 8)
+        monkeypatch.setattr(logger, "NEIGHBOUR_BYTES", 4096 * 36 * 8)
         monkeypatch.setattr(
             logger, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b)
         )
@@ -249,7 +249,7 @@ class TestNearestImages:
         )
         found = logger.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
         assert torch.equal(found, store[wanted].permute(0, 2, 3, 1))
-        assert seen == [logger.BYTES, logger.BYTES, (9000 - 2 * 4096) * 36 * 8]
+        assert seen == [logger.NEIGHBOUR_BYTES, logger.NEIGHBOUR_BYTES, (9000 - 2 * 4096) * 36 * 8]
 
     def test_an_exact_copy_wins_over_one_that_differs_in_a_single_level(self) -> None:
         # distances by way of a matrix product lose such differences to rounding
@@ -259,7 +259,7 @@ class TestNearestImages:
         assert found[:, 0, 0, 0].tolist() == list(range(222, 242))
 
     def test_neighbours_png_shows_pairs(self, tiny_run: Run) -> None:
-        data = launch.data.load("mnist-5k")
+        data = launch.data.load_dataset("mnist-5k")
         fakes = tiny_run.sampler()(range(20), seed=7)
         nearest = logger.nearest_images(fakes, data)
         distances = (

@@ -20,9 +20,9 @@ from ganvas import data, gans
 from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run
-from ganvas.sampling import sampler as sample
+from ganvas.sampling import samples as samples_module
 from ganvas.sampling.sampler import Sampler, latents
-from ganvas.sampling.samples import Samples, draw, parse_labels
+from ganvas.sampling.samples import Samples, parse_labels, sample
 
 
 def pixels(path: Path) -> np.ndarray[Any, Any]:
@@ -41,7 +41,7 @@ def side_by_side(images: np.ndarray[Any, Any], scale: int) -> np.ndarray[Any, An
 
 def made(gan: str, spec: ImageSpec, seed: int = 0) -> Sampler:
     """A Sampler of an untrained generator."""
-    file = gans.load(gan)
+    file = gans.load_gan(gan)
     return Sampler(file.build(file.recipes["tiny"].model, spec, seed), spec.classes)
 
 
@@ -92,7 +92,7 @@ class TestKeyedImages:
         sampler = tiny_run.sampler()
         whole = sampler(range(150), seed=4).int()
         for chunk in (1, 7, 150):
-            monkeypatch.setattr(sample, "CHUNK", chunk)
+            monkeypatch.setattr(sample, "SAMPLING_CHUNK", chunk)
             assert (sampler(range(150), seed=4).int() - whole).abs().max() <= 1
         assert (sampler([149, 3, 64], seed=4).int() - whole[[149, 3, 64]]).abs().max() <= 1
         assert (sampler(range(20), seed=4).int() - whole[:20]).abs().max() <= 1
@@ -130,7 +130,7 @@ class TestKeyedImages:
         with torch.inference_mode():
             images = sampler.gan.generator.eval()(z, torch.tensor(wanted))
         expected = images.permute(0, 2, 3, 1).add(1).mul(127.5).round().clamp(0, 255).byte()
-        assert np.array_equal(draw(sampler, labels="2023").images, expected.numpy())
+        assert np.array_equal(sample(sampler, labels="2023").images, expected.numpy())
 
 
 class TestLabels:
@@ -188,7 +188,7 @@ class TestLabels:
     def test_n_goes_through_the_classes_balanced_or_not(self, n: int) -> None:
         sampler = made("cgan", ImageSpec(height=2, width=2, channels=1, classes=("a", "b", "c")))
         for labels in (None, "balanced"):
-            samples = draw(sampler, n=n, labels=labels)
+            samples = sample(sampler, n=n, labels=labels)
             assert samples.labels is not None
             assert samples.labels.tolist() == [k % 3 for k in range(n)]
             counts = np.bincount(samples.labels, minlength=3)
@@ -302,7 +302,7 @@ class TestFiles:
     ) -> None:
         done = cli_run("sample", tiny_run.path, "--n", 23, "--seed", 9, "--out", out)
         assert (done.code, done.out) == (0, f"{out}\n"), done.err
-        wanted, read = tiny_run.sample(n=23, seed=9), data.load(tmp_path / out)
+        wanted, read = tiny_run.sample(n=23, seed=9), data.load_dataset(tmp_path / out)
         np.testing.assert_array_equal(read.images.permute(0, 2, 3, 1).numpy(), wanted.images)
         assert read.labels is not None
         assert wanted.labels is not None
@@ -316,7 +316,7 @@ class TestFiles:
         classes = ("a,b", 'say "hi"', "#1", "two words", "ünï", "-", "O'Neil", "0")
         images = np.random.default_rng(0).integers(0, 256, (8, 5, 4, channels), np.uint8)
         Samples(images, np.arange(8), classes, 8).save(tmp_path / out)
-        read = data.load(tmp_path / out)
+        read = data.load_dataset(tmp_path / out)
         np.testing.assert_array_equal(read.images.permute(0, 2, 3, 1).numpy(), images)
         assert read.labels is not None
         assert [read.classes[k] for k in read.labels] == list(classes)
@@ -424,7 +424,7 @@ class TestFiles:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(sample.os, "replace", full)
+        monkeypatch.setattr(samples_module.os, "replace", full)
         for out in ("made", "made.zip", "made.png", "made.npz"):
             with pytest.raises(RunError, match="the disk is full"):
                 tiny_run.sample(n=4).save(tmp_path / out)

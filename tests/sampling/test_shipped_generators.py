@@ -48,7 +48,7 @@ def test_it_writes_the_digits_that_are_asked_for() -> None:
     sampler, card = sample.open_generator(sample.shipped()["digits"])
     digits = [k * 7 % 10 for k in range(200)]
     images = sampler(range(200), labels=digits).permute(0, 3, 1, 2)
-    reader = extractors.find(
+    reader = extractors.find_extractor(
         "digits", Dataset("made", images, torch.tensor(digits), card.image.classes)
     )
     read = reader.take(images).probabilities

@@ -13,34 +13,34 @@ pytestmark = pytest.mark.usefixtures("steady")
 
 
 def test_the_order_shows_each_image_once_an_epoch_in_another_order_each() -> None:
-    order = seeding.Order(seed=1, size=50)
+    order = seeding.EpochOrder(seed=1, size=50)
     epochs = order.indices(0, 200).view(4, 50)
     assert epochs.dtype == torch.int64
     for epoch in epochs:
         assert sorted(epoch.tolist()) == list(range(50))
     assert len({tuple(epoch.tolist()) for epoch in epochs}) == 4
     assert epochs[0].tolist() != list(range(50))
-    assert seeding.Order(seed=2, size=50).indices(0, 50).tolist() != epochs[0].tolist()
+    assert seeding.EpochOrder(seed=2, size=50).indices(0, 50).tolist() != epochs[0].tolist()
 
 
 def test_the_order_is_the_same_from_any_place_and_in_any_batches() -> None:
-    endless = seeding.Order(seed=1, size=50).indices(0, 500)
+    endless = seeding.EpochOrder(seed=1, size=50).indices(0, 500)
     for batch in (1, 7, 50, 64, 130):
-        order = seeding.Order(seed=1, size=50)
+        order = seeding.EpochOrder(seed=1, size=50)
         assert torch.equal(
             torch.cat([order.indices(k, batch) for k in range(0, 260, batch)])[:260], endless[:260]
         )
-    order = seeding.Order(seed=1, size=50)
+    order = seeding.EpochOrder(seed=1, size=50)
     for start in (480, 0, 49, 333):  # backwards too
         assert torch.equal(order.indices(start, 20), endless[start : start + 20])
 
 
 def test_a_batch_larger_than_the_data_holds_whole_epochs() -> None:
-    indices = seeding.Order(seed=3, size=3).indices(2, 10)
+    indices = seeding.EpochOrder(seed=3, size=3).indices(2, 10)
     assert indices.shape == (10,)
     for start in (1, 4, 7):
         assert sorted(indices[start : start + 3].tolist()) == [0, 1, 2]
-    assert seeding.Order(seed=3, size=1).indices(5, 4).tolist() == [0, 0, 0, 0]
+    assert seeding.EpochOrder(seed=3, size=1).indices(5, 4).tolist() == [0, 0, 0, 0]
 
 
 def test_a_generator_is_a_function_of_seed_purpose_and_position_alone() -> None:
@@ -63,8 +63,8 @@ def test_a_generator_is_a_function_of_seed_purpose_and_position_alone() -> None:
 def masks(groups: int, rank: int, world: int, layers: int = 2) -> list[Tensor]:
     """What two Dropout layers in turn let through of ones, in a process's part of 8 images a group."""
     dropouts = [dropout.Dropout(0.4) for _ in range(layers)]
-    dropout.aim(dropouts, seeding.bits(1, "d-dropout", 64), rank, world)
-    dropout.join(dropouts, groups)
+    dropout.set_source(dropouts, seeding.bits(1, "d-dropout", 64), rank, world)
+    dropout.set_groups(dropouts, groups)
     return [layer(torch.ones(groups * 8 // world, 300)) for layer in dropouts]
 
 

@@ -21,7 +21,7 @@ from ganvas.training.augment import (
     Controller,
     explained,
     kinds_for,
-    memorised,
+    memorised_share,
     plain_ground,
     ramp_images,
     spared,
@@ -33,7 +33,7 @@ ALL = ("translation", "colour", "cutout")
 
 
 def glyphs() -> Tensor:
-    return data.load("mnist-5k").images
+    return data.load_dataset("mnist-5k").images
 
 
 def inverted() -> Tensor:
@@ -94,23 +94,23 @@ def test_small_sets_alone_are_augmented() -> None:
 
 def test_memorised_counts_pairs_and_knows_no_zero_and_no_scale() -> None:
     known, held_out = torch.tensor([3.0, 1.0]), torch.tensor([0.0, 2.0, 1.0])
-    assert memorised(known, held_out).item() == pytest.approx(
+    assert memorised_share(known, held_out).item() == pytest.approx(
         (3 + 1 - 1) / 6
     )  # 3 above all; 1 above one, below one, one tie
     for factor, offset in ((1.0, -50.0), (1e-3, 7.0), (40.0, 0.0)):
-        assert memorised(
+        assert memorised_share(
             known * factor + offset, held_out * factor + offset
         ).item() == pytest.approx(0.5)
-    assert memorised(known, known).item() == 0
-    assert memorised(known + 10, known).item() == 1
-    assert memorised(known - 10, known).item() == -1
+    assert memorised_share(known, known).item() == 0
+    assert memorised_share(known + 10, known).item() == 1
+    assert memorised_share(known - 10, known).item() == -1
 
 
 def test_memorised_of_two_processes_is_that_of_one() -> None:
     known, held_out = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     # each against all that is held out
-    parts = [memorised(World(rank, 2).part(known), held_out) for rank in (0, 1)]
-    assert torch.stack(parts).mean() == memorised(known, held_out)
+    parts = [memorised_share(World(rank, 2).shard(known), held_out) for rank in (0, 1)]
+    assert torch.stack(parts).mean() == memorised_share(known, held_out)
 
 
 def test_the_controller_moves_p_by_the_images_over_the_ramp() -> None:
@@ -158,7 +158,7 @@ def test_the_controller_raises_p_where_d_knows_its_images_and_lowers_it_where_it
         for _ in range(20):
             # a relativistic D's logits lie anywhere
             known, held_out = torch.randn(2, 100, generator=rng) * 5 - 300
-            controller.update(memorised(known + 5 * better, held_out).item(), 100)
+            controller.update(memorised_share(known + 5 * better, held_out).item(), 100)
         assert controller.p - before == pytest.approx(0.2 * direction)
 
 

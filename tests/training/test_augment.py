@@ -10,13 +10,13 @@ from torch.nn.functional import softplus
 from ganvas import data
 from ganvas.data.pixels import to_float
 from ganvas.layers.passes import AutogradPass
-from ganvas.objectives import squared_slopes
+from ganvas.objectives import squared_gradient_norm
 from ganvas.system import seeding
 from ganvas.training.augment import (
-    Changes,
+    AugmentParams,
     apply,
-    draw,
-    pull,
+    backward,
+    sample_params,
 )
 from ganvas.training.distributed import World
 
@@ -29,8 +29,8 @@ def drawn(
     size: tuple[int, int] = (16, 24),
     kinds: tuple[str, ...] = ALL,
     seed: int = 0,
-) -> Changes:
-    return draw(seeding.generator(seed, "augment", 0), count, kinds, size, p)  # type: ignore[arg-type]
+) -> AugmentParams:
+    return sample_params(seeding.generator(seed, "augment", 0), count, kinds, size, p)  # type: ignore[arg-type]
 
 
 def pictures(
@@ -50,7 +50,7 @@ def pictures(
 
 def moved(picture: list[list[float]], down: int, right: int) -> list[list[float]]:
     images = torch.tensor(picture)[None, None]
-    return apply(images, Changes(shift=torch.tensor([[down, right]])))[0, 0].tolist()  # type: ignore[no-any-return]
+    return apply(images, AugmentParams(shift=torch.tensor([[down, right]])))[0, 0].tolist()  # type: ignore[no-any-return]
 
 
 def test_translation_moves_whole_pixels_and_repeats_the_edge() -> None:
@@ -67,7 +67,7 @@ def test_a_moved_figure_is_the_same_figure_on_the_same_ground(ground: float) -> 
     images = torch.full((49, 1, 28, 28), ground)
     images[:, :, 4:24, 4:24] = pictures(1, 1, (20, 20))
     shift = torch.cartesian_prod(torch.arange(-3, 4), torch.arange(-3, 4))
-    after = apply(images, Changes(shift=shift))
+    after = apply(images, AugmentParams(shift=shift))
     for image, (down, right) in zip(after, shift.tolist(), strict=True):
         expected = torch.full((1, 28, 28), ground)
         expected[:, 4 + down : 24 + down, 4 + right : 24 + right] = images[0, :, 4:24, 4:24]
@@ -76,7 +76,7 @@ def test_a_moved_figure_is_the_same_figure_on_the_same_ground(ground: float) -> 
 
 
 def test_real_digits_keep_their_mass() -> None:
-    images = to_float(data.load("mnist-5k").images[::40])
+    images = to_float(data.load_dataset("mnist-5k").images[::40])
     after = apply(images, drawn(len(images), 1.0, (28, 28), ("translation",)))
     black = images[:, 0] == -1
     margin = (
@@ -95,7 +95,7 @@ def test_real_digits_keep_their_mass() -> None:
 def coloured(pixels: list[list[float]], *colour: float) -> list[list[float]]:
     """One row of pixels, each a list of channels."""
     images = torch.tensor(pixels, dtype=torch.float64).T[None, :, None]
-    changed = apply(images, Changes(colour=torch.tensor([colour])))[0, :, 0].T
+    changed = apply(images, AugmentParams(colour=torch.tensor([colour])))[0, :, 0].T
     return [[round(value, 6) for value in pixel] for pixel in changed.tolist()]
 
 
@@ -120,7 +120,7 @@ def test_colour_in_one_pass_is_the_papers_three_steps() -> None:
     for factor, over in ((saturation, (1,)), (contrast, (1, 2, 3))):
         mean = expected.mean(over, keepdim=True)
         expected = (expected - mean) * factor + mean
-    torch.testing.assert_close(apply(images, Changes(colour=colour)), expected)
+    torch.testing.assert_close(apply(images, AugmentParams(colour=colour)), expected)
 
 
 def test_alpha_is_not_coloured() -> None:
@@ -145,7 +145,7 @@ def test_cutout_is_a_box_of_half_the_sides(
     images = pictures(1, 3, (16, 24)) + 2
     expected = images.clone()
     expected[:, :, slice(*rows), slice(*columns)] = 0
-    assert torch.equal(apply(images, Changes(cutout=torch.tensor([[row, column]]))), expected)
+    assert torch.equal(apply(images, AugmentParams(cutout=torch.tensor([[row, column]]))), expected)
 
 
 def test_cutout_covers_every_pixel_now_and_then_and_no_side_more_than_its_opposite() -> None:
@@ -180,10 +180,10 @@ def test_a_gradient_is_pulled_back_without_the_images(channels: int) -> None:
     gradient = pictures(channels=channels).cos()
     (expected,) = torch.autograd.grad(apply(images, changes), images, gradient)
     with torch.no_grad():
-        pulled = pull(gradient, changes)
+        pulled = backward(gradient, changes)
     torch.testing.assert_close(pulled, expected)
     assert not pulled.requires_grad
-    assert torch.equal(pull(gradient, Changes()), gradient)
+    assert torch.equal(backward(gradient, AugmentParams()), gradient)
 
 
 def test_g_learns_through_augmentation_what_autograd_says() -> None:
@@ -197,18 +197,18 @@ def test_g_learns_through_augmentation_what_autograd_says() -> None:
     expected = [p.grad for p in generator.parameters()]
     made = AutogradPass(generator, z)
     judged = AutogradPass(discriminator, apply(made.output, changes))
-    made.to_weights(pull(judged.to_input(-torch.sigmoid(-judged.output)), changes))
+    made.to_weights(backward(judged.to_input(-torch.sigmoid(-judged.output)), changes))
     for parameter, gradient in zip(generator.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
 def test_r1_is_taken_of_the_image_before_augmentation() -> None:
     changes, weight = drawn(8, 1.0), torch.ones((), requires_grad=True)
-    penalty = squared_slopes(
+    penalty = squared_gradient_norm(
         lambda x: (apply(x, changes).square() * weight).sum((1, 2, 3)), pictures()
     )
     penalty.sum().backward()  # type: ignore[no-untyped-call]
-    own = squared_slopes(lambda x: apply(x, changes).square().sum((1, 2, 3)), pictures())
+    own = squared_gradient_norm(lambda x: apply(x, changes).square().sum((1, 2, 3)), pictures())
     assert weight.grad is not None
     # the penalty is the square of the weight
     torch.testing.assert_close(weight.grad, 2 * own.sum())
@@ -222,7 +222,7 @@ def test_shape_dtype_and_memory_layout_stay(channels: int, layout: torch.memory_
         for dtype in (torch.float32, torch.bfloat16):
             images = pictures(channels=channels).to(dtype).contiguous(memory_format=layout)
             after = apply(images, changes)
-            for same in (after, pull(after, changes)):
+            for same in (after, backward(after, changes)):
                 assert (same.shape, same.dtype) == (images.shape, dtype)
                 assert same.is_contiguous(memory_format=layout), kinds
             # whatever the layout
@@ -233,7 +233,7 @@ def test_shape_dtype_and_memory_layout_stay(channels: int, layout: torch.memory_
 def test_with_p_0_nothing_changes(channels: int) -> None:
     images = pictures(channels=channels)
     assert apply(images, drawn(8, 0.0)) is images
-    assert pull(images, drawn(8, 0.0)) is images
+    assert backward(images, drawn(8, 0.0)) is images
     unlucky = drawn(8, 1e-9)  # drawn, but none is chosen
     assert unlucky.colour is not None
     assert torch.equal(apply(images, unlucky), images)
@@ -304,7 +304,8 @@ def test_an_image_is_changed_whatever_lies_beside_it() -> None:
 def test_two_processes_change_their_images_as_one_does() -> None:
     images, changes = pictures(), drawn(8, 0.7)
     parts = [
-        apply(world.part(images), changes.each(world.part)) for world in (World(0, 2), World(1, 2))
+        apply(world.shard(images), changes.each(world.shard))
+        for world in (World(0, 2), World(1, 2))
     ]
     torch.testing.assert_close(torch.cat(parts), apply(images, changes), rtol=0, atol=1e-6)
 

@@ -45,7 +45,7 @@ def test_checkups_leave_no_trace_in_the_training(
 
 def test_held_out_images_may_be_of_other_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that D does not know, nothing can be asked."""
-    part = data.load("mnist-5k", split="test")
+    part = data.load_dataset("mnist-5k", split="test")
     assert part.labels is not None
     card = patient_of("cgan/tiny").card
     for classes, number in (
@@ -55,7 +55,7 @@ def test_held_out_images_may_be_of_other_classes(monkeypatch: pytest.MonkeyPatch
     ):
         with monkeypatch.context() as patch:
             other = dataclasses.replace(part, classes=classes)
-            patch.setattr(data, "load", lambda *_, other=other, **__: other)
+            patch.setattr(data, "load_dataset", lambda *_, other=other, **__: other)
             found = card.held_out()
         assert (None if found is None else len(found)) == number
         if found is not None:
@@ -86,7 +86,7 @@ def test_a_held_out_part_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_is_fetched_to_be_held_out(tmp_path: Path, no_network: None) -> None:
-    digits = data.load("mnist-5k")
+    digits = data.load_dataset("mnist-5k")
     assert digits.labels is not None
     put_idx(
         tmp_path / "MNIST" / "raw",
@@ -101,9 +101,9 @@ def test_nothing_is_fetched_to_be_held_out(tmp_path: Path, no_network: None) -> 
 
 
 def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.MonkeyPatch) -> None:
-    digits, others = data.load("mnist-5k"), data.load("mnist-5k", split="test")
+    digits, others = data.load_dataset("mnist-5k"), data.load_dataset("mnist-5k", split="test")
     held_out = data.Dataset("others", others.images[:500])
-    _, file, recipe = gans.find("mlp/tiny")
+    _, file, recipe = gans.find_recipe("mlp/tiny")
     made = learner.Learner(
         file.build(recipe.model, launch.ImageSpec.of(digits)),
         recipe.train,
@@ -153,7 +153,7 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
 def test_d_is_asked_in_parts_as_large_as_a_steps() -> None:
     """Of many images at once the activations would take more memory than the training."""
     spec = ImageSpec(height=32, width=32, channels=3)
-    _, file, recipe = gans.find("dcgan/tiny")  # with BatchNorm in D
+    _, file, recipe = gans.find_recipe("dcgan/tiny")  # with BatchNorm in D
     made = learner.Learner(file.build(recipe.model, spec), recipe.train, 100, torch.device("cpu"))
     images = noise_images(spec, 3 * recipe.train.batch - 1).images.float() / 127.5 - 1
     whole, seen = made.gan.discriminator.eval()(images), []

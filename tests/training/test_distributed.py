@@ -47,7 +47,7 @@ def assert_close(one: Path, two: Path, recipe: str) -> None:
     """Equal but for rounding. Biases are left out: before BatchNorm, or where D's fakes are of the
     real images' classes, a gradient may be zero but for rounding, which Adam blows up to full
     steps. Rates are small, so that these change little else."""
-    file = gans.load(recipe.partition("/")[0])
+    file = gans.load_gan(recipe.partition("/")[0])
     for network in ("generator", "discriminator"):
         a, b = learner(one)[network], learner(two)[network]
         assert a.keys() == b.keys()
@@ -65,7 +65,7 @@ def assert_close(one: Path, two: Path, recipe: str) -> None:
 
 @pytest.mark.long
 # which is below
-@pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.names() if name != "r3gan"])
+@pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.gan_names() if name != "r3gan"])
 def test_two_processes_equal_one(recipe: str, tmp_path: Path) -> None:
     train(recipe, tmp_path / "one", size=(16, 16), images=96.0, settings={"lr": 1e-4, "d_lr": 1e-4})
     common = (
@@ -179,7 +179,7 @@ def test_what_is_wrong_in_another_process_is_told_by_the_first() -> None:
         pytest.raises(RunError, match=r"^process 1 of 2: no more$"),
         distributed.together(2, "cpu", train_no_more, ()) as world,
     ):
-        world.refuse("")
+        world.raise_if_any("")
         world.mean(torch.ones(1))
 
 

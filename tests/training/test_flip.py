@@ -30,7 +30,7 @@ SPEC = ImageSpec(height=16, width=16, channels=3, classes=("a", "b"))
 @pytest.fixture(params=["cgan/tiny", "dcgan/tiny"])
 def batches(request: pytest.FixtureRequest) -> Callable[..., Batches]:
     """Batches of a data set of 40 images, for fully connected and for convolutional networks."""
-    _, file, recipe = gans.find(request.param)
+    _, file, recipe = gans.find_recipe(request.param)
     learner = Learner(file.build(recipe.model, SPEC), recipe.train, 40, torch.device("cpu"))
 
     def make(flip: bool, seed: int = 3) -> Batches:

@@ -100,7 +100,7 @@ def test_where_every_step_has_a_line_few_of_them_have_gradient_norms(
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if not name.endswith("/tiny")])
 @pytest.mark.parametrize("planned", [10_000, 30_000, 10_000_000])
 def test_trainings_of_any_length_have_ten_to_fifty_checkups(recipe: str, planned: int) -> None:
-    own = gans.find(recipe)[2].train
+    own = gans.find_recipe(recipe)[2].train
     log, sheet = (Interval.parse(text).images(own.batch, 60_000) for text in (own.log, own.sheet))
     assert 10 <= planned / checkup_interval(log, sheet, planned) <= 50
 

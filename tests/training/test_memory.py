@@ -20,9 +20,9 @@ from ganvas import gans
 from ganvas.data.idx import idx_array
 from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
-from ganvas.overrides import override, settled
+from ganvas.overrides import override, resolve_gamma
 from ganvas.recipe import ImageSpec
-from ganvas.runs.weights import read_weights, shipped
+from ganvas.runs.weights import read_weights, shipped_generators
 from ganvas.system.machine import peak_rss_mb
 from ganvas.training import preflight
 from helpers.common import MY_GAN, refusal
@@ -53,7 +53,7 @@ def test_a_batch_larger_than_memory() -> None:
 def test_a_card_that_speaks_of_endless_networks(
     blocks: int, tmp_path: Path, cli_run: Callable[..., Any], bounded: None
 ) -> None:
-    tensors, card = read_weights(shipped()["digits"])
+    tensors, card = read_weights(shipped_generators()["digits"])
     card = dataclasses.replace(card, model=card.model | {"blocks": blocks})
     save_file(tensors, tmp_path / "g.safetensors", {"ganvas": card.to_json()})
     assert "model.blocks: expected `int`" in cli_run("sample", "g.safetensors").error
@@ -98,16 +98,16 @@ def test_steps_larger_than_memory(
 ) -> None:
     """A phone's photos, as they are: their batch would fit, what the layers make of it does not."""
     monkeypatch.setattr(preflight, "_memory", lambda _: 32 * 10**9)
-    file = gans.load(recipe.partition("/")[0])
+    file = gans.load_gan(recipe.partition("/")[0])
     asked = override(file.recipes[recipe.partition("/")[2]], {"batch": batch})
-    said = refusal(preflight.networks, file, settled(asked, spec)[0], spec)
+    said = refusal(preflight.networks, file, resolve_gamma(asked, spec)[0], spec)
     assert re.search(rf"takes [0-9,]+ GB of memory or more, there are .*{cure}", said)
-    assert preflight.networks(file, settled(file.recipes["tiny"], SMALL)[0], SMALL)
+    assert preflight.networks(file, resolve_gamma(file.recipes["tiny"], SMALL)[0], SMALL)
 
 
 def test_what_a_step_takes_is_what_its_layers_make() -> None:
     """Of two layers each, in float32, by hand: D makes its flat images too, by a view."""
-    file, spec = gans.load("mlp"), ImageSpec(height=8, width=8, channels=1)
+    file, spec = gans.load_gan("mlp"), ImageSpec(height=8, width=8, channels=1)
     recipe = override(file.recipes["tiny"], {"batch": 10})
     took = preflight.step_bytes(file, recipe.model, recipe.train, spec)
     double = preflight.step_bytes(file, recipe.model, override(recipe, {"batch": 20}).train, spec)
@@ -122,7 +122,7 @@ def test_networks_that_cannot_be_run_without_numbers_are_not_judged(tmp_path: Pa
     (tmp_path / "my.py").write_text(
         MY_GAN.replace("return torch.tanh(", "z.sum().item(); return torch.tanh(")
     )
-    file = gans.load(str(tmp_path / "my.py"))
+    file = gans.load_gan(str(tmp_path / "my.py"))
     recipe = file.recipes["one"]
     assert preflight.step_bytes(file, recipe.model, recipe.train, recipe.native) == 0
     assert preflight.networks(file, recipe, recipe.native)

@@ -14,7 +14,7 @@ from ganvas import gans, objectives
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.overrides import is_by_rule, override, settled
+from ganvas.overrides import has_rule_gamma, override, resolve_gamma
 from ganvas.recipe import AUGMENT_BELOW, ImageSpec, TrainConfig
 from ganvas.system import seeding
 from ganvas.training import augment
@@ -117,14 +117,14 @@ def test_one_pass_gives_the_gradients_of_both_losses(name: Any) -> None:
 @pytest.mark.parametrize("name", ["relativistic", "minimax", "wasserstein"])
 def test_the_exchange_is_the_ratio_of_the_losses_derivatives_however_sure_d_is(name: Any) -> None:
     objective = objectives.named(name)
-    assert objective.exchange is not None
+    assert objective.g_over_d_grad is not None
     gap = torch.tensor([-60.0, -3.0, 0.0, 2.0, 40.0, 75.0], dtype=torch.float64)
     real, fake = gap.clone(), torch.zeros_like(gap)
     if name == "minimax":
         real, fake = fake, -gap
     by_fake = objective.d_gradient(real, fake)[1]
     torch.testing.assert_close(
-        by_fake * objective.exchange(real, fake), objective.g_gradient(real, fake)
+        by_fake * objective.g_over_d_grad(real, fake), objective.g_gradient(real, fake)
     )
 
 
@@ -200,10 +200,14 @@ def test_gamma_follows_its_schedule() -> None:
     learner, _ = learning(penalty="r1", gamma=2.0)
     assert learner.gamma == 2.0
     recipe = override(
-        gans.load("r3gan").recipes["tiny"], {"gamma": {"start": 2.0, "end": 1.0, "shape": "linear"}}
+        gans.load_gan("r3gan").recipes["tiny"],
+        {"gamma": {"start": 2.0, "end": 1.0, "shape": "linear"}},
     )
     learner = Learner(
-        gans.load("r3gan").build(recipe.model, recipe.native), recipe.train, 16, torch.device("cpu")
+        gans.load_gan("r3gan").build(recipe.model, recipe.native),
+        recipe.train,
+        16,
+        torch.device("cpu"),
     )
     plan = plan_of(recipe.train, 16)
     found = []
@@ -226,31 +230,31 @@ def test_gamma_is_settled_by_pixels_and_batch(
     spec: tuple[int, int, Any], batch: int, gamma: float
 ) -> None:
     height, width, channels = spec
-    recipe = override(gans.load("r3gan").recipes["digits"], {"batch": batch})
-    done, said = settled(recipe, ImageSpec(height=height, width=width, channels=channels))
+    recipe = override(gans.load_gan("r3gan").recipes["digits"], {"batch": batch})
+    done, said = resolve_gamma(recipe, ImageSpec(height=height, width=width, channels=channels))
     assert done.train.gamma == pytest.approx(gamma)
     assert f"gamma {gamma:g}" in said
-    again, silence = settled(done, ImageSpec(height=height, width=width, channels=channels))
+    again, silence = resolve_gamma(done, ImageSpec(height=height, width=width, channels=channels))
     assert (again, silence) == (done, "")
 
 
 @pytest.mark.parametrize(("recipe", "gamma"), [("r3gan/digits", 0.1), ("wgan-gp/digits", 2.5)])
 def test_a_recipe_multiplies_the_rules_gamma(recipe: str, gamma: float) -> None:
-    asked = override(gans.find(recipe)[2], {"gamma_factor": 0.25})
-    done, said = settled(asked, asked.native)
+    asked = override(gans.find_recipe(recipe)[2], {"gamma_factor": 0.25})
+    done, said = resolve_gamma(asked, asked.native)
     assert done.train.gamma == pytest.approx(gamma)
     assert said.startswith(f"gamma {gamma:g}: ")
     assert said.endswith(", times the recipe's 0.25")
     # so a repeat with another batch follows the rule anew
-    assert is_by_rule(done.train, done.native)
-    assert not is_by_rule(override(done, {"gamma": 0.3}).train, done.native)
+    assert has_rule_gamma(done.train, done.native)
+    assert not has_rule_gamma(override(done, {"gamma": 0.3}).train, done.native)
 
 
 def test_a_gamma_that_is_given_stays_and_other_recipes_have_none() -> None:
-    given = override(gans.load("r3gan").recipes["digits"], {"gamma": 5})
-    assert settled(given, given.native) == (given, "")
-    relu = gans.load("mlp").recipes["relu"]
-    assert settled(relu, relu.native) == (relu, "")
+    given = override(gans.load_gan("r3gan").recipes["digits"], {"gamma": 5})
+    assert resolve_gamma(given, given.native) == (given, "")
+    relu = gans.load_gan("mlp").recipes["relu"]
+    assert resolve_gamma(relu, relu.native) == (relu, "")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_a_gamma_that_is_given_stays_and_other_recipes_have_none() -> None:
 def test_what_a_discriminator_with_batchnorm_cannot_do_is_refused(
     recipe: str, changes: dict[str, Any], told: str
 ) -> None:
-    _, file, found = gans.find(recipe)
+    _, file, found = gans.find_recipe(recipe)
     changed = override(found, changes)
     with pytest.raises(SettingError, match=told):
         Learner(file.build(changed.model, changed.native), changed.train, 10, torch.device("cpu"))
@@ -329,7 +333,7 @@ def test_the_probability_rises_when_d_knows_its_images_and_is_part_of_the_state(
     learner, batches = learning(count=50, augment="adaptive", dtype=torch.float32)
     plan = dataclasses.replace(plan_of(learner.config, 50), images=10_000)
     probabilities = []
-    for k in range(3 * augment.EVERY):
+    for k in range(3 * augment.ADAPT_STEPS):
         learner.set_rates(plan, 8 * k)
         take_step(learner, batches, 8 * k)
         probabilities.append(learner.augmentation)
@@ -363,7 +367,7 @@ def test_draws_of_augmentations_are_those_of_the_seed_and_place() -> None:
     a, b, later = first.at(16), again.at(16), first.at(24)
     assert torch.equal(a.d_changes.shift, b.d_changes.shift)
     assert not torch.equal(a.d_changes.shift, later.d_changes.shift)
-    shift = augment.draw(
+    shift = augment.sample_params(
         seeding.generator(5, "augment-d", 16), 8, ("translation",), (6, 5), 0.5
     ).shift
     assert first.kinds == ("translation", "colour", "cutout")

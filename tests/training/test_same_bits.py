@@ -21,7 +21,7 @@ from helpers.common import assert_same_run, state, train
 
 
 class TestSameBits:
-    @pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.names()])
+    @pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.gan_names()])
     def test_stopping_twice_changes_nothing(
         self, recipe: str, tmp_path: Path, stop_after: Callable[[int], None]
     ) -> None:
@@ -50,10 +50,12 @@ class TestSameBits:
             folder = tmp_path / "pictures" / "ab"[k % 2]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / f"{k}.png")
-        share = augment.memorised
-        monkeypatch.setattr(augment, "EVERY", 2)
+        share = augment.memorised_share
+        monkeypatch.setattr(augment, "ADAPT_STEPS", 2)
         # or it takes long
-        monkeypatch.setattr(augment, "memorised", lambda known, held: share(known, held) + 0.55)
+        monkeypatch.setattr(
+            augment, "memorised_share", lambda known, held: share(known, held) + 0.55
+        )
         options: dict[str, Any] = {
             "images": 128.0,
             "data": str(tmp_path / "pictures"),

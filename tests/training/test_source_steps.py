@@ -78,7 +78,7 @@ def pictures(shape: tuple[int, int, int], count: int, classes: bool) -> Dataset:
 
 def prepared(name: str, dtype: torch.dtype = torch.float32) -> tuple[Learner, Batches, Plan]:
     full_name, changes, shape, count, _ = SYSTEMS[name]
-    _, file, recipe = gans.find(full_name)
+    _, file, recipe = gans.find_recipe(full_name)
     recipe = override(recipe, changes)
     dataset = pictures(shape, count, bool(recipe.native.classes))
     gan = file.build(recipe.model, ImageSpec.of(dataset), 3)
@@ -173,7 +173,7 @@ def test_batches_hold_the_recipes_images_noise_and_labels(name: str) -> None:
     latents: list[Tensor] = []
     for images_seen in range(0, plan.epoch + config.batch, config.batch):
         b = batches.at(images_seen)
-        indices = seeding.Order(SEED, len(dataset)).indices(images_seen, config.batch)
+        indices = seeding.EpochOrder(SEED, len(dataset)).indices(images_seen, config.batch)
         seen.append(indices)
         assert torch.allclose(
             b.real.double(), dataset.images[indices].double() / 255 * 2 - 1, atol=1e-6

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ganvas.errors import MetricError
 from ganvas.evaluation import evaluate, extractors, history
 from ganvas.evaluation.extractors import Features
-from ganvas.evaluation.result import Verdict
+from ganvas.evaluation.result import EvaluationResult
 from ganvas.launch import launch
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
@@ -31,7 +31,7 @@ from ganvas.runs.weights import open_generator
 from ganvas.sampling.sampler import Sampler
 from ganvas.training import loop, validation
 from ganvas.training.clock import Clock
-from ganvas.training.validation import Periodic
+from ganvas.training.validation import Validation
 from ganvas.views.run_list import list_runs
 from helpers.common import assert_same_run, assert_same_tree, noise_images, refusal, state, train
 from helpers.judged import Pooled, verdict
@@ -45,7 +45,7 @@ AT = [96, 192, 288, 320]
 def judge(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Pooled:
     """Few images, and features that cost nothing."""
     pooled = Pooled()
-    monkeypatch.setattr(extractors, "find", lambda *_, **__: pooled.extractor())
+    monkeypatch.setattr(extractors, "find_extractor", lambda *_, **__: pooled.extractor())
     monkeypatch.setattr(validation, "N", 200)
     return pooled
 
@@ -78,9 +78,9 @@ class TestWhatIsKept:
 
     def test_the_figures_are_those_of_an_evaluation_afterwards(self, tmp_path: Path) -> None:
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
-        last = history.last(run.path)
+        last = history.last_result(run.path)
         again = evaluate.evaluate(run, n=200, prdc_n=200, quiet=True)
-        assert history.staleness(run.path, last) is None
+        assert history.stale_note(run.path, last) is None
         for name in (
             "fid",
             "kid",
@@ -232,17 +232,17 @@ class TestGoingOn:
         said: list[str] = []
         fids = iter([0.5, 7.0, 6.0, 8.0])
 
-        def judge(sampler: Sampler) -> Verdict:
+        def judge(sampler: Sampler) -> EvaluationResult:
             own = verdict(next(fids))
             return replace(own, protocol=replace(own.protocol, extractor_sha256=other))
 
         other = verdict(1.0).protocol.extractor_sha256
-        evaluation = Periodic(judge, 10.0, 0.0, said.append)
+        evaluation = Validation(judge, 10.0, 0.0, said.append)
         evaluation.evaluate(run, run.sampler(), 10, 1.0)
         assert evaluation.best == (0.5, 10)
         run.best_file.unlink()
         other = "0" * 64
-        evaluation = Periodic(judge, 10.0, 0.0, said.append)
+        evaluation = Validation(judge, 10.0, 0.0, said.append)
         evaluation.resume(run)
         assert evaluation.best == (0.5, 10)
         for seen, best in ((20, (7.0, 20)), (30, (6.0, 30)), (40, (6.0, 30))):
@@ -252,7 +252,7 @@ class TestGoingOn:
         assert [text for text in said if "another protocol" in text] == [
             "judged under another protocol than before: the best generator is looked for anew"
         ]
-        again = Periodic(judge, 10.0, 0.0, said.append)
+        again = Validation(judge, 10.0, 0.0, said.append)
         again.resume(run)
         assert again.best == (6.0, 30)
 
@@ -277,10 +277,12 @@ class TestGoingOn:
         with monkeypatch.context() as patch:
             make = evaluate.while_training
 
-            def interrupted(*arguments: Any, **options: Any) -> Callable[[Sampler], Verdict]:
+            def interrupted(
+                *arguments: Any, **options: Any
+            ) -> Callable[[Sampler], EvaluationResult]:
                 judge, calls = make(*arguments, **options), 0
 
-                def call(sampler: Sampler) -> Verdict:
+                def call(sampler: Sampler) -> EvaluationResult:
                     nonlocal calls
                     calls += 1
                     if calls == 3:  # the one that is measured, that at 96, and this
@@ -312,13 +314,13 @@ class TestCost:
         now, run = 1000.0, train("mlp/tiny", tmp_path / "run", images=16.0)
         monkeypatch.setattr(time, "monotonic", lambda: now)
 
-        def judge(sampler: Sampler) -> Verdict:
+        def judge(sampler: Sampler) -> EvaluationResult:
             nonlocal now
             now += cost
             return verdict(1.0)
 
         said: list[str] = []
-        evaluation, at, seen = Periodic(judge, every, cost, said.append), [], 0
+        evaluation, at, seen = Validation(judge, every, cost, said.append), [], 0
         reserve = evaluation.reserve(budget or 0.0, 1000.0)
         images = 60_000 if budget is None else int((budget - reserve) * 1000)
         plan = Plan(images=images, batch=10, epoch=100, requested="")
@@ -360,7 +362,7 @@ class TestCost:
 
     def test_an_evaluation_that_takes_most_of_the_budget_is_left_out(self) -> None:
         said: list[str] = []
-        evaluation = Periodic(lambda _: verdict(1.0), None, 4.0, said.append)
+        evaluation = Validation(lambda _: verdict(1.0), None, 4.0, said.append)
         assert validation.within(9.0, evaluation) is evaluation
         assert said == []
         assert validation.within(7.0, evaluation) is None
@@ -418,7 +420,7 @@ class TestWhatCannotBeJudged:
             2.0,
         ]
 
-        def judge(sampler: Sampler) -> Verdict:
+        def judge(sampler: Sampler) -> EvaluationResult:
             answer = answers.pop(0)
             if isinstance(answer, Exception):
                 raise answer
@@ -431,10 +433,10 @@ class TestWhatCannotBeJudged:
     def test_the_same_failure_is_said_once(self, tiny_run: Run) -> None:
         said: list[str] = []
 
-        def judge(sampler: Sampler) -> Verdict:
+        def judge(sampler: Sampler) -> EvaluationResult:
             raise MetricError("bad features")
 
-        evaluation = Periodic(judge, 10.0, 0.0, said.append)
+        evaluation = Validation(judge, 10.0, 0.0, said.append)
         for seen in (10, 20):
             assert evaluation.evaluate(tiny_run, tiny_run.sampler(), seen, 1.0) is None
         assert said == ["not evaluated at 10 images: bad features"]
@@ -443,9 +445,9 @@ class TestWhatCannotBeJudged:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         order: list[str] = []
-        find, step = extractors.find, loop.take_step
+        find, step = extractors.find_extractor, loop.take_step
         monkeypatch.setattr(
-            extractors, "find", lambda *a, **o: order.append("extractor") or find(*a, **o)
+            extractors, "find_extractor", lambda *a, **o: order.append("extractor") or find(*a, **o)
         )
         monkeypatch.setattr(loop, "take_step", lambda *a: order.append("step") or step(*a))
         train("mlp/tiny", tmp_path / "run", images=32.0, evaluate_every="auto")
@@ -482,7 +484,7 @@ def test_stacks_of_digits_are_judged_by_the_modes_of_few(
         judge(images).features, torch.eye(10)[images.flatten(1).long().sum(1) % 10]
     )  # noqa: E731
     digits = replace(judge.extractor(), name="digits", classes=ten, take=take)
-    monkeypatch.setattr(extractors, "find", lambda *_, **__: digits)
+    monkeypatch.setattr(extractors, "find_extractor", lambda *_, **__: digits)
     numbers = tuple(f"{number:03d}" for number in range(1000))
     stacks = noise_images(ImageSpec(height=8, width=8, channels=3, classes=numbers), 1000)
     for read in ("load", "load_held_out"):

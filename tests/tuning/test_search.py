@@ -14,7 +14,7 @@ import torch
 
 from ganvas import data, gans
 from ganvas.errors import SettingError
-from ganvas.overrides import override, settled
+from ganvas.overrides import override, resolve_gamma
 from ganvas.recipe import ImageSpec, Recipe, Schedule
 from ganvas.runs.request import Request, read_config, to_toml
 from ganvas.runs.run import Run
@@ -57,12 +57,12 @@ class TestSearch:
         found = search(
             squares, "r3gan/tiny", trials=6, out=tmp_path / "t.toml", settings={"batch": 4}
         )
-        _, _, own = gans.find("r3gan/tiny")
+        _, _, own = gans.find_recipe("r3gan/tiny")
         assert (
             seen[0]
-            == settled(override(own, {"batch": 4}), dataclasses.replace(SPEC, classes=("0", "1")))[
-                0
-            ]
+            == resolve_gamma(
+                override(own, {"batch": 4}), dataclasses.replace(SPEC, classes=("0", "1"))
+            )[0]
         )
         assert found.best == 0
         assert "the recipe's own settings win" in found.verdict
@@ -94,7 +94,7 @@ class TestSearch:
             assert (rate.shape, rate.warmup, rate.hold) == ("cosine", 0.05, 0)
 
     def test_both_rates_keep_their_ratio(self) -> None:
-        _, _, recipe = gans.find("wgan-gp/tiny")
+        _, _, recipe = gans.find_recipe("wgan-gp/tiny")
         train = trials.changed(recipe, {"lr": 3.0}).train
         assert (train.lr, train.d_lr, train.gamma) == (3e-3, 9e-3, None)
         assert trials.changed(recipe, {"lr": 1.0, "augment": recipe.train.augment}) == recipe
@@ -122,8 +122,8 @@ class TestSearch:
     def test_only_what_the_recipe_has_is_searched(
         self, name: str, images: int, found: dict[str, Any]
     ) -> None:
-        _, file, recipe = gans.find(name)
-        recipe = settled(recipe, recipe.native)[0]
+        _, file, recipe = gans.find_recipe(name)
+        recipe = resolve_gamma(recipe, recipe.native)[0]
         assert trials.searched(recipe, file.build(recipe.model, recipe.native), images) == found
 
     def test_hopeless_trials_are_given_up_and_diverged_ones_are_failures(
@@ -154,7 +154,10 @@ class TestSearch:
 
 class TestScore:
     def test_other_real_images_are_near_and_noise_is_far(self) -> None:
-        digits, held_out = data.load("mnist-5k"), data.load("mnist-5k", split="test")
+        digits, held_out = (
+            data.load_dataset("mnist-5k"),
+            data.load_dataset("mnist-5k", split="test"),
+        )
         score = trials.Score(digits, held_out)
         near = score(digits.images[:500])
         ones = score(digits.images[digits.labels == 1][:300])
@@ -163,7 +166,7 @@ class TestScore:
         assert ones < noise
 
     def test_nothing_that_is_scored_by_is_trained_on(self, squares: Path) -> None:
-        whole = data.load(squares)
+        whole = data.load_dataset(squares)
         training, held, said = trials.held_apart(whole, str(squares), Request(seed=3), None)
         assert (len(training), len(held)) == (96, 24)
         assert "scored by 24 of the 120 images" in said
@@ -174,10 +177,10 @@ class TestScore:
         assert torch.equal(training.labels == 0, training.images[:, 0, :4].flatten(1).any(1))
 
     def test_a_held_out_part_is_what_is_scored_by(self) -> None:
-        whole = data.load("mnist-5k")
+        whole = data.load_dataset("mnist-5k")
         training, held, _ = trials.held_apart(whole, "mnist-5k", Request(), None)
         assert training is whole
-        assert torch.equal(held.images, data.load("mnist-5k", split="test").images)
+        assert torch.equal(held.images, data.load_dataset("mnist-5k", split="test").images)
 
     @pytest.mark.parametrize("count", [1, 5, 49])
     def test_too_few_images(self, squares: Path, count: int, cli_run: Callable[..., Any]) -> None:
@@ -276,7 +279,7 @@ class TestFile:
         self, squares: Path, landscape: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Trials have it; what was asked for is written, even where it says the same."""
-        _, file, own = gans.find("r3gan/tiny")
+        _, file, own = gans.find_recipe("r3gan/tiny")
         changes = {"length": "5 minutes"}
         preset = dataclasses.replace(
             override(own, changes), presets={5: {"model.width": 2}, 60: {}}

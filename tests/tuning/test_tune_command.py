@@ -46,7 +46,7 @@ class TestBudget:
         each = plan.images / 16 * 0.01 + trials.CHECKPOINTS * 0.2
         assert left / each >= (plan.trials or 2)
         assert plan.images % 16 == 0
-        assert plan.images == asked[1] or left / each < 1.3 * tune.MOST_PLANNED
+        assert plan.images == asked[1] or left / each < 1.3 * tune.MAX_PLANNED_TRIALS
 
     def test_longer_budgets_give_more_and_longer_trials(self, squares: Path) -> None:
         prepared = self.prepared(squares, step=0.01, score=0.2)

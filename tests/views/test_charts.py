@@ -54,7 +54,7 @@ def test_of_many_values_none_is_hidden() -> None:
     y[54_321] = 50.0
     svg = chart([Curve("loss", range(100_000), y)], "x")
     (line,), (band,) = paths(svg, "curve"), paths(svg, "band")
-    assert len(line) <= charts.MOST_POINTS
+    assert len(line) <= charts.MAX_POINTS
     assert min(at for _, at in band) < min(at for _, at in line) - 100
     assert len(svg) < 30_000
 
@@ -94,7 +94,7 @@ def test_names_are_text() -> None:
 
 
 def test_numbers_of_ticks() -> None:
-    assert [charts.number(v) for v in (0.25, 500, 5000, 20_000, 1.5e6, 3e9, -0.001)] == [
+    assert [charts.axis_number(v) for v in (0.25, 500, 5000, 20_000, 1.5e6, 3e9, -0.001)] == [
         "0.25",
         "500",
         "5000",

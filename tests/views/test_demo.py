@@ -172,9 +172,9 @@ def test_each_panel_names_its_step_on_the_same_axes_and_the_legend_appears_once(
     ]
     assert all("mean D: 0." in axes.get_title(loc="right") for axes in tops)
     assert {(axes.get_xlim(), axes.get_ylim()) for axes in tops} == {
-        ((-demo.SPAN, demo.SPAN), (0.0, demo.TOP))
+        ((-demo.AXIS_SPAN, demo.AXIS_SPAN), (0.0, demo.TOP))
     }
-    assert {axes.get_xlim() for axes in strips} == {(-demo.SPAN, demo.SPAN)}
+    assert {axes.get_xlim() for axes in strips} == {(-demo.AXIS_SPAN, demo.AXIS_SPAN)}
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 3
     assert not any(axes.get_legend() for axes in figure.axes)

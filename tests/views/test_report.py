@@ -59,7 +59,7 @@ class TestPage:
     def test_the_row_shows_each_class_as_sample_makes_them(
         self, tiny_run: Run, tmp_path: Path, cli_run: Callable[..., Any]
     ) -> None:
-        found = page(report.save(tiny_run, tmp_path / "page.html"))
+        found = page(report.write_report(tiny_run, tmp_path / "page.html"))
         data = (found.all("img")[0]["src"] or "").partition(",")[2]
         row = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
         cli_run(
@@ -81,7 +81,7 @@ class TestPage:
 
     def test_changed_settings_are_marked_beside_the_recipes_own(self, tmp_path: Path) -> None:
         run = train("cgan/tiny", tmp_path / "run", images=32.0, settings={"lr": 0.0005})
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert re.findall(r"<mark>(.*?)</mark>.*?<td>(.*?)</td>", found.html) == [
             ("&#34;32 images&#34;", "&#34;512 images&#34;"),
             ("0.0005", "0.001"),
@@ -92,7 +92,7 @@ class TestPage:
         self, tiny_run: Run, copy: Callable[..., Path], cli_run: Callable[..., Any]
     ) -> None:
         path = copy(tiny_run, "a run")
-        found = page(report.save(Run.open(path)))
+        found = page(report.write_report(Run.open(path)))
         again = next(command for command in found.commands if command[1] == "train")
         assert cli_run(*again[1:]).code == 0
         assert (
@@ -108,14 +108,15 @@ class TestPage:
         self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         run = Run.open(copy(tiny_run))
-        found = page(report.save(run, data_dir=Path("my data")))
+        found = page(report.write_report(run, data_dir=Path("my data")))
         for verb in ("train", "evaluate", "report"):
             command = next(command for command in found.commands if command[1] == verb)
             assert command[command.index("--data-dir") + 1] == "my data"
 
     def test_the_same_run_makes_the_same_page(self, tiny_run: Run, tmp_path: Path) -> None:
         pages = [
-            report.save(tiny_run, tmp_path / name).read_bytes() for name in ("a.html", "b.html")
+            report.write_report(tiny_run, tmp_path / name).read_bytes()
+            for name in ("a.html", "b.html")
         ]
         assert pages[0] == pages[1]
 
@@ -131,7 +132,7 @@ class TestPage:
         run = train("cgan/tiny", tmp_path / "<b>run", data=str(folder), images=32.0)
         hostile = judgement(run, per_class={evil: 0.5}, notes=(evil,), protocol=PROTOCOL)
         put(run, hostile)
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert evil in found.sections["report-card"]
         assert evil in (found.all("img")[0]["alt"] or "")
         assert "<b>run" in found.sections["header"]
@@ -146,7 +147,7 @@ class TestPage:
         noise = Image.fromarray(rng.integers(0, 256, (700, 600, 3), np.uint8))
         for name in ["real_images", "neighbours", *(f"samples/{k:09d}" for k in range(1, 9))]:
             noise.save(path / f"{name}.png", compress_level=1)
-        found = page(report.save(Run.open(path)))
+        found = page(report.write_report(Run.open(path)))
         assert len(found.all("img")) == 9
         assert "6 of 10 sheets" in found.sections["samples"]
         captions = re.findall(r"<figcaption>([\d,]+) images, epoch", found.html)
@@ -157,7 +158,7 @@ class TestPage:
     ) -> None:
         path = copy(tiny_run)
         Image.new("RGBA", (30, 20)).save(path / "samples" / "000000001.png")
-        found = page(report.save(Run.open(path)))
+        found = page(report.write_report(Run.open(path)))
         data = (found.all("img")[1]["src"] or "").partition(",")[2]
         assert np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).min() == 255
 
@@ -171,7 +172,7 @@ class TestDoctor:
         (run.path / "log.jsonl").write_text(
             "".join(json.dumps(line | {"d_loss": 1e9}) + "\n" for line in lines)
         )
-        found, diagnosis = page(report.save(run)), examine(run)
+        found, diagnosis = page(report.write_report(run)), examine(run)
         assert diagnosis.findings[0].state == "exploding gradients"
         for finding in diagnosis.findings:
             assert finding.state in found.sections["doctor"]
@@ -184,7 +185,7 @@ class TestDoctor:
         run.append_log(
             [last | {"images": 352, "step": 22, "d_loss": float("nan"), "g_loss": float("inf")}]
         )
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert "NaN" in found.sections["doctor"]
         assert not re.search(r'd="[^"]*(nan|inf)', found.html)
 
@@ -192,13 +193,13 @@ class TestDoctor:
 class TestStates:
     def test_stopped_and_going_on(self, half_run: Run, copy: Callable[[Run], Path]) -> None:
         run = Run.open(copy(half_run))
-        assert "stopped at 45%" in page(report.save(run)).sections["header"]
+        assert "stopped at 45%" in page(report.write_report(run)).sections["header"]
         with run.locked():
-            assert "training now, 45%" in page(report.save(run)).sections["header"]
+            assert "training now, 45%" in page(report.write_report(run)).sections["header"]
 
     def test_nothing_yet(self, tiny_run: Run, tmp_path: Path) -> None:
         run = Run.create(tmp_path / "run", tiny_run.card)
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert "stopped at 0%" in found.sections["header"]
         assert "no generator yet" in found.sections["header"]
         assert "no sheets" in found.sections["samples"]
@@ -206,7 +207,7 @@ class TestStates:
         assert found.all("img") == []
 
     def test_no_classes(self, unconditional_run: Run, tmp_path: Path) -> None:
-        found = page(report.save(unconditional_run, tmp_path / "page.html"))
+        found = page(report.write_report(unconditional_run, tmp_path / "page.html"))
         assert "of the classes" not in found.sections["header"]
         assert found.all("img")[0]["alt"] == "10 generated images"
 
@@ -241,7 +242,7 @@ class TestStates:
         run.save_generator(
             {name: t * float("nan") if t.is_floating_point() else t for name, t in weights.items()}
         )
-        assert "no longer finite" in page(report.save(run)).sections["header"]
+        assert "no longer finite" in page(report.write_report(run)).sections["header"]
 
 
 class TestBadInput:
@@ -273,7 +274,7 @@ class TestBadInput:
         answer: str,
     ) -> None:
         path = copy(tiny_run)
-        before = report.save(Run.open(path)).read_bytes()
+        before = report.write_report(Run.open(path)).read_bytes()
         (path / name).write_bytes(content)
         assert answer in cli_run("report", "run").error
         assert (path / "report.html").read_bytes() == before

@@ -25,7 +25,7 @@ class TestJudged:
     ) -> None:
         run = Run.open(copy(tiny_run))
         put(run, judgement(run, gan_train=GanTrain(fakes=0.812, reals=0.934, images=500)))
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         card = found.sections["report-card"]
         for words in (
             "1.234",
@@ -70,7 +70,7 @@ class TestJudged:
             " --size 28"
         )
         assert cli_run("evaluate", path, *options.split()).code == 0
-        found = page(report.save(Run.open(path)))
+        found = page(report.write_report(Run.open(path)))
         again = next(command for command in found.commands if "--prdc-n" in command)
         (path.parent / "elsewhere").mkdir()
         monkeypatch.chdir(path.parent / "elsewhere")
@@ -86,14 +86,14 @@ class TestJudged:
         options: dict[str, Any] = {"n": 40, "quiet": True, "extractor": Pooled().extractor()}
         because = "cannot be repeated by a command, because its extractor was an object of Python's"
         judging.evaluate(run, **options)
-        assert f"{because}." in page(report.save(run)).sections["repeat"]
+        assert f"{because}." in page(report.write_report(run)).sections["repeat"]
         judging.evaluate(run, k=3, **options)
         assert (
             f"{because} and precision to coverage were taken with k = 3"
-            in page(report.save(run)).sections["repeat"]
+            in page(report.write_report(run)).sections["repeat"]
         )
         put(run, judgement(run, asked=None))
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert "an earlier ganvas did not note what it was asked for" in found.sections["repeat"]
         assert not any(
             command[1] == "evaluate" and "--copies" not in command for command in found.commands
@@ -116,7 +116,7 @@ class TestJudged:
                 images,
             )
         run.best_file.write_bytes(b"")
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         labels = [svg["aria-label"] or "" for svg in found.all("svg")]
         assert "generated from 30 to 25, between 20 and 30; floor from 0.753 to 0.753" in labels[4]
         assert "precision from 0.612" in labels[5]
@@ -149,7 +149,7 @@ class TestJudged:
                 judgement(run, fid=fid, **({} if of_now else {"weights_sha256": "c" * 64})),
                 images,
             )
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert f"{shown:.4g} (floor 0.7531)" in found.sections["header"]
         assert ("trained further" in found.sections["report-card"]) == (
             not any(now for *_, now in lines)
@@ -159,20 +159,20 @@ class TestJudged:
         run = Run.open(copy(tiny_run))
         Image.new("L", (40, 30)).save(run.closest_file)
         put(run, judgement(run, copies=COPIES))
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         text = " ".join(found.sections["copy-check"].split())
         assert "not a copier: generated images are 0.988 ± 0.012 times as far" in text
         assert "1.1% of the generated images count as copies, of held-out real ones 0.2%" in text
         assert "earlier generator" not in text
         assert (40, 30) in [(int(i["width"] or 0), int(i["height"] or 0)) for i in found.all("img")]
         put(run, judgement(run, copies=dataclasses.replace(COPIES, yardstick="training")))
-        by_training = " ".join(page(report.save(run)).sections["copy-check"].split())
+        by_training = " ".join(page(report.write_report(run)).sections["copy-check"].split())
         assert "unseen real images are" in text
         assert "unseen" not in by_training
         assert "as these are from one another (1" in by_training
         run.closest_file.unlink()  # then what training left is there to be looked at
         put(run, judgement(run, copies=None))
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert "not a copier" in found.sections["copy-check"]
         assert "nearest to it in pixels" in found.sections["copy-check"]
 
@@ -184,7 +184,7 @@ class TestJudged:
         Image.new("L", (41, 31)).save(tmp_path / "secret.png")
         elsewhere = dataclasses.replace(COPIES, sheet=str(tmp_path / "secret.png"))
         put(run, judgement(run, copies=elsewhere))
-        found = page(report.save(run))
+        found = page(report.write_report(run))
         assert "41" not in [image["width"] for image in found.all("img")]
 
     def test_evaluate_judges_first(

@@ -62,7 +62,7 @@ def test_sheets_come_in_order_for_the_time_asked_and_the_last_stays(
 
 
 def test_a_real_run_and_its_bar(tiny_run: Run, tmp_path: Path) -> None:
-    film, hold = frames(timelapse.save(tiny_run, tmp_path / "film.gif"))
+    film, hold = frames(timelapse.write_gif(tiny_run, tmp_path / "film.gif"))
     assert len(film) == len(tiny_run.sheets()) == 2
     bars = [np.asarray(frame.convert("L"))[timelapse._LINE + 1] for frame in film]
     done = [float((bar < 50).mean()) for bar in bars]
@@ -87,7 +87,7 @@ def test_of_many_sheets_some_are_left_out_but_not_the_ends(
 ) -> None:
     run = copy(tiny_run)
     put_sheets(run, {f"{k:09d}": flat(k, (8, 8)) for k in range(256)})
-    film, hold = frames(timelapse.save(Run.open(run), run.parent / "film.gif", 2.0))
+    film, hold = frames(timelapse.write_gif(Run.open(run), run.parent / "film.gif", 2.0))
     assert len(film) == 16
     assert hold[-1] == sum(hold[:-1]) / 3 == 500
     middles = [frame.getpixel((frame.width // 2, timelapse._LINE + 12))[0] for frame in film]
@@ -103,30 +103,30 @@ def test_the_file_stays_small_whatever_is_on_the_sheets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Noise does not compress."""
-    monkeypatch.setattr(timelapse, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(timelapse, "MAX_GIF_BYTES", 100_000)
     run, rng = copy(tiny_run), np.random.default_rng(0)
     put_sheets(run, {f"{k:09d}": rng.integers(0, 256, shape, np.uint8) for k in range(12)})
-    path = timelapse.save(Run.open(run), run.parent / "film.gif")
+    path = timelapse.write_gif(Run.open(run), run.parent / "film.gif")
     assert 30_000 < path.stat().st_size <= 100_000
     film, hold = frames(path)
-    assert (film[0].height, sum(hold)) > (timelapse.LEAST_SIDE, 7990)
+    assert (film[0].height, sum(hold)) > (timelapse.MIN_GIF_SIDE, 7990)
 
 
 def test_the_limit_is_what_a_mail_takes() -> None:
-    assert timelapse.MOST_BYTES <= 5_000_000
+    assert timelapse.MAX_GIF_BYTES <= 5_000_000
 
 
 def test_colours_stay(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
     run, colours = copy(tiny_run), [(200, 30, 30), (20, 160, 220), (250, 240, 20)]
     put_sheets(run, {f"{k:09d}": flat(colour) for k, colour in enumerate(colours)})
-    film, _ = frames(timelapse.save(Run.open(run), run.parent / "film.gif"))
+    film, _ = frames(timelapse.write_gif(Run.open(run), run.parent / "film.gif"))
     assert np.allclose([frame.getpixel((100, 120)) for frame in film], colours, atol=6)
 
 
 def test_transparent_sheets_are_on_white(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
     run = copy(tiny_run)
     put_sheets(run, {"000000001": np.zeros((150, 200, 4), np.uint8)})
-    film, _ = frames(timelapse.save(Run.open(run), run.parent / "film.gif"))
+    film, _ = frames(timelapse.write_gif(Run.open(run), run.parent / "film.gif"))
     assert min(film[0].getpixel((100, 120))) > 245
     assert len(film) == 1
 
@@ -188,4 +188,4 @@ class TestBadInput:
         path = max((run / "samples").iterdir())
         path.write_bytes(path.read_bytes()[:-200])
         with pytest.raises(RunError, match="is damaged or no PNG"):
-            timelapse.save(Run.open(run), run.parent / "film.gif")
+            timelapse.write_gif(Run.open(run), run.parent / "film.gif")

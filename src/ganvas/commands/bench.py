@@ -56,7 +56,7 @@ def bench(
     preflight.networks(file, changed, spec)
     images = dataset or benchmark.random_images(spec, 4 * changed.train.batch)
     choice = benchmark.choose(file, changed, spec, images, "cpu", threads=threads or 0)
-    figures = benchmark.bench(name, choice, spec, seconds)
+    figures = benchmark.benchmark(name, choice, spec, seconds)
     if json:
         print_json(figures)
         return

@@ -35,7 +35,7 @@ def inspect(
     """
     from ganvas.views import inspect_data
 
-    report = inspect_data.inspect(
+    report = inspect_data.inspect_data(
         what,
         recipe=recipe,
         out=out,

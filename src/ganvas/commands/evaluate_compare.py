@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from ganvas.commands.options import AS_THEY_ARE, Device, Pictures, Whole, print_json, print_table
 
 if TYPE_CHECKING:
-    from ganvas.evaluation.result import Copies, Verdict
+    from ganvas.evaluation.result import Copies, EvaluationResult
 
-MOST_CLASSES = 20  # that are listed
+MAX_LISTED_CLASSES = 20  # that are listed
 
 
 def evaluate(
@@ -115,29 +115,37 @@ def compare(*results: Path, json: bool = False) -> None:
     """
     from ganvas.errors import SettingError
     from ganvas.evaluation import history
-    from ganvas.evaluation.result import ROWS, cell, number, refuse_unlike, version_notes
+    from ganvas.evaluation.result import (
+        ROWS,
+        cell,
+        format_score,
+        raise_if_incomparable,
+        version_notes,
+    )
 
     if not results:
         raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
-    found = [(str(path), history.last(path)) for path in results]
-    refuse_unlike(found)
+    found = [(str(path), history.last_result(path)) for path in results]
+    raise_if_incomparable(found)
     notes = [
         *version_notes(found),
-        *(note for path, one in found if (note := history.staleness(path, one))),
+        *(note for path, one in found if (note := history.stale_note(path, one))),
     ]
     if json:
         print_json({"results": dict(found), "notes": notes})
         return
-    shown = [name for name in ROWS if any(getattr(one, name) is not None for _, one in found)]
+    shown_scores = [
+        name for name in ROWS if any(getattr(one, name) is not None for _, one in found)
+    ]
     # without the same --data they need not be
     alike = all(one.floor == found[0][1].floor for _, one in found)
     floors = (
         [("floor", found[0][1])] if alike else [(f"floor of {path}", one) for path, one in found]
     )
     rows = []
-    for name in shown:
+    for name in shown_scores:
         title, better = ROWS[name]
-        least = (number(getattr(one.floor, name)) for _, one in floors)
+        least = (format_score(getattr(one.floor, name)) for _, one in floors)
         rows.append([title, *(cell(one, name) for _, one in found), *least, better])
     print_table(["", *(path for path, _ in found), *(title for title, _ in floors), "better"], rows)
     sampled = {(one.seeds, one.protocol.seed) for _, one in found}
@@ -148,8 +156,8 @@ def compare(*results: Path, json: bool = False) -> None:
         print(f"note: {note}")
 
 
-def _print(verdict: Verdict) -> None:
-    from ganvas.evaluation.result import ROWS, cell, number, shown
+def _print(verdict: EvaluationResult) -> None:
+    from ganvas.evaluation.result import ROWS, cell, format_score, shown_scores
 
     print_table(
         [verdict.source, "judged", "floor", "better"],
@@ -157,16 +165,16 @@ def _print(verdict: Verdict) -> None:
             [
                 ROWS[name][0],
                 cell(verdict, name),
-                number(getattr(verdict.floor, name)),
+                format_score(getattr(verdict.floor, name)),
                 ROWS[name][1],
             ]
-            for name in shown(verdict)
+            for name in shown_scores(verdict)
         ],
     )
     if verdict.per_class:
         print(_by_class(verdict.per_class))
     if verdict.real_accuracy is not None:
-        print(f"label accuracy of the real images: {number(verdict.real_accuracy)}")
+        print(f"label accuracy of the real images: {format_score(verdict.real_accuracy)}")
     if (taught := verdict.gan_train) is not None:
         print(
             f"GAN-train: a classifier of {taught.images:,} generated images is right on"
@@ -182,14 +190,14 @@ def _print(verdict: Verdict) -> None:
 
 def _by_class(accuracy: dict[str, float | None]) -> str:
     """Of all classes or, where they are many, of the worst."""
-    from ganvas.evaluation.result import number
+    from ganvas.evaluation.result import format_score
 
     known = [(name, value) for name, value in accuracy.items() if value is not None]
     title = "label accuracy by class: "
-    if len(known) > MOST_CLASSES:
-        known = sorted(known, key=lambda each: each[1])[:MOST_CLASSES]
-        title = f"label accuracy of the {MOST_CLASSES} worst classes: "
-    return title + ", ".join(f"{name} {number(value)}" for name, value in known)
+    if len(known) > MAX_LISTED_CLASSES:
+        known = sorted(known, key=lambda each: each[1])[:MAX_LISTED_CLASSES]
+        title = f"label accuracy of the {MAX_LISTED_CLASSES} worst classes: "
+    return title + ", ".join(f"{name} {format_score(value)}" for name, value in known)
 
 
 def _copies(found: Copies) -> str:
@@ -205,7 +213,7 @@ def _copies(found: Copies) -> str:
     return f"{kind}\ncopy check: distances in {found.space}{pairs}"
 
 
-def _sampling(verdict: Verdict) -> str:
+def _sampling(verdict: EvaluationResult) -> str:
     seed = verdict.protocol.seed
     return (
         f"seed {seed}"
@@ -214,7 +222,7 @@ def _sampling(verdict: Verdict) -> str:
     )
 
 
-def _protocol(verdict: Verdict, sampling: str) -> str:
+def _protocol(verdict: EvaluationResult, sampling: str) -> str:
     p = verdict.protocol
     sampling = f"{sampling}; " if sampling else ""
     sampling = f"classes asked for equally; {sampling}" if p.asked_classes == "equal" else sampling

@@ -71,7 +71,7 @@ def extractor(
         command=_command(data, out, epochs, seed, threads, pictures),
         tell=lambda epoch, loss: print(f"epoch {epoch}: mean loss {loss:.4f}", file=sys.stderr),
     )
-    extractor_files.save(out, network, origin)
+    extractor_files.write_extractor(out, network, origin)
     if json:
         print_json(
             {"file": str(out), "sha256": origin.weights_sha256}
@@ -94,7 +94,7 @@ def _parts(data: str, pictures: Pictures) -> tuple[Dataset, Dataset | None]:
     from ganvas import data as sources
 
     fit = pictures.fit or "crop"
-    training = sources.load(
+    training = sources.load_dataset(
         data, size=pictures.sides, fit=fit, channels=pictures.channels, data_dir=pictures.data_dir
     )
     for note in training.notes:

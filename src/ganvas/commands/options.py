@@ -85,10 +85,10 @@ def recipe_and_data(
     kind."""
     from ganvas import data as sources
     from ganvas import gans
-    from ganvas.overrides import override, parse_assignments, settled
+    from ganvas.overrides import override, parse_assignments, resolve_gamma
     from ganvas.recipe import ImageSpec
 
-    full, file, recipe = gans.find(name)
+    full, file, recipe = gans.find_recipe(name)
     recipe, native = override(recipe, parse_assignments(set_ or [])), recipe.native
     if data is None:
         for option, value in (("--fit", pictures.fit), ("--data-dir", pictures.data_dir)):
@@ -100,8 +100,8 @@ def recipe_and_data(
         spec = replace(
             native, height=height, width=width, channels=pictures.channels or native.channels
         )
-        return full, file, settled(recipe, spec)[0], spec, None
-    dataset = sources.load(
+        return full, file, resolve_gamma(recipe, spec)[0], spec, None
+    dataset = sources.load_dataset(
         data,
         size=pictures.sides,
         native=(native.height, native.width),
@@ -110,7 +110,7 @@ def recipe_and_data(
         data_dir=pictures.data_dir,
     )
     spec = ImageSpec.of(dataset)
-    return full, file, settled(recipe, spec)[0], spec, dataset
+    return full, file, resolve_gamma(recipe, spec)[0], spec, dataset
 
 
 def process_start() -> float:
@@ -128,11 +128,11 @@ def positive(name: str, value: float | None) -> None:
 
 def check_threads(value: int | None) -> None:
     """Raises SettingError for a number of --threads that is given and cannot be."""
-    from ganvas.runs.card import MOST_THREADS
+    from ganvas.runs.card import MAX_THREADS
 
     positive("--threads", value)
-    if value is not None and value > MOST_THREADS:
-        raise SettingError(f"--threads {value}: expected at most {MOST_THREADS}")
+    if value is not None and value > MAX_THREADS:
+        raise SettingError(f"--threads {value}: expected at most {MAX_THREADS}")
 
 
 def print_json(document: Any) -> None:

@@ -37,4 +37,4 @@ def report(
     from ganvas.views import report as page
 
     opened = Run.open(run, gan=None if gan is None else str(gan))
-    print(page.save(opened, out, evaluate=evaluate, data_dir=data_dir))
+    print(page.write_report(opened, out, evaluate=evaluate, data_dir=data_dir))

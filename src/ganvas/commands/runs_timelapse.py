@@ -74,4 +74,4 @@ def timelapse(
     from ganvas.views import timelapse as film
 
     positive("--seconds", seconds)
-    print(film.save(Run.open(run), out, seconds))
+    print(film.write_gif(Run.open(run), out, seconds))

@@ -46,11 +46,11 @@ def sample(
         Default: cpu.
     """
     from ganvas.runs.run import Run
-    from ganvas.runs.weights import located, open_generator
-    from ganvas.sampling.samples import check, kind_of, make, ordered
+    from ganvas.runs.weights import locate_generator, open_generator
+    from ganvas.sampling.samples import check_output, kind_of, make, sample_request
     from ganvas.system.machine import pick_device
 
-    source = located(source)
+    source = locate_generator(source)
     kind_of(out)  # says now, before anything is read, what cannot be written
     path, where = None if gan is None else str(gan), pick_device(device)
     opened = (
@@ -59,6 +59,8 @@ def sample(
         else open_generator(source, path, where)
     )
     sampler, image = opened[0], opened[1].image
-    order = ordered(sampler, n=n, labels=labels)
-    check(out, (order.n, image.height, image.width, image.channels), order.columns, columns, scale)
+    order = sample_request(sampler, n=n, labels=labels)
+    check_output(
+        out, (order.n, image.height, image.width, image.channels), order.columns, columns, scale
+    )
     print(make(sampler, order, seed).save(out, columns=columns, scale=scale))

@@ -29,8 +29,8 @@ def recipes(*, json: bool = False) -> None:
             "native": str(recipe.native),
             "length": recipe.train.length,
         }
-        for name in gans.names()
-        for key, recipe in gans.load(name).recipes.items()
+        for name in gans.gan_names()
+        for key, recipe in gans.load_gan(name).recipes.items()
     ]
     if json:
         print_json(rows)

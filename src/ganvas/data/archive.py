@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ganvas.errors import DataError
-from ganvas.system.text import first_few, shown
+from ganvas.system.text import first_few, printable
 
 MAX_MEMBERS = 2_000_000
-MAX_BYTES = 64 * 2**30
+MAX_ARCHIVE_BYTES = 64 * 2**30
 MAX_FILE = 2**30  # no picture within the cap on pixels needs more
 MAX_RATIO = 250  # honest pictures of flat shapes reach 120; deflate's bound is 1032
 RATIO_FLOOR = 16 * 2**20  # bytes below which a member may expand as much as it likes
@@ -105,7 +105,7 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[s
         entries = list(os.scandir(folder))
     except OSError as error:
         raise DataError(
-            f"{shown(str(folder))} cannot be listed ({error.strerror}): mend its permissions"
+            f"{printable(str(folder))} cannot be listed ({error.strerror}): mend its permissions"
         ) from None
     for entry in entries:
         # JSON holds no other bytes
@@ -134,9 +134,9 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
                 " folder"
             )
         total = sum(info.file_size for info in infos)
-        if total > MAX_BYTES:
+        if total > MAX_ARCHIVE_BYTES:
             raise DataError(
-                f"{path} unpacks to {total / 2**30:.0f} GiB, more than {MAX_BYTES // 2**30}: give"
+                f"{path} unpacks to {total / 2**30:.0f} GiB, more than {MAX_ARCHIVE_BYTES // 2**30}: give"
                 " parts of it"
             )
         for info in infos:
@@ -148,13 +148,13 @@ def _check(path: Path, info: zipfile.ZipInfo) -> None:
     name = info.filename.replace("\\", "/")
     if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match("[A-Za-z]:", name):
         raise DataError(
-            f"{path} holds {shown(name)!r}, a path outside the archive: pack it again with plain"
+            f"{path} holds {printable(name)!r}, a path outside the archive: pack it again with plain"
             " names"
         )
     if info.flag_bits & 0x1:
-        raise DataError(f"{path} is encrypted ({shown(name)}): unpack it and give the folder")
+        raise DataError(f"{path} is encrypted ({printable(name)}): unpack it and give the folder")
     if info.file_size > RATIO_FLOOR and info.file_size > MAX_RATIO * max(1, info.compress_size):
         grows = (
             f"expands more than {MAX_RATIO}-fold, to {info.file_size / 2**20:.0f} MiB, as bombs do"
         )
-        raise DataError(f"{path}: {shown(name)} {grows}: pack it again with less compression")
+        raise DataError(f"{path}: {printable(name)} {grows}: pack it again with less compression")

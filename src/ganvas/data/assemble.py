@@ -39,7 +39,7 @@ Labels = npt.NDArray[np.int64]
 Split = Literal["train", "test"]
 T = TypeVar("T")
 
-MOST_NAMED = 100  # unreadable pictures that one line names
+MAX_NAMED = 100  # unreadable pictures that one line names
 
 
 class NoHeldOutError(DataError):
@@ -55,7 +55,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Progress:
     """A data set, and what was seen on the way.
 
     sizes: "HxW" of the originals -> how many. unreadable: (name, reason) of each picture that was
@@ -91,7 +91,7 @@ def assemble_array(
     notes: tuple[str, ...] = (),
     *,
     digests: bool = False,
-) -> Reading:
+) -> Progress:
     """Read uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does. Raises
     DataError."""
     if images.ndim == 4 and images.shape[3] == 1:
@@ -112,7 +112,7 @@ def assemble_array(
     channels = wish.channels or (4 if transparent else 3 if colour else 1)
     if channels < own:
         notes += (_narrowed_note(own, channels),)
-    return Reading(
+    return Progress(
         _dataset(name, pixels[:, :channels], labels, classes, notes),
         Counter({f"{images.shape[1]}x{images.shape[2]}": len(images)}),
         digests=tuple(_digest(image.tobytes()) for image in images) if digests else (),
@@ -128,7 +128,7 @@ def assemble(
     notes: tuple[str, ...] = (),
     *,
     digests: bool = False,
-) -> Reading:
+) -> Progress:
     """Decode, fit and store pictures in the order given, those that cannot be read left out and
     named.
 
@@ -170,7 +170,7 @@ def assemble(
         *_size_notes(readable, size, fitted, wish),
         *_channel_notes(readable, pixels.shape[1], channels),
     )
-    return Reading(
+    return Progress(
         _dataset(
             name, pixels[:, :channels], labels, classes, notes, _altered(readable, fitted, channels)
         ),
@@ -183,8 +183,8 @@ def assemble(
 def unreadable_line(unreadable: Sequence[tuple[str, str]], total: int) -> str:
     """How many of `total` pictures cannot be read, with names and reasons: of all, or of the first
     MOST_NAMED."""
-    named = first_few((f"{name} ({reason})" for name, reason in unreadable), MOST_NAMED)
-    rest = " (ganvas data inspect names all)" if len(unreadable) > MOST_NAMED else ""
+    named = first_few((f"{name} ({reason})" for name, reason in unreadable), MAX_NAMED)
+    rest = " (ganvas data inspect names all)" if len(unreadable) > MAX_NAMED else ""
     return f"{len(unreadable):,} of {count(total, 'picture')} cannot be read: {named}{rest}"
 
 

@@ -23,22 +23,22 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ganvas.data.archive import Member, members
-from ganvas.data.assemble import NoHeldOutError, Picture, Reading, Split, assemble
-from ganvas.data.pictures import SUFFIXES, Wish, opened
+from ganvas.data.assemble import NoHeldOutError, Picture, Progress, Split, assemble
+from ganvas.data.pictures import SUFFIXES, Wish, open_picture
 from ganvas.errors import DataError
-from ganvas.system.text import count, first_few, shown
+from ganvas.system.text import count, first_few, printable
 
 _HELD_OUT = ("test", "val", "valid", "validation")
 _TABLE = "labels.csv"
 
 
-def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
+def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Progress:
     """Read a folder of pictures, or a zip of one. Raises DataError, and NoHeldOutError where it has
     no part `split`."""
     with members(path) as found:
         tree = _Tree(path, {member.name: member for member in found})
         names, of, classes = tree.plan(split)
-        pictures = [Picture(name, partial(opened, tree.files[name].open)) for name in names]
+        pictures = [Picture(name, partial(open_picture, tree.files[name].open)) for name in names]
         index = {name: i for i, name in enumerate(classes)}
         labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
         return assemble(
@@ -111,7 +111,9 @@ class _Tree:
         if base + _TABLE in self.files or direct or len(folders) > 1 or folders[0] in known:
             return base
         inner = f"{base}{folders[0]}/"
-        self.notes.append(f"{shown(inner)} holds all the pictures, so it is not taken for a class")
+        self.notes.append(
+            f"{printable(inner)} holds all the pictures, so it is not taken for a class"
+        )
         return self._entered(inner, names, known)
 
     def _labels(self, base: str, names: list[str], known: Collection[str] = ()) -> dict[str, str]:
@@ -134,9 +136,9 @@ class _Tree:
         """The rows of the table in `base`, which must name each of the pictures once and nothing
         else."""
         table = base + _TABLE
-        where = f"{self.path}: {shown(table)}"
+        where = f"{self.path}: {printable(table)}"
         self.tables.append(table)
-        self.notes.append(f"classes read from {shown(table)}")
+        self.notes.append(f"classes read from {printable(table)}")
         of: dict[str, str] = {}
         for row in self._cells(table, where):
             if len(row) != 2 or not all(row):

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ganvas.data.archive import MAX_RATIO, RATIO_FLOOR
-from ganvas.data.assemble import Labels, NoHeldOutError, Pixels, Reading, Split, assemble_array
+from ganvas.data.assemble import Labels, NoHeldOutError, Pixels, Progress, Split, assemble_array
 from ganvas.data.pictures import Wish
 from ganvas.errors import DataError
 from ganvas.system.text import count
 
-MAX_BYTES = 16 * 2**30
+MAX_IDX_BYTES = 16 * 2**30
 
 _IMAGES = re.compile(r"images[-.]idx3-ubyte(\.gz)?$")
 _NAMED_IDX = re.compile(r"[-.]idx[0-9]?(-ubyte)?(\.gz)?$")  # of one file that is given by itself
@@ -43,7 +43,7 @@ def _begins_as_idx(path: Path) -> bool:
         return False
 
 
-def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Reading:
+def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Progress:
     """Read a file of IDX images with the labels beside it, or the `split` of a folder. Classes are
     named '0', '1', ...
 
@@ -143,10 +143,10 @@ def idx_array(file: Path, dims: int) -> Pixels:
                 )
             shape = struct.unpack(f">{dims}I", head[4:])
             size = math.prod(shape)
-            if size > MAX_BYTES:
+            if size > MAX_IDX_BYTES:
                 raise DataError(
                     f"{file} claims {size / 2**30:.0f} GiB of pixels, more than"
-                    f" {MAX_BYTES // 2**30}: refused"
+                    f" {MAX_IDX_BYTES // 2**30}: refused"
                 )
             if (
                 file.suffix == ".gz"

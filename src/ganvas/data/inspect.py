@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from ganvas.data.assemble import NoHeldOutError, Reading, Split
+from ganvas.data.assemble import NoHeldOutError, Progress, Split
 from ganvas.data.dataset import Dataset
-from ganvas.data.load import read
+from ganvas.data.load import read_source
 from ganvas.data.pictures import Channels, Fit, Wish
 
 
@@ -44,7 +44,7 @@ class Inspection:
     dataset: Dataset
 
 
-def inspect(
+def count_dataset(
     what: str | os.PathLike[str],
     *,
     size: tuple[int, int] | None = None,
@@ -59,9 +59,11 @@ def inspect(
     Raises DataError.
     """
     wish = Wish(size, native, fit, channels)
-    parts: dict[Split, Reading] = {"train": read(what, "train", wish, data_dir, digests=True)}
+    parts: dict[Split, Progress] = {
+        "train": read_source(what, "train", wish, data_dir, digests=True)
+    }
     with suppress(NoHeldOutError):
-        parts["test"] = read(what, "test", wish, data_dir, digests=True)
+        parts["test"] = read_source(what, "test", wish, data_dir, digests=True)
     data = parts["train"].dataset
     unreadable = tuple(pair for part in parts.values() for pair in part.unreadable)
     digests = [digest for part in parts.values() for digest in part.digests]

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ganvas.data.assemble import NoHeldOutError, Reading, Split, unreadable_line
+from ganvas.data.assemble import NoHeldOutError, Progress, Split, unreadable_line
 from ganvas.data.catalogue import NAMES, read_named
 from ganvas.data.dataset import Dataset
 from ganvas.data.folder import read_folder
@@ -16,12 +16,12 @@ from ganvas.data.npz import read_npz
 from ganvas.data.pictures import Channels, Fit, Wish
 from ganvas.errors import DataError, SettingError, nearest
 from ganvas.system.paths import expanded
-from ganvas.system.text import is_utf8, not_utf8, shown
+from ganvas.system.text import is_utf8, not_utf8, printable
 
 TOLERATED = 0.01  # the share of pictures that may be unreadable
 
 
-def load(
+def load_dataset(
     what: str | os.PathLike[str],
     *,
     split: Split = "train",
@@ -54,7 +54,7 @@ def load(
     than 1% of the pictures cannot, and SettingError for a size, fit, split or number of channels
     that cannot be.
     """
-    reading = read(what, split, Wish(size, native, fit, channels), data_dir, fetch=fetch)
+    reading = read_source(what, split, Wish(size, native, fit, channels), data_dir, fetch=fetch)
     total = len(reading.dataset) + len(reading.unreadable)
     if len(reading.unreadable) > TOLERATED * total:
         raise DataError(
@@ -74,7 +74,7 @@ def load_held_out(
     nothing is held out."""
     channels: Any = training.channels
     try:
-        return load(
+        return load_dataset(
             what,
             split="test",
             size=(training.height, training.width),
@@ -86,7 +86,7 @@ def load_held_out(
         return None
 
 
-def read(
+def read_source(
     what: str | os.PathLike[str],
     split: Split,
     wish: Wish,
@@ -94,8 +94,8 @@ def read(
     *,
     digests: bool = False,
     fetch: bool = True,
-) -> Reading:
-    """`load`, however many pictures cannot be read, with what was seen on the way."""
+) -> Progress:
+    """`load_dataset`, however many pictures cannot be read, with what was seen on the way."""
     if split not in ("train", "test"):
         raise SettingError(
             f"no split is called {split!r}: {nearest(str(split), ('train', 'test'))}"
@@ -114,7 +114,7 @@ def read(
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(_missing(str(what))) from None
     except OSError as error:
-        raise DataError(f"cannot read {shown(str(what))}: {error.strerror}") from None
+        raise DataError(f"cannot read {printable(str(what))}: {error.strerror}") from None
     # not pathlib: a folder may be closed to us, which its reader tells
     if os.path.isfile(path / "recipe.json"):
         raise DataError(

@@ -112,7 +112,7 @@ def _unreadable() -> Iterator[None]:
 
 
 @contextmanager
-def opened(stream: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
+def open_picture(stream: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
     """A picture with its header read and its pixels not yet decoded. Raises UnreadableError."""
     with ExitStack() as stack:
         with _unreadable():

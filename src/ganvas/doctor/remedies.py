@@ -18,7 +18,7 @@ from typing import Literal
 from ganvas import data
 from ganvas.gan import Gan, GanFile
 from ganvas.gans import default_recipe
-from ganvas.overrides import for_length, settled
+from ganvas.overrides import resolve_gamma, with_preset
 from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT, Recipe, Schedule, TrainConfig
 from ganvas.runs.card import Card
 from ganvas.system.schema import convert
@@ -33,7 +33,7 @@ Stage = Literal["training", "stopped", "finished"]
 
 
 @dataclass(frozen=True)
-class Patient:
+class RunInfo:
     """A run, as far as rules and remedies need it.
 
     path: its directory. gan: path of the user's own GAN file. usual: how its recipe trains for as
@@ -63,10 +63,10 @@ class Patient:
         own: str | None,
         data_dir: Path | None,
         state: Stage,
-    ) -> Patient:
+    ) -> RunInfo:
         """own: path of the user's own GAN file."""
         recipe = file.recipes.get(card.recipe_key)
-        usual = for_length(recipe, {}, card.plan.requested)[0].train if recipe else None
+        usual = with_preset(recipe, {}, card.plan.requested)[0].train if recipe else None
         patient = cls(
             path,
             card,
@@ -92,7 +92,7 @@ def place(data_dir: Path | None) -> list[str]:
     return [] if data_dir is None else ["--data-dir", str(data_dir)]
 
 
-def command(patient: Patient, state: str) -> str:
+def command(patient: RunInfo, state: str) -> str:
     """What to run next, fit for a shell."""
     if state in ("healthy", "too early to tell"):
         return shlex.join(_going_on(patient))
@@ -114,7 +114,7 @@ def command(patient: Patient, state: str) -> str:
     )
 
 
-def _going_on(patient: Patient) -> list[str]:
+def _going_on(patient: RunInfo) -> list[str]:
     path, own = str(patient.path), ["--gan", patient.gan] if patient.gan else []
     if patient.state == "finished":
         return ["ganvas", "sample", path, *own]
@@ -124,7 +124,7 @@ def _going_on(patient: Patient) -> list[str]:
     return ["ganvas", "train", *patient.card.own_recipe(patient.gan), "--out", path, *where]
 
 
-def _other_recipe(patient: Patient) -> list[str]:
+def _other_recipe(patient: RunInfo) -> list[str]:
     """The default recipe for the same data."""
     card = patient.card.data
     words = [default_recipe(card.what), "--data", card.what]
@@ -171,14 +171,14 @@ def _rates(train: TrainConfig) -> dict[str, Rate]:
     return {"lr": train.lr} | ({} if train.d_lr is None else {"d_lr": train.d_lr})
 
 
-def _usual_rate(patient: Patient, name: str) -> Rate | None:
+def _usual_rate(patient: RunInfo, name: str) -> Rate | None:
     if patient.usual is None:
         return None
     own: Rate | None = getattr(patient.usual, name)
     return patient.usual.lr if own is None else own
 
 
-def _calmer(patient: Patient) -> list[str]:
+def _calmer(patient: RunInfo) -> list[str]:
     """Smaller steps: the recipe's own rates, where the run's are above them or out of range, else a
     quarter."""
     rates = _rates(patient.train)
@@ -201,7 +201,7 @@ def _calmer(patient: Patient) -> list[str]:
     )
 
 
-def _restrained(patient: Patient) -> list[str] | None:
+def _restrained(patient: RunInfo) -> list[str] | None:
     """The recipe's own penalty on D's slope, or that of the rule, where it was set to nothing; R1
     where a D without BatchNorm has none."""
     train, card, usual = patient.train, patient.card, patient.usual
@@ -209,7 +209,7 @@ def _restrained(patient: Patient) -> list[str] | None:
         return _set("penalty=r1") if patient.joint else None
     if train.gamma == 0:
         own = usual.gamma or None if usual and usual.penalty == train.penalty else None
-        ruled = settled(
+        ruled = resolve_gamma(
             Recipe(model=None, train=dataclasses.replace(train, gamma=own), native=card.image),
             card.image,
         )
@@ -219,7 +219,7 @@ def _restrained(patient: Patient) -> list[str] | None:
     return None
 
 
-def _too_fast(patient: Patient) -> bool:
+def _too_fast(patient: RunInfo) -> bool:
     """Whether a rate is above the recipe's own, or out of range."""
     for name, rate in _rates(patient.train).items():
         usual = _usual_rate(patient, name)
@@ -228,30 +228,30 @@ def _too_fast(patient: Patient) -> bool:
     return False
 
 
-def _no_number(patient: Patient) -> list[str]:
+def _no_number(patient: RunInfo) -> list[str]:
     if patient.card.precision != "32" and not _too_fast(patient):
         return ["--precision", "32"]
     return _calmer(patient)
 
 
-def _exploding(patient: Patient) -> list[str]:
+def _exploding(patient: RunInfo) -> list[str]:
     return (None if _too_fast(patient) else _restrained(patient)) or _calmer(patient)
 
 
-def _vanishing(patient: Patient) -> list[str] | None:
+def _vanishing(patient: RunInfo) -> list[str] | None:
     if _too_fast(patient):
         return _calmer(patient)
     return _set(f"eps={SAFE_EPS:g}") if patient.train.eps > SAFE_EPS else None
 
 
-def _collapse(patient: Patient) -> list[str] | None:
+def _collapse(patient: RunInfo) -> list[str] | None:
     if patient.card.gan.endswith(".py") and not _too_fast(patient):
         # the network itself may be at fault: see whether another one does better on these images
         return None
     return _exploding(patient)
 
 
-def _overpowered(patient: Patient) -> list[str]:
+def _overpowered(patient: RunInfo) -> list[str]:
     """G's rate back to the recipe's, D's back to G's, D's slope restrained, or else D slowed down."""
     train = patient.train
     usual, d_rate = _usual_rate(patient, "lr"), train.lr if train.d_lr is None else train.d_lr
@@ -275,7 +275,7 @@ def _d_rate(train: TrainConfig, rate: Rate) -> list[str]:
     )
 
 
-def _augmented(patient: Patient) -> list[str]:
+def _augmented(patient: RunInfo) -> list[str]:
     """More augmentation where there can be more, else a stronger penalty, else a shorter training."""
     train, card, few = patient.train, patient.card, patient.card.data.images < AUGMENT_BELOW
     if train.augment == 0 or (train.augment == "adaptive" and not few):
@@ -291,13 +291,13 @@ def _augmented(patient: Patient) -> list[str]:
     return ["--images", str(card.plan.total // 2)]
 
 
-def _may_be_mirrored(patient: Patient) -> bool:
+def _may_be_mirrored(patient: RunInfo) -> bool:
     """Pictures in colour may be; figures may not, and of grey pictures nobody knows here."""
     what = patient.card.data.what
     return what in data.MIRRORED or (what not in data.NAMES and patient.card.image.channels > 1)
 
 
-def _faster(patient: Patient) -> list[str]:
+def _faster(patient: RunInfo) -> list[str]:
     """The recipe's own rates, where the run's are below them, else four times as much, and at the
     least the usual one; but lower ones, where they are so high that they may have killed G in its
     first steps."""
@@ -317,7 +317,7 @@ def _faster(patient: Patient) -> list[str]:
     return _set(*words)
 
 
-REMEDIES: dict[str, Callable[[Patient], list[str] | None]] = {
+REMEDIES: dict[str, Callable[[RunInfo], list[str] | None]] = {
     "NaN": _no_number,
     "exploding gradients": _exploding,
     "vanishing gradients": _vanishing,

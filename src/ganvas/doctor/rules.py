@@ -3,7 +3,7 @@ and a command to run next.
 
 `diagnose()` is the rules, one function each, over marks: figures of stretches of the training, in
 order (see `History`).
-`Watch` asks them while a training goes on. Where the figures come from: ganvas.training.logger
+`Monitor` asks them while a training goes on. Where the figures come from: ganvas.training.logger
 (losses, gradients), ganvas.training.checkup (samples, held-out images).
 
 The thresholds were set so that runs made ill on purpose are told from healthy ones with room on
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ganvas.doctor import remedies
-from ganvas.doctor.remedies import Patient
+from ganvas.doctor.remedies import RunInfo
 from ganvas.recipe import MAX_AUGMENT
 
 State = Literal[
@@ -36,7 +36,7 @@ State = Literal[
     "healthy",
     "too early to tell",
 ]
-Mark = Mapping[str, float]
+LogMean = Mapping[str, float]
 
 MARKS = 128  # into which a log is drawn together, so that asking costs the same however long it is
 RECENT = 1 / 3  # of the images seen: the stretch that must be ill
@@ -49,7 +49,9 @@ EXPLODED_GRADIENT = 1e3  # a norm: healthy ones stay below 100
 VANISHED_GRADIENT = 1e-5
 # of one layer's weights: with a hundred each has that; healthy layers stay above 1e-3
 VANISHED_LAYER = 1e-7
-MOST = 2048  # training and held-out images, each, that samples are compared with during training
+MAX_COMPARED = (
+    2048  # training and held-out images, each, that samples are compared with during training
+)
 TINY_DATA = 100  # images: below, none can be spared to see what D has learnt by heart
 TINY_EPOCHS = 10  # by then a D of any size knows them
 COPIED = 0.6  # of held-out images' distances: healthy samples are at 1.0 to 1.1, a copier's at 0.05
@@ -60,7 +62,7 @@ SAME = 0.03
 # real digits: about 1
 TWINS = 0.1
 # the same from GROWN steps on: good GANs have 0.7 to 1.1, plain ones long stay at 0.1 to 0.2
-FEW_KINDS = 0.1
+MIN_DIVERSITY = 0.1
 GROWN = 5000  # steps
 WARM = 50  # steps, in which BatchNorm's running statistics have yet to become those of G's layers
 FALLEN = 0.4  # of the greatest diversity that there was among samples that looked like pictures
@@ -79,7 +81,7 @@ STILL_STEPS = 100  # below, nothing can be expected to have moved
 FAR = 1.8
 # D's loss, of that where it cannot tell: it has nothing more to learn. Healthy ones, later: from
 # 0.07
-IDLE = 0.05
+MAX_IDLE_RATE = 0.05
 IDLE_PAIRED = 0.2  # the same of a relativistic loss, together with
 # G's loss, of that where D cannot tell. Healthy ones, once begun: 0.16 or more, and 6 or less
 BEATEN_PAIRED = 7.0
@@ -91,7 +93,7 @@ OPENING_PAIRED = 400  # the same of a relativistic loss
 BETTER = 0.9
 OVERFIT = 0.4  # how well D tells training from held-out images: chance alone reaches 0.15
 OVERFIT_ADAPTIVE = 0.75  # the same where augmentation adapts itself, whose aim is 0.6
-MOST_AUGMENTED = 0.99 * MAX_AUGMENT  # and can rise no further
+MAX_AUGMENTED = 0.99 * MAX_AUGMENT  # and can rise no further
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class History:
     may be of fewer."""
 
     def __init__(self) -> None:
-        self.whole: list[Mark] = []
-        self.begun: list[Mark] = []
+        self.whole: list[LogMean] = []
+        self.begun: list[LogMean] = []
         self.width = 1
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -124,32 +126,32 @@ class History:
             self.width *= 2
 
     @property
-    def marks(self) -> list[Mark]:
+    def marks(self) -> list[LogMean]:
         return [*self.whole, *([_mean(self.begun)] if self.begun else [])]
 
 
-def _mean(lines: Sequence[Mark]) -> Mark:
+def _mean(lines: Sequence[LogMean]) -> LogMean:
     """Means of the figures that are there; places are the last line's."""
     names = dict.fromkeys(name for line in lines for name in line)
     means = {name: statistics.fmean(line[name] for line in lines if name in line) for name in names}
     return means | {name: lines[-1][name] for name in ("images", "step", "epoch", "seconds")}
 
 
-class Watch:
+class Monitor:
     """Looks at a training while it goes on. A state is told once: when two checkups, one after the
     other, show it, or, of states IN_LOG, two lines with gradient norms."""
 
-    def __init__(self, patient: Patient) -> None:
+    def __init__(self, patient: RunInfo) -> None:
         self.patient = patient
         self.resume(())
 
-    def resume(self, lines: Iterable[Mark]) -> None:
+    def resume(self, lines: Iterable[LogMean]) -> None:
         """Take in the log of a training that goes on; what it told, the user has heard."""
         self.history, self.told, self.suspected = History(), set[State](), set[State]()
         for line in lines:
             self.see(line)
 
-    def see(self, line: Mark) -> list[Finding]:
+    def see(self, line: LogMean) -> list[Finding]:
         """Take in a line of the log; what there is to tell. One of losses alone is not thought
         about: every step may have one."""
         self.history.add(line)
@@ -171,11 +173,11 @@ class Watch:
         return sure
 
 
-def diagnose(patient: Patient, marks: Sequence[Mark]) -> list[Finding]:
+def diagnose(patient: RunInfo, marks: Sequence[LogMean]) -> list[Finding]:
     """All that is found, what explains the others first; "healthy" alone where nothing is."""
     if not marks:
         return [_finding(patient, "too early to tell", "the log has no line yet")]
-    course = Course(patient, marks)
+    course = LogSummary(patient, marks)
     found = [
         (state, evidence) for state, rule in RULES.items() if (evidence := rule(course)) is not None
     ]
@@ -193,14 +195,14 @@ def diagnose(patient: Patient, marks: Sequence[Mark]) -> list[Finding]:
     return [_finding(patient, state, evidence) for state, evidence in found]
 
 
-def _finding(patient: Patient, state: State, evidence: str) -> Finding:
+def _finding(patient: RunInfo, state: State, evidence: str) -> Finding:
     return Finding(state, evidence, remedies.command(patient, state))
 
 
-class Course:
+class LogSummary:
     """The marks of a training, and what rules ask of them."""
 
-    def __init__(self, patient: Patient, marks: Sequence[Mark]) -> None:
+    def __init__(self, patient: RunInfo, marks: Sequence[LogMean]) -> None:
         self.patient, self.marks, self.last = patient, marks, marks[-1]
         self.recent = [
             mark for mark in marks if mark["images"] > (1 - RECENT) * self.last["images"]
@@ -231,7 +233,7 @@ class Course:
         return len(values) >= 3 and max(values) - min(values) <= STILL * abs(values[-1])
 
 
-def _nan(course: Course) -> str | None:
+def _nan(course: LogSummary) -> str | None:
     if all(math.isfinite(value) for value in course.last.values()):
         return None
     before = [mark for mark in course.marks[:-1] if math.isfinite(mark["d_loss"])]
@@ -243,7 +245,7 @@ def _nan(course: Course) -> str | None:
     return f"losses or weights are no numbers since step {course.last['step']:.0f}{losses}"
 
 
-def _exploding(course: Course) -> str | None:
+def _exploding(course: LogSummary) -> str | None:
     names = {
         "d_loss": "D's loss",
         "d_gradient": "D's gradient norm",
@@ -262,7 +264,7 @@ def _exploding(course: Course) -> str | None:
     return "; ".join(huge) or None
 
 
-def _vanishing(course: Course) -> str | None:
+def _vanishing(course: LogSummary) -> str | None:
     whole, least = course.now("g_gradient"), course.now("g_least_gradient")
     if whole is not None and whole <= VANISHED_GRADIENT:
         return (
@@ -278,7 +280,7 @@ def _vanishing(course: Course) -> str | None:
     return None
 
 
-def _starving(course: Course) -> str | None:
+def _starving(course: LogSummary) -> str | None:
     number, epochs = course.patient.card.data.images, course.last["epoch"]
     if number >= TINY_DATA or epochs < TINY_EPOCHS:
         return None
@@ -288,7 +290,7 @@ def _starving(course: Course) -> str | None:
     )
 
 
-def _memorising(course: Course) -> str | None:
+def _memorising(course: LogSummary) -> str | None:
     """By all training images where they were looked at: of 60,000, MOST hold but few of those that
     are copied."""
     whole = "_of_all" if course.all("nearest_of_all") else ""
@@ -308,18 +310,18 @@ def _memorising(course: Course) -> str | None:
     return words + _looked_at(course)
 
 
-def _collapse(course: Course) -> str | None:
+def _collapse(course: LogSummary) -> str | None:
     return _alike(course) or _few_pictures(course) or _few_classes(course)
 
 
-def _alike(course: Course) -> str | None:
+def _alike(course: LogSummary) -> str | None:
     diversity, seen = (
         course.now("diversity"),
         [mark for mark in course.marks if "diversity" in mark],
     )
     most = max((mark["diversity"] for mark in seen if mark["nearest"] < FAR), default=0.0)
     least = max(
-        FEW_KINDS if course.last["step"] >= GROWN else SAME,
+        MIN_DIVERSITY if course.last["step"] >= GROWN else SAME,
         FALLEN * most if most >= FALLEN else 0.0,
     )
     if diversity is None or diversity > least or course.last["step"] < WARM:
@@ -336,7 +338,7 @@ def _alike(course: Course) -> str | None:
     )
 
 
-def _few_pictures(course: Course) -> str | None:
+def _few_pictures(course: LogSummary) -> str | None:
     """Samples that are each a twin of another: of three pictures two differ mostly, as of many."""
     apart, diversity = course.now("apart"), course.now("diversity")
     if (
@@ -353,7 +355,7 @@ def _few_pictures(course: Course) -> str | None:
     )
 
 
-def _few_classes(course: Course) -> str | None:
+def _few_classes(course: LogSummary) -> str | None:
     """Samples that look like pictures, of a few classes: these may differ as much as any.
 
     Blurred ones are nearest to the simplest class, whatever they will be: they are known by their
@@ -376,7 +378,7 @@ def _few_classes(course: Course) -> str | None:
     )
 
 
-def _stalled(course: Course) -> str | None:
+def _stalled(course: LogSummary) -> str | None:
     step, nearest = course.last["step"], course.now("nearest")
     moved = statistics.fmean(course.all("lr")) * step
     if step < STILL_STEPS:
@@ -396,11 +398,11 @@ def _stalled(course: Course) -> str | None:
     return None
 
 
-def _overpowered(course: Course) -> str | None:
+def _overpowered(course: LogSummary) -> str | None:
     nearest, before, told = course.now("nearest"), course.before("nearest"), course.now("told")
     loss, chance = course.now("d_loss"), course.patient.chance
     assert loss is not None
-    idle = loss <= IDLE * chance if chance > 0 else told is not None and told >= TOLD
+    idle = loss <= MAX_IDLE_RATE * chance if chance > 0 else told is not None and told >= TOLD
     lost = nearest is not None and before is not None and nearest >= max(FAR, BETTER * before)
     step, paired = course.last["step"], course.patient.paired
     beaten = (
@@ -423,13 +425,13 @@ def _overpowered(course: Course) -> str | None:
     )
 
 
-def _overfits(course: Course) -> str | None:
+def _overfits(course: LogSummary) -> str | None:
     memorised, adaptive = course.now("memorised"), course.patient.train.augment == "adaptive"
     if memorised is None or memorised < (OVERFIT_ADAPTIVE if adaptive else OVERFIT):
         return None
     # where it adapts itself, which is the cure while it can
     augmented = course.last.get("augmentation")
-    if adaptive and augmented is not None and augmented < MOST_AUGMENTED:
+    if adaptive and augmented is not None and augmented < MAX_AUGMENTED:
         return None
     return (
         f"D's mean score is {_n(course.now('d_known'))} for training images and"
@@ -439,7 +441,7 @@ def _overfits(course: Course) -> str | None:
     )
 
 
-RULES: dict[State, Callable[[Course], str | None]] = {
+RULES: dict[State, Callable[[LogSummary], str | None]] = {
     "NaN": _nan,
     "exploding gradients": _exploding,
     "vanishing gradients": _vanishing,
@@ -455,7 +457,7 @@ IN_LOG: set[State] = {"exploding gradients", "vanishing gradients"}
 LOST = ("NaN", "exploding gradients", "learning stalled")
 
 
-def _healthy(course: Course) -> str:
+def _healthy(course: LogSummary) -> str:
     told = {
         "two samples differ by {} of what two real images do": "diversity",
         "D tells training from held-out images by {} (0: not at all, 1: all)": "memorised",
@@ -470,7 +472,7 @@ def _healthy(course: Course) -> str:
     return "; ".join(figures) + _distances(course)
 
 
-def _distances(course: Course) -> str:
+def _distances(course: LogSummary) -> str:
     if (nearest := course.now("nearest")) is None:
         return ""
     before = course.before("nearest")
@@ -482,13 +484,13 @@ def _distances(course: Course) -> str:
     )
 
 
-def _looked_at(course: Course) -> str:
+def _looked_at(course: LogSummary) -> str:
     """How many training images that was said of, where it was not of all."""
     number = course.patient.card.data.images
     return (
         ""
-        if number <= MOST or course.all("nearest_of_all")
-        else f" ({MOST:,} of {number:,} were looked at)"
+        if number <= MAX_COMPARED or course.all("nearest_of_all")
+        else f" ({MAX_COMPARED:,} of {number:,} were looked at)"
     )
 
 

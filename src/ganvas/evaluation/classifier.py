@@ -22,19 +22,19 @@ from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
 from ganvas.system import seeding
 
-BATCH = 128
-PEAK_RATE = 3e-3
+CLASSIFIER_BATCH = 128
+CLASSIFIER_LR = 3e-3
 # radians, part of the size, part of the side: the most an image is distorted by
 TURN, ZOOM, SHIFT = 0.2, 0.12, 0.08
 SMOOTHING = 0.05
-CHUNK = 500  # images judged at a time
-MOST_PIXELS = 64 * 64  # of an image, as the network sees it
+CLASSIFIER_CHUNK = 500  # images judged at a time
+MAX_PIXELS = 64 * 64  # of an image, as the network sees it
 LARGE = 40  # pixels: images with a longer side than that are halved by the first convolution
 
 
 def inner_size(height: int, width: int) -> tuple[int, int]:
     """The size that images of this size are seen in: their own, or MOST_PIXELS in the same shape."""
-    scale = min(1.0, math.sqrt(MOST_PIXELS / (height * width)))
+    scale = min(1.0, math.sqrt(MAX_PIXELS / (height * width)))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -104,7 +104,7 @@ class Classifier(nn.Module):
         features = torch.cat(
             [
                 self.features(to_float(shrunk(part)).contiguous(memory_format=torch.channels_last))
-                for part in images.split(CHUNK)
+                for part in images.split(CLASSIFIER_CHUNK)
             ]
         )
         return features, self.last(features).softmax(1)
@@ -134,25 +134,27 @@ def train_classifier(
         model = Classifier(dataset.channels, len(dataset.classes), stride=stride).to(
             memory_format=torch.channels_last
         )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=CLASSIFIER_LR, weight_decay=0.01, fused=True
+    )
     steps, order = (
-        max(1, math.ceil(len(dataset) * epochs / BATCH)),
-        seeding.Order(seed, len(dataset)),
+        max(1, math.ceil(len(dataset) * epochs / CLASSIFIER_BATCH)),
+        seeding.EpochOrder(seed, len(dataset)),
     )
     model.train()
     seen = shrunk(dataset.images)
     losses, epoch = [], 0
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * rate((step + 0.5) / steps, 0.2)
-        indices = order.indices(step * BATCH, BATCH)
+            group["lr"] = CLASSIFIER_LR * rate((step + 0.5) / steps, 0.2)
+        indices = order.indices(step * CLASSIFIER_BATCH, CLASSIFIER_BATCH)
         images = _distorted(to_float(seen[indices]), seed, step)
         loss = cross_entropy(model(images), dataset.labels[indices], label_smoothing=SMOOTHING)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
-        if (step + 1) * BATCH // len(dataset) > epoch or step == steps - 1:
+        if (step + 1) * CLASSIFIER_BATCH // len(dataset) > epoch or step == steps - 1:
             epoch += 1
             tell(epoch, float(torch.stack(losses).mean()))
             losses = []

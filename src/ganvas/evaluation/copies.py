@@ -45,17 +45,17 @@ from ganvas.evaluation.metrics import squared_distances
 from ganvas.evaluation.result import Copies
 from ganvas.system import seeding
 
-LONGEST = 32  # pixels a side at which distances are taken
-CHUNK = 2048  # images that are compared with at a time
-BYTES = 2**26  # of pixels as floats that are averaged down at a time
+MAX_COMPARED_SIDE = 32  # pixels a side at which distances are taken
+COPIES_CHUNK = 2048  # images that are compared with at a time
+COPIES_BYTES = 2**26  # of pixels as floats that are averaged down at a time
 PROBES = 500  # images of each side that are asked
 LIKELY = 64  # generated images that seem nearest by a rough look
-ROUGH = 16  # pixels a side at which that is taken
+ROUGH_SIDE = 16  # pixels a side at which that is taken
 COPY = 0.5  # of the real images' median, below which an image counts as a copy
-SHARE = 0.1  # of images, beyond that of real ones, that makes a copier
+COPIER_SHARE = 0.1  # of images, beyond that of real ones, that makes a copier
 RESAMPLES = 200
-FEW = 50  # real images to measure by, below which the check is rough
-LEAST = 4  # the same, below which they tell nothing
+MIN_RELIABLE = 50  # real images to measure by, below which the check is rough
+MIN_MEASURABLE = 4  # the same, below which they tell nothing
 PAIRS = 16
 
 
@@ -88,7 +88,9 @@ class _Measured(NamedTuple):
     nearest_held_out: float | None
 
 
-def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: bool = False) -> Found:
+def check_copies(
+    fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: bool = False
+) -> Found:
     """Whether generated images are copies. All uint8 (N, C, H, W) of one shape; at most PROBES of
     the fakes are asked, and the closest pairs are looked for among all.
 
@@ -100,11 +102,11 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: boo
     asked = torch.randperm(len(fakes), generator=seeding.generator(0, "asked", 0))[:PROBES]
     views = [fakes, fakes.flip(3)] if flip else [fakes]
     looked_at = torch.cat([asked, _likely(views, training, asked)])
-    closest = nearest(fakes[looked_at], training, flip=flip)
+    closest = nearest_training(fakes[looked_at], training, flip=flip)
     order = closest.distance.argsort(stable=True)[:PAIRS]
     near = Nearest(*(part[: len(asked)] for part in closest))
     yardstick: Literal["held-out", "training"]
-    if held_out is not None and len(held_out) >= LEAST:
+    if held_out is not None and len(held_out) >= MIN_MEASURABLE:
         yardstick, measured = "held-out", _by_held_out(fakes[asked], near, training, held_out, flip)
     else:
         yardstick, measured = "training", _by_training(near, training, flip)
@@ -120,7 +122,7 @@ def check(fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: boo
             "cannot tell"
             if share is None or of_real is None
             else "copier"
-            if share - of_real >= SHARE
+            if share - of_real >= COPIER_SHARE
             else "not a copier"
         ),
         ratio=ratio,
@@ -147,7 +149,7 @@ def _likely(views: list[Tensor], training: Tensor, asked: Tensor) -> Tensor:
     views: the images and, where these count, the same mirrored.
     """
     others = _rough(training)
-    rows = max(1, CHUNK**2 // len(others))
+    rows = max(1, COPIES_CHUNK**2 // len(others))
     least = [
         torch.cat([squared_distances(part, others).amin(1) for part in _rough(view).split(rows)])
         for view in views
@@ -159,7 +161,7 @@ def _likely(views: list[Tensor], training: Tensor, asked: Tensor) -> Tensor:
 
 def _rough(images: Tensor) -> Tensor:
     """Float32 (N, D): small and grey."""
-    return reduced(images, ROUGH).mean(1).flatten(1)
+    return reduced(images, ROUGH_SIDE).mean(1).flatten(1)
 
 
 def _identical(views: list[Tensor], training: Tensor) -> int:
@@ -174,23 +176,27 @@ def _identical(views: list[Tensor], training: Tensor) -> int:
 def _by_held_out(
     fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool
 ) -> _Measured:
-    to_held_out = nearest(fakes, held_out, flip=flip).distance
+    to_held_out = nearest_training(fakes, held_out, flip=flip).distance
     chosen = torch.randperm(len(held_out), generator=seeding.generator(0, "copies", 0))[:PROBES]
-    to_training = nearest(held_out[chosen], training, flip=flip).distance
-    to_others = nearest(held_out[chosen], held_out, without=chosen[:, None], flip=flip).distance
+    to_training = nearest_training(held_out[chosen], training, flip=flip).distance
+    to_others = nearest_training(
+        held_out[chosen], held_out, without=chosen[:, None], flip=flip
+    ).distance
     found, chance = _quotients(near.distance, to_held_out), _quotients(to_training, to_others)
     return _Measured(found, chance, float(to_held_out.median()))
 
 
 def _by_training(near: Nearest, training: Tensor, flip: bool) -> _Measured:
-    if len(training) < LEAST:
+    if len(training) < MIN_MEASURABLE:
         nothing = torch.full((1,), math.nan)
         return _Measured(nothing, nothing, None)
     chosen = torch.randperm(len(training), generator=seeding.generator(0, "copies", 0))[:PROBES]
-    usual = nearest(training[chosen], training, without=chosen[:, None], flip=flip)
+    usual = nearest_training(training[chosen], training, without=chosen[:, None], flip=flip)
     itself, both = near.which[:, None], torch.stack([usual.which, chosen], 1)
-    beside = nearest(training[near.which], training, without=itself, flip=flip).distance
-    usually_beside = nearest(training[usual.which], training, without=both, flip=flip).distance
+    beside = nearest_training(training[near.which], training, without=itself, flip=flip).distance
+    usually_beside = nearest_training(
+        training[usual.which], training, without=both, flip=flip
+    ).distance
     return _Measured(
         _quotients(near.distance, beside), _quotients(usual.distance, usually_beside), None
     )
@@ -206,14 +212,14 @@ def _notes(copies: Copies, total: int, known: bool) -> tuple[str, ...]:
             f"{few} held out, so the yardstick is how near training images are to one another"
         )
         number = copies.n_training
-    if number < FEW:
+    if number < MIN_RELIABLE:
         notes.append(f"only {number} {copies.yardstick} images to measure by, so it is rough")
     if not known and by_held_out:
         notes.append("most held-out images are themselves among the training images")
     elif not known:
         why = (
             f"{number} training images are too few"
-            if number < LEAST
+            if number < MIN_MEASURABLE
             else "most training images are there more than once"
         )
         notes.append(f"{why}, so nobody can say how near is too near; look at the closest pairs")
@@ -234,7 +240,7 @@ def _space(images: Tensor, flip: bool) -> str:
     )
 
 
-def nearest(
+def nearest_training(
     probes: Tensor, others: Tensor, *, without: Tensor | None = None, flip: bool = False
 ) -> Nearest:
     """For each of `probes` the nearest of `others`, uint8 (N, C, H, W) both. without: indices (N,
@@ -243,8 +249,8 @@ def nearest(
     views = [view.flatten(1) for view in _views(reduced(probes), flip)]
     least = torch.full((len(probes),), torch.inf)
     index = torch.zeros(len(probes), dtype=torch.int64)
-    for start in range(0, len(others), CHUNK):
-        chunk = _middle(reduced(others[start : start + CHUNK])).flatten(1)
+    for start in range(0, len(others), COPIES_CHUNK):
+        chunk = _middle(reduced(others[start : start + COPIES_CHUNK])).flatten(1)
         for view in views:
             squares = squared_distances(view, chunk)
             if without is not None:
@@ -263,14 +269,14 @@ def nearest(
     )
 
 
-def reduced(images: Tensor, longest: int = LONGEST) -> Tensor:
+def reduced(images: Tensor, longest: int = MAX_COMPARED_SIDE) -> Tensor:
     """uint8 (N, C, H, W) as float32 in [0, 1], averaged over squares so that no side is longer than
     `longest`."""
     square = -(-max(images.shape[2:]) // longest)
     if square == 1:
         return images.float() / 255
     # large pictures as floats are many times what comes of them
-    rows = max(1, BYTES // (4 * images[:1].numel()))
+    rows = max(1, COPIES_BYTES // (4 * images[:1].numel()))
     return torch.cat(
         [avg_pool2d(part.float() / 255, square, ceil_mode=True) for part in images.split(rows)]
     )

@@ -23,14 +23,14 @@ from torch.nn.functional import cross_entropy, normalize
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
-from ganvas.evaluation.classifier import CHUNK, convolutions, rate, shrunk, stride_for
+from ganvas.evaluation.classifier import CLASSIFIER_CHUNK, convolutions, rate, shrunk, stride_for
 from ganvas.system import seeding
 
-STEPS = 800
-BATCH = 64  # pictures a step, two windows of each
+ENCODER_STEPS = 800
+ENCODER_BATCH = 64  # pictures a step, two windows of each
 WINDOW = 0.75  # of each side
 TEMPERATURE = 0.1
-PEAK_RATE = 2e-3
+ENCODER_LR = 2e-3
 # of the largest variance: what every direction's variance is raised by, so that rounding is not
 # blown up
 RIDGE = 0.01
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
                 - self.mean
             )
             @ self.whitening
-            for part in images.split(CHUNK)
+            for part in images.split(CLASSIFIER_CHUNK)
         ]
         return torch.cat(parts)
 
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
 def train_encoder(
     dataset: Dataset,
     *,
-    steps: int = STEPS,
+    steps: int = ENCODER_STEPS,
     seed: int = 0,
     tell: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Encoder:
@@ -93,14 +93,14 @@ def train_encoder(
         width = len(model.mean)
         head = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
     weights = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=PEAK_RATE, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(weights, lr=ENCODER_LR, weight_decay=0.01, fused=True)
     pictures = shrunk(dataset.images)
     model.train()
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * rate((step + 0.5) / steps, 0.1)
+            group["lr"] = ENCODER_LR * rate((step + 0.5) / steps, 0.1)
         rng = seeding.generator(seed, "windows", step)
-        chosen = to_float(pictures[torch.randperm(len(pictures), generator=rng)[:BATCH]])
+        chosen = to_float(pictures[torch.randperm(len(pictures), generator=rng)[:ENCODER_BATCH]])
         windows = torch.cat([_windows(chosen, rng), _windows(chosen, rng)])
         loss = _contrast(head(model.raw(windows.contiguous(memory_format=torch.channels_last))))
         optimizer.zero_grad()

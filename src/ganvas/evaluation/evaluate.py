@@ -18,31 +18,31 @@ from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.evaluation import copies as copying
 from ganvas.evaluation import extractors, history, inputs, metrics, scores, stacks
 from ganvas.evaluation import gan_train as teaching
-from ganvas.evaluation.extractors import POOR, Extractor
+from ganvas.evaluation.extractors import MIN_ACCURACY, Extractor
 from ganvas.evaluation.history import K
-from ganvas.evaluation.inputs import Reading, Reality, Source
+from ganvas.evaluation.inputs import Generated, Reading, Real
 from ganvas.evaluation.result import (
-    Asked,
     Copies,
-    Figures,
+    EvaluationResult,
     GanTrain,
     Protocol,
-    Verdict,
+    RepeatOptions,
+    Scores,
     mean_and_spread,
 )
-from ganvas.evaluation.scores import FEW, Side
+from ganvas.evaluation.scores import MIN_IMAGES, FeatureSet
 from ganvas.runs.card import Card, versions
 from ganvas.runs.run import Run
 from ganvas.runs.weights import weights_sha256
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
-from ganvas.sampling.samples import MOST_IMAGES, refuse_too_many
+from ganvas.sampling.samples import MAX_SAMPLES, raise_if_too_many
 from ganvas.system import files
 from ganvas.system.machine import cores, threads
 from ganvas.system.progress import Progress
 from ganvas.system.text import count, first_few, readable
 
-FEWER = "; the fewer images, the higher the FID"
+FEWER_HIGHER = "; the fewer images, the higher the FID"
 Tell = Callable[[str], None]
 
 
@@ -67,7 +67,7 @@ def evaluate(
     device: str = "cpu",
     out: str | os.PathLike[str] | None = None,
     quiet: bool = False,
-) -> Verdict:
+) -> EvaluationResult:
     """Judge a run, an exported generator or a set of images by real images, and say under which
     protocol.
 
@@ -76,13 +76,13 @@ def evaluate(
     data: the real images' name or path; a run's own by default. Its held-out part is what is judged
     against.
     against: judge against these images instead. n: generated images, all where a set has fewer.
-    extractor: a name (see `ganvas.evaluation.extractors.find`), an `Extractor`, or any object that
+    extractor: a name (see `ganvas.evaluation.extractors.find_extractor`), an `Extractor`, or any object that
     maps uint8 images (N, C, H, W) to features (N, D). seeds: how many samplings, from `seed` on.
     prdc_n, k: of precision, recall, density and coverage. gan_train, copies: do these too (see
     those modules).
     out: where the sheet of closest pairs is written; without it copies.png, in the run's directory
     where there is one.
-    size, fit, channels, data_dir: how pictures are read (see `ganvas.data.load`).
+    size, fit, channels, data_dir: how pictures are read (see `ganvas.data.load_dataset`).
 
     A run's verdict is also added to its metrics.jsonl. Raises a GanvasError for anything that
     cannot be.
@@ -90,7 +90,7 @@ def evaluate(
     _check(n, seeds, seed, prdc_n, k)
     if out is not None:
         files.refuse_ending(Path(out), "the sheet of the closest pairs is a picture", ".png")
-    asked = history.asked(
+    asked = history.repeat_options(
         data=data,
         against=against,
         n=n,
@@ -108,11 +108,11 @@ def evaluate(
     )
     tell = Progress(quiet=quiet).say
     reading = Reading(size, fit, channels, None if data_dir is None else Path(data_dir))
-    opened = inputs.open_source(
+    opened = inputs.open_generated(
         source, reading, gan=None if gan is None else os.fspath(gan), device=device
     )
-    reality = inputs.open_reality(opened, data, against, reading)
-    opened = inputs.reconciled(opened, reality)
+    reality = inputs.open_real(opened, data, against, reading)
+    opened = inputs.with_real_form(opened, reality)
     _refuse(opened, reality, n, seeds, seed, gan_train, copies)
     if extractor is None or isinstance(extractor, str):
         extractor = _find(extractor, reality.like, reading, tell)
@@ -144,7 +144,7 @@ def evaluate(
 
 def while_training(
     card: Card, dataset: Dataset, *, n: int, data_dir: Path | None, tell: Tell
-) -> Callable[[Sampler], Verdict]:
+) -> Callable[[Sampler], EvaluationResult]:
     """A function that judges the generator of a training by the held-out part of its data, with n
     generated images.
 
@@ -153,10 +153,10 @@ def while_training(
     Raises a GanvasError where such images cannot be judged.
     """
     reading = Reading(card.data.size, card.data.fit, card.data.channels, data_dir)
-    reality = inputs.reality_of(dataset, reading.held_out(card.data.what, dataset))
+    reality = inputs.real_from(dataset, reading.held_out(card.data.what, dataset))
     extractor = _find(None, reality.like, reading, tell)
-    source = Source(card.recipe, "run", card=card)
-    asked = history.asked(n=n, prdc_n=n, seed=0, seeds=1, data_dir=data_dir)
+    source = Generated(card.recipe, "run", card=card)
+    asked = history.repeat_options(n=n, prdc_n=n, seed=0, seeds=1, data_dir=data_dir)
     if stacks.are_stacks(reality.real):
         asked = replace(
             asked,
@@ -175,7 +175,7 @@ def while_training(
         floor = judgement.floor(real, n)
     judgement.tell = lambda text: None
 
-    def judge(sampler: Sampler) -> Verdict:
+    def judge(sampler: Sampler) -> EvaluationResult:
         weights = {
             name: t.detach().cpu().contiguous()
             for name, t in sampler.gan.generator.state_dict().items()
@@ -191,18 +191,18 @@ def while_training(
 
 def _check(n: int, seeds: int, seed: int, prdc_n: int, k: int) -> None:
     for option, value, least, most in (
-        ("--n", n, 1, MOST_IMAGES),
+        ("--n", n, 1, MAX_SAMPLES),
         ("--seeds", seeds, 1, 1000),
         ("--seed", seed, 0, 2**63),
         ("k", k, 1, 1000),
-        ("--prdc-n", prdc_n, k + 1, MOST_IMAGES),
+        ("--prdc-n", prdc_n, k + 1, MAX_SAMPLES),
     ):
         if not least <= value <= most:
             raise SettingError(f"{option} {value}: expected {least} to {most}")
 
 
 def _refuse(
-    source: Source, reality: Reality, n: int, seeds: int, seed: int, gan_train: bool, copies: bool
+    source: Generated, reality: Real, n: int, seeds: int, seed: int, gan_train: bool, copies: bool
 ) -> None:
     """Say what cannot be asked of these two sides, before any work."""
     judged = n if source.images is None else min(n, len(source.images))
@@ -230,7 +230,7 @@ def _refuse(
         _refuse_gan_train(source, reality)
 
 
-def _refuse_gan_train(source: Source, reality: Reality) -> None:
+def _refuse_gan_train(source: Generated, reality: Real) -> None:
     """Raises SettingError where a classifier cannot learn from one side and be tested on the other."""
     training, held_out = reality.training, reality.held_out
     if training is None:
@@ -265,14 +265,14 @@ def _find(name: str | None, like: Dataset, reading: Reading, tell: Tell) -> Extr
     """The extractor of this name, or the one for such images: for stacks of digits that of digits,
     for each channel."""
     if name in (None, "digits") and stacks.are_stacks(like):
-        digits = extractors.find(
+        digits = extractors.find_extractor(
             "digits", stacks.first_channels(like), data_dir=reading.data_dir, tell=tell
         )
         return stacks.extractor_of(digits)
-    return extractors.find(name, like, data_dir=reading.data_dir, tell=tell)
+    return extractors.find_extractor(name, like, data_dir=reading.data_dir, tell=tell)
 
 
-def _resize(source: Source, reality: Reality, judge: Extractor) -> str:
+def _resize(source: Generated, reality: Real, judge: Extractor) -> str:
     """What is done to the images of both sides before features are taken, as far as it loses
     anything."""
     done = list(source.images.altered) if source.images else []
@@ -286,8 +286,8 @@ def _resize(source: Source, reality: Reality, judge: Extractor) -> str:
 class _Judgement:
     """One call of `evaluate()`, with everything found and read."""
 
-    source: Source
-    reality: Reality
+    source: Generated
+    reality: Real
     judge: Extractor
     n: int
     seeds: int
@@ -296,18 +296,18 @@ class _Judgement:
     k: int
     resize: str
     tell: Tell
-    asked: Asked
+    asked: RepeatOptions
     most_modes: int
 
     def verdict(
-        self, real: Side | None = None, floor: tuple[Figures, list[str]] | None = None
-    ) -> tuple[Verdict, Dataset]:
+        self, real: FeatureSet | None = None, floor: tuple[Scores, list[str]] | None = None
+    ) -> tuple[EvaluationResult, Dataset]:
         """All but GAN-train and copies, and the images of the first seed. real, floor: where they
         are there already."""
         real = real or self.side(self.reality.real, real=True)
         self._refuse_too_many(real)
         first: Dataset | None = None
-        each: list[Figures] = []
+        each: list[Scores] = []
         notes: list[str] = []
         for seed in range(self.seed, self.seed + self.seeds):
             found, fakes, said = self._of_seed(real, seed)
@@ -319,8 +319,8 @@ class _Judgement:
         least, of_floor = floor or self.floor(real, len(first))
         of_floor = [note for note in of_floor if note.removeprefix("floor: ") not in notes]
         accuracy = _accuracy(real)
-        verdict = Verdict(
-            **{name: getattr(means, name) for name in Figures.__dataclass_fields__},
+        verdict = EvaluationResult(
+            **{name: getattr(means, name) for name in Scores.__dataclass_fields__},
             source=self.source.name,
             kind=self.source.kind,
             floor=least,
@@ -334,18 +334,20 @@ class _Judgement:
         )
         return verdict, first
 
-    def side(self, dataset: Dataset, real: bool = False) -> Side:
+    def side(self, dataset: Dataset, real: bool = False) -> FeatureSet:
         """real: features are kept, where the extractor's hash tells all that they depend on."""
         self.tell(f"{self.judge.name} looks at {count(len(dataset), 'image')} of {dataset.name}")
-        return scores.side(dataset, self.judge, cached=real and self.judge.certain)
+        return scores.extract(dataset, self.judge, cached=real and self.judge.certain)
 
-    def _refuse_too_many(self, real: Side) -> None:
+    def _refuse_too_many(self, real: FeatureSet) -> None:
         """Say before an hour's work that what it makes would not fit into memory."""
         if self.source.sampler is not None:
             columns = real.features.shape[1] + len(self.judge.classes)
-            refuse_too_many(self.source.sampler, max(self.n, self._modes_n or 0), more=12 * columns)
+            raise_if_too_many(
+                self.source.sampler, max(self.n, self._modes_n or 0), more=12 * columns
+            )
 
-    def _of_seed(self, real: Side, seed: int) -> tuple[Figures, Dataset, list[str]]:
+    def _of_seed(self, real: FeatureSet, seed: int) -> tuple[Scores, Dataset, list[str]]:
         """Figures, the images judged, and notes."""
         if self.source.sampler is not None:
             self.tell(
@@ -358,9 +360,13 @@ class _Judgement:
         fakes = many if len(many) <= self.n else many.rows(torch.arange(self.n))
         judged = self.side(many)
         fake = (
-            judged if fakes is many else Side(*(None if t is None else t[: self.n] for t in judged))
-        )  # type: ignore[arg-type]
-        found, said = scores.measure(real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
+            judged
+            if fakes is many
+            else FeatureSet(*(None if t is None else t[: self.n] for t in judged))  # type: ignore[arg-type]
+        )
+        found, said = scores.compute_scores(
+            real, fake, self.judge.classes, prdc_n=self.prdc_n, k=self.k
+        )
         notes = [note for note in (scores.same_images_note("generated", fakes.images),) if note]
         if self._modes_n:
             assert judged.probabilities is not None
@@ -369,7 +375,7 @@ class _Judgement:
             found = replace(found, modes=hit, reverse_kl=kl)
         return found, fakes, [*notes, *said]
 
-    def floor(self, whole: Side, n: int) -> tuple[Figures, list[str]]:
+    def floor(self, whole: FeatureSet, n: int) -> tuple[Scores, list[str]]:
         """whole: the real side as the generated one is judged against it."""
         real, stand_in = self.reality.floor(n)
         if min(len(real), len(stand_in)) < 2:
@@ -377,19 +383,21 @@ class _Judgement:
                 f"{count(len(real), 'real image')} and {len(stand_in)} in place of generated ones"
                 " are too few"
             )
-            return Figures(), [f"no floor: {few}"]
+            return Scores(), [f"no floor: {few}"]
         one = whole if real is self.reality.real else self.side(real, real=True)
         other = self.side(stand_in, real=True)
-        found, said = scores.measure(one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k)
+        found, said = scores.compute_scores(
+            one, other, self.judge.classes, prdc_n=self.prdc_n, k=self.k
+        )
         notes = [f"floor: {note}" for note in said]
         if self.reality.split != "test":
             notes.append(
                 f"floor: {len(stand_in):,} of the real images against {len(real):,} others, by"
-                f" chance{FEWER}"
+                f" chance{FEWER_HIGHER}"
             )
         elif len(stand_in) < n:
             few = count(len(stand_in), "training image")
-            notes.append(f"floor: there are only {few}, fewer than the {n:,} judged{FEWER}")
+            notes.append(f"floor: there are only {few}, fewer than the {n:,} judged{FEWER_HIGHER}")
         if self.judge.knows(
             self.reality.like if self.reality.split == "test" else self.reality.real
         ):
@@ -407,7 +415,7 @@ class _Judgement:
     @property
     def _modes_n(self) -> int | None:
         """How many images' modes are counted, where there are modes to count."""
-        if self.judge.classes != stacks.NUMBERS or not stacks.are_stacks(self.reality.real):
+        if self.judge.classes != stacks.STACK_CLASSES or not stacks.are_stacks(self.reality.real):
             return None
         return (
             self.most_modes
@@ -459,7 +467,7 @@ class _Judgement:
                 f"{judge.name} learned from the images judged against: other real images would"
                 " differ from them, too"
             )
-        if len(real) < FEW:
+        if len(real) < MIN_IMAGES:
             notes.append(f"{count(len(real), 'real image')} only: figures are rough")
         if note := scores.same_images_note("real", real.images):
             notes.append(note)
@@ -472,7 +480,7 @@ class _Judgement:
             notes.append(
                 f"no label_accuracy: {judge.name} does not know the images' classes {strange}"
             )
-        if real_accuracy is not None and real_accuracy < POOR:
+        if real_accuracy is not None and real_accuracy < MIN_ACCURACY:
             notes.append(
                 f"{judge.name} names only {real_accuracy:.1%} of the real images rightly: what it"
                 " says of classes means little; choose another --extractor"
@@ -486,7 +494,7 @@ class _Judgement:
         named = replace(
             fakes, labels=scores.labels_in(fakes, training.classes), classes=training.classes
         )
-        return teaching.compare(named, training, held_out, self.tell)
+        return teaching.gan_train(named, training, held_out, self.tell)
 
     def copies(self, fakes: Dataset, out: Path | None) -> tuple[Copies, list[str]]:
         """The copy check and its notes, with its sheet written; where the disk refuses that, the
@@ -496,7 +504,7 @@ class _Judgement:
         self.tell(f"looking for copies among {count(len(training), 'training image')}")
         flip = self.source.card is not None and self.source.card.data.flip
         others = None if held_out is None else held_out.images
-        found = copying.check(fakes.images, training.images, others, flip=flip)
+        found = copying.check_copies(fakes.images, training.images, others, flip=flip)
         near = training.images[found.training]
         images = (
             fakes.images[found.fakes],
@@ -517,7 +525,7 @@ class _Judgement:
         return replace(found.copies, sheet=readable(path)), list(found.notes)
 
 
-def _accuracy(side: Side) -> float | None:
+def _accuracy(side: FeatureSet) -> float | None:
     if side.labels is None or side.probabilities is None:
         return None
     return float((side.probabilities.argmax(1) == side.labels).double().mean())
@@ -526,10 +534,10 @@ def _accuracy(side: Side) -> float | None:
 def must_learn(dataset: Dataset) -> bool:
     """Whether an extractor has yet to be trained before images like these are judged: minutes of
     work."""
-    return not stacks.are_stacks(dataset) and not extractors.is_there(dataset)
+    return not stacks.are_stacks(dataset) and not extractors.is_available(dataset)
 
 
-def _saved(run: Run, verdict: Verdict) -> Verdict:
+def _saved(run: Run, verdict: EvaluationResult) -> EvaluationResult:
     """The verdict, added to the run's metrics.jsonl, or with a note where the disk refuses: the
     work is not lost."""
     try:

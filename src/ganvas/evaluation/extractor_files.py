@@ -25,15 +25,14 @@ from torch import Tensor
 from ganvas.data.dataset import Dataset
 from ganvas.errors import RunError
 from ganvas.evaluation.classifier import (
-    BATCH,
+    CLASSIFIER_BATCH,
     Classifier,
     accuracy,
     inner_size,
     stride_for,
     train_classifier,
 )
-from ganvas.evaluation.encoder import BATCH as PICTURES
-from ganvas.evaluation.encoder import STEPS, Encoder, train_encoder
+from ganvas.evaluation.encoder import ENCODER_BATCH, ENCODER_STEPS, Encoder, train_encoder
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import versions
 from ganvas.runs.weights import weights_sha256
@@ -43,7 +42,7 @@ from ganvas.system.machine import cores
 from ganvas.system.machine import threads as on_threads
 from ganvas.system.paths import cache_dir
 
-FORMAT = 1
+EXTRACTOR_FORMAT = 1
 # raised when training changes: networks trained otherwise are not taken from the cache
 TRAINING = 1
 SEED = 0
@@ -51,14 +50,14 @@ SEED = 0
 # on that.
 THREADS = min(2, cores())
 EPOCHS = 20
-LEAST_STEPS = 150  # of a classifier, where EPOCHS of a small data set come to less
+MIN_CLASSIFIER_STEPS = 150  # of a classifier, where EPOCHS of a small data set come to less
 # in a classifier's training, beyond the first stride: about two minutes on two slow cores
-MOST_PIXELS_SEEN = 1e8
+MAX_PIXELS_SEEN = 1e8
 # the part of each class, and images in all, that a classifier is tried on
 HELD_BACK, MOST_HELD_BACK = 0.1, 2000
 
 Network = Classifier | Encoder
-Kind = Literal["classifier", "self"]
+ExtractorKind = Literal["classifier", "self"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +70,8 @@ class Origin:
     and for a network that names nothing. command: makes it again.
     """
 
-    format: int = FORMAT
-    kind: Kind
+    format: int = EXTRACTOR_FORMAT
+    kind: ExtractorKind
     data: str
     fingerprint: str
     image: ImageSpec
@@ -128,8 +127,8 @@ def learn_classes(
 def learn_pictures(dataset: Dataset) -> tuple[Encoder, Origin]:
     """Train an encoder on a data set's pictures. Raises DataError for less than two."""
     with on_threads(THREADS):
-        model = train_encoder(dataset, steps=STEPS, seed=SEED)
-    epochs = STEPS * min(PICTURES, len(dataset)) / len(dataset)
+        model = train_encoder(dataset, steps=ENCODER_STEPS, seed=SEED)
+    epochs = ENCODER_STEPS * min(ENCODER_BATCH, len(dataset)) / len(dataset)
     return model, Origin(
         kind="self",
         data=dataset.name,
@@ -148,7 +147,10 @@ def usual_epochs(images: int, height: int, width: int) -> float:
     minutes allow."""
     inner_height, inner_width = inner_size(height, width)
     pixels = inner_height * inner_width / stride_for(height, width) ** 2
-    return min(max(EPOCHS * images, LEAST_STEPS * BATCH), MOST_PIXELS_SEEN / pixels) / images
+    return (
+        min(max(EPOCHS * images, MIN_CLASSIFIER_STEPS * CLASSIFIER_BATCH), MAX_PIXELS_SEEN / pixels)
+        / images
+    )
 
 
 def hold_back(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -171,12 +173,16 @@ def hold_back(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
     return kept, back
 
 
-def cached(kind: Kind, dataset: Dataset) -> Path:
+def cached(kind: ExtractorKind, dataset: Dataset) -> Path:
     """Where the network of a data set is kept, whether it is there or not."""
     epochs = (
-        usual_epochs(len(dataset), dataset.height, dataset.width) if kind == "classifier" else STEPS
+        usual_epochs(len(dataset), dataset.height, dataset.width)
+        if kind == "classifier"
+        else ENCODER_STEPS
     )
-    settings = repr((FORMAT, TRAINING, kind, dataset.fingerprint, epochs, HELD_BACK, SEED, THREADS))
+    settings = repr(
+        (EXTRACTOR_FORMAT, TRAINING, kind, dataset.fingerprint, epochs, HELD_BACK, SEED, THREADS)
+    )
     return (
         cache_dir()
         / "extractors"
@@ -184,7 +190,9 @@ def cached(kind: Kind, dataset: Dataset) -> Path:
     )
 
 
-def from_cache(kind: Kind, dataset: Dataset, tell: Callable[[str], None]) -> tuple[Network, Origin]:
+def from_cache(
+    kind: ExtractorKind, dataset: Dataset, tell: Callable[[str], None]
+) -> tuple[Network, Origin]:
     """The network of a data set: from the cache, or trained now and put there. Another process may
     want the same: one trains.
 
@@ -195,7 +203,7 @@ def from_cache(kind: Kind, dataset: Dataset, tell: Callable[[str], None]) -> tup
     with _alone(path, tell):
         if path.exists():
             try:
-                network, origin = load(path)
+                network, origin = read_extractor(path)
                 if (origin.kind, origin.fingerprint) == (kind, dataset.fingerprint):
                     return network, origin
                 tell(f"{path} is of other data: it is made anew")
@@ -209,13 +217,13 @@ def from_cache(kind: Kind, dataset: Dataset, tell: Callable[[str], None]) -> tup
             learn_classes(dataset) if kind == "classifier" else learn_pictures(dataset)
         )
         try:
-            save(path, network, origin)
+            write_extractor(path, network, origin)
         except RunError as error:
             tell(f"{error}; so it is trained again the next time")
         return _restored(origin, _tensors(network), "the network just trained")
 
 
-def save(path: Path, network: Network, origin: Origin) -> None:
+def write_extractor(path: Path, network: Network, origin: Origin) -> None:
     """Write a network with its card as safetensors, whole or not at all; the same network and card
     give the same bytes."""
     write(
@@ -224,8 +232,8 @@ def save(path: Path, network: Network, origin: Origin) -> None:
     )
 
 
-def load(path: Path) -> tuple[Network, Origin]:
-    """Read what `save` wrote. Raises RunError for a file that is missing, damaged, of another kind
+def read_extractor(path: Path) -> tuple[Network, Origin]:
+    """Read what `write_extractor` wrote. Raises RunError for a file that is missing, damaged, of another kind
     or of a newer format."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -244,10 +252,10 @@ def load(path: Path) -> tuple[Network, Origin]:
         if (
             isinstance(plain, dict)
             and isinstance(plain.get("format"), int)
-            and plain["format"] > FORMAT
+            and plain["format"] > EXTRACTOR_FORMAT
         ):
             raise RunError(
-                f"{path} has format {plain['format']}, this ganvas reads up to {FORMAT}: upgrade"
+                f"{path} has format {plain['format']}, this ganvas reads up to {EXTRACTOR_FORMAT}: upgrade"
                 " ganvas"
             )
         origin = msgspec.convert(plain, Origin)

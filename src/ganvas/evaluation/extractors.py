@@ -25,8 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganvas.data import NAMES
-from ganvas.data import load as load_data
+from ganvas.data import NAMES, load_dataset
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, SettingError, nearest
 from ganvas.evaluation import extractor_files, inception
@@ -40,13 +39,13 @@ DIGITS = Path(__file__).parent.parent / "assets" / "extractors" / "digits.safete
 # of its training images, in their training parts
 MADE_OF_MNIST = ("mnist-5k", "stacked-mnist", "stacked-mnist-5k")
 DIGIT_NAMES = tuple("0123456789")
-CHUNK = 500  # images that an object of the user's gets at a time
+CUSTOM_CHUNK = 500  # images that an object of the user's gets at a time
 TRIED = 500  # labelled images that tell whether `digits` knows what they show
 # mean probability of the likeliest digit: of digits 0.93, blurred or shifted, too, of clothes 0.78,
 # noise 0.82
 SURE = 0.88
-FEW = 1000  # images: with less, a network's training is told of as a caveat
-POOR = 0.8  # accuracy: below it, what a classifier says of classes is told of as a caveat
+MIN_TRAINING_IMAGES = 1000  # images: with less, a network's training is told of as a caveat
+MIN_ACCURACY = 0.8  # accuracy: below it, what a classifier says of classes is told of as a caveat
 
 
 class Features(NamedTuple):
@@ -92,7 +91,7 @@ class Extractor:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise DataError(f"{self.name} takes images as uint8 (N, C, H, W), got {found}")
         if self.spec is not None:
-            fits(self.name, self.spec, *images.shape[1:])
+            check_fit(self.name, self.spec, *images.shape[1:])
         return self.take(images)
 
     @classmethod
@@ -121,7 +120,7 @@ class Extractor:
         def take(images: Tensor) -> Features:
             parts = [
                 _checked(judge(part), len(part), len(classes), title)
-                for part in images.split(CHUNK)
+                for part in images.split(CUSTOM_CHUNK)
             ]
             features, probabilities = zip(*parts, strict=True)
             if len(widths := {each.shape[1] for each in features}) > 1:
@@ -136,7 +135,7 @@ class Extractor:
         return cls(title, digest, classes, spec, "its own", (), take, certain=sha256 is not None)
 
 
-def find(
+def find_extractor(
     name: str | None,
     dataset: Dataset,
     *,
@@ -166,7 +165,7 @@ def find(
     is_own = of == dataset.name and (of in NAMES or not Path(of).exists())
     source = dataset if is_own or not of else _other(of, dataset, data_dir, tell)
     title = f"{kind}:{of or dataset.name}"
-    fits(title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width)
+    check_fit(title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width)
     if kind == "self":
         return _of_network(title, *extractor_files.from_cache("self", source, tell))
     if source.labels is None or len(source.classes) < 2:
@@ -177,7 +176,7 @@ def find(
     return _of_network(title, *extractor_files.from_cache("classifier", source, tell))
 
 
-def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> None:
+def check_fit(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> None:
     """Raises DataError where an extractor of this name takes images of another kind."""
     if (spec.channels, spec.height, spec.width) == (channels, height, width):
         return
@@ -189,7 +188,7 @@ def fits(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> 
     )
 
 
-def is_there(dataset: Dataset) -> bool:
+def is_available(dataset: Dataset) -> bool:
     """Whether `find(None, dataset)` has nothing to train."""
     kind = default(dataset)
     return kind == "digits" or extractor_files.cached(kind, dataset).exists()
@@ -215,12 +214,12 @@ def _of_digits(dataset: Dataset) -> bool:
         likeliest, found = probabilities.max(1)
         return float(likeliest.mean()) >= SURE and int(found.bincount().max()) <= len(some) / 2
     digits = torch.tensor([int(name) for name in dataset.classes])[dataset.labels[some]]
-    return float((probabilities.argmax(1) == digits).double().mean()) >= POOR
+    return float((probabilities.argmax(1) == digits).double().mean()) >= MIN_ACCURACY
 
 
 def _shipped(dataset: Dataset) -> Extractor:
-    network, origin = extractor_files.load(DIGITS)
-    fits("digits", origin.image, dataset.channels, dataset.height, dataset.width)
+    network, origin = extractor_files.read_extractor(DIGITS)
+    check_fit("digits", origin.image, dataset.channels, dataset.height, dataset.width)
     notes = (
         (
             "digits learned from MNIST's 60,000 training images, of which all images of mnist-5k"
@@ -233,8 +232,8 @@ def _shipped(dataset: Dataset) -> Extractor:
 
 
 def _from_file(path: Path, dataset: Dataset) -> Extractor:
-    network, origin = extractor_files.load(path)
-    fits(path.name, origin.image, dataset.channels, dataset.height, dataset.width)
+    network, origin = extractor_files.read_extractor(path)
+    check_fit(path.name, origin.image, dataset.channels, dataset.height, dataset.width)
     return _of_network(path.name, network, origin)
 
 
@@ -242,9 +241,9 @@ def _other(of: str, like: Dataset, data_dir: Path | None, tell: Callable[[str], 
     """The data set that an extractor is named after; pictures of a path are read as large as those
     to be judged."""
     if of in NAMES:
-        return load_data(of, data_dir=data_dir)
+        return load_dataset(of, data_dir=data_dir)
     channels: Any = like.channels
-    dataset = load_data(of, size=(like.height, like.width), channels=channels, data_dir=data_dir)
+    dataset = load_dataset(of, size=(like.height, like.width), channels=channels, data_dir=data_dir)
     for note in dataset.notes:
         tell(f"{of}: {note}")
     return dataset
@@ -292,9 +291,9 @@ def _caveats(name: str, origin: extractor_files.Origin) -> tuple[str, ...]:
         notes[0] += (
             f" and {named}" if named else " and could be tried on no others: no class has ten"
         )
-        if origin.accuracy is not None and origin.accuracy < POOR:
+        if origin.accuracy is not None and origin.accuracy < MIN_ACCURACY:
             notes.append(f"{name} is often wrong: what figures say of classes means little")
-    if origin.images < FEW:
+    if origin.images < MIN_TRAINING_IMAGES:
         notes.append(
             f"{origin.images:,} images teach an extractor little: trust large differences only"
         )
@@ -307,12 +306,12 @@ def _inception(path: Path | None, dataset: Dataset) -> Extractor:
             "inception takes grey or RGB images, these are RGBA: choose another extractor, or 3"
             " channels"
         )
-    network, weights = inception.load(path)
+    network, weights = inception.load_inception(path)
 
     def take(images: Tensor) -> Features:
         return Features(*inception.judge(network, images))
 
-    classes = tuple(f"output {k}" for k in range(inception.CLASSES))
+    classes = tuple(f"output {k}" for k in range(inception.INCEPTION_CLASSES))
     digest = hashlib.sha256(
         f"torch-fidelity {inception.version()} {weights_sha256(weights)}".encode()
     ).hexdigest()

@@ -9,15 +9,15 @@ from collections.abc import Callable
 import torch
 
 from ganvas.data.dataset import Dataset
-from ganvas.evaluation.classifier import BATCH, accuracy, train_classifier
+from ganvas.evaluation.classifier import CLASSIFIER_BATCH, accuracy, train_classifier
 from ganvas.evaluation.result import GanTrain
 from ganvas.system import seeding
 from ganvas.system.text import count
 
-STEPS = 400  # of each training, in whole epochs: six of 10,000 images
+GAN_TRAIN_STEPS = 400  # of each training, in whole epochs: six of 10,000 images
 
 
-def compare(
+def gan_train(
     fakes: Dataset,
     training: Dataset,
     held_out: Dataset,
@@ -29,7 +29,7 @@ def compare(
     as many are used of both.
     """
     n = min(len(fakes), len(training))
-    epochs = math.ceil(STEPS * BATCH / n)
+    epochs = math.ceil(GAN_TRAIN_STEPS * CLASSIFIER_BATCH / n)
     reached = []
     for dataset in (fakes, training):
         rows = torch.randperm(len(dataset), generator=seeding.generator(0, "gan-train", 0))[:n]

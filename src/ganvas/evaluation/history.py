@@ -12,28 +12,28 @@ import msgspec
 from ganvas.data.catalogue import NAMES
 from ganvas.errors import RunError
 from ganvas.evaluation import result
-from ganvas.evaluation.result import Asked, Verdict
+from ganvas.evaluation.result import EvaluationResult, RepeatOptions
 from ganvas.runs.run import Run
 from ganvas.system.text import readable
 
 K = 5  # neighbours of precision, recall, density and coverage: the command line has no other
 
 
-def last(path: str | os.PathLike[str]) -> Verdict:
+def last_result(path: str | os.PathLike[str]) -> EvaluationResult:
     """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`.
     Raises RunError."""
     path = Path(path)
     if not path.is_dir():
-        return result.read(path)
+        return result.read_result(path)
     run = Run.open(path)
-    found = all_of(run)
+    found = results_of(run)
     if not found:
         command = shlex.join(["ganvas", "evaluate", str(path), *run.card.own_file(None)])
         raise RunError(f"{path} has not been evaluated: do so with {command}")
     return found[-1][1]
 
 
-def all_of(run: Run) -> list[tuple[int | None, Verdict]]:
+def results_of(run: Run) -> list[tuple[int | None, EvaluationResult]]:
     """A run's, oldest first, each with the images seen until then, None where it was made after
     training.
 
@@ -41,12 +41,12 @@ def all_of(run: Run) -> list[tuple[int | None, Verdict]]:
     """
     lines = [line for line in run.read_metrics() if "protocol" in line]
     return [
-        (line.get("images"), result.parse(msgspec.json.encode(line), str(run.path)))
+        (line.get("images"), result.parse_result(msgspec.json.encode(line), str(run.path)))
         for line in lines
     ]
 
 
-def staleness(path: str | os.PathLike[str], judged: Verdict) -> str | None:
+def stale_note(path: str | os.PathLike[str], judged: EvaluationResult) -> str | None:
     """What to say where a run's generator is not the one that was judged."""
     if (
         not Path(path).is_dir()
@@ -56,7 +56,9 @@ def staleness(path: str | os.PathLike[str], judged: Verdict) -> str | None:
     return f"{path} was trained further since it was evaluated"
 
 
-def asked(*, k: int = K, flags: dict[str, bool] | None = None, **options: Any) -> Asked:
+def repeat_options(
+    *, k: int = K, flags: dict[str, bool] | None = None, **options: Any
+) -> RepeatOptions:
     """Arguments of `judging.evaluate` as options of `ganvas evaluate`, with paths from the root;
     None is left out."""
     hindrances = [
@@ -72,7 +74,7 @@ def asked(*, k: int = K, flags: dict[str, bool] | None = None, **options: Any) -
         for word in (_option(name), readable(_word(name, value)))
     ]
     words += [_option(name) for name, is_set in (flags or {}).items() if is_set]
-    return Asked(options=tuple(words), hindrance=" and ".join(hindrances))
+    return RepeatOptions(options=tuple(words), hindrance=" and ".join(hindrances))
 
 
 def _option(name: str) -> str:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from ganvas.errors import MissingExtraError, RunError
 
-CHUNK = 50  # images at a time
-CLASSES = 1008
+INCEPTION_CHUNK = 50  # images at a time
+INCEPTION_CLASSES = 1008
 RESIZE = "bilinear 299x299, as TensorFlow 1 does"
 
 
@@ -31,7 +31,7 @@ def version() -> str:
     return importlib.metadata.version("torch-fidelity")
 
 
-def load(path: Path | None) -> tuple[nn.Module, dict[str, Tensor]]:
+def load_inception(path: Path | None) -> tuple[nn.Module, dict[str, Tensor]]:
     """The network and its weights, from a file or from where torch-fidelity has them fetched (91
     MB, once).
 
@@ -95,7 +95,7 @@ def _read(path: Path) -> Any:
 def judge(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 (N, C, H, W), C 1 or 3 -> features (N, 2048), class probabilities (N, 1008)."""
     features, probabilities = [], []
-    for part in images.split(CHUNK):
+    for part in images.split(INCEPTION_CHUNK):
         feature, logits = network(part.expand(-1, 3, -1, -1))
         features.append(feature)
         probabilities.append(logits.softmax(1))

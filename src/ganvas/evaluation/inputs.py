@@ -18,7 +18,7 @@ from ganvas.errors import DataError, RunError, SettingError
 from ganvas.recipe import KINDS
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
-from ganvas.runs.weights import located, open_generator
+from ganvas.runs.weights import locate_generator, open_generator
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding
 from ganvas.system.text import count, first_few
@@ -26,7 +26,7 @@ from ganvas.system.text import count, first_few
 
 @dataclass(frozen=True)
 class Reading:
-    """How pictures are read: see `ganvas.data.load`."""
+    """How pictures are read: see `ganvas.data.load_dataset`."""
 
     size: tuple[int, int] | None = None
     fit: Fit | None = None
@@ -38,7 +38,7 @@ class Reading:
         what: str | os.PathLike[str],
         native: tuple[int, int] | None = None,
     ) -> Dataset:
-        return sources.load(
+        return sources.load_dataset(
             what,
             size=self.size,
             native=native,
@@ -54,7 +54,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Source:
+class Generated:
     """What is judged: a generator (`sampler` and `card`, and `run` where it is one's) or `images`
     that are there already."""
 
@@ -122,13 +122,13 @@ def spread_labels(n: int, shares: Tensor) -> Tensor:
     return labels[due.argsort(stable=True)[:n]]
 
 
-def open_source(
+def open_generated(
     what: Run | Dataset | str | os.PathLike[str],
     reading: Reading,
     *,
     gan: str | None = None,
     device: str = "cpu",
-) -> Source:
+) -> Generated:
     """A run, a run's directory, an exported generator, one that comes with the package, by its
     name, or images: a
     `Dataset`, a folder, .zip, .npz, IDX or a set's name.
@@ -139,9 +139,9 @@ def open_source(
         return _of_run(Run(what.path, what.card, gan or what.gan), device)
     if isinstance(what, Dataset):
         _refuse_of_generators(gan, device)
-        return Source(what.name, "images", images=what)
+        return Generated(what.name, "images", images=what)
     # a folder of pictures is judged itself
-    path = Path(what) if Path(what).exists() else located(Path(what))
+    path = Path(what) if Path(what).exists() else locate_generator(Path(what))
     is_run = any(
         (path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt")
     )
@@ -149,14 +149,14 @@ def open_source(
         return _of_run(Run.open(path, gan=gan), device)
     if path.suffix == ".safetensors":
         sampler, card = open_generator(path, gan, device)
-        return Source(str(what), "generator", sampler=_finite(sampler, str(what)), card=card)
+        return Generated(str(what), "generator", sampler=_finite(sampler, str(what)), card=card)
     _refuse_of_generators(gan, device)
     if not path.exists() and str(what) not in sources.NAMES:
         raise RunError(
             f"no {what}: give a run's directory, a generator.safetensors, or images (.npz, .zip or"
             " a folder)"
         )
-    return Source(str(what), "images", images=reading.load(what))
+    return Generated(str(what), "images", images=reading.load(what))
 
 
 def _refuse_of_generators(gan: str | None, device: str) -> None:
@@ -165,9 +165,11 @@ def _refuse_of_generators(gan: str | None, device: str) -> None:
             raise SettingError(f"{option} {value} does nothing for images: leave it out")
 
 
-def _of_run(run: Run, device: str) -> Source:
+def _of_run(run: Run, device: str) -> Generated:
     sampler, card = run.generator(device)
-    return Source(str(run.path), "run", sampler=_finite(sampler, str(run.path)), card=card, run=run)
+    return Generated(
+        str(run.path), "run", sampler=_finite(sampler, str(run.path)), card=card, run=run
+    )
 
 
 def _finite(sampler: Sampler, name: str) -> Sampler:
@@ -182,7 +184,7 @@ def _finite(sampler: Sampler, name: str) -> Sampler:
 
 
 @dataclass(frozen=True)
-class Reality:
+class Real:
     """The real images.
 
     real: what is judged against: the held-out part, `split` "test"; all, "train", where nothing is
@@ -216,12 +218,12 @@ class Reality:
         return self.real.rows(rows[half:]), self.real.rows(rows[:half][:n])
 
 
-def open_reality(
-    source: Source,
+def open_real(
+    source: Generated,
     data: str | os.PathLike[str] | None,
     against: Dataset | str | os.PathLike[str] | None,
     reading: Reading,
-) -> Reality:
+) -> Real:
     """The real side of a source: `data` or, without it, a generator's own data; or the images
     `against`.
 
@@ -247,31 +249,29 @@ def open_reality(
                 f"--against {against} takes its training part: --data {against} judges by the"
                 " held-out one"
             )
-        return Reality(
-            _widened(other, source.shape[0]), "against", training, held_out, tuple(notes)
-        )
+        return Real(_widened(other, source.shape[0]), "against", training, held_out, tuple(notes))
     if training is None:
         raise SettingError(
             f"{source.name} holds images: say by --data or --against which real ones to judge"
             " them by"
         )
-    return reality_of(training, held_out, notes)
+    return real_from(training, held_out, notes)
 
 
-def reality_of(training: Dataset, held_out: Dataset | None, notes: Sequence[str] = ()) -> Reality:
+def real_from(training: Dataset, held_out: Dataset | None, notes: Sequence[str] = ()) -> Real:
     """The real side from the parts of a data set: what is held out, or all where nothing is. notes:
     more to say of it."""
     if held_out is not None:
-        return Reality(held_out, "test", training, held_out, tuple(notes))
+        return Real(held_out, "test", training, held_out, tuple(notes))
     note = (
         f"{training.name} has no held-out part: judged by the training images themselves, where a"
         " copy looks perfect; put some into test/ and the rest into train/"
     )
-    return Reality(training, "train", training, None, (*notes, note))
+    return Real(training, "train", training, None, (*notes, note))
 
 
 def _parts(
-    source: Source, data: str | os.PathLike[str] | None, reading: Reading
+    source: Generated, data: str | os.PathLike[str] | None, reading: Reading
 ) -> tuple[Dataset, Dataset | None, list[str]]:
     """The training and the held-out part, and notes."""
     notes: list[str] = []
@@ -305,7 +305,7 @@ def _parts(
     return training, reading.held_out(what, training), notes
 
 
-def reconciled(source: Source, reality: Reality) -> Source:
+def with_real_form(source: Generated, reality: Real) -> Generated:
     """The source with its images in the form of the real ones: grey as RGB where these are, labels
     by their class names.
 
@@ -320,7 +320,7 @@ def reconciled(source: Source, reality: Reality) -> Source:
     return source
 
 
-def _refuse_other_shape(source: Source, real: Dataset) -> None:
+def _refuse_other_shape(source: Generated, real: Dataset) -> None:
     channels, height, width = source.shape
     if (height, width) != (real.height, real.width):
         raise DataError(

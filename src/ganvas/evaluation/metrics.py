@@ -18,7 +18,7 @@ from torch import Tensor
 from ganvas.errors import MetricError
 
 SUBSET = 1000  # samples of a side in each of KID's subsets
-BLOCK = 2**23  # distances that are in memory at once: 64 MB in float64
+DISTANCE_BLOCK = 2**23  # distances that are in memory at once: 64 MB in float64
 
 
 def frechet(real: Tensor, fake: Tensor) -> float:
@@ -218,7 +218,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _block_rows(others: Tensor) -> int:
-    return max(1, BLOCK // len(others))
+    return max(1, DISTANCE_BLOCK // len(others))
 
 
 def _radii(features: Tensor, k: int) -> Tensor:

@@ -1,7 +1,7 @@
 """What an evaluation says: figures, the floor beside them, and the protocol under which they mean
 something. No torch.
 
-The JSON that `ganvas evaluate --json` prints is a `Verdict`, field by field; `ganvas compare` reads
+The JSON that `ganvas evaluate --json` prints is a `EvaluationResult`, field by field; `ganvas compare` reads
 it again.
 """
 
@@ -20,7 +20,7 @@ from ganvas.system import files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class Scores:
     """How generated images differ from real ones; None where a figure does not apply or means
     nothing (a note says why).
 
@@ -52,7 +52,7 @@ class Figures:
     reverse_kl: float | None = None
 
 
-NAMES = tuple(f.name for f in fields(Figures) if f.name != "per_class")
+SCORE_NAMES = tuple(f.name for f in fields(Scores) if f.name != "per_class")
 
 # What is shown of them, under which title, and which way is better.
 ROWS = {
@@ -97,7 +97,7 @@ class Protocol:
 # Names say nothing that hashes do not; another seed is another sample of the same; versions are
 # noted, as last digits may depend on them. Numbers of images all count: FID falls with them,
 # precision and recall move.
-DECISIVE = (
+COMPARED = (
     "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes", "split", "resize", "real_sha256", "asked_classes",
 )  # fmt: skip
 
@@ -144,7 +144,7 @@ class GanTrain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RepeatOptions:
     """How to ask for an evaluation once more: the options of `ganvas evaluate`; hindrance: why no
     options do, where none do."""
 
@@ -153,7 +153,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict(Figures):
+class EvaluationResult(Scores):
     """The result of an evaluation.
 
     floor: the same figures for real training images in place of generated ones: about the best that
@@ -167,23 +167,23 @@ class Verdict(Figures):
 
     source: str
     kind: Literal["run", "generator", "images"]
-    floor: Figures
+    floor: Scores
     protocol: Protocol
     seeds: int = 1
-    spread: Figures | None = None
+    spread: Scores | None = None
     real_accuracy: float | None = None
     gan_train: GanTrain | None = None
     copies: Copies | None = None
     notes: tuple[str, ...] = ()
     weights_sha256: str = ""
-    asked: Asked | None = None
+    asked: RepeatOptions | None = None
 
     def to_json(self) -> str:
         """One line."""
         return msgspec.json.encode(self).decode()
 
 
-def shown(verdict: Verdict) -> list[str]:
+def shown_scores(verdict: EvaluationResult) -> list[str]:
     """The ROWS that a verdict or its floor has a figure for."""
     return [
         name
@@ -192,27 +192,27 @@ def shown(verdict: Verdict) -> list[str]:
     ]
 
 
-def cell(verdict: Verdict, name: str) -> str:
+def cell(verdict: EvaluationResult, name: str) -> str:
     """A figure, with its spread over seeds or, of KID, over subsets."""
     value, spread = getattr(verdict, name), getattr(verdict.spread, name, None)
     if spread is None:
         spread = getattr(verdict, f"{name}_std", None)
-    return number(value) + (
-        f" ± {number(spread)}" if value is not None and spread is not None else ""
+    return format_score(value) + (
+        f" ± {format_score(spread)}" if value is not None and spread is not None else ""
     )
 
 
-def number(value: float | None) -> str:
+def format_score(value: float | None) -> str:
     """Four digits; a dash where there is no figure."""
     return "-" if value is None else f"{value:.4g}"
 
 
-def mean_and_spread(each: Sequence[Figures]) -> tuple[Figures, Figures | None]:
+def mean_and_spread(each: Sequence[Scores]) -> tuple[Scores, Scores | None]:
     """Figures of several seeds as one, with their sample standard deviation (None for a single
     seed)."""
     if len(each) == 1:
         return each[0], None
-    columns = {name: [getattr(figures, name) for figures in each] for name in NAMES}
+    columns = {name: [getattr(figures, name) for figures in each] for name in SCORE_NAMES}
     known: dict[str, list[float]] = {
         name: values for name, values in columns.items() if None not in values
     }
@@ -227,20 +227,20 @@ def mean_and_spread(each: Sequence[Figures]) -> tuple[Figures, Figures | None]:
             name: statistics.fmean(row) if row else None for name, row in rows.items()
         }
     spreads: dict[str, Any] = {name: statistics.stdev(values) for name, values in known.items()}
-    return Figures(**means), Figures(**spreads)
+    return Scores(**means), Scores(**spreads)
 
 
-def read(path: Path) -> Verdict:
+def read_result(path: Path) -> EvaluationResult:
     """A result that was saved by `ganvas evaluate --json > PATH`. Raises RunError."""
     with files.reading(path):
         content = path.read_bytes()
-    return parse(content, str(path))
+    return parse_result(content, str(path))
 
 
-def parse(content: bytes | str, origin: str) -> Verdict:
+def parse_result(content: bytes | str, origin: str) -> EvaluationResult:
     """A verdict from its JSON. Raises RunError, naming `origin`, for anything else."""
     try:
-        return msgspec.json.decode(content, type=Verdict)
+        return msgspec.json.decode(content, type=EvaluationResult)
     except (
         msgspec.DecodeError,
         msgspec.ValidationError,
@@ -253,7 +253,7 @@ def parse(content: bytes | str, origin: str) -> Verdict:
         ) from None
 
 
-def refuse_unlike(results: Sequence[tuple[str, Verdict]]) -> None:
+def raise_if_incomparable(results: Sequence[tuple[str, EvaluationResult]]) -> None:
     """Raises MetricError, naming what differs, unless all results stem from one protocol."""
     (first, reference), *others = results
     for name, result in others:
@@ -264,20 +264,22 @@ def refuse_unlike(results: Sequence[tuple[str, Verdict]]) -> None:
             )
 
 
-def alike(a: Verdict, b: Verdict) -> bool:
+def same_protocol(a: EvaluationResult, b: EvaluationResult) -> bool:
     """Whether two results stem from one protocol."""
     return not _differences(a.protocol, b.protocol)
 
 
-def on_the_way(found: Sequence[tuple[int | None, Verdict]]) -> list[tuple[int, Verdict]]:
+def results_during_training(
+    found: Sequence[tuple[int | None, EvaluationResult]],
+) -> list[tuple[int, EvaluationResult]]:
     """Of a run's evaluations (see `evaluations.all_of`) those made during training, under the
     newest of their protocols."""
     measured = [(images, each) for images, each in found if images is not None]
-    return [(images, each) for images, each in measured if alike(each, measured[-1][1])]
+    return [(images, each) for images, each in measured if same_protocol(each, measured[-1][1])]
 
 
 def _differences(a: Protocol, b: Protocol) -> list[str]:
-    shown: dict[str, Callable[[Protocol], str]] = {
+    shown_scores: dict[str, Callable[[Protocol], str]] = {
         "extractor_sha256": lambda p: f"{p.extractor} {p.extractor_sha256[:8]}",
         "real_sha256": lambda p: f"{p.data} {p.real_sha256[:8]}",
         "asked_classes": lambda p: p.asked_classes or "as in training",
@@ -288,14 +290,16 @@ def _differences(a: Protocol, b: Protocol) -> list[str]:
         "asked_classes": "classes asked for",
     }
     found = []
-    for name in DECISIVE:
+    for name in COMPARED:
         if getattr(a, name) != getattr(b, name):
-            one, two = (shown[name](p) if name in shown else getattr(p, name) for p in (a, b))
+            one, two = (
+                shown_scores[name](p) if name in shown_scores else getattr(p, name) for p in (a, b)
+            )
             found.append(f"{titles.get(name, name)} {one} and {two}")
     return found
 
 
-def version_notes(results: Sequence[tuple[str, Verdict]]) -> list[str]:
+def version_notes(results: Sequence[tuple[str, EvaluationResult]]) -> list[str]:
     """What differs in versions: last digits may depend on them."""
     (first, reference), *others = results
     notes = []

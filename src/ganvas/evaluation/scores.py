@@ -19,19 +19,19 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import MetricError, RunError
 from ganvas.evaluation import metrics
 from ganvas.evaluation.extractors import Extractor, Features
-from ganvas.evaluation.result import Figures
+from ganvas.evaluation.result import Scores
 from ganvas.runs.weights import weights_sha256
 from ganvas.system import files, seeding
 from ganvas.system.paths import cache_dir
 from ganvas.system.text import count, first_few
 
 CACHE_FORMAT = 1  # part of every key: what is cached under another is not read
-FEW = 1000  # images, below which figures are rough
-ROUGH = 1000  # images, of which an inception score's ten parts are of a hundred
+MIN_IMAGES = 1000  # images, below which figures are rough
+MIN_INCEPTION_IMAGES = 1000  # images, of which an inception score's ten parts are of a hundred
 PART_SEED = 0  # of which images stand for all where neighbours are counted
 
 
-class Side(NamedTuple):
+class FeatureSet(NamedTuple):
     """Images as an extractor sees them.
 
     features: float32 (N, D). probabilities: float32 (N, K) over the extractor's classes, or None.
@@ -43,7 +43,7 @@ class Side(NamedTuple):
     labels: Tensor | None
 
 
-def side(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> Side:
+def extract(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> FeatureSet:
     """A data set's images as a side; its labels are translated by the classes' names.
 
     cached: keep the features, and take them from the cache where they are, by the images' content
@@ -63,7 +63,7 @@ def side(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> Sid
                 f"{extractor.name} gives features of {dataset.name} that are not finite: mend it,"
                 " or choose another"
             )
-    return Side(features, probabilities, labels_in(dataset, extractor.classes))
+    return FeatureSet(features, probabilities, labels_in(dataset, extractor.classes))
 
 
 def labels_in(dataset: Dataset, classes: tuple[str, ...]) -> Tensor | None:
@@ -99,9 +99,9 @@ def _cached(dataset: Dataset, extractor: Extractor) -> Features:
     return made
 
 
-def measure(
-    real: Side, fake: Side, classes: tuple[str, ...], *, prdc_n: int, k: int
-) -> tuple[Figures, tuple[str, ...]]:
+def compute_scores(
+    real: FeatureSet, fake: FeatureSet, classes: tuple[str, ...], *, prdc_n: int, k: int
+) -> tuple[Scores, tuple[str, ...]]:
     """Every figure of two sides but the modes, and notes on those that mean nothing.
 
     classes: the extractor's. prdc_n: how many of each side precision, recall, density and coverage
@@ -134,10 +134,10 @@ def measure(
             f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side"
             f" has {smaller:,}"
         )
-    if fake.probabilities is not None and len(fake.features) < ROUGH:
+    if fake.probabilities is not None and len(fake.features) < MIN_INCEPTION_IMAGES:
         notes.append(
             f"inception_score is of {len(fake.features):,} images in ten parts: it cannot exceed "
-            f"{math.ceil(len(fake.features) / 10)}, and is too low below {ROUGH:,}"
+            f"{math.ceil(len(fake.features) / 10)}, and is too low below {MIN_INCEPTION_IMAGES:,}"
         )
     kernel = metrics.kid(real.features, fake.features, size=size)
     sure = (
@@ -146,7 +146,7 @@ def measure(
         else metrics.inception_score(_part(fake.probabilities, len(fake.features)))
     )
     accuracy, per_class = _accuracy(fake, classes)
-    figures = Figures(
+    figures = Scores(
         fid=_frechet(real, fake, notes),
         kid=kernel.mean,
         kid_std=kernel.std if smaller > size else None,
@@ -160,7 +160,7 @@ def measure(
     return figures, tuple(notes)
 
 
-def _frechet(real: Side, fake: Side, notes: list[str]) -> float | None:
+def _frechet(real: FeatureSet, fake: FeatureSet, notes: list[str]) -> float | None:
     try:
         return metrics.frechet(real.features, fake.features)
     except MetricError as error:
@@ -175,7 +175,9 @@ def _part(features: Tensor, n: int) -> Tensor:
     ]
 
 
-def _class_kl(real: Side, fake: Side, classes: tuple[str, ...], notes: list[str]) -> float | None:
+def _class_kl(
+    real: FeatureSet, fake: FeatureSet, classes: tuple[str, ...], notes: list[str]
+) -> float | None:
     """Of the classes that the extractor sees on both sides, so that its errors are on both."""
     if real.probabilities is None or fake.probabilities is None:
         return None
@@ -192,7 +194,7 @@ def _class_kl(real: Side, fake: Side, classes: tuple[str, ...], notes: list[str]
 
 
 def _accuracy(
-    fake: Side, classes: tuple[str, ...]
+    fake: FeatureSet, classes: tuple[str, ...]
 ) -> tuple[float | None, dict[str, float | None] | None]:
     if fake.labels is None or fake.probabilities is None:
         return None, None

@@ -12,13 +12,13 @@ from ganvas.data import stacked
 from ganvas.data.dataset import Dataset
 from ganvas.evaluation.extractors import Extractor, Features
 
-NUMBERS = stacked.NUMBERS
+STACK_CLASSES = stacked.NUMBERS
 MODES_N = 26_000  # images whose modes are counted, as in Lin et al. 2018 (arXiv 1712.04086)
 
 
 def are_stacks(dataset: Dataset) -> bool:
     """Whether a data set is of stacks: three channels, and the numbers 000 to 999 as classes."""
-    return dataset.channels == 3 and dataset.classes == NUMBERS
+    return dataset.channels == 3 and dataset.classes == STACK_CLASSES
 
 
 def first_channels(dataset: Dataset) -> Dataset:
@@ -33,7 +33,7 @@ def extractor_of(digits: Extractor) -> Extractor:
     return Extractor(
         name=f"{digits.name} x 3",
         sha256=digits.sha256,
-        classes=NUMBERS,
+        classes=STACK_CLASSES,
         spec=None,
         resize=digits.resize,
         notes=digits.notes,

@@ -18,12 +18,12 @@ from ganvas.gan import GanFile
 from ganvas.recipe import Recipe
 
 
-def names() -> list[str]:
+def gan_names() -> list[str]:
     """The built-in GANs' names, sorted: those of their files, with hyphens."""
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
-def load(name: str) -> GanFile:
+def load_gan(name: str) -> GanFile:
     """A built-in GAN by name, or a file of the user's by its path, which is run (only ever at the
     user's own word).
 
@@ -31,8 +31,8 @@ def load(name: str) -> GanFile:
     RECIPES.
     """
     if not name.endswith(".py"):
-        if name not in names():
-            raise SettingError(f"unknown GAN {name}: {nearest(name, names())}")
+        if name not in gan_names():
+            raise SettingError(f"unknown GAN {name}: {nearest(name, gan_names())}")
         return _gan_file(importlib.import_module(f"{__name__}.{name.replace('-', '_')}"), name, "")
     path = Path(name)
     if not path.is_file():
@@ -84,7 +84,7 @@ def default_data(recipe: str | None) -> str:
     return "stacked-mnist" if recipe == "r3gan/stacked-mnist" else "mnist-5k"
 
 
-def parted(recipe: str) -> tuple[str, str | None]:
+def split_path(recipe: str) -> tuple[str, str | None]:
     """(path, key) of a recipe in a file of the user's: of "my_gan.py" no key, of "my_gan.py:tiny"
     "tiny"; ("", None) for one of a built-in GAN. The path may hold colons itself ("C:\\my_gan.py").
     """
@@ -94,23 +94,23 @@ def parted(recipe: str) -> tuple[str, str | None]:
     return (recipe, None) if recipe.endswith(".py") else ("", None)
 
 
-def find(recipe: str) -> tuple[str, GanFile, Recipe]:
+def find_recipe(recipe: str) -> tuple[str, GanFile, Recipe]:
     """(full name, GAN's file, recipe) of "mlp/relu", "my_gan.py" (its first recipe) or
     "my_gan.py:tiny".
 
     Raises SettingError for an unknown name, with the nearest one.
     """
-    path, key = parted(recipe)
+    path, key = split_path(recipe)
     if path:
-        file = load(path)
+        file = load_gan(path)
         key = next(iter(file.recipes)) if key is None else key
         if key not in file.recipes:
             raise SettingError(f"{path} has no recipe {key}: {nearest(key, file.recipes)}")
         return f"{file.name}:{key}", file, file.recipes[key]
     gan, _, key = recipe.partition("/")
-    if gan in names():
-        file = load(gan)
+    if gan in gan_names():
+        file = load_gan(gan)
         if key in file.recipes:
             return recipe, file, file.recipes[key]
-    every = [f"{name}/{key}" for name in names() for key in load(name).recipes]
+    every = [f"{name}/{key}" for name in gan_names() for key in load_gan(name).recipes]
     raise SettingError(f"unknown recipe {recipe}: {nearest(recipe, every)}")

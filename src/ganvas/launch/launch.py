@@ -19,15 +19,15 @@ from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan, GanFile
-from ganvas.launch.resume import different, unfinished
-from ganvas.launch.warm_start import Start, asked_for, check_fit, resumed
+from ganvas.launch.resume import differences_from, unfinished
+from ganvas.launch.warm_start import WarmStart, check_fit, resumed, warm_start_of
 from ganvas.launch.workers import follow
-from ganvas.overrides import for_length, override, settled
-from ganvas.plan import MOST_IMAGES, Plan
+from ganvas.overrides import override, resolve_gamma, with_preset
+from ganvas.plan import MAX_PLAN_IMAGES, Plan
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig, settings
 from ganvas.runs.card import Card, DataCard, versions
-from ganvas.runs.folder import RUNS, numbered, set_aside
-from ganvas.runs.request import MOST_MINUTES, Request, completed, merged, of_run, read_config
+from ganvas.runs.folder import RUNS, numbered_runs, set_aside
+from ganvas.runs.request import MAX_MINUTES, Request, complete, merge, read_config, request_of_run
 from ganvas.runs.run import Run, refuse_foreign
 from ganvas.system import files
 from ganvas.system.machine import cores, pick_device, prepare_cpu
@@ -35,17 +35,17 @@ from ganvas.system.machine import threads as threads_of
 from ganvas.system.progress import Progress, duration
 from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner, validation
-from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose
-from ganvas.training.loop import train as train_run
+from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
+from ganvas.training.loop import train_run as train_run
 from ganvas.training.preflight import networks
-from ganvas.training.validation import Periodic
+from ganvas.training.validation import Validation
 
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
 # bytes of images a second, at least, that are looked through for the last pictures' nearest
 # neighbours
 NEAREST_RATE = 3e8
-FEW_STEPS = 100  # in which nothing is learned
-LEAST_SECONDS, LEAST_STEPS = 1.0, 20  # of training, below which a budget is refused
+MIN_LEARNING_STEPS = 100  # in which nothing is learned
+MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS = 1.0, 20  # of training, below which a budget is refused
 
 
 def train(
@@ -116,7 +116,7 @@ def train(
         settings=settings or {},
         from_=None if from_ is None else os.fspath(from_),
     )
-    request = own if config is None else merged(read_config(Path(config), recipe), own)
+    request = own if config is None else merge(read_config(Path(config), recipe), own)
     progress = Progress(verbose=verbose, quiet=quiet)
     with threads_of(torch.get_num_threads()):  # the caller's own, to come back to
         return _Launch(
@@ -144,9 +144,9 @@ class _Launch:
             started,
         )
         self.data_dir = None if data_dir is None else Path(data_dir)
-        self.gan_path = gans.parted(request.recipe or "")[0] or None
-        self.start: Start | None = None
-        self.evaluation: Periodic | None = None
+        self.gan_path = gans.split_path(request.recipe or "")[0] or None
+        self.start: WarmStart | None = None
+        self.evaluation: Validation | None = None
 
     def run(self) -> Run:
         world = distributed.torchrun_world()
@@ -161,12 +161,12 @@ class _Launch:
             existing.load_state()  # damage is told before differences
             existing.read_log()
             self._refuse_another(existing)
-            self.request, began = resumed(completed(self.request, existing.card), existing)
+            self.request, began = resumed(complete(self.request, existing.card), existing)
         asked = self.request
-        self.request, self.start, origin = asked_for(asked, began)
+        self.request, self.start, origin = warm_start_of(asked, began)
         if self.request.data != asked.data:
             self.progress.say(f"no --data: on that of {asked.from_}, {self.request.data}")
-        name, file, recipe = gans.find(
+        name, file, recipe = gans.find_recipe(
             self.request.recipe or gans.default_recipe(self.request.data)
         )
         self.request = dataclasses.replace(
@@ -178,7 +178,7 @@ class _Launch:
         dataset = self._load(recipe.native)
         self._refuse_no_repeat(dataset, file)
         spec = ImageSpec.of(dataset)
-        recipe, *said = settled(recipe, spec)
+        recipe, *said = resolve_gamma(recipe, spec)
         if recipe.train.augment == "adaptive":
             said.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
         device = pick_device(self.request.device or "auto")
@@ -206,7 +206,7 @@ class _Launch:
             self._card(name, file, recipe, spec, dataset, device), started_from=origin
         )
         if existing:
-            if unlike := different(existing, wanted, file):
+            if unlike := differences_from(existing, wanted, file):
                 raise SettingError(
                     f"{existing.path} was made with {'; '.join(unlike)}: give the same, another"
                     " --out, or --fresh"
@@ -225,7 +225,7 @@ class _Launch:
         come before both."""
         if self.request.plan:  # it has its settings from the run that it repeats
             return override(recipe, self.request.settings)
-        recipe, said = for_length(recipe, self.request.settings, self.request.length)
+        recipe, said = with_preset(recipe, self.request.settings, self.request.length)
         if said:
             self.progress.say(said)
         return recipe
@@ -233,7 +233,7 @@ class _Launch:
     def _refuse_another(self, existing: Run) -> None:
         """Raises SettingError where a recipe is named that a run is not of: before its settings are
         held against those."""
-        name = self.request.recipe and gans.find(self.request.recipe)[0]
+        name = self.request.recipe and gans.find_recipe(self.request.recipe)[0]
         if name not in (None, existing.card.recipe):
             raise SettingError(
                 f"{existing.path} was made with recipe={existing.card.recipe}, not {name}: give the"
@@ -265,12 +265,12 @@ class _Launch:
         """--fresh alone asks for the same once more: what it leaves unsaid is taken from the run
         that stands there."""
         if self.request.recipe is None:
-            stored = of_run(Run.open(path).card, None, str(path), path)
-            self.request = dataclasses.replace(merged(stored, self.request), plan=None)
+            stored = request_of_run(Run.open(path).card, None, str(path), path)
+            self.request = dataclasses.replace(merge(stored, self.request), plan=None)
 
     def _load(self, native: ImageSpec) -> Dataset:
         request = self.request
-        dataset = data.load(
+        dataset = data.load_dataset(
             str(request.data),
             size=request.size,
             native=(native.height, native.width),
@@ -318,12 +318,12 @@ class _Launch:
             if length.unit == "minutes"
             else max(1, round(length.images(train.batch, len(dataset))))
         )
-        if length.unit == "minutes" and length.amount > MOST_MINUTES:
-            raise SettingError(f"a length of {length}: expected at most {MOST_MINUTES:,}, a year")
-        if total > MOST_IMAGES:
+        if length.unit == "minutes" and length.amount > MAX_MINUTES:
+            raise SettingError(f"a length of {length}: expected at most {MAX_MINUTES:,}, a year")
+        if total > MAX_PLAN_IMAGES:
             raise SettingError(
                 f"{length} are {total:.3g} images, more than can ever be seen: expected at most"
-                f" {MOST_IMAGES:.0e}"
+                f" {MAX_PLAN_IMAGES:.0e}"
             )
         if (
             processes > 1
@@ -373,7 +373,7 @@ class _Launch:
     ) -> Run:
         """A new run: measure what is to be measured, make the directory, train."""
         left = None if card.plan.images else self._left(card)
-        self.evaluation = validation.prepare(
+        self.evaluation = validation.prepare_validation(
             card, dataset, gan, self.data_dir, self.progress.say, left
         )
         card, deadline = self._measured(card, file, recipe, spec, dataset)
@@ -413,13 +413,15 @@ class _Launch:
             threads=card.threads,
             precision=card.precision,
             most=max(1, cores() // card.processes),
-            seconds=SHARE * max(0.0, self._left(card)) if by_clock else MOST_SECONDS,
+            seconds=MEASURING_SHARE * max(0.0, self._left(card))
+            if by_clock
+            else MAX_MEASURING_SECONDS,
         )
         card = dataclasses.replace(card, threads=threads, precision=precision)  # type: ignore[arg-type]
         if not by_clock:
             return card, None
         left = self._left(card)
-        if left < max(LEAST_SECONDS, LEAST_STEPS * seconds):
+        if left < max(MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS * seconds):
             raise SettingError(too_short(card, before - self.started, seconds))
         deadline = time.monotonic() + left
         self.evaluation = validation.within(left, self.evaluation)
@@ -445,7 +447,7 @@ class _Launch:
         with files.writing(RUNS):
             RUNS.mkdir(exist_ok=True)
             while True:
-                newest = next(iter(numbered()), (0, RUNS))[0]
+                newest = next(iter(numbered_runs()), (0, RUNS))[0]
                 path = RUNS / f"{newest + 1:04d}-{label}"
                 try:
                     path.mkdir()
@@ -465,7 +467,7 @@ class _Launch:
                     with distributed.together(
                         run.card.processes, run.card.device, follow, ()
                     ) as world:
-                        world.agree([str(run.path), "finished"])
+                        world.broadcast([str(run.path), "finished"])
                 return run
             seen = (run.load_state() or {"images_seen": 0})["images_seen"]
             if (asked := self.request.evaluate_every) is not None:
@@ -477,7 +479,7 @@ class _Launch:
             self._announce(
                 run, f"going on with {run.path} after {seen:,} of {run.card.plan.total:,} images"
             )
-            self.evaluation = validation.prepare(
+            self.evaluation = validation.prepare_validation(
                 run.card, dataset, gan, self.data_dir, self.progress.say
             )
             return self._train(run, file, dataset, None)
@@ -508,8 +510,8 @@ class _Launch:
             with distributed.together(
                 run.card.processes, run.card.device, follow, arguments
             ) as world:
-                world.agree([str(run.path), ""])
-                world.refuse("")
+                world.broadcast([str(run.path), ""])
+                world.raise_if_any("")
                 stopped = train_run(
                     run,
                     file,
@@ -551,9 +553,9 @@ def too_few(train: TrainConfig, images: int) -> str:
     steps = (
         math.ceil(length.images(train.batch, images) / train.batch)
         if length.unit == "epochs"
-        else FEW_STEPS
+        else MIN_LEARNING_STEPS
     )
-    if steps >= FEW_STEPS:
+    if steps >= MIN_LEARNING_STEPS:
         return ""
     return (
         f"{length} of {images:,} images are {steps} steps, too few to learn from: give --minutes or"
@@ -572,14 +574,17 @@ def too_short(card: Card, before: float, seconds: float) -> str:
 
     before: seconds until a step was measured. seconds: of a step.
     """
-    least = max(LEAST_SECONDS, LEAST_STEPS * seconds)
+    least = max(MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS * seconds)
     # The next start may take longer than this one, and with more time more of it is measured for,
     # and for a step longer.
-    enough = math.ceil((1.5 * before + finishing(card) + least + seconds) / (1 - SHARE) / 6) / 10
+    enough = (
+        math.ceil((1.5 * before + finishing(card) + least + seconds) / (1 - MEASURING_SHARE) / 6)
+        / 10
+    )
     why, cure = "starting and finishing take most of it here", ""
-    if least > LEAST_SECONDS:
+    if least > MIN_TRAINING_SECONDS:
         why = (
-            f"a step of {card.recipe} on {card.image} takes {seconds:.2g} s here, and {LEAST_STEPS}"
+            f"a step of {card.recipe} on {card.image} takes {seconds:.2g} s here, and {MIN_TRAINING_STEPS}"
             " are the least"
         )
         cure = ", or make the images smaller with --size"

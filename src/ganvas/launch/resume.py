@@ -14,7 +14,7 @@ import msgspec
 from ganvas.errors import RunError
 from ganvas.gan import GanFile
 from ganvas.runs.card import Card
-from ganvas.runs.folder import numbered
+from ganvas.runs.folder import numbered_runs
 from ganvas.runs.request import Request
 from ganvas.runs.run import BusyError, Run
 from ganvas.system.schema import differences
@@ -40,7 +40,7 @@ def _identity(card: Card) -> dict[str, Any]:
     }
 
 
-def different(run: Run, wanted: Card, file: GanFile) -> list[str]:
+def differences_from(run: Run, wanted: Card, file: GanFile) -> list[str]:
     """What keeps a run from being what is wanted of a GAN's file; what its version did not know yet
     is as by default."""
     own = run.card
@@ -68,12 +68,14 @@ def unfinished(
 ) -> Run | None:
     """The newest run under runs/ that the same request made and that is not finished, nor being
     trained."""
-    for _, path in numbered():
+    for _, path in numbered_runs():
         try:
             if not Run.is_at(path):  # no run, or one that is being made
                 continue
             run = Run.open(path)
-            if different(run, wanted, file) or (request.plan and request.plan != run.card.plan):
+            if differences_from(run, wanted, file) or (
+                request.plan and request.plan != run.card.plan
+            ):
                 continue
             with run.locked():
                 if not run.finished:

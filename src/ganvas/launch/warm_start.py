@@ -15,10 +15,16 @@ from ganvas import gans
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, Recipe, settings
-from ganvas.runs.card import START, Card, StartedFrom
+from ganvas.runs.card import START_FILE, Card, StartedFrom
 from ganvas.runs.request import Request, with_data
 from ganvas.runs.run import Run
-from ganvas.runs.weights import joined, located, parted, read_weights, weights_sha256
+from ganvas.runs.weights import (
+    flatten_networks,
+    locate_generator,
+    read_weights,
+    split_networks,
+    weights_sha256,
+)
 from ganvas.system.schema import differences, leaves
 from ganvas.system.text import is_utf8, not_utf8
 
@@ -26,7 +32,7 @@ NETWORKS = ("generator", "discriminator", "average")
 
 
 @dataclass(frozen=True)
-class Start:
+class WarmStart:
     """Weights to start from.
 
     networks: the weights of each of NETWORKS by their names: of a run both networks as they were
@@ -39,7 +45,7 @@ class Start:
     origin: StartedFrom
 
 
-def read_start(path: Path) -> Start:
+def read_start(path: Path) -> WarmStart:
     """The weights of a run's directory, a generator.safetensors, or a run's start.safetensors. No
     code comes from them.
 
@@ -49,13 +55,13 @@ def read_start(path: Path) -> Start:
         networks, card = _of_run(path)
     else:
         tensors, card = read_weights(path)
-        networks = parted(tensors)
+        networks = split_networks(tensors)
         if not set(networks) <= set(NETWORKS):
             networks = {"generator": tensors}
-    weights = joined(networks)
+    weights = flatten_networks(networks)
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise RunError(f"--from {path} holds weights that are no numbers: start from another")
-    return Start(
+    return WarmStart(
         networks, card, StartedFrom(path=os.path.abspath(path), sha256=weights_sha256(weights))
     )
 
@@ -85,14 +91,14 @@ def resumed(request: Request, run: Run) -> tuple[Request, StartedFrom | None]:
     """A request to go on with a run, and what that was started from: read anew where it was killed
     before it had its copy."""
     began = run.card.started_from
-    if began is None or (run.path / START).exists() or run.load_state() is not None:
+    if began is None or (run.path / START_FILE).exists() or run.load_state() is not None:
         return request, began
     return dataclasses.replace(request, from_=request.from_ or began.path, started_from=began), None
 
 
-def asked_for(
+def warm_start_of(
     request: Request, began: StartedFrom | None
-) -> tuple[Request, Start | None, StartedFrom | None]:
+) -> tuple[Request, WarmStart | None, StartedFrom | None]:
     """What a request's --from leads to; a request that names no other recipe then takes that one,
     with its networks, and one that names no data those of the run.
 
@@ -102,7 +108,7 @@ def asked_for(
     """
     if request.from_ is None:
         return request, None, began
-    source = located(Path(request.from_))
+    source = locate_generator(Path(request.from_))
     if not is_utf8(os.path.abspath(source)):
         raise SettingError(f"--from {not_utf8(str(source))}")
     if began and began.path == os.path.abspath(source):
@@ -136,7 +142,7 @@ def _rates(card: Card) -> dict[str, Any]:
     where no preset has any."""
     if card.gan.endswith(".py"):
         return {}
-    for preset in gans.find(card.recipe)[2].presets.values():
+    for preset in gans.find_recipe(card.recipe)[2].presets.values():
         networks = {
             name.removeprefix("model."): value
             for name, value in preset.items()
@@ -147,7 +153,7 @@ def _rates(card: Card) -> dict[str, Any]:
     return {}
 
 
-def check_fit(start: Start, name: str, recipe: Recipe, spec: ImageSpec, gan: Gan) -> None:
+def check_fit(start: WarmStart, name: str, recipe: Recipe, spec: ImageSpec, gan: Gan) -> None:
     """Raises SettingError, saying what differs, where the weights do not fit the networks, which
     then hold them.
 

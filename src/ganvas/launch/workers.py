@@ -12,7 +12,7 @@ from ganvas.system.machine import prepare_cpu
 from ganvas.system.progress import Progress
 from ganvas.training import distributed
 from ganvas.training.distributed import World
-from ganvas.training.loop import train
+from ganvas.training.loop import train_run
 
 
 def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
@@ -23,18 +23,18 @@ def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
     first process, too.
     """
     prepare_cpu()
-    distributed.join(world)
-    path, finished = world.agree(["", ""])
+    distributed.join_group(world)
+    path, finished = world.broadcast(["", ""])
     if not finished:
         problem = ""
         try:
             run, file, dataset = _same(path, gan, data_dir)
         except GanvasError as error:
             problem = str(error)
-        world.refuse(problem)
+        world.raise_if_any(problem)
         distributed.take_device(world, run.card.device)
-        train(run, file, dataset, progress=Progress(quiet=True), world=world)
-    distributed.leave()
+        train_run(run, file, dataset, progress=Progress(quiet=True), world=world)
+    distributed.leave_group()
     return Run.open(path, gan=gan)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-SMALL = 16  # pixels of the smaller image: products pay up to here, whatever the channels
+SMALL_IMAGE = 16  # pixels of the smaller image: products pay up to here, whatever the channels
 THIN = 4  # channels of the larger image, up to which a product pays for a transposed convolution
 
 
@@ -28,7 +28,7 @@ class Halve(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        if (height // 2) * (width // 2) > SMALL or images.device.type != "cpu":
+        if (height // 2) * (width // 2) > SMALL_IMAGE or images.device.type != "cpu":
             return super().forward(images)
         weight = self.weight.permute(0, 2, 3, 1)
         if max(height, width) > 3:
@@ -47,7 +47,9 @@ class Double(nn.ConvTranspose2d):
 
     def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
         _, channels, height, width = images.shape
-        if (height * width > SMALL and self.out_channels > THIN) or images.device.type != "cpu":
+        if (
+            height * width > SMALL_IMAGE and self.out_channels > THIN
+        ) or images.device.type != "cpu":
             return super().forward(images, output_size)
         pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
         patches = linear(pixels, self.weight.permute(2, 3, 1, 0).flatten(0, 2))

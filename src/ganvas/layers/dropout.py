@@ -12,7 +12,7 @@ from ganvas.system.seeding import kept
 class Dropout(nn.Module):
     """Dropout whose masks are drawn for the whole batch of all processes, and sliced.
 
-    In a training `aim()` comes before each step; its bits serve all Dropout layers in turn. A plain
+    In a training `set_source()` comes before each step; its bits serve all Dropout layers in turn. A plain
     nn.Dropout in a GAN's file also resumes exactly (the global generator is seeded at every step),
     but its masks depend on the number of processes.
     """
@@ -48,13 +48,13 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-def aim(layers: list[Dropout], source: np.random.SFC64, rank: int, world: int) -> None:
+def set_source(layers: list[Dropout], source: np.random.SFC64, rank: int, world: int) -> None:
     """Point Dropout layers at the bits of the coming step."""
     for layer in layers:
         layer.source, layer.rank, layer.world = source, rank, world
 
 
-def join(layers: list[Dropout], groups: int) -> None:
+def set_groups(layers: list[Dropout], groups: int) -> None:
     """Tell Dropout layers that the coming pass is over `groups` batches joined: real and fake, or
     one."""
     for layer in layers:

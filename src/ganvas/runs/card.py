@@ -28,8 +28,8 @@ from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig
 from ganvas.system.schema import convert
 from ganvas.version import __version__
 
-FORMAT = 1
-MOST_THREADS = 4096
+CARD_FORMAT = 1
+MAX_THREADS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class DataCard:
     flip: bool = False
 
 
-START = "start.safetensors"  # a run's copy of the weights that it was started from
+START_FILE = "start.safetensors"  # a run's copy of the weights that it was started from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Card:
     run's recipe.json.
     """
 
-    format: int = FORMAT
+    format: int = CARD_FORMAT
     recipe: str
     gan: str
     gan_sha256: str = ""
@@ -83,7 +83,7 @@ class Card:
     image: ImageSpec
     data: DataCard
     seed: int
-    threads: Annotated[int, Meta(ge=0, le=MOST_THREADS)]
+    threads: Annotated[int, Meta(ge=0, le=MAX_THREADS)]
     processes: Positive = 1
     device: str
     precision: Literal["", "32", "bf16", "fp16"] = "32"
@@ -104,10 +104,10 @@ class Card:
             if (
                 isinstance(plain, dict)
                 and isinstance(plain.get("format"), int)
-                and plain["format"] > FORMAT
+                and plain["format"] > CARD_FORMAT
             ):
                 raise RunError(
-                    f"{origin} has format {plain['format']}, this ganvas reads up to {FORMAT}:"
+                    f"{origin} has format {plain['format']}, this ganvas reads up to {CARD_FORMAT}:"
                     " upgrade ganvas"
                 )
             return msgspec.convert(plain, cls)
@@ -141,7 +141,7 @@ class Card:
         Raises RunError when the file is the user's and no path, or another file, is given.
         """
         if not self.gan.endswith(".py"):
-            if self.gan not in gans.names():
+            if self.gan not in gans.gan_names():
                 raise RunError(
                     f"this generator is of a GAN {self.gan[:40]!r} that this ganvas does not have:"
                     " upgrade ganvas"
@@ -151,7 +151,7 @@ class Card:
                     f"--gan {path}: this generator's networks are built in, in {self.gan}; leave"
                     " --gan out"
                 )
-            return gans.load(self.gan)
+            return gans.load_gan(self.gan)
         if path is None:
             file = shlex.quote(f"PATH/{self.gan}")
             raise RunError(
@@ -162,12 +162,12 @@ class Card:
                 f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its"
                 " own file"
             )
-        return gans.load(path)
+        return gans.load_gan(path)
 
     def dataset(self, data_dir: Path | None = None, *, fetch: bool = True) -> Dataset:
         """The images that the run is trained on, read as it reads them. Raises DataError where they
         cannot be."""
-        return data.load(
+        return data.load_dataset(
             self.data.what,
             size=self.data.size,
             native=(self.image.height, self.image.width),
@@ -187,7 +187,7 @@ class Card:
         """
         classes = self.image.classes
         try:
-            part = data.load(
+            part = data.load_dataset(
                 self.data.what,
                 split="test",
                 size=(self.image.height, self.image.width),

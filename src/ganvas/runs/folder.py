@@ -11,7 +11,7 @@ from ganvas.system import files
 RUNS = Path("runs")
 
 
-def numbered() -> list[tuple[int, Path]]:
+def numbered_runs() -> list[tuple[int, Path]]:
     """What has a number under runs/, with it, newest first."""
     found = (
         [(re.match("[0-9]{4,}(?=-)", path.name), path) for path in RUNS.iterdir()]

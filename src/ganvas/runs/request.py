@@ -17,14 +17,14 @@ import msgspec
 from ganvas import gans
 from ganvas.data import MIRRORED, NAMES
 from ganvas.errors import SettingError, nearest
-from ganvas.overrides import is_by_rule
+from ganvas.overrides import has_rule_gamma
 from ganvas.plan import Plan
 from ganvas.recipe import Interval, TrainConfig
-from ganvas.runs.card import MOST_THREADS, START, Card, DataCard, StartedFrom
+from ganvas.runs.card import MAX_THREADS, START_FILE, Card, DataCard, StartedFrom
 from ganvas.system.paths import expanded
 from ganvas.system.schema import convert, leaves
 
-MOST_MINUTES = 366 * 24 * 60
+MAX_MINUTES = 366 * 24 * 60
 # fields of a Request that no TOML has by these names
 INNER = ("settings", "plan", "started_from", "repeats")
 
@@ -95,11 +95,11 @@ class Request:
             )
         if self.from_ is not None and not self.from_.strip():
             raise SettingError("--from is empty: give a run's directory or a generator.safetensors")
-        if self.threads is not None and self.threads > MOST_THREADS:
-            raise SettingError(f"--threads {self.threads}: expected at most {MOST_THREADS}")
-        if self.minutes is not None and self.minutes > MOST_MINUTES:
+        if self.threads is not None and self.threads > MAX_THREADS:
+            raise SettingError(f"--threads {self.threads}: expected at most {MAX_THREADS}")
+        if self.minutes is not None and self.minutes > MAX_MINUTES:
             raise SettingError(
-                f"--minutes {self.minutes:g}: expected at most {MOST_MINUTES:,}, a year"
+                f"--minutes {self.minutes:g}: expected at most {MAX_MINUTES:,}, a year"
             )
         if self.size is not None and min(self.size) < 1:
             raise SettingError(
@@ -158,7 +158,9 @@ def read_config(path: Path, recipe: str | None) -> Request:
             f"--config {path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
         ) from None
     if path.suffix == ".json":
-        return of_run(Card.from_json(text, str(path)), recipe, f"--config {path}", path.parent)
+        return request_of_run(
+            Card.from_json(text, str(path)), recipe, f"--config {path}", path.parent
+        )
     changes = {name: plain.pop(name) for name in ("model", "train") if name in plain}
     for name in (*INNER, "from_"):
         if name in plain:
@@ -199,7 +201,7 @@ def toml(value: Any) -> str:
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
-def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request:
+def request_of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request:
     """The request that makes a run once more.
 
     recipe: what the user named beside it. origin: what holds the card. folder: where it lies, and
@@ -211,13 +213,13 @@ def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request
         raise SettingError(
             f"{origin} is of a GAN in a file of yours: name it, ganvas train {file} ..."
         )
-    if recipe is not None and (name := gans.find(recipe)[0]) != card.recipe:
+    if recipe is not None and (name := gans.find_recipe(recipe)[0]) != card.recipe:
         raise SettingError(
             f"{origin} is a run's, with all settings of {card.recipe}: leave {name} out, or"
             " --config"
         )
     start, train = card.started_from, card.train
-    if is_by_rule(convert(train, TrainConfig, "train"), card.image):
+    if has_rule_gamma(convert(train, TrainConfig, "train"), card.image):
         train = train | {"gamma": None}  # it follows the rule for another batch, or other images
     return Request(
         recipe=recipe or card.recipe,
@@ -235,14 +237,16 @@ def of_run(card: Card, recipe: str | None, origin: str, folder: Path) -> Request
         settings={"model": card.model, "train": train},
         plan=card.plan,
         from_=(
-            (str(folder / START) if (folder / START).is_file() else start.path) if start else None
+            (str(folder / START_FILE) if (folder / START_FILE).is_file() else start.path)
+            if start
+            else None
         ),
         started_from=start,
         repeats=card,
     )
 
 
-def merged(config: Request, own: Request) -> Request:
+def merge(config: Request, own: Request) -> Request:
     """A config file's request with what was said on the command line on top of it."""
     said = {
         f.name: getattr(own, f.name)
@@ -283,7 +287,7 @@ def with_data(request: Request, data: DataCard) -> Request:
     )
 
 
-def completed(request: Request, card: Card) -> Request:
+def complete(request: Request, card: Card) -> Request:
     """A request to go on with a run, with what it leaves unsaid taken from the run's card."""
     recipe, settings = request.recipe, dict(request.settings)
     if recipe is None:

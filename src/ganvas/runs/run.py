@@ -22,13 +22,19 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas.errors import RunError
-from ganvas.runs.card import START, Card
-from ganvas.runs.weights import joined, open_generator, parted, read_weights, weights_sha256
+from ganvas.runs.card import START_FILE, Card
+from ganvas.runs.weights import (
+    flatten_networks,
+    open_generator,
+    read_weights,
+    split_networks,
+    weights_sha256,
+)
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
-from ganvas.sampling.samples import Samples, draw
+from ganvas.sampling.samples import Samples, sample
 from ganvas.system import files
-from ganvas.system.text import is_utf8, shown
+from ganvas.system.text import is_utf8, printable
 
 STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
 PLACE = ("images", "step", "epoch", "seconds", "lr")
@@ -178,8 +184,8 @@ class Run:
 
     def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
         """Images from the run's generator, to look at or `.save()`: see
-        `ganvas.sampling.samples.draw`."""
-        return draw(self.sampler(), n=n, labels=labels, seed=seed)
+        `ganvas.sampling.samples.sample`."""
+        return sample(self.sampler(), n=n, labels=labels, seed=seed)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -271,19 +277,19 @@ class Run:
     def save_start(self, networks: dict[str, dict[str, Tensor]], card: Card) -> None:
         """Keep the weights that the training starts from, with the card of what made them, unless
         they are here."""
-        if not (self.path / START).exists():
-            _save_weights(self.path / START, joined(networks), card)
+        if not (self.path / START_FILE).exists():
+            _save_weights(self.path / START_FILE, flatten_networks(networks), card)
 
     def load_start(self) -> dict[str, dict[str, Tensor]]:
         """The weights that the training starts from, by network. Raises RunError where they are
         missing or others."""
         assert self.card.started_from is not None
-        tensors, _ = read_weights(self.path / START)
+        tensors, _ = read_weights(self.path / START_FILE)
         if weights_sha256(tensors) != self.card.started_from.sha256:
             raise RunError(
-                f"{self.path / START} holds other weights than the run was started from: restore it"
+                f"{self.path / START_FILE} holds other weights than the run was started from: restore it"
             )
-        return parted(tensors)
+        return split_networks(tensors)
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
         with (
@@ -398,7 +404,7 @@ class Run:
     def _save_grid(self, path: Path, images: Tensor, columns: int) -> None:
         pixels = images.numpy()
         scale = sheets.viewing_scale(*pixels.shape[1:3])
-        sheets.save(path, sheets.grid(pixels, columns, gap=2, scale=scale))
+        sheets.save_png(path, sheets.grid(pixels, columns, gap=2, scale=scale))
 
     def save_neighbours(self, fakes: Tensor, nearest: Tensor) -> None:
         """Write neighbours.png: uint8 NHWC images, each generated one left of its nearest training
@@ -454,7 +460,7 @@ def _refuse_bytes(path: Path) -> None:
     # neither torch nor safetensors opens a file there, and no JSON holds the path
     if not is_utf8(str(path)):
         raise RunError(
-            f"{shown(str(path))}: the path's bytes are no UTF-8: choose another, or rename it"
+            f"{printable(str(path))}: the path's bytes are no UTF-8: choose another, or rename it"
         )
 
 

@@ -25,7 +25,7 @@ def weights_sha256(tensors: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def joined(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def flatten_networks(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The weights of several networks in one, as "generator/layers.0.weight"."""
     return {
         f"{network}/{name}": tensor
@@ -34,8 +34,8 @@ def joined(networks: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def parted(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """What `joined` has joined, by network."""
+def split_networks(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What `flatten_networks` has joined, by network."""
     networks: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         network, _, own = name.partition("/")
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except FileNotFoundError:
-        known = ", ".join(shipped())
+        known = ", ".join(shipped_generators())
         raise RunError(
             f"no file {path}: give a run's directory, a generator.safetensors, or {known}"
         ) from None
@@ -72,7 +72,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
     return tensors, card
 
 
-def shipped() -> dict[str, Path]:
+def shipped_generators() -> dict[str, Path]:
     """The generators that come with the package, by name."""
     return {
         path.stem: path
@@ -82,11 +82,11 @@ def shipped() -> dict[str, Path]:
     }
 
 
-def located(source: Path) -> Path:
+def locate_generator(source: Path) -> Path:
     """What a user names: a file or a run's directory, or else a generator that comes with the
     package."""
     mine = source.is_file() or (source / "recipe.json").exists()
-    return source if mine else shipped().get(str(source), source)
+    return source if mine else shipped_generators().get(str(source), source)
 
 
 def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> tuple[Sampler, Card]:

@@ -13,7 +13,7 @@ from ganvas.data.pixels import to_uint8
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 
-CHUNK = 64  # images made at a time
+SAMPLING_CHUNK = 64  # images made at a time
 
 
 def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -> Tensor:
@@ -67,12 +67,14 @@ class Sampler:
         was_training = self.gan.generator.training
         self.gan.generator.eval()
         images = []
-        for start in range(0, len(indices), CHUNK):
-            z = latents(indices[start : start + CHUNK], seed, self.gan.z_dim).to(self.device)
+        for start in range(0, len(indices), SAMPLING_CHUNK):
+            z = latents(indices[start : start + SAMPLING_CHUNK], seed, self.gan.z_dim).to(
+                self.device
+            )
             y = (
                 None
                 if labels is None
-                else torch.tensor(labels[start : start + CHUNK], device=self.device)
+                else torch.tensor(labels[start : start + SAMPLING_CHUNK], device=self.device)
             )
             made = self.gan.make(z, y)
             if strict and not bool(made.isfinite().all()):

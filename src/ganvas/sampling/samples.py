@@ -19,8 +19,8 @@ from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import files
 
-MOST_IMAGES = 10_000_000
-MOST_SIDE = 2**20  # pixels of a PNG
+MAX_SAMPLES = 10_000_000
+MAX_PNG_SIDE = 2**20  # pixels of a PNG
 SCALE = 4  # pixels of a PNG for each of an image, where nothing is said
 SHEET_COPIES = 4  # of a sheet's pixels that are in memory at once while it is put together
 
@@ -46,14 +46,14 @@ class Samples:
 
         The images in a PNG stand side by side without gaps, each pixel `scale` (4) pixels wide;
         elsewhere they keep their size.
-        Raises SettingError and RunError for what `check` refuses, RunError where the disk does.
+        Raises SettingError and RunError for what `check_output` refuses, RunError where the disk does.
         """
-        kind = check(path, self.images.shape, self.columns, columns, scale)
+        kind = check_output(path, self.images.shape, self.columns, columns, scale)
         path, columns, scale = Path(path), columns or self.columns, scale or SCALE
         if kind == "":
             self._save_folder(path)
         elif kind == ".png":
-            sheets.save(path, sheets.grid(self.images, columns, scale=scale))
+            sheets.save_png(path, sheets.grid(self.images, columns, scale=scale))
         elif kind == ".npz":
             named = (
                 {}
@@ -116,7 +116,7 @@ def kind_of(path: str | Path) -> str:
     return kind
 
 
-def check(
+def check_output(
     path: str | Path,
     shape: tuple[int, ...],
     usual: int,
@@ -143,9 +143,9 @@ def check(
         raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
     n, height, width, channels = shape
     across, rows, instead = min(columns, n), -(-n // columns), "or write .npz, .zip or a folder"
-    if scale * max(height * rows, width * across) > MOST_SIDE:
+    if scale * max(height * rows, width * across) > MAX_PNG_SIDE:
         raise SettingError(
-            f"--scale {scale}: the picture would be more than {MOST_SIDE:,} pixels long; make it"
+            f"--scale {scale}: the picture would be more than {MAX_PNG_SIDE:,} pixels long; make it"
             f" smaller, {instead}"
         )
     needed = SHEET_COPIES * height * width * channels * scale**2 * rows * across
@@ -185,7 +185,7 @@ def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     return [indices[part] for part in parts]
 
 
-class Order(NamedTuple):
+class SampleRequest(NamedTuple):
     """Images to be made: how many, how many of them belong in a row, and the class of each, []
     without classes."""
 
@@ -194,12 +194,14 @@ class Order(NamedTuple):
     labels: list[int]
 
 
-def ordered(sampler: Sampler, *, n: int | None = None, labels: str | None = None) -> Order:
-    """What `draw` would make. Raises SettingError for what does not fit together, or not into
+def sample_request(
+    sampler: Sampler, *, n: int | None = None, labels: str | None = None
+) -> SampleRequest:
+    """What `sample` would make. Raises SettingError for what does not fit together, or not into
     memory."""
     classes = sampler.classes
-    if n is not None and not 1 <= n <= MOST_IMAGES:
-        raise SettingError(f"--n {n}: expected 1 to {MOST_IMAGES}")
+    if n is not None and not 1 <= n <= MAX_SAMPLES:
+        raise SettingError(f"--n {n}: expected 1 to {MAX_SAMPLES}")
     if labels is not None and not classes:
         raise SettingError(
             f"this generator is unconditional, so it cannot be asked for '{labels}': leave --labels"
@@ -220,18 +222,18 @@ def ordered(sampler: Sampler, *, n: int | None = None, labels: str | None = None
         n = n or (columns * 8)
         columns = min(columns, n) if classes else min(n, max(1, round(n**0.5)))
         wanted = [k % len(classes) for k in range(n)] if classes else []
-    refuse_too_many(sampler, n)
-    return Order(n, columns, wanted)
+    raise_if_too_many(sampler, n)
+    return SampleRequest(n, columns, wanted)
 
 
-def make(sampler: Sampler, order: Order, seed: int = 0) -> Samples:
-    """The images of an order (see `ordered`)."""
+def make(sampler: Sampler, order: SampleRequest, seed: int = 0) -> Samples:
+    """The images of an order (see `sample_request`)."""
     images = sampler(range(order.n), seed=seed, labels=order.labels or None, strict=True).numpy()
     labels = np.array(order.labels, np.int64) if order.labels else None
     return Samples(images, labels, sampler.classes, order.columns)
 
 
-def draw(
+def sample(
     sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0
 ) -> Samples:
     """The images that `ganvas sample` writes: of a sequence of classes, or `n` of every kind.
@@ -241,10 +243,10 @@ def draw(
     n: how many; 64 when nothing is said, or rows of all classes.
     Raises SettingError for what does not fit together, or not into memory.
     """
-    return make(sampler, ordered(sampler, n=n, labels=labels), seed)
+    return make(sampler, sample_request(sampler, n=n, labels=labels), seed)
 
 
-def refuse_too_many(sampler: Sampler, n: int, more: int = 0) -> None:
+def raise_if_too_many(sampler: Sampler, n: int, more: int = 0) -> None:
     """Raises SettingError where n images, with `more` bytes for each, do not fit into memory."""
     needed = 2 * sampler([0]).nbytes + more  # an image, and its place among all
     if n * needed > (free := psutil.virtual_memory().available):

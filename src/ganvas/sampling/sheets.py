@@ -52,7 +52,7 @@ def encode(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def save(path: Path, pixels: Pixels) -> None:
+def save_png(path: Path, pixels: Pixels) -> None:
     """Write (H, W, C) as a PNG, whole or not at all. Raises RunError when the disk refuses."""
     files.write(path, png(pixels))
 

@@ -41,7 +41,7 @@ def kept(source: np.random.SFC64, shape: tuple[int, ...], p: float) -> Tensor:
     return torch.from_numpy(raw >= np.uint32(p * 2**32)).view(shape)
 
 
-class Order:
+class EpochOrder:
     """Which images a step sees: shuffled epochs, one after another, each image once in each.
 
     A batch may lie across two epochs (or, in a data set smaller than a batch, many): none is ever

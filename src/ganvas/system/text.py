@@ -11,7 +11,7 @@ def count(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A stranger's file name, safe to print on one line."""
     return name if name.isprintable() else ascii(name)
 
@@ -28,7 +28,7 @@ def is_utf8(name: str) -> bool:
 
 def not_utf8(name: str) -> str:
     """Why such a path is refused, and what to do."""
-    return f"{shown(name)}: the path's bytes are no UTF-8, so no run could note it: rename it"
+    return f"{printable(name)}: the path's bytes are no UTF-8, so no run could note it: rename it"
 
 
 def readable(path: str | os.PathLike[str]) -> str:
@@ -39,6 +39,6 @@ def readable(path: str | os.PathLike[str]) -> str:
 
 def first_few(items: Iterable[str], most: int = 10) -> str:
     """The first items joined by commas, and how many more there are."""
-    listed = [shown(item) for item in items]
+    listed = [printable(item) for item in items]
     more = f", and {len(listed) - most:,} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more

@@ -32,9 +32,7 @@ class Adam:
                 p.data = p.data.contiguous()
         # The kernel goes through memory from end to end, so all is shown to it with the axes in the
         # parameter's order there.
-        self.orders = [
-            sorted(range(p.ndim), key=lambda axis, p=p: -p.stride(axis)) for p in parameters
-        ]  # type: ignore[misc]
+        self.orders = [sorted(range(p.ndim), key=p.stride, reverse=True) for p in parameters]
         self.weights = [
             p.detach().permute(order) for p, order in zip(parameters, self.orders, strict=True)
         ]

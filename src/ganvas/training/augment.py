@@ -19,15 +19,15 @@ from torch import Tensor
 
 from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT
 
-Kind = Literal["translation", "colour", "cutout"]
+Augmentation = Literal["translation", "colour", "cutout"]
 
 MIN_TO_SPARE = 100  # images below which none are spared to see how much D knows by heart
 TARGET = 0.6  # how much D may know by heart, as in the paper
 MAX_RAMP = 500_000.0  # images in which p climbs from 0 to 1 at the slowest, as in the paper
-EVERY = 16  # steps between two updates of p: what is held out is judged at little cost
+ADAPT_STEPS = 16  # steps between two updates of p: what is held out is judged at little cost
 
 
-class Changes(NamedTuple):
+class AugmentParams(NamedTuple):
     """What is done to each image of a batch; None for what is done to none.
 
     shift: int64 (N, 2): pixels down and to the right; (0, 0) for an image that stays where it is.
@@ -45,18 +45,22 @@ class Changes(NamedTuple):
     def none(self) -> bool:
         return self.shift is None and self.colour is None and self.cutout is None
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Changes:
-        """The same with `change` done to every tensor, such as `world.part` or a move to another
+    def each(self, change: Callable[[Tensor], Tensor]) -> AugmentParams:
+        """The same with `change` done to every tensor, such as `world.shard` or a move to another
         device."""
-        return Changes(*(None if t is None else change(t) for t in self))
+        return AugmentParams(*(None if t is None else change(t) for t in self))
 
 
-PLAIN = Changes()  # nothing is done to any image
+PLAIN = AugmentParams()  # nothing is done to any image
 
 
-def draw(
-    rng: torch.Generator, count: int, kinds: tuple[Kind, ...], size: tuple[int, int], p: float
-) -> Changes:
+def sample_params(
+    rng: torch.Generator,
+    count: int,
+    kinds: tuple[Augmentation, ...],
+    size: tuple[int, int],
+    p: float,
+) -> AugmentParams:
     """Draw the changes of `count` images of size (H, W): each kind with probability p, image by
     image, on the CPU.
 
@@ -84,10 +88,10 @@ def draw(
     if "cutout" in kinds:
         places = sides + 1 - sides // 2 % 2  # a box of even sides has its middle between pixels
         cutout = torch.where(covered, (u[:, 8:] * places).long(), -sides)
-    return Changes(shift, colour, cutout)
+    return AugmentParams(shift, colour, cutout)
 
 
-def apply(images: Tensor, changes: Changes) -> Tensor:
+def apply(images: Tensor, changes: AugmentParams) -> Tensor:
     """Images float (N, C, H, W), C 1, 3 or 4, augmented: same shape, dtype and memory layout.
 
     An image that is left alone keeps its values exactly. Values may leave [-1, 1], as in the paper:
@@ -106,7 +110,7 @@ def apply(images: Tensor, changes: Changes) -> Tensor:
     return _laid_out(augmented, images)
 
 
-def pull(gradient: Tensor, changes: Changes) -> Tensor:
+def backward(gradient: Tensor, changes: AugmentParams) -> Tensor:
     """From the gradient by augmented images (N, C, H, W), that by the images themselves.
 
     It needs neither of them, since the one is an affine function of the other.
@@ -178,7 +182,7 @@ def _half(middle: Tensor, side: int) -> Tensor:
     return (place >= 0) & (place < side // 2)
 
 
-def kinds_for(images: Tensor) -> tuple[Kind, ...]:
+def kinds_for(images: Tensor) -> tuple[Augmentation, ...]:
     """The augmentations that suit a data set of images uint8 (N, C, H, W).
 
     Grey figures on a plain ground (digits, letters, glyphs): translation alone, since half a digit
@@ -219,7 +223,7 @@ def spared(number: int) -> int:
     return min(256, number // 10) if MIN_TO_SPARE <= number < AUGMENT_BELOW else 0
 
 
-def explained(kinds: tuple[Kind, ...], number: int) -> str:
+def explained(kinds: tuple[Augmentation, ...], number: int) -> str:
     """The rule and what came of it for a data set of `number` images, in one line for the user."""
     if number >= AUGMENT_BELOW:
         return f"no augmentation: {number:,} images, {AUGMENT_BELOW:,} or more are enough without"
@@ -235,7 +239,7 @@ def explained(kinds: tuple[Kind, ...], number: int) -> str:
     )
 
 
-def memorised(known: Tensor, held_out: Tensor) -> Tensor:
+def memorised_share(known: Tensor, held_out: Tensor) -> Tensor:
     """How far D knows its training images by heart: the mean sign of D(x) - D(y) over all pairs of
     a training image x and a held-out image y. 0 where it cannot tell them apart, 1 where it knows
     every one.
@@ -274,7 +278,7 @@ class Controller:
     def update(self, known: float, images: int) -> float:
         """The new p, `images` after the last.
 
-        known: what `memorised` says, averaged over the processes; 1.0 where no images can be spared
+        known: what `memorised_share` says, averaged over the processes; 1.0 where no images can be spared
         to ask: a data set of a
         few dozen is learnt by heart in any case. Not a number: p stays.
         """

@@ -12,10 +12,10 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.system import seeding
 from ganvas.training import augment
-from ganvas.training.augment import PLAIN, Changes
+from ganvas.training.augment import PLAIN, AugmentParams
 from ganvas.training.learner import Learner
 
-BLOCK = 16  # steps whose latents are drawn together
+LATENT_BLOCK = 16  # steps whose latents are drawn together
 
 
 @dataclass
@@ -35,9 +35,9 @@ class Batch:
     g_z: Tensor
     g_labels: Tensor | None
     mix: Tensor | None = None
-    real_changes: Changes = PLAIN
-    d_changes: Changes = PLAIN
-    g_changes: Changes = PLAIN
+    real_changes: AugmentParams = PLAIN
+    d_changes: AugmentParams = PLAIN
+    g_changes: AugmentParams = PLAIN
 
 
 class Batches:
@@ -62,7 +62,7 @@ class Batches:
         )
         self.held = None if shuffled is None else shuffled[:held]
         self.known = None if shuffled is None else shuffled[held:]
-        self.order = seeding.Order(seed, len(dataset) - held)
+        self.order = seeding.EpochOrder(seed, len(dataset) - held)
         self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
         # no other class is asked for: D could not say what is wrong with it
         self.present = dataset.present
@@ -76,12 +76,12 @@ class Batches:
     def at(self, images_seen: int) -> Batch:
         """This process's part of the batch that comes after `images_seen` real images."""
         config = self.config
-        indices = self.world.part(self.order.indices(images_seen, config.batch))
+        indices = self.world.shard(self.order.indices(images_seen, config.batch))
         if self.known is not None:
             indices = self.known[indices]
         heads = None
         if self.flip:
-            heads = self.world.part(
+            heads = self.world.shard(
                 seeding.kept(seeding.bits(self.seed, "flip", images_seen), (config.batch,), 0.5)
             )
         real, real_labels = self._picked(indices, heads)
@@ -97,16 +97,16 @@ class Batches:
             mix = torch.rand(
                 config.batch, generator=seeding.generator(self.seed, "mix", images_seen)
             )
-            mix = self.world.part(mix).to(self.device)
+            mix = self.world.shard(mix).to(self.device)
         batch = Batch(real, real_labels, d_z, d_labels, g_z, g_labels, mix)
         if self.kinds and self.learner.augmentation > 0:
-            batch.real_changes = self._changes("real", images_seen, config.batch, self.world.part)
+            batch.real_changes = self._changes("real", images_seen, config.batch, self.world.shard)
             batch.d_changes = batch.g_changes = self._changes(
-                "d", images_seen, config.batch, self.world.part
+                "d", images_seen, config.batch, self.world.shard
             )
             if config.g_fakes != "same":
                 count = config.g_batch or config.batch
-                batch.g_changes = self._changes("g", images_seen, count, self.world.part)
+                batch.g_changes = self._changes("g", images_seen, count, self.world.shard)
         return batch
 
     def held_out(self, images_seen: int) -> tuple[Tensor, Tensor | None] | None:
@@ -140,25 +140,27 @@ class Batches:
 
     def _changes(
         self, purpose: str, images_seen: int, count: int, mine: Callable[[Tensor], Tensor]
-    ) -> Changes:
+    ) -> AugmentParams:
         """What is done to the images of one purpose in one step, of which `mine` takes this
         process's part."""
         rng = seeding.generator(self.seed, f"augment-{purpose}", images_seen)
-        changes = augment.draw(rng, count, self.kinds, self.size, self.learner.augmentation)
+        changes = augment.sample_params(
+            rng, count, self.kinds, self.size, self.learner.augmentation
+        )
         return changes.each(lambda t: mine(t).to(self.device))
 
     def _latents(self, purpose: str, images_seen: int, count: int) -> tuple[Tensor, Tensor | None]:
         """Latents and labels of one step. They are drawn for BLOCK steps at once, which costs
         hardly more than for one."""
-        block, place = divmod(images_seen // self.config.batch, BLOCK)
+        block, place = divmod(images_seen // self.config.batch, LATENT_BLOCK)
         if self._blocks.get(purpose, (-1,))[0] != block:
             rng = seeding.generator(self.seed, f"{purpose}-latents", block)
-            z, labels = torch.randn((BLOCK, count, self.gan.z_dim), generator=rng), None
+            z, labels = torch.randn((LATENT_BLOCK, count, self.gan.z_dim), generator=rng), None
             if self.gan.conditional:
                 labels = self.present[
-                    torch.randint(len(self.present), (BLOCK, count), generator=rng)
+                    torch.randint(len(self.present), (LATENT_BLOCK, count), generator=rng)
                 ]
             self._blocks[purpose] = block, z, labels
         _, z, labels = self._blocks[purpose]
-        mine = None if labels is None else self.world.part(labels[place]).to(self.device)
-        return self.world.part(z[place]).to(self.device), mine
+        mine = None if labels is None else self.world.shard(labels[place]).to(self.device)
+        return self.world.shard(z[place]).to(self.device), mine

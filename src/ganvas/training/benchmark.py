@@ -23,8 +23,8 @@ from ganvas.training.learner import Learner
 from ganvas.training.loop import take_step
 
 REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
-SHARE = 0.1  # of a budget, what may be measured for before a training
-MOST_SECONDS = 30.0  # the same where there is no budget
+MEASURING_SHARE = 0.1  # of a budget, what may be measured for before a training
+MAX_MEASURING_SECONDS = 30.0  # the same where there is no budget
 PARTS_STEPS = 16  # or more, of which a step's parts are timed
 # Drawing the batch; each network, there and back; the penalty on D's slope, both optimizers, the
 # average of G's weights.
@@ -42,7 +42,7 @@ def random_images(spec: ImageSpec, count: int) -> Dataset:
     return Dataset("random images", images, labels, spec.classes)
 
 
-class Rehearsal:
+class Warmup:
     """Steps on throwaway networks with the real data, draws and shapes; nothing of it reaches a
     run."""
 
@@ -99,7 +99,7 @@ class Rehearsal:
 
 
 def choose_threads(
-    rehearsal: Rehearsal, most: int, seconds: float = REHEARSAL_SECONDS, end: float = math.inf
+    rehearsal: Warmup, most: int, seconds: float = REHEARSAL_SECONDS, end: float = math.inf
 ) -> tuple[int, float]:
     """The thread count with the fastest step, of `most` and 1, 2, 4, ... below it, and that step's
     seconds.
@@ -123,7 +123,7 @@ class Choice(NamedTuple):
     """How a recipe trains fastest here: on how many threads, in which precision, and the seconds of
     a step."""
 
-    rehearsal: Rehearsal
+    rehearsal: Warmup
     threads: int
     precision: str
     seconds: float
@@ -139,7 +139,7 @@ def choose(
     threads: int = 0,
     precision: str = "",
     most: int = 0,
-    seconds: float = MOST_SECONDS,
+    seconds: float = MAX_MEASURING_SECONDS,
 ) -> Choice:
     """Measure what is not given: threads (at most `most`), and whether 16 bits pay where the recipe
     lets them.
@@ -149,14 +149,14 @@ def choose(
     taken.
     """
     end = time.perf_counter() + seconds
-    first = Rehearsal(file, recipe, spec, dataset, device, precision or "32")
+    first = Warmup(file, recipe, spec, dataset, device, precision or "32")
     if threads:
         seconds = first.seconds_per_step(REHEARSAL_SECONDS, threads, end)
     else:
         threads, seconds = choose_threads(first, most or cores(), end=end)
     if precision or recipe.train.precision == "32" or device == "mps" or time.perf_counter() > end:
         return Choice(first, threads, precision or "32", seconds)
-    half = Rehearsal(file, recipe, spec, dataset, device, "bf16")
+    half = Warmup(file, recipe, spec, dataset, device, "bf16")
     half_seconds = half.seconds_per_step(REHEARSAL_SECONDS, threads, end)
     if half_seconds * WORTH < seconds:
         return Choice(half, threads, "bf16", half_seconds)
@@ -202,7 +202,7 @@ class _Operations(TorchDispatchMode):
         return out
 
 
-def macs_per_image(rehearsal: Rehearsal) -> float:
+def macs_per_image(rehearsal: Warmup) -> float:
     """Multiply-adds of a step per real image, averaged over the steps between two penalties."""
     steps = rehearsal.learner.config.penalty_every
     rehearsal.taken += -rehearsal.taken % steps
@@ -225,7 +225,7 @@ def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
     return size**3 / best
 
 
-def bench(name: str, choice: Choice, spec: ImageSpec, seconds: float = 3.0) -> Bench:
+def benchmark(name: str, choice: Choice, spec: ImageSpec, seconds: float = 3.0) -> Bench:
     """Measure a recipe, as it trains fastest here: the step, its parts, its multiply-adds and the
     machine's peak."""
     rehearsal, chosen = choice.rehearsal, choice.threads
@@ -259,7 +259,7 @@ class _Timed:
         return self._timed(value) if callable(value) else value
 
 
-def _parts(rehearsal: Rehearsal, step: float) -> dict[str, float]:
+def _parts(rehearsal: Warmup, step: float) -> dict[str, float]:
     """Milliseconds of the parts of a step that takes `step` seconds: see PARTS. It serves no more
     steps afterwards."""
     learner, batches, spent = rehearsal.learner, rehearsal.batches, dict.fromkeys(PARTS, 0.0)

@@ -21,24 +21,24 @@ from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
-from ganvas.doctor.rules import MOST
+from ganvas.doctor.rules import MAX_COMPARED
 from ganvas.evaluation.copies import reduced
 from ganvas.evaluation.metrics import histogram_kl, squared_distances
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.sheets import sheet_classes
 from ganvas.system import seeding
-from ganvas.training.augment import memorised as share_told
+from ganvas.training.augment import memorised_share as share_told
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 
 SAMPLES = 64  # of the run's fixed latents
-CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
-LEAST = 20  # held-out images: with fewer, chance says too much
+CHECKUP_CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
+MIN_HELD_OUT = 20  # held-out images: with fewer, chance says too much
 ASKED = 128  # real images of each kind that D is asked about
 # of real images, whose nearest neighbour is of their class, so that samples' classes can be told by
 # it
 TELLING = 0.7
-CHUNK = 64  # images that are averaged down at a time
+CHECKUP_CHUNK = 64  # images that are averaged down at a time
 
 
 class Reals(NamedTuple):
@@ -54,9 +54,11 @@ class Reals(NamedTuple):
         """At most MOST of a data set's images, or of those with the indices `among`, chosen by the
         seed."""
         rng = seeding.generator(seed, "checkup", len(dataset))
-        chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[:MOST]
+        chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[
+            :MAX_COMPARED
+        ]
         chosen = chosen if among is None else among[chosen]
-        parts = [reduced(dataset.images[some]).flatten(1) for some in chosen.split(CHUNK)]
+        parts = [reduced(dataset.images[some]).flatten(1) for some in chosen.split(CHECKUP_CHUNK)]
         labels = None if dataset.labels is None else dataset.labels[chosen]
         return cls(torch.cat(parts), labels, dataset.images[chosen[:ASKED]])
 
@@ -97,10 +99,14 @@ class Checkup:
         """Images that it is not; None where there are too few."""
         spared = self.batches.held
         if self.held_out is not None:
-            return Reals.of(self.held_out, None, self.seed) if len(self.held_out) >= LEAST else None
+            return (
+                Reals.of(self.held_out, None, self.seed)
+                if len(self.held_out) >= MIN_HELD_OUT
+                else None
+            )
         return (
             None
-            if spared is None or len(spared) < LEAST
+            if spared is None or len(spared) < MIN_HELD_OUT
             else Reals.of(self.batches.dataset, spared, self.seed)
         )
 
@@ -130,12 +136,12 @@ class Checkup:
         their number."""
         dataset, among = self.batches.dataset, self.batches.known
         everything = torch.arange(len(dataset)) if among is None else among
-        if len(everything) <= MOST:
+        if len(everything) <= MAX_COMPARED:
             return {}
         mine, held = reduced(self._samples()).flatten(1), self.held
         rows = torch.cat([mine, (self.known if held is None else held).pixels[:ASKED]])
         near = torch.full((len(rows), 2), math.inf)
-        for some in everything.split(CHUNK):
+        for some in everything.split(CHECKUP_CHUNK):
             pixels = reduced(dataset.images[some]).flatten(1)
             near = torch.cat([near, distances(rows, pixels)], 1).topk(2, largest=False).values
         to_known = near[: len(mine), 0]
@@ -159,7 +165,7 @@ class Checkup:
         ]
         if not (classes := len(self.sampler.classes)):
             return Layout(None, everything)
-        some = min(classes, CLASSES)
+        some = min(classes, CHECKUP_CLASSES)
         shown = sheet_classes(some, classes)
         labels = torch.tensor([shown[k % some] for k in range(SAMPLES)])
         assert self.known.labels is not None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ganvas.plan import Plan
 
 # Between looks at the clock when there is a deadline: a tenth of what is left, within these bounds.
-CLOCK_SECONDS, MOST_CLOCK_SECONDS = 3, 30
+CLOCK_SECONDS, MAX_CLOCK_SECONDS = 3, 30
 
 
 class Clock:
@@ -48,7 +48,7 @@ class Clock:
         # too early: for a while it had been slow
         through = images_seen >= plan.total and left > CLOCK_SECONDS
         if (
-            now - self.mark < min(max(CLOCK_SECONDS, left / 10), MOST_CLOCK_SECONDS)
+            now - self.mark < min(max(CLOCK_SECONDS, left / 10), MAX_CLOCK_SECONDS)
             and left > 0
             and not through
         ):

@@ -33,7 +33,7 @@ class World:
     rank: int = 0
     size: int = 1
 
-    def part(self, batch: Tensor) -> Tensor:
+    def shard(self, batch: Tensor) -> Tensor:
         """This process's rows of a global batch."""
         if self.size == 1:
             return batch
@@ -60,7 +60,7 @@ class World:
         dist.all_reduce(values)
         return values / self.size
 
-    def refuse(self, problem: str) -> None:
+    def raise_if_any(self, problem: str) -> None:
         """Raises RunError in all processes where any has a problem ("" for none): one that left
         alone would leave the others waiting for it."""
         if self.size == 1:
@@ -72,7 +72,7 @@ class World:
             if told:
                 raise RunError(f"process {rank} of {self.size}: {told}" if self.size > 1 else told)
 
-    def agree(self, values: list[Any]) -> list[Any]:
+    def broadcast(self, values: list[Any]) -> list[Any]:
         """The first process's values, told to all."""
         if self.size == 1:
             return values
@@ -103,7 +103,7 @@ def is_first() -> bool:
     return world is None or world.rank == 0
 
 
-def join(world: World) -> None:
+def join_group(world: World) -> None:
     """Meet the other processes, at MASTER_ADDR and MASTER_PORT, whatever device they are to train
     on."""
     if world.size > 1 and not dist.is_initialized():
@@ -117,7 +117,7 @@ def take_device(world: World, device: str) -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", world.rank)))
 
 
-def leave() -> None:
+def leave_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -132,10 +132,10 @@ def together(
     started = torchrun_world()
     if size == 1 or started is not None:
         world = started or World()
-        join(world)
+        join_group(world)
         take_device(world, device)
         yield world
-        leave()
+        leave_group()
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -151,7 +151,7 @@ def together(
     for other in others:
         other.start()
     try:
-        join(World(0, size))
+        join_group(World(0, size))
         take_device(World(0, size), device)
         yield World(0, size)
         for other in others:
@@ -161,7 +161,7 @@ def together(
             raise
         raise RunError(told.get()) from error
     finally:
-        leave()
+        leave_group()
         for other in others:
             other.kill()
 

@@ -22,20 +22,20 @@ from ganvas.recipe import AUGMENT_BELOW, Interval, Schedule, TrainConfig
 from ganvas.system import seeding
 from ganvas.training import augment
 from ganvas.training.adam import Adam
-from ganvas.training.augment import Changes, Controller
+from ganvas.training.augment import AugmentParams, Controller
 from ganvas.training.distributed import World
 from ganvas.training.ema import Average
 
 
-class Seen(NamedTuple):
+class ShownImages(NamedTuple):
     """Images (N, C, H, W), their labels (N,), and the changes with which D sees them."""
 
     images: Tensor
     labels: Tensor | None
-    changes: Changes
+    changes: AugmentParams
 
 
-def check(gan: Gan, config: TrainConfig) -> None:
+def check_learnable(gan: Gan, config: TrainConfig) -> None:
     """Raises SettingError where a training asks for what these networks, or their objective, cannot
     do."""
     if gan.objective.paired and config.g_batch not in (None, config.batch):
@@ -64,7 +64,7 @@ def why_apart(gan: Gan, config: TrainConfig, precision: str) -> str:
     where nothing is in the way."""
     if config.order != "together":
         return ""
-    if gan.objective.exchange is None:
+    if gan.objective.g_over_d_grad is None:
         return (
             "with this objective the gradient for one network is no multiple of that for the other"
         )
@@ -85,7 +85,7 @@ class Learner:
         precision: str = "32",
         world: World | None = None,
     ) -> None:
-        check(gan, config)
+        check_learnable(gan, config)
         self.gan, self.config, self.device = gan, config, device
         self.world = world or World()
         for network in (gan.generator, gan.discriminator):
@@ -143,7 +143,7 @@ class Learner:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
             if layers:
-                dropout.aim(
+                dropout.set_source(
                     layers,
                     seeding.bits(seed, purpose, images_seen),
                     self.world.rank,
@@ -168,7 +168,7 @@ class Learner:
         self.gan.generator.train()
         return fakes
 
-    def penalise(self, real: Seen, fake: Seen, mix: Tensor) -> None:
+    def penalise(self, real: ShownImages, fake: ShownImages, mix: Tensor) -> None:
         """Add to D's gradients those of the penalty on its slope by images, as they are before they
         are changed.
 
@@ -176,16 +176,16 @@ class Learner:
         taken.
         """
 
-        def at(seen: Seen) -> Callable[[Tensor], Tensor]:
+        def at(seen: ShownImages) -> Callable[[Tensor], Tensor]:
             return lambda images: self.gan.judge(augment.apply(images, seen.changes), seen.labels)
 
         kind, terms = self.config.penalty, []
         # and in 32 bits: half ones are too coarse for the square of a slope
         with torch.enable_grad():
             if kind in ("r1", "r1+r2"):
-                terms.append(objectives.squared_slopes(at(real), real.images.float()) / 2)
+                terms.append(objectives.squared_gradient_norm(at(real), real.images.float()) / 2)
             if kind in ("r2", "r1+r2"):
-                terms.append(objectives.squared_slopes(at(fake), fake.images.float()) / 2)
+                terms.append(objectives.squared_gradient_norm(at(fake), fake.images.float()) / 2)
             if kind == "gradient":
                 terms.append(
                     objectives.gradient_penalty(at(real), real.images, fake.images.float(), mix)
@@ -231,7 +231,9 @@ class Learner:
         """
         assert self.controller is not None
         share = (
-            1.0 if held_out is None else float(self.world.mean(augment.memorised(known, held_out)))
+            1.0
+            if held_out is None
+            else float(self.world.mean(augment.memorised_share(known, held_out)))
         )
         self.controller.update(share, images)
 

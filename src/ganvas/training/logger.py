@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.doctor import remedies
-from ganvas.doctor.rules import Watch
+from ganvas.doctor.rules import Monitor
 from ganvas.errors import RunError
 from ganvas.evaluation.metrics import squared_distances
 from ganvas.gan import Logits
@@ -34,14 +34,14 @@ MOMENTS = (0.02, 0.2, 0.6, 1.0)
 # the clock.
 FOLD = 64
 NEIGHBOURS = 20
-BYTES = 2**26  # of training images that these are looked for among at a time
+NEIGHBOUR_BYTES = 2**26  # of training images that these are looked for among at a time
 # steps, from one line with gradient norms to the next, where every step has a line: a tenth of such
 # a step
 NORMS_EVERY = 16
 # Checkups of a training come with its log and its sheets, but within these bounds. One costs as
 # much as some hundred images.
-MOST_CHECKUPS, LEAST_CHECKUPS = 50, 10
-CHECKUP_IMAGES = 1000  # from one to the next, where there would be fewer than LEAST_CHECKUPS
+MAX_CHECKUPS, MIN_CHECKUPS = 50, 10
+CHECKUP_IMAGES = 1000  # from one to the next, where there would be fewer than MIN_CHECKUPS
 
 
 def crossed(interval: float | None, before: int, after: int) -> bool:
@@ -52,8 +52,8 @@ def crossed(interval: float | None, before: int, after: int) -> bool:
 def checkup_interval(log: float, sheet: float, planned: int) -> float:
     """Images from one checkup to the next, for the intervals of the log and of sheets and the
     length that is planned."""
-    at_most = max(planned / LEAST_CHECKUPS, CHECKUP_IMAGES)
-    return max(min(max(log, sheet), at_most), planned / MOST_CHECKUPS)
+    at_most = max(planned / MIN_CHECKUPS, CHECKUP_IMAGES)
+    return max(min(max(log, sheet), at_most), planned / MAX_CHECKUPS)
 
 
 class Span(NamedTuple):
@@ -94,7 +94,7 @@ def statistics(objective: Objective, d_loss_scale: float, steps: list[Logits]) -
     return torch.stack(means, 1)
 
 
-class Record:
+class Logger:
     """Means of each step's STATISTICS over each logging interval, and everything that is made of
     them.
 
@@ -109,7 +109,7 @@ class Record:
         sampler: Sampler,
         progress: Progress,
         checkup: Callable[[], dict[str, float]] | None,
-        watch: Watch,
+        watch: Monitor,
     ) -> None:
         self.run, self.learner, self.dataset, self.sampler, self.progress = (
             run,
@@ -398,7 +398,7 @@ def _nearest(images: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
     least = torch.full((len(images),), torch.inf, dtype=torch.double)
     found = torch.zeros(len(images), dtype=torch.int64)
     # doubles take eight times the memory of the bytes
-    rows = max(1, BYTES // (8 * queries.shape[1]))
+    rows = max(1, NEIGHBOUR_BYTES // (8 * queries.shape[1]))
     for start in range(0, len(dataset), rows):
         chunk = dataset.images[start : start + rows].reshape(-1, queries.shape[1]).double()
         # of whole numbers: exact in doubles

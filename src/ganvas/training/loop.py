@@ -1,4 +1,4 @@
-"""Training: read it top to bottom. `train()` is the loop, `step()` one step of both networks.
+"""Training: read it top to bottom. `train_run()` is the loop, `step()` one step of both networks.
 
 What differs between GANs is in their own files and in plain fields of TrainConfig; the loop knows
 one objective.
@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from ganvas.data.dataset import Dataset
-from ganvas.doctor.remedies import Patient
-from ganvas.doctor.rules import Watch
+from ganvas.doctor.remedies import RunInfo
+from ganvas.doctor.rules import Monitor
 from ganvas.errors import RunError
 from ganvas.gan import GanFile, Logits
 from ganvas.recipe import Interval
-from ganvas.runs.card import FORMAT
+from ganvas.runs.card import CARD_FORMAT
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.system.machine import threads
@@ -30,9 +30,9 @@ from ganvas.training.checkup import Checkup
 from ganvas.training.clock import Clock
 from ganvas.training.distributed import World
 from ganvas.training.learner import Learner
-from ganvas.training.logger import Record, crossed
+from ganvas.training.logger import Logger, crossed
 from ganvas.training.step import step
-from ganvas.training.validation import Periodic, figures_of
+from ganvas.training.validation import Validation, figures_of
 
 # the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
 SAVE_SECONDS = 40
@@ -46,7 +46,7 @@ def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
     # for a user's random layers that know nothing of draws
     torch.default_generator.manual_seed(seed ^ images_seen)
     learner.aim_dropout(seed, images_seen)
-    batch, every = learner.config.batch, augment.EVERY
+    batch, every = learner.config.batch, augment.ADAPT_STEPS
     asks = learner.controller is not None and images_seen // batch % every == 0
     # of D as the step finds it
     held_out = learner.held_logits(batches.held_out(images_seen)) if asks else None
@@ -58,7 +58,7 @@ def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
     return logits
 
 
-def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:
+def _begun(run: Run, learner: Learner, record: Logger) -> tuple[int, float]:
     """Images seen and seconds of training so far: take over the saved state, or, where there is
     none, begin.
 
@@ -88,7 +88,7 @@ def _begun(run: Run, learner: Learner, record: Record) -> tuple[int, float]:
     return images_seen, float(seconds)
 
 
-def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds: float) -> None:
+def _save(run: Run, learner: Learner, record: Logger, images_seen: int, seconds: float) -> None:
     """Write the state and the generator. Raises RunError where a weight is no number: what was
     saved before stays."""
     record.flush()
@@ -98,7 +98,7 @@ def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds:
         run.save_generator(learner.sampled.state_dict())
         run.save_state(
             {
-                "format": FORMAT,
+                "format": CARD_FORMAT,
                 "learner": learner.state_dict(),
                 "record": record.state_dict(),
                 "images_seen": images_seen,
@@ -107,7 +107,7 @@ def _save(run: Run, learner: Learner, record: Record, images_seen: int, seconds:
         )
 
 
-def train(
+def train_run(
     run: Run,
     file: GanFile,
     dataset: Dataset,
@@ -115,7 +115,7 @@ def train(
     progress: Progress,
     world: World | None = None,
     deadline: float | None = None,
-    evaluation: Periodic | None = None,
+    evaluation: Validation | None = None,
     held_out: Dataset | None = None,
     data_dir: Path | None = None,
 ) -> int:
@@ -147,8 +147,10 @@ def train(
             dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device
         )
         checkup = Checkup(learner, batches, sampler, held_out) if world.rank == 0 else None
-        watch = Watch(Patient.of(run.path, card, file, learner.gan, run.gan, data_dir, "training"))
-        record = Record(run, learner, dataset, sampler, progress, checkup, watch)
+        watch = Monitor(
+            RunInfo.of(run.path, card, file, learner.gan, run.gan, data_dir, "training")
+        )
+        record = Logger(run, learner, dataset, sampler, progress, checkup, watch)
         images_seen, seconds = _begun(run, learner, record)
         sheet_every, weights_every = (
             Interval.parse(text).images(config.batch, len(dataset)) if text else None
@@ -207,7 +209,7 @@ def train(
                         or images_seen // config.batch % AGREE_STEPS == 0
                         or images_seen >= plan.total
                     ):
-                        signal, total = world.agree(
+                        signal, total = world.broadcast(
                             [stop.signal, clock.revised(plan, images_seen) or -1]
                         )
                         # else it is at its end, or goes on to the next step

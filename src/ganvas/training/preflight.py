@@ -16,7 +16,7 @@ from ganvas.gan import Gan, GanFile
 from ganvas.recipe import ImageSpec, Recipe, TrainConfig
 from ganvas.training import distributed, learner
 
-SMALL = 64  # pixels a side that every machine can train on
+SMALL_SIDE = 64  # pixels a side that every machine can train on
 
 
 def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str = "cpu") -> Gan:
@@ -26,7 +26,7 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str = "cpu"
     gan = file.build(recipe.model, spec)
     _refuse_large(file, recipe, spec, device)
     file.check(gan, spec)
-    learner.check(gan, train)
+    learner.check_learnable(gan, train)
     for setting in ("batch", "g_batch"):
         if getattr(train, setting) == 1 and not takes_one(gan, spec):
             raise SettingError(
@@ -52,8 +52,8 @@ def _refuse_large(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str) -
     )
     if needed > there:
         smaller = (
-            f"the images smaller, with --size {SMALL}, or "
-            if max(spec.height, spec.width) > SMALL
+            f"the images smaller, with --size {SMALL_SIDE}, or "
+            if max(spec.height, spec.width) > SMALL_SIDE
             else ""
         )
         raise SettingError(

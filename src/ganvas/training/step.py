@@ -11,7 +11,7 @@ from ganvas.layers.dense import Aside, DensePass
 from ganvas.layers.passes import Pass
 from ganvas.training import augment
 from ganvas.training.batches import Batch
-from ganvas.training.learner import Learner, Seen
+from ganvas.training.learner import Learner, ShownImages
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def d_step(learner: Learner, batch: Batch, fakes: Tensor | None) -> tuple[Tensor
         judged = [_judge_both(learner, batch, fakes)]
         real, fake = judged[0].output.float().split([len(batch.real), len(fakes)])
     else:
-        dropout.join(learner.d_dropouts, 1)
+        dropout.set_groups(learner.d_dropouts, 1)
         judged = [
             learner.judge(augment.apply(batch.real, batch.real_changes), batch.real_labels),
             learner.judge(augment.apply(fakes, batch.d_changes), batch.d_labels),
@@ -58,7 +58,7 @@ def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, T
     """Train G on what D says of its fakes (made here unless given). Returns D's logits of fakes,
     and of real images where the objective needs them."""
     gan, real = learner.gan, None
-    dropout.join(learner.d_dropouts, 1)
+    dropout.set_groups(learner.d_dropouts, 1)
     made = made or learner.make(batch.g_z, batch.g_labels)
     judged = learner.judge(augment.apply(made.output, batch.g_changes), batch.g_labels)
     fake = judged.output.float()
@@ -69,7 +69,7 @@ def g_step(learner: Learner, batch: Batch, made: Pass | None) -> tuple[Tensor, T
             ).float()
     gradient = gan.objective.g_gradient(real, fake)
     made.to_weights(
-        augment.pull(judged.to_input(learner.scaled(gradient, 1 / len(fake))), batch.g_changes)
+        augment.backward(judged.to_input(learner.scaled(gradient, 1 / len(fake))), batch.g_changes)
     )
     learner.update(learner.g_optimizer)
     return fake, real
@@ -79,7 +79,7 @@ def joint_step(learner: Learner, batch: Batch) -> Logits:
     """Train both networks on one pass of each: G's gradient is D's at the fakes, times what the two
     losses' derivatives by the logit differ by (Shen et al. 2021, arXiv 2103.00430, section 3)."""
     objective = learner.gan.objective
-    assert objective.exchange is not None
+    assert objective.g_over_d_grad is not None
     made = learner.make(batch.d_z, batch.d_labels)
     judged = _judge_both(learner, batch, made.output)
     real, fake = judged.output.float().split([len(batch.real), len(made.output)])
@@ -88,8 +88,8 @@ def joint_step(learner: Learner, batch: Batch) -> Logits:
     )
     _penalise(learner, batch, made.output)
     learner.update(learner.d_optimizer)
-    exchange = objective.exchange(real, fake).view(-1, *[1] * (made.output.ndim - 1))
-    made.to_weights(augment.pull(by_images[len(real) :] * exchange, batch.d_changes))
+    g_over_d_grad = objective.g_over_d_grad(real, fake).view(-1, *[1] * (made.output.ndim - 1))
+    made.to_weights(augment.backward(by_images[len(real) :] * g_over_d_grad, batch.d_changes))
     learner.update(learner.g_optimizer)
     return Logits(real, fake, fake, real if objective.paired else None)
 
@@ -99,7 +99,7 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
     labels = None
     if batch.real_labels is not None and batch.d_labels is not None:
         labels = torch.cat([batch.real_labels, batch.d_labels])
-    dropout.join(learner.d_dropouts, 2)
+    dropout.set_groups(learner.d_dropouts, 2)
     images = [augment.apply(batch.real, batch.real_changes), augment.apply(fakes, batch.d_changes)]
     return learner.judge(torch.cat(images), labels)
 
@@ -108,9 +108,9 @@ def _penalise(learner: Learner, batch: Batch, fakes: Tensor) -> None:
     """In steps with a penalty on D's slope, by the images before they are augmented: add its
     gradients to D's."""
     if batch.mix is not None:
-        dropout.join(learner.d_dropouts, 1)
-        real = Seen(batch.real, batch.real_labels, batch.real_changes)
-        learner.penalise(real, Seen(fakes, batch.d_labels, batch.d_changes), batch.mix)
+        dropout.set_groups(learner.d_dropouts, 1)
+        real = ShownImages(batch.real, batch.real_labels, batch.real_changes)
+        learner.penalise(real, ShownImages(fakes, batch.d_labels, batch.d_changes), batch.mix)
 
 
 def _fakes(learner: Learner, batch: Batch) -> tuple[Tensor | None, Pass | None]:

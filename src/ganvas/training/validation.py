@@ -15,7 +15,12 @@ import torch
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
 from ganvas.evaluation import history
-from ganvas.evaluation.result import NAMES, Verdict, alike, on_the_way
+from ganvas.evaluation.result import (
+    SCORE_NAMES,
+    EvaluationResult,
+    results_during_training,
+    same_protocol,
+)
 from ganvas.gan import Gan
 from ganvas.recipe import Interval
 from ganvas.runs.card import Card
@@ -25,14 +30,14 @@ from ganvas.training.logger import crossed
 
 N = 2000  # generated images of an evaluation
 LEARNING = 180.0  # seconds, as long as an extractor may take to be trained
-SHARE = 0.1  # of training time, what evaluating may take
+VALIDATION_SHARE = 0.1  # of training time, what evaluating may take
 # of judging: none is worth a training (torch's are RuntimeErrors)
 FAILURES = (GanvasError, RuntimeError, MemoryError)
 
 Say = Callable[[str], None]
 
 
-class Periodic:
+class Validation:
     """Evaluations at intervals of a training, each a line of the run's metrics.jsonl; the best
     generator is kept.
 
@@ -44,12 +49,16 @@ class Periodic:
     """
 
     def __init__(
-        self, judge: Callable[[Sampler], Verdict], every: float | None, cost: float, say: Say
+        self,
+        judge: Callable[[Sampler], EvaluationResult],
+        every: float | None,
+        cost: float,
+        say: Say,
     ) -> None:
         self.judge, self.every, self.cost, self.say = judge, every, cost, say
         self.spent, self.seconds = 0.0, 0.0
         self.seen = self.last = 0  # images: so far, and at the last evaluation
-        self.newest: Verdict | None = None
+        self.newest: EvaluationResult | None = None
         self.best: tuple[float, int] | None = None
         self.said: set[str] = set()
 
@@ -58,7 +67,7 @@ class Periodic:
         lines = [line for line in run.read_metrics() if "images" in line]
         self.spent = sum(line.get("cost_seconds", 0.0) for line in lines)
         self.last = max((line["images"] for line in lines), default=0)
-        for images, each in on_the_way(history.all_of(run)):
+        for images, each in results_during_training(history.results_of(run)):
             self._is_best(each, images)
 
     def due(self, before: int, images_seen: int, seconds: float) -> bool:
@@ -70,7 +79,7 @@ class Periodic:
         if self.every is not None:
             return crossed(self.every, before, images_seen)
         # this one, and the one at the end
-        return self.spent + 2 * self.cost <= SHARE * (seconds - self.spent)
+        return self.spent + 2 * self.cost <= VALIDATION_SHARE * (seconds - self.spent)
 
     def reserve(self, left: float, rate: float) -> float:
         """Of the seconds left, how many evaluating will take, at a rate of training in images a
@@ -84,12 +93,12 @@ class Periodic:
             )
             needed = (ahead + 1) * self.cost  # one more at the end
         else:
-            needed = SHARE / (1 + SHARE) * (self.seconds + left) - self.spent
+            needed = VALIDATION_SHARE / (1 + VALIDATION_SHARE) * (self.seconds + left) - self.spent
         return min(left, max(self.cost, needed))
 
     def evaluate(
         self, run: Run, sampler: Sampler, images_seen: int, seconds: float
-    ) -> Verdict | None:
+    ) -> EvaluationResult | None:
         """Judge the generator, keep the result and, where it is the best so far, the generator.
         Draws none of the training's random numbers. None where it cannot be judged, which is said
         once. Raises RunError for a full disk."""
@@ -119,10 +128,10 @@ class Periodic:
         self._tell(verdict, images_seen, seconds, is_best)
         return verdict
 
-    def _is_best(self, verdict: Verdict, images_seen: int) -> bool:
+    def _is_best(self, verdict: EvaluationResult, images_seen: int) -> bool:
         """Whether no generator before had a lower FID. FIDs of another protocol do not count: the
         best is found anew."""
-        if self.newest is not None and not alike(self.newest, verdict):
+        if self.newest is not None and not same_protocol(self.newest, verdict):
             self.best = None
             self._once(
                 "",
@@ -135,7 +144,9 @@ class Periodic:
         self.best = fid, images_seen
         return True
 
-    def _tell(self, verdict: Verdict, images_seen: int, seconds: float, is_best: bool) -> None:
+    def _tell(
+        self, verdict: EvaluationResult, images_seen: int, seconds: float, is_best: bool
+    ) -> None:
         share = self.spent / max(seconds + self.cost - self.spent, 1e-9)  # of the time without them
         figures = summary(verdict, ", best so far" if is_best else "")
         self.say(
@@ -145,13 +156,15 @@ class Periodic:
         for note in verdict.notes:
             if note.startswith("no fid"):
                 self._once("", f"{note}; so no generator is kept as the best")
-        if share > SHARE:
+        if share > VALIDATION_SHARE:
             cure = (
                 "the training is short for it"
                 if self.every is None
                 else "--evaluate-every auto keeps it below"
             )
-            self._once("", f"evaluating takes more than {SHARE:.0%} of training time: {cure}")
+            self._once(
+                "", f"evaluating takes more than {VALIDATION_SHARE:.0%} of training time: {cure}"
+            )
 
     def _once(self, place: str, text: str) -> None:
         if text not in self.said:
@@ -159,7 +172,7 @@ class Periodic:
             self.say(place + text)
 
 
-def summary(verdict: Verdict, remark: str = "") -> str:
+def summary(verdict: EvaluationResult, remark: str = "") -> str:
     """A verdict in a few words: "FID 1.23 (floor 0.70), recall 0.61"."""
     name = "kid" if verdict.fid is None else "fid"
     floor, value = getattr(verdict.floor, name), getattr(verdict, name)
@@ -173,14 +186,14 @@ def summary(verdict: Verdict, remark: str = "") -> str:
     return f"{name.upper()} {value:.3g} ({beside}{remark}){rest}"
 
 
-def prepare(
+def prepare_validation(
     card: Card,
     dataset: Dataset,
     gan: Gan,
     data_dir: Path | None,
     say: Say,
     left: float | None = None,
-) -> Periodic | None:
+) -> Validation | None:
     """All that is needed to evaluate as the card asks, made before a training begins; its cost is
     measured on an untrained `gan`. None where nothing is asked for, or these images cannot be
     judged, which is said.
@@ -194,7 +207,7 @@ def prepare(
 
     if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
         own = card.data
-        how = history.asked(
+        how = history.repeat_options(
             data=own.what,
             size=(card.image.height, card.image.width),
             fit=None if own.fit == "crop" else own.fit,
@@ -218,7 +231,7 @@ def prepare(
     cost = now - ready
     every = None if when == "auto" else Interval.parse(when).images(card.plan.batch, len(dataset))
     often = (
-        f"so that it takes less than {SHARE:.0%} of training time"
+        f"so that it takes less than {VALIDATION_SHARE:.0%} of training time"
         if every is None
         else f"every {every:,.0f} images"
     )
@@ -228,10 +241,10 @@ def prepare(
         f" {protocol.n_real:,} real images ({protocol.split}) by {protocol.extractor}, {cost:.1f} s"
         f" each, after {now - began:.1f} s of preparation"
     )
-    return Periodic(judge, every, cost, say)
+    return Validation(judge, every, cost, say)
 
 
-def within(left: float, evaluation: Periodic | None) -> Periodic | None:
+def within(left: float, evaluation: Validation | None) -> Validation | None:
     """The same, or None, which is said, where a single evaluation would take most of the seconds
     left for a training."""
     if evaluation is None or evaluation.cost <= left / 2:
@@ -247,6 +260,6 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def figures_of(verdict: Verdict) -> dict[str, Any]:
+def figures_of(verdict: EvaluationResult) -> dict[str, Any]:
     """A verdict's plain figures by their names, without those that mean nothing."""
-    return {name: value for name in NAMES if (value := getattr(verdict, name)) is not None}
+    return {name: value for name in SCORE_NAMES if (value := getattr(verdict, name)) is not None}

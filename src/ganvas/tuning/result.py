@@ -197,7 +197,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     ]
 
 
-def write(tuned: Tuned, out: Path, say: Callable[[str], None]) -> Tuned:
+def write_toml(tuned: Tuned, out: Path, say: Callable[[str], None]) -> Tuned:
     """Write the TOML, an earlier one kept beside it. What was found is said first: should the disk
     refuse, it is not lost."""
     say(f"{tuned.verdict} (one short training each: small differences are chance)")

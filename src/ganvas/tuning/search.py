@@ -25,43 +25,45 @@ import torch
 from ganvas import data as sources
 from ganvas import gans
 from ganvas.errors import MissingExtraError, SettingError
-from ganvas.overrides import for_length, settled
-from ganvas.plan import MOST_IMAGES
+from ganvas.overrides import resolve_gamma, with_preset
+from ganvas.plan import MAX_PLAN_IMAGES
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.recipe import settings as settings_of
 from ganvas.runs.card import versions
-from ganvas.runs.request import MOST_MINUTES, Request
+from ganvas.runs.request import MAX_MINUTES, Request
 from ganvas.system import files
 from ganvas.system.machine import pick_device, prepare_cpu
 from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
-from ganvas.training.benchmark import MOST_SECONDS, SHARE, choose
+from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
 from ganvas.training.preflight import networks
-from ganvas.tuning.result import FIRST, Tuned, how, write
+from ganvas.tuning.result import FIRST, Tuned, how, write_toml
 from ganvas.tuning.trials import (
     CHECKPOINTS,
-    Ground,
     Score,
     Trial,
+    TrialSetup,
     changed,
+    displayed,
     held_apart,
     searched,
-    shown,
 )
 
 MINUTES = 10.0  # of the search, unless its length is given otherwise
-SPAN = 10.0  # gamma and learning rates are searched from a tenth to ten times the recipe's own
-FINISH_SECONDS = 2.0  # kept back from --minutes for writing and leaving
+SEARCH_SPAN = (
+    10.0  # gamma and learning rates are searched from a tenth to ten times the recipe's own
+)
+SEARCH_FINISH_SECONDS = 2.0  # kept back from --minutes for writing and leaving
 # of what is left, planned for: machines have slow moments. What remains goes to more trials
 MARGIN = 0.85
 # trials are as many as quarters of a trial's seconds, so both grow with the budget
 TRIAL_SECONDS = 4.0
-MOST_PLANNED = 50  # trials, however large the budget
-LEAST_STEPS = 30  # of a trial
+MAX_PLANNED_TRIALS = 50  # trials, however large the budget
+MIN_TRIAL_STEPS = 30  # of a trial
 # trials before Optuna compares: without a model of what is good, and without giving up any
 STARTUP = 5
-MOST_TRIALS = 10_000
+MAX_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Prepared:
     request: Request
     data_dir: Path | None
     asked: Recipe
-    ground: Ground
+    ground: TrialSetup
     real: int
     space: dict[str, tuple[float | str, ...]]
     step: float
@@ -160,20 +162,22 @@ def tune(
         done = _search(optuna, prepared, budget, stop, say)
     if not any(trial.state == "finished" for trial in done):
         _give_up(done, stop.signal, say)
-    return write(_tuned(prepared, budget, done, stop.signal, time.time() - started), Path(out), say)
+    return write_toml(
+        _tuned(prepared, budget, done, stop.signal, time.time() - started), Path(out), say
+    )
 
 
 def _check(minutes: float | None, trials: int | None, images: float | None, out: Path) -> None:
     """Raises SettingError for a length that cannot be, or a place where the result cannot be put."""
     for name, value, most in (
-        ("--minutes", minutes, MOST_MINUTES),
-        ("--images", images, MOST_IMAGES),
+        ("--minutes", minutes, MAX_MINUTES),
+        ("--images", images, MAX_PLAN_IMAGES),
     ):
         if value is not None and not 0 < value <= most:
             raise SettingError(f"{name} {value:g}: expected more than 0, and at most {most:,}")
-    if trials is not None and not 2 <= trials <= MOST_TRIALS:
+    if trials is not None and not 2 <= trials <= MAX_TRIALS:
         raise SettingError(
-            f"--trials {trials}: expected 2 to {MOST_TRIALS:,}; the first is the recipe as it is"
+            f"--trials {trials}: expected 2 to {MAX_TRIALS:,}; the first is the recipe as it is"
         )
     files.refuse_ending(out, "the result is TOML", ".toml")
     with files.reading(out):
@@ -207,9 +211,9 @@ def _prepare(
     minutes: of the search; None for one by no clock.
     """
     what, device = request.data or gans.default_data(request.recipe), request.device or "cpu"
-    name, file, asked = gans.find(request.recipe or gans.default_recipe(what))
-    recipe = for_length(asked, request.settings)[0]  # as it is trained for its own length
-    dataset = sources.load(
+    name, file, asked = gans.find_recipe(request.recipe or gans.default_recipe(what))
+    recipe = with_preset(asked, request.settings)[0]  # as it is trained for its own length
+    dataset = sources.load_dataset(
         what,
         size=request.size,
         native=(asked.native.height, asked.native.width),
@@ -218,7 +222,7 @@ def _prepare(
         data_dir=data_dir,
     )
     spec = ImageSpec.of(dataset)
-    recipe, rule = settled(recipe, spec)
+    recipe, rule = resolve_gamma(recipe, spec)
     gan = networks(file, recipe, spec, device)
     training, held_out, said = held_apart(dataset, what, request, data_dir)
     for line in filter(None, (*dataset.notes, rule, said)):
@@ -230,13 +234,13 @@ def _prepare(
     )
     choice = None
     if minutes is not None or not threads or not bits:
-        most = MOST_SECONDS if minutes is None else SHARE * minutes * 60
+        most = MAX_MEASURING_SECONDS if minutes is None else MEASURING_SHARE * minutes * 60
         choice = choose(
             file, recipe, spec, training, device, threads=threads, precision=bits, seconds=most
         )
         threads, bits = choice.threads, choice.precision
     torch.set_num_threads(threads)
-    ground = Ground(
+    ground = TrialSetup(
         file,
         recipe,
         spec,
@@ -273,7 +277,7 @@ def _prepare(
 
 def _whole(given: str, name: str) -> str:
     """A recipe's name; of a GAN's file of the user's its path, so that it is found from anywhere."""
-    path, key = gans.parted(given)
+    path, key = gans.split_path(given)
     return f"{os.path.abspath(path)}{'' if key is None else f':{key}'}" if path else name
 
 
@@ -285,11 +289,13 @@ def _planned(
     Raises SettingError where two, or as many as were asked for, do not.
     """
     spent = time.time() - started
-    left = minutes * 60 - FINISH_SECONDS - spent
+    left = minutes * 60 - SEARCH_FINISH_SECONDS - spent
     scores, fewest = CHECKPOINTS * prepared.score, asked.trials or 2
-    least = (asked.images // batch or LEAST_STEPS) * prepared.step + scores  # seconds of a trial
+    least = (
+        asked.images // batch or MIN_TRIAL_STEPS
+    ) * prepared.step + scores  # seconds of a trial
     if left * MARGIN < fewest * least:
-        enough = math.ceil((1.5 * spent + FINISH_SECONDS + fewest * least / MARGIN) / 6) / 10
+        enough = math.ceil((1.5 * spent + SEARCH_FINISH_SECONDS + fewest * least / MARGIN) / 6) / 10
         length = f" of {asked.images:,} images" if asked.images else ""
         raise SettingError(
             f"--minutes {minutes:g} is too short for {fewest} trials{length} here: give at least"
@@ -299,7 +305,7 @@ def _planned(
     if asked.images:
         return dataclasses.replace(asked, deadline=deadline)
     count = asked.trials or min(
-        MOST_PLANNED, round(math.sqrt(left / TRIAL_SECONDS)), int(left * MARGIN / least)
+        MAX_PLANNED_TRIALS, round(math.sqrt(left / TRIAL_SECONDS)), int(left * MARGIN / least)
     )
     seconds = left * MARGIN / max(2, count)
     return Budget(asked.trials, int((seconds - scores) / prepared.step) * batch, deadline)
@@ -330,7 +336,7 @@ def _search(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
     )
     study.enqueue_trial({name: values[0] for name, values in prepared.space.items()})
-    factor = optuna.distributions.FloatDistribution(1 / SPAN, SPAN, log=True)
+    factor = optuna.distributions.FloatDistribution(1 / SEARCH_SPAN, SEARCH_SPAN, log=True)
     space = {
         name: factor if len(values) == 1 else optuna.distributions.CategoricalDistribution(values)
         for name, values in prepared.space.items()
@@ -359,7 +365,7 @@ def _time_for_one(budget: Budget, done: list[Trial]) -> bool:
     return time.monotonic() + max(trial.seconds for trial in done) < budget.deadline
 
 
-def _trial(asked: Any, ground: Ground, budget: Budget, stop: Stop) -> Trial:
+def _trial(asked: Any, ground: TrialSetup, budget: Budget, stop: Stop) -> Trial:
     """Train with what Optuna asked for, to the end unless it is hopeless, diverges or is cut short."""
     recipe, began = changed(ground.recipe, asked.params), time.monotonic()
     state: Literal["finished", "pruned", "diverged", "cut short"] = "finished"
@@ -383,7 +389,7 @@ def _trial(asked: Any, ground: Ground, budget: Budget, stop: Stop) -> Trial:
     return Trial(
         asked.number,
         dict(asked.params),
-        shown(recipe, asked.params),
+        displayed(recipe, asked.params),
         score,
         state,
         seen,
@@ -415,7 +421,7 @@ def _tuned(
     )
     ground, asked = prepared.ground, prepared.request.settings
     # A preset is left to the training, which may be of another length.
-    own = for_length(prepared.asked, {}, ground.recipe.train.length)[0]
+    own = with_preset(prepared.asked, {}, ground.recipe.train.length)[0]
     named = {
         path.removeprefix("model.").removeprefix("train.").partition(".")[0]
         for path, _ in leaves(asked)

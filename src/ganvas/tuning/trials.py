@@ -23,7 +23,7 @@ from ganvas.gan import Gan, GanFile
 from ganvas.plan import Plan
 from ganvas.recipe import AUGMENT_BELOW, ImageSpec, Recipe, Schedule
 from ganvas.runs.request import Request
-from ganvas.sampling.sampler import CHUNK, Sampler
+from ganvas.sampling.sampler import SAMPLING_CHUNK, Sampler
 from ganvas.system import seeding
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
@@ -118,7 +118,7 @@ def scaled(value: Schedule | float | None, factor: float) -> Schedule | float | 
     return value.scaled(times) if isinstance(value, Schedule) else times(value)
 
 
-def shown(recipe: Recipe, names: Iterable[str]) -> dict[str, float | str]:
+def displayed(recipe: Recipe, names: Iterable[str]) -> dict[str, float | str]:
     """Settings of a changed recipe, one number or word each."""
     train = recipe.train
     values: dict[str, float | str] = {
@@ -181,7 +181,7 @@ def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
     images apart that no ready network knows (Naeem et al. 2020, arXiv 2002.09797).
     """
     if extractors.default(training) == "digits":
-        judge = extractors.find("digits", training)
+        judge = extractors.find_extractor("digits", training)
         return lambda images: judge(images).features
     rng = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
@@ -195,7 +195,7 @@ def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
     @torch.inference_mode()
     def raw(images: Tensor) -> Tensor:
         parts = []
-        for part in images.split(CHUNK):
+        for part in images.split(SAMPLING_CHUNK):
             x = to_float(part)
             for layer in layers:
                 x = leaky_relu(layer(x), 0.2)
@@ -225,7 +225,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrialSetup:
     """What all trials have in common. recipe: as it is, before it is changed. flip: mirror half of
     the real images."""
 

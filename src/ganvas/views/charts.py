@@ -13,8 +13,8 @@ from html import escape
 
 WIDTH, HEIGHT = 520, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 28, 42  # margins, for the labels
-MOST_POINTS = 300  # of a curve; of more, stretches are drawn as one point each
-FEW_POINTS = 40  # of which each is marked
+MAX_POINTS = 300  # of a curve; of more, stretches are drawn as one point each
+MAX_MARKED_POINTS = 40  # of which each is marked
 # the largest of values through the least, from which a scale that may be logarithmic is
 STEEP = 30.0
 LETTER = 7.5  # pixels, about
@@ -56,9 +56,9 @@ def chart(curves: Sequence[Curve], x_title: str, *, log: bool = False) -> str:
         part = math.log(y / low) / math.log(high / low) if log else (y - low) / (high - low)
         return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
 
-    parts = [_horizontal(up(tick), number(tick)) for tick in ticks]
+    parts = [_horizontal(up(tick), axis_number(tick)) for tick in ticks]
     parts += [
-        _vertical(across(tick), number(tick))
+        _vertical(across(tick), axis_number(tick))
         for tick in _scale(first, last, room=0)[2]
         if tick <= last
     ]
@@ -75,7 +75,7 @@ def chart(curves: Sequence[Curve], x_title: str, *, log: bool = False) -> str:
     )
 
 
-def number(value: float) -> str:
+def axis_number(value: float) -> str:
     """A tick's number: 0.25, 500, 20k, 1.5M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= (1e4 if letter == "k" else size):
@@ -85,7 +85,7 @@ def number(value: float) -> str:
 
 def _points(curve: Curve) -> list[list[Point]]:
     """The curve without its gaps, in the pieces that are between them."""
-    width = max(1, math.ceil(len(curve.x) / MOST_POINTS))
+    width = max(1, math.ceil(len(curve.x) / MAX_POINTS))
     runs: list[list[Point]] = [[]]
     for start in range(0, len(curve.x), width):
         ys = [y for y in curve.y[start : start + width] if y is not None and math.isfinite(y)]
@@ -133,7 +133,7 @@ def _drawn(
             parts.append(f'<path class="band {colour}" d="{_path(edge, across, up)}Z"/>')
         line = [(x, mean) for x, mean, *_ in run]
         parts.append(f'<path class="curve {colour}"{_dashed(k)} d="{_path(line, across, up)}"/>')
-        if len(run) <= FEW_POINTS:
+        if len(run) <= MAX_MARKED_POINTS:
             parts += [
                 f'<circle class="dot {colour}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>'
                 for x, y in line

@@ -56,14 +56,20 @@ __all__ = ["Moment", "demo_1d", "real_density", "train_1d"]
 # Unequal on purpose, so that the generator must learn where the humps are, how wide they are and
 # how much of the data each holds.
 HUMPS = ((0.65, -1.0, 0.55), (0.35, 1.1, 0.35))
-BATCH = 512
+DEMO_BATCH = 512
 LR_G, LR_D = 7e-4, 7e-3
-SPAN = 3.2  # both axes, x and z, are drawn from -SPAN to SPAN
-GRID = torch.linspace(-SPAN, SPAN, 401)
+AXIS_SPAN = 3.2  # both axes, x and z, are drawn from -AXIS_SPAN to AXIS_SPAN
+GRID = torch.linspace(-AXIS_SPAN, AXIS_SPAN, 401)
 
 # Okabe and Ito's blue and vermilion: safe for colour blindness
 REAL, FAKE, JUDGE = "#0072B2", "#D55E00", "#222222"
-PICTURES = (".png", ".gif", ".jpg", ".jpeg", ".webp")  # endings of names that no folder is meant by
+PICTURE_ENDINGS = (
+    ".png",
+    ".gif",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+)  # endings of names that no folder is meant by
 # D and both densities share one vertical axis, cut here; a higher peak is marked with its height
 TOP = 1.05
 TITLE = "How a GAN learns: the orange hill becomes the blue one"
@@ -112,7 +118,7 @@ def demo_1d(
     frames = min(40, steps + 1) if frames is None else frames
     _check(seed, steps, frames, moments)
     out = Path(out)
-    if out.suffix.lower() in PICTURES:
+    if out.suffix.lower() in PICTURE_ENDINGS:
         raise SettingError(
             f"--out {out}: give the folder for demo-1d.png and demo-1d.gif, not a picture's name"
         )
@@ -166,8 +172,10 @@ def train_1d(seed: int, steps: int, at: set[int]) -> dict[int, Moment]:
     for step in range(1, steps + 1):
         rate = min(1.0, 2 * (1 - (step - 1) / steps))
         adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = LR_G * rate, LR_D * rate
-        fake = G(torch.randn(BATCH, 1, generator=random))
-        loss_d = F.softplus(-D(_real(BATCH, random))).mean() + F.softplus(D(fake.detach())).mean()
+        fake = G(torch.randn(DEMO_BATCH, 1, generator=random))
+        loss_d = (
+            F.softplus(-D(_real(DEMO_BATCH, random))).mean() + F.softplus(D(fake.detach())).mean()
+        )
         adam_d.zero_grad()
         torch.autograd.backward(loss_d)
         adam_d.step()
@@ -304,7 +312,7 @@ def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
     top.set(ylim=(0, TOP), yticks=[0, 0.5, 1])
     strip.set(ylim=(0, 1), yticks=[])
     for axes, name in ((top, "value x"), (strip, "noise z")):
-        axes.set(xlim=(-SPAN, SPAN), xticks=range(-2, 3))
+        axes.set(xlim=(-AXIS_SPAN, AXIS_SPAN), xticks=range(-2, 3))
         axes.tick_params(labelsize=9, length=2.5, pad=2)
         below: dict[str, Any] = {
             "xycoords": "axes fraction",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ganvas.data.dataset import Dataset
-from ganvas.doctor.remedies import Patient, Stage
+from ganvas.doctor.remedies import RunInfo, Stage
 from ganvas.doctor.rules import Finding, History, diagnose
 from ganvas.errors import DataError, RunError
 from ganvas.gan import Gan, GanFile
@@ -63,9 +63,9 @@ def examine(run: Run, data_dir: Path | None = None) -> Diagnosis:
     finished = state is not None and state["images_seen"] >= run.card.plan.total
     stage: Stage = "training" if run.busy else "finished" if finished else "stopped"
     notes: list[str] = []
-    patient = Patient(run.path, run.card, run.gan, data_dir, state=stage)
+    patient = RunInfo(run.path, run.card, run.gan, data_dir, state=stage)
     if own := _own_networks(run, notes):
-        patient = Patient.of(run.path, run.card, *own, run.gan, data_dir, stage)
+        patient = RunInfo.of(run.path, run.card, *own, run.gan, data_dir, stage)
         saved = state["images_seen"] if state else None  # what the figures of a checkup would be of
         if (
             lines

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganvas import data, gans
-from ganvas.overrides import settled
+from ganvas.overrides import resolve_gamma
 from ganvas.recipe import KINDS, ImageSpec, Interval
 from ganvas.sampling import sheets
 from ganvas.system import files, machine
@@ -84,7 +84,7 @@ def _listed(items: list[str]) -> str:
     return f"{len(items):,}: {', '.join(items[:LISTED])} and {len(items) - LISTED:,} more"
 
 
-def inspect(
+def inspect_data(
     what: str,
     *,
     recipe: str | None = None,
@@ -102,9 +102,9 @@ def inspect(
     """
     files.refuse_ending(out, "the sheet is a PNG", ".png")
     what = expanded(what)
-    name, file, asked = gans.find(recipe or gans.default_recipe(what))
+    name, file, asked = gans.find_recipe(recipe or gans.default_recipe(what))
     at_home = asked.native
-    found = data.inspect(
+    found = data.count_dataset(
         what,
         size=size,
         native=(at_home.height, at_home.width),
@@ -114,7 +114,7 @@ def inspect(
     )
     dataset = found.dataset
     spec = ImageSpec.of(dataset)
-    settings = settled(asked, spec)[0]
+    settings = resolve_gamma(asked, spec)[0]
     machine.prepare_cpu()
     preflight.networks(file, settings, spec)
     choice = benchmark.choose(file, settings, spec, dataset, "cpu")
@@ -130,7 +130,7 @@ def inspect(
         : SHEET_COLUMNS * SHEET_ROWS
     ]
     scale = sheets.viewing_scale(spec.height, spec.width)
-    sheets.save(
+    sheets.save_png(
         out, sheets.grid(some.permute(0, 2, 3, 1).numpy(), SHEET_COLUMNS, gap=2, scale=scale)
     )
     return Report(

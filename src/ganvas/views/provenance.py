@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from ganvas.data import NAMES
 from ganvas.doctor.remedies import place
-from ganvas.evaluation.result import Verdict
-from ganvas.overrides import settled
+from ganvas.evaluation.result import EvaluationResult
+from ganvas.overrides import resolve_gamma
 from ganvas.recipe import settings
 from ganvas.runs.card import Card
 from ganvas.runs.request import toml
 from ganvas.runs.run import Run
 
-MOST_TEXT = 200_000  # characters of recipe.json that are shown
-MOST_REVISIONS = 20
+MAX_RECIPE_TEXT = 200_000  # characters of recipe.json that are shown
+MAX_REVISIONS = 20
 
 
 class Setting(NamedTuple):
@@ -28,7 +28,7 @@ class Setting(NamedTuple):
     usual: str | None
 
 
-class Settings(NamedTuple):
+class SettingsTable(NamedTuple):
     """known: whether the recipe is at hand to be compared with. changed: whether the user's GAN
     file is another now."""
 
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
     changed: bool
 
 
-def settings_of(run: Run) -> Settings:
+def settings_of(run: Run) -> SettingsTable:
     """All settings of a run, beside those of its recipe as it is now. Raises RunError where run.gan
     is not its file."""
     card, own, changed = run.card, None, False
@@ -45,7 +45,7 @@ def settings_of(run: Run) -> Settings:
         file = card.gan_file(run.gan)
         changed = run.gan is not None and file.sha256 != card.gan_sha256
         recipe = file.recipes.get(card.recipe_key)
-        own = settings(settled(recipe, card.image)[0]) if recipe else None
+        own = settings(resolve_gamma(recipe, card.image)[0]) if recipe else None
     rows = []
     for part, stored in (("model", card.model), ("train", card.train)):
         for name, value in stored.items():
@@ -53,7 +53,7 @@ def settings_of(run: Run) -> Settings:
             if own is not None and name in own[part] and _plain(own[part][name]) != text:
                 usual = _plain(own[part][name])
             rows.append(Setting(f"{part}.{name}", text, usual))
-    return Settings(rows, own is not None, changed)
+    return SettingsTable(rows, own is not None, changed)
 
 
 def _plain(value: Any) -> str:
@@ -105,8 +105,8 @@ def training(card: Card) -> dict[str, str]:
 def revisions(card: Card) -> str:
     """What became of a plan by the clock: "after 10,112 images 176,637; ..."."""
     each = [f"after {at:,} images {total:,}" for at, total in card.plan.revisions]
-    more = f"{len(each) - MOST_REVISIONS:,} earlier ones; " if len(each) > MOST_REVISIONS else ""
-    return more + "; ".join(each[-MOST_REVISIONS:])
+    more = f"{len(each) - MAX_REVISIONS:,} earlier ones; " if len(each) > MAX_REVISIONS else ""
+    return more + "; ".join(each[-MAX_REVISIONS:])
 
 
 def judging(run: Run, data_dir: Path | None) -> str:
@@ -123,7 +123,9 @@ def judging(run: Run, data_dir: Path | None) -> str:
     )
 
 
-def commands(run: Run, judged: Verdict | None, data_dir: Path | None) -> list[tuple[str, str]]:
+def commands(
+    run: Run, judged: EvaluationResult | None, data_dir: Path | None
+) -> list[tuple[str, str]]:
     """(what for, command), fit for a shell. judged: the evaluation to be repeated. data_dir: where
     named data sets lie."""
     path, own = str(run.path), run.card.own_file(run.gan)
@@ -146,7 +148,7 @@ def commands(run: Run, judged: Verdict | None, data_dir: Path | None) -> list[tu
     return [(what, shlex.join(command)) for what, command in found]
 
 
-def conditions(run: Run, judged: Verdict | None) -> list[str]:
+def conditions(run: Run, judged: EvaluationResult | None) -> list[str]:
     """What the commands rest on, and what none can repeat."""
     card, own = run.card, run.card.data
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
@@ -183,4 +185,4 @@ def conditions(run: Run, judged: Verdict | None) -> list[str]:
 def recipe_json(card: Card) -> str:
     """The card as it is in the run, "" where it is too long to be shown."""
     text = card.to_json()
-    return text if len(text) <= MOST_TEXT else ""
+    return text if len(text) <= MAX_RECIPE_TEXT else ""

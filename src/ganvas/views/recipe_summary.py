@@ -73,12 +73,12 @@ def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summ
         image=spec,
         settings=settings(recipe),
         presets={minutes: dict(preset) for minutes, preset in recipe.presets.items()},
-        parameters={network: count(module) for network, module in networks.items()},
+        parameters={network: parameter_count(module) for network, module in networks.items()},
         layers={network: _layers(gan, network, spec) for network in networks},
     )
 
 
-def count(network: nn.Module) -> dict[str, int]:
+def parameter_count(network: nn.Module) -> dict[str, int]:
     """Trainable parameters, and the total with the buffers that are averages (not the counters of
     batches)."""
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)

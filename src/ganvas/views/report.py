@@ -27,12 +27,12 @@ from ganvas.errors import RunError
 from ganvas.evaluation import evaluate as judging
 from ganvas.evaluation import history
 from ganvas.evaluation import result as verdict
-from ganvas.evaluation.result import Verdict
+from ganvas.evaluation.result import EvaluationResult
 from ganvas.runs.run import Run
 from ganvas.sampling import sheets
 from ganvas.sampling.sheets import sheet_classes
 from ganvas.system import files
-from ganvas.system.text import count, first_few, shown
+from ganvas.system.text import count, first_few, printable
 from ganvas.version import __version__
 from ganvas.views import environment, provenance, timelapse
 from ganvas.views.charts import Curve, chart
@@ -41,16 +41,16 @@ from ganvas.views.run_list import Row, list_runs
 
 # by which a report is known, and may be written over
 MARK = '<meta name="generator" content="ganvas report'
-MOST_SHEETS = 6
-# of a picture; with base64 and MOST_SHEETS + 3 of them the page stays below 5 MB
-MOST_BYTES = 350_000
-MOST_SIDE = 960  # pixels of a picture
-MOST_ROWS = 50  # of a table that grows with the run
+MAX_SHEETS = 6
+# of a picture; with base64 and MAX_SHEETS + 3 of them the page stays below 5 MB
+MAX_PICTURE_BYTES = 350_000
+MAX_PICTURE_SIDE = 960  # pixels of a picture
+MAX_ROWS = 50  # of a table that grows with the run
 ROW = 10  # images drawn for the top of the page
 ELSEWHERE = ("cache", "GANVAS_DATA", "threads")  # of the environment: of this user's machine alone
 
 
-Evaluations = Sequence[tuple[int | None, Verdict]]  # of `evaluations.all_of`
+Evaluations = Sequence[tuple[int | None, EvaluationResult]]  # of `evaluations.all_of`
 
 
 class Picture(NamedTuple):
@@ -68,7 +68,7 @@ class Judged:
     """The evaluation that the report shows. place: images seen when it was made, None after
     training."""
 
-    verdict: Verdict
+    verdict: EvaluationResult
     place: int | None
     stale: bool
 
@@ -87,7 +87,7 @@ class Judged:
         return [*notes, *self.verdict.notes]
 
 
-def save(
+def write_report(
     run: Run, out: Path | None = None, *, evaluate: bool = False, data_dir: Path | None = None
 ) -> Path:
     """Write the run's report to `out`, by default report.html in the run's directory, and return
@@ -128,14 +128,14 @@ def render(run: Run, data_dir: Path | None = None) -> str:
     jinja = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found = history.all_of(run)
+    found = history.results_of(run)
     judged, all_sheets = _judged(run, found), run.sheets()
     row_of_now, why = _images_of_now(run)
     return jinja.from_string(_page("report.html")).render(
         mark=Markup(f'{MARK} {__version__}">'),
         css=Markup(css),
         css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        title=shown(run.path.resolve().name),
+        title=printable(run.path.resolve().name),
         facts=_facts(run, row, judged, found),
         images_of_now=row_of_now,
         why=why,
@@ -186,14 +186,14 @@ def _facts(run: Run, row: Row, judged: Judged | None, found: Evaluations) -> dic
         "time": f"{row.minutes or 0:.1f} minutes of training",
     }
     if judged is not None and judged.verdict.fid is not None:
-        floor = verdict.number(judged.verdict.floor.fid)
+        floor = verdict.format_score(judged.verdict.floor.fid)
         facts["FID"] = (
-            f"{verdict.number(judged.verdict.fid)} (floor {floor}), by"
+            f"{verdict.format_score(judged.verdict.fid)} (floor {floor}), by"
             f" {judged.verdict.protocol.extractor}"
         )
     if run.best_file.exists() and (best := _best(found)):
         facts["best of training"] = (
-            f"FID {verdict.number(best[0])} after {best[1]:,} images, in {run.best_file.name}"
+            f"FID {verdict.format_score(best[0])} after {best[1]:,} images, in {run.best_file.name}"
         )
     return facts
 
@@ -202,7 +202,11 @@ def _best(found: Evaluations) -> tuple[float, int] | None:
     """The least FID of the evaluations made during training under the newest protocol, and the
     images seen until then."""
     return min(
-        ((each.fid, place) for place, each in verdict.on_the_way(found) if each.fid is not None),
+        (
+            (each.fid, place)
+            for place, each in verdict.results_during_training(found)
+            if each.fid is not None
+        ),
         default=None,
     )
 
@@ -243,12 +247,12 @@ def _images_of_now(run: Run) -> tuple[Picture | None, str]:
 def _embedded(image: Image.Image, alt: str, caption: str) -> Picture:
     """A picture of at most MOST_BYTES: PNG where that is small enough, else JPEG, as small as it
     takes."""
-    image, side, kind = timelapse.opaque(image), MOST_SIDE, "PNG"
+    image, side, kind = timelapse.opaque(image), MAX_PICTURE_SIDE, "PNG"
     while True:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, kind, quality=85)
-        if buffer.tell() <= MOST_BYTES:
+        if buffer.tell() <= MAX_PICTURE_BYTES:
             uri = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
             return Picture(uri, *image.size, alt, caption)
         side, kind = side if kind == "PNG" else int(0.8 * max(image.size)), "JPEG"
@@ -257,17 +261,15 @@ def _embedded(image: Image.Image, alt: str, caption: str) -> Picture:
 def _sheets(run: Run, found: Sequence[tuple[int, Path]]) -> list[Picture]:
     """Some of the sheets, evenly, with the first and the last."""
     pictures = []
-    for images, path in (
-        timelapse.spread(list(found), min(MOST_SHEETS, len(found))) if found else []
-    ):
+    for images, path in timelapse.spread(list(found), min(MAX_SHEETS, len(found))) if found else []:
         caption = f"{images:,} images, epoch {images / run.card.plan.epoch:.3g}"
         pictures.append(
-            _embedded(timelapse.opened(path, load=True), f"Samples after {caption}", caption)
+            _embedded(timelapse.open_sheet(path, load=True), f"Samples after {caption}", caption)
         )
     return pictures
 
 
-PICTURES = {
+PICTURE_FILES = {
     "real_images": "Some of the training images",
     "neighbours": (
         "Left of each pair a generated image, right the training image nearest to it in pixels"
@@ -279,7 +281,7 @@ PICTURES = {
 def _picture_of(run: Run, name: str) -> Picture | None:
     path = run.pictures.get(name)
     return (
-        _embedded(timelapse.opened(path, load=True), PICTURES[name], PICTURES[name])
+        _embedded(timelapse.open_sheet(path, load=True), PICTURE_FILES[name], PICTURE_FILES[name])
         if path
         else None
     )
@@ -312,7 +314,7 @@ def _losses(run: Run) -> list[tuple[str, str]]:
 
 def _metrics(found: Evaluations) -> list[tuple[str, str]]:
     """(title, SVG) of the evaluations made during training, under the newest of their protocols."""
-    alike = verdict.on_the_way(found)
+    alike = verdict.results_during_training(found)
     images = [place for place, _ in alike]
 
     def curve(name: str, title: str, floor: bool = False) -> Curve:
@@ -358,44 +360,56 @@ def _evaluations(found: Evaluations) -> list[list[str]]:
         [
             "after training" if place is None else f"{place:,}",
             *(verdict.cell(each, name) for name in ("fid", "kid", "precision", "recall")),
-            verdict.number(each.floor.fid),
+            verdict.format_score(each.floor.fid),
             f"{each.protocol.n_fake:,}",
             f"{each.protocol.n_real:,}",
             each.protocol.extractor,
         ]
-        for place, each in found[-MOST_ROWS:]
+        for place, each in found[-MAX_ROWS:]
     ]
 
 
-def _card(found: Verdict) -> list[list[str]]:
+def _card(found: EvaluationResult) -> list[list[str]]:
     """Rows of the report card: title, judged, floor, which is better."""
     rows = [
-        [title, verdict.cell(found, name), verdict.number(getattr(found.floor, name)), better]
+        [title, verdict.cell(found, name), verdict.format_score(getattr(found.floor, name)), better]
         for name, (title, better) in verdict.ROWS.items()
-        if name in verdict.shown(found)
+        if name in verdict.shown_scores(found)
     ]
     if found.real_accuracy is not None:
         rows.append(
-            ["label accuracy of the real images", verdict.number(found.real_accuracy), "-", "-"]
+            [
+                "label accuracy of the real images",
+                verdict.format_score(found.real_accuracy),
+                "-",
+                "-",
+            ]
         )
     if (taught := found.gan_train) is not None:
         title = (
             f"GAN-train: accuracy on real images of a classifier trained on {taught.images:,}"
             " generated ones"
         )
-        rows.append([title, verdict.number(taught.fakes), verdict.number(taught.reals), "higher"])
+        rows.append(
+            [
+                title,
+                verdict.format_score(taught.fakes),
+                verdict.format_score(taught.reals),
+                "higher",
+            ]
+        )
     return rows
 
 
-def _classes(found: Verdict) -> str:
+def _classes(found: EvaluationResult) -> str:
     """Label accuracy of the classes, the worst first."""
     known = [(name, value) for name, value in (found.per_class or {}).items() if value is not None]
-    worst = sorted(known, key=lambda each: each[1])[:MOST_ROWS]
+    worst = sorted(known, key=lambda each: each[1])[:MAX_ROWS]
     more = f", and {len(known) - len(worst):,} more classes" if len(known) > len(worst) else ""
-    return ", ".join(f"{shown(name)}: {value:.1%}" for name, value in worst) + more
+    return ", ".join(f"{printable(name)}: {value:.1%}" for name, value in worst) + more
 
 
-def _protocol(found: Verdict) -> dict[str, str]:
+def _protocol(found: EvaluationResult) -> dict[str, str]:
     plain = msgspec.to_builtins(found.protocol)
     versions = ", ".join(f"{name} {version}" for name, version in plain.pop("versions").items())
     rows = {

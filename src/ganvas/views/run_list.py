@@ -9,12 +9,12 @@ from typing import Literal
 
 from ganvas.errors import RunError
 from ganvas.evaluation import history
-from ganvas.evaluation.result import alike
+from ganvas.evaluation.result import same_protocol
 from ganvas.runs.run import Run
 from ganvas.system import files
 from ganvas.system.text import readable
 
-State = Literal["training", "finished", "stopped", "damaged"]
+RunState = Literal["training", "finished", "stopped", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Row:
     """
 
     run: str
-    state: State
+    state: RunState
     recipe: str | None = None
     data: str | None = None
     images_seen: int | None = None
@@ -89,7 +89,7 @@ def _row(path: Path) -> Row | None:
     seen, seconds = (state["images_seen"], state["seconds"]) if state else (0, 0.0)
     if busy and log:  # newer than what is saved
         seen, seconds = max(seen, log[-1]["images"]), max(seconds, log[-1]["seconds"])
-    kind: State = "training" if busy else "finished" if seen >= card.plan.total else "stopped"
+    kind: RunState = "training" if busy else "finished" if seen >= card.plan.total else "stopped"
     return replace(
         row,
         state=kind,
@@ -103,6 +103,6 @@ def _row(path: Path) -> Row | None:
 def _best(run: Run) -> tuple[float | None, str | None]:
     """The least FID, and by which extractor: FIDs of unlike protocols have no least, the newest
     protocol counts."""
-    found = [each for _, each in history.all_of(run)]
-    fids = [each.fid for each in found if each.fid is not None and alike(each, found[-1])]
+    found = [each for _, each in history.results_of(run)]
+    fids = [each.fid for each in found if each.fid is not None and same_protocol(each, found[-1])]
     return min(fids, default=None), found[-1].protocol.extractor if fids else None

@@ -11,17 +11,17 @@ from ganvas.errors import RunError, SettingError
 from ganvas.runs.run import Run
 from ganvas.system import files
 
-MOST_BYTES = 5_000_000
-MOST_SIDE = 720  # pixels; larger sheets are made smaller
-LEAST_SIDE = 120  # below which the film gets fewer pictures instead
+MAX_GIF_BYTES = 5_000_000
+MAX_GIF_SIDE = 720  # pixels; larger sheets are made smaller
+MIN_GIF_SIDE = 120  # below which the film gets fewer pictures instead
 PER_SECOND = 10  # pictures, at most
-LONGEST = 60.0  # seconds
+MAX_SECONDS = 60.0  # seconds
 COLOURS, GREYS = 128, 32  # that a film has: the fewer, the smaller
 LAST = 0.25  # the part of the film in which the last picture stands
 _BAR, _LINE = 4, 24  # pixels
 
 
-def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
+def write_gif(run: Run, out: Path, seconds: float = 8.0) -> Path:
     """Write a GIF of the run's sheets, `seconds` long, below MOST_BYTES, each picture with the
     images seen until then.
 
@@ -31,8 +31,8 @@ def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
     they cannot be read or differ in size, or the disk refuses.
     """
     files.refuse_ending(out, "the time-lapse is a GIF", ".gif")
-    if not 0.5 <= seconds <= LONGEST:
-        raise SettingError(f"--seconds {seconds:g}: expected 0.5 to {LONGEST:g}")
+    if not 0.5 <= seconds <= MAX_SECONDS:
+        raise SettingError(f"--seconds {seconds:g}: expected 0.5 to {MAX_SECONDS:g}")
     sheets = run.sheets()
     if not sheets:
         raise RunError(
@@ -40,21 +40,21 @@ def save(run: Run, out: Path, seconds: float = 8.0) -> Path:
             " more often"
         )
     _check_sizes(sheets)
-    count, side = min(len(sheets), max(2, int(seconds * (1 - LAST) * PER_SECOND) + 1)), MOST_SIDE
+    count, side = min(len(sheets), max(2, int(seconds * (1 - LAST) * PER_SECOND) + 1)), MAX_GIF_SIDE
     while True:
         film = _film(spread(sheets, count), run.card.plan.total, side, seconds)
-        if len(film) <= MOST_BYTES:
+        if len(film) <= MAX_GIF_BYTES:
             files.write(out, film)
             return out
-        shrink = 0.95 * (MOST_BYTES / len(film)) ** 0.5
-        if side > LEAST_SIDE:
-            side = max(LEAST_SIDE, int(side * shrink))
+        shrink = 0.95 * (MAX_GIF_BYTES / len(film)) ** 0.5
+        if side > MIN_GIF_SIDE:
+            side = max(MIN_GIF_SIDE, int(side * shrink))
         else:
             count = max(1, int(count * shrink))
 
 
 def _check_sizes(sheets: list[tuple[int, Path]]) -> None:
-    sizes = [opened(path).size for _, path in sheets]
+    sizes = [open_sheet(path).size for _, path in sheets]
     for (_, path), size in zip(sheets, sizes, strict=True):
         if size != sizes[-1]:
             raise RunError(
@@ -64,7 +64,7 @@ def _check_sizes(sheets: list[tuple[int, Path]]) -> None:
             )
 
 
-def opened(path: Path, *, load: bool = False) -> Image.Image:
+def open_sheet(path: Path, *, load: bool = False) -> Image.Image:
     """A sheet, its header read or, with `load`, all of it."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
@@ -86,7 +86,7 @@ def spread(sheets: list[tuple[int, Path]], count: int) -> list[tuple[int, Path]]
 
 def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float) -> bytes:
     """The GIF's bytes."""
-    frames = [_frame(opened(path, load=True), images, total, side) for images, path in sheets]
+    frames = [_frame(open_sheet(path, load=True), images, total, side) for images, path in sheets]
     if any(frame.mode == "RGB" for frame in frames):
         palette = _palette(frames)
         frames = [
