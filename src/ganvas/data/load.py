@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ganvas import data as sources
 from ganvas.data.assemble import NoHeldOutError, Progress, Split, unreadable_line
 from ganvas.data.catalogue import NAMES, read_named
 from ganvas.data.dataset import Dataset
@@ -137,3 +139,32 @@ def _missing(what: str) -> str:
     if "/" in what or os.sep in what or Path(what).suffix:
         return f"there is no file or folder {what}: check the path"
     return f"{what!r} is neither a data set nor a path: {nearest(what, NAMES)}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read: see `ganvas.data.load_dataset`."""
+
+    size: tuple[int, int] | None = None
+    fit: Fit | None = None
+    channels: Channels | None = None
+    data_dir: Path | None = None
+
+    def load(
+        self,
+        what: str | os.PathLike[str],
+        native: tuple[int, int] | None = None,
+    ) -> Dataset:
+        return sources.load_dataset(
+            what,
+            size=self.size,
+            native=native,
+            fit=self.fit or "crop",
+            channels=self.channels,
+            data_dir=self.data_dir,
+        )
+
+    def held_out(self, what: str | os.PathLike[str], training: Dataset) -> Dataset | None:
+        """The held-out part of what `training` was read from, in its size and channels; None where
+        nothing is."""
+        return sources.load_held_out(what, training, fit=self.fit or "crop", data_dir=self.data_dir)

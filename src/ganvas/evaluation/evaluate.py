@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ganvas.data.dataset import Dataset
+from ganvas.data.load import Reading
 from ganvas.data.pictures import Channels, Fit
 from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.evaluation import copies as copying
@@ -20,7 +21,7 @@ from ganvas.evaluation import extractors, history, inputs, metrics, scores, stac
 from ganvas.evaluation import gan_train as teaching
 from ganvas.evaluation.extractors import MIN_ACCURACY, Extractor
 from ganvas.evaluation.history import K
-from ganvas.evaluation.inputs import Generated, Reading, Real
+from ganvas.evaluation.inputs import Generated, Real
 from ganvas.evaluation.result import (
     Copies,
     EvaluationResult,

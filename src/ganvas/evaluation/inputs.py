@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganvas import data as sources
 from ganvas.data.dataset import Dataset
-from ganvas.data.pictures import Channels, Fit
+from ganvas.data.load import Reading
 from ganvas.errors import DataError, RunError, SettingError
 from ganvas.recipe import KINDS
 from ganvas.runs.card import Card
@@ -22,35 +22,6 @@ from ganvas.runs.weights import locate_generator, open_generator
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import seeding
 from ganvas.system.text import count, first_few
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How pictures are read: see `ganvas.data.load_dataset`."""
-
-    size: tuple[int, int] | None = None
-    fit: Fit | None = None
-    channels: Channels | None = None
-    data_dir: Path | None = None
-
-    def load(
-        self,
-        what: str | os.PathLike[str],
-        native: tuple[int, int] | None = None,
-    ) -> Dataset:
-        return sources.load_dataset(
-            what,
-            size=self.size,
-            native=native,
-            fit=self.fit or "crop",
-            channels=self.channels,
-            data_dir=self.data_dir,
-        )
-
-    def held_out(self, what: str | os.PathLike[str], training: Dataset) -> Dataset | None:
-        """The held-out part of what `training` was read from, in its size and channels; None where
-        nothing is."""
-        return sources.load_held_out(what, training, fit=self.fit or "crop", data_dir=self.data_dir)
 
 
 @dataclass(frozen=True)
