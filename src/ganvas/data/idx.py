@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ganvas.data.archive import MAX_RATIO, RATIO_FLOOR
-from ganvas.data.assemble import Labels, NoHeldOutError, Pixels, Progress, Split, assemble_array
+from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Pixels, Split, assemble_array
 from ganvas.data.pictures import Wish
 from ganvas.errors import DataError
 from ganvas.system.text import count
@@ -43,7 +43,7 @@ def _begins_as_idx(path: Path) -> bool:
         return False
 
 
-def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Progress:
+def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
     """Read a file of IDX images with the labels beside it, or the `split` of a folder. Classes are
     named '0', '1', ...
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ganvas.data.assemble import NoHeldOutError, Progress, Split
+from ganvas.data.assemble import Assembled, NoHeldOutError, Split
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import read_source
 from ganvas.data.pictures import Channels, Fit, Wish
@@ -59,7 +59,7 @@ def count_dataset(
     Raises DataError.
     """
     wish = Wish(size, native, fit, channels)
-    parts: dict[Split, Progress] = {
+    parts: dict[Split, Assembled] = {
         "train": read_source(what, "train", wish, data_dir, digests=True)
     }
     with suppress(NoHeldOutError):

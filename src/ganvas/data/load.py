@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvas import data as sources
-from ganvas.data.assemble import NoHeldOutError, Progress, Split, unreadable_line
+from ganvas.data.assemble import Assembled, NoHeldOutError, Split, unreadable_line
 from ganvas.data.catalogue import NAMES, read_named
 from ganvas.data.dataset import Dataset
 from ganvas.data.folder import read_folder
@@ -96,7 +96,7 @@ def read_source(
     *,
     digests: bool = False,
     fetch: bool = True,
-) -> Progress:
+) -> Assembled:
     """`load_dataset`, however many pictures cannot be read, with what was seen on the way."""
     if split not in ("train", "test"):
         raise SettingError(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ganvas.data.archive import opened_zip
-from ganvas.data.assemble import Labels, NoHeldOutError, Progress, Split, assemble_array
+from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Split, assemble_array
 from ganvas.data.pictures import Wish
 from ganvas.errors import DataError
 from ganvas.system.text import first_few
@@ -26,7 +26,7 @@ _KEYS = ("images", "labels", "classes")
 _UNNAMED = {"arr_0": "images", "arr_1": "labels"}
 
 
-def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Progress:
+def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
     """Read a .npz; labels without `classes` are named '0' to 'K-1'. Nothing is unpickled. Raises
     DataError."""
     if split == "test":

@@ -1,1 +1,1 @@
-
+"""How good generated images are: read `evaluate` first."""

@@ -28,13 +28,13 @@ CLASSIFIER_LR = 3e-3
 TURN, ZOOM, SHIFT = 0.2, 0.12, 0.08
 SMOOTHING = 0.05
 CLASSIFIER_CHUNK = 500  # images judged at a time
-MAX_PIXELS = 64 * 64  # of an image, as the network sees it
+MAX_CLASSIFIER_PIXELS = 64 * 64  # of an image, as the network sees it
 LARGE = 40  # pixels: images with a longer side than that are halved by the first convolution
 
 
 def inner_size(height: int, width: int) -> tuple[int, int]:
     """The size that images of this size are seen in: their own, or MOST_PIXELS in the same shape."""
-    scale = min(1.0, math.sqrt(MAX_PIXELS / (height * width)))
+    scale = min(1.0, math.sqrt(MAX_CLASSIFIER_PIXELS / (height * width)))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 

@@ -91,7 +91,7 @@ class Extractor:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise DataError(f"{self.name} takes images as uint8 (N, C, H, W), got {found}")
         if self.spec is not None:
-            check_fit(self.name, self.spec, *images.shape[1:])
+            raise_if_unsuitable(self.name, self.spec, *images.shape[1:])
         return self.take(images)
 
     @classmethod
@@ -165,7 +165,9 @@ def find_extractor(
     is_own = of == dataset.name and (of in NAMES or not Path(of).exists())
     source = dataset if is_own or not of else _other(of, dataset, data_dir, tell)
     title = f"{kind}:{of or dataset.name}"
-    check_fit(title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width)
+    raise_if_unsuitable(
+        title, ImageSpec.of(source), dataset.channels, dataset.height, dataset.width
+    )
     if kind == "self":
         return _of_network(title, *extractor_files.from_cache("self", source, tell))
     if source.labels is None or len(source.classes) < 2:
@@ -176,7 +178,7 @@ def find_extractor(
     return _of_network(title, *extractor_files.from_cache("classifier", source, tell))
 
 
-def check_fit(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> None:
+def raise_if_unsuitable(name: str, spec: ImageSpec, channels: int, height: int, width: int) -> None:
     """Raises DataError where an extractor of this name takes images of another kind."""
     if (spec.channels, spec.height, spec.width) == (channels, height, width):
         return
@@ -219,7 +221,7 @@ def _of_digits(dataset: Dataset) -> bool:
 
 def _shipped(dataset: Dataset) -> Extractor:
     network, origin = extractor_files.read_extractor(DIGITS)
-    check_fit("digits", origin.image, dataset.channels, dataset.height, dataset.width)
+    raise_if_unsuitable("digits", origin.image, dataset.channels, dataset.height, dataset.width)
     notes = (
         (
             "digits learned from MNIST's 60,000 training images, of which all images of mnist-5k"
@@ -233,7 +235,7 @@ def _shipped(dataset: Dataset) -> Extractor:
 
 def _from_file(path: Path, dataset: Dataset) -> Extractor:
     network, origin = extractor_files.read_extractor(path)
-    check_fit(path.name, origin.image, dataset.channels, dataset.height, dataset.width)
+    raise_if_unsuitable(path.name, origin.image, dataset.channels, dataset.height, dataset.width)
     return _of_network(path.name, network, origin)
 
 

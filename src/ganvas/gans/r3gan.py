@@ -32,7 +32,7 @@ from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
-LEAST_SIDE = 8  # images are halved while their shorter side is longer than this
+MIN_SIDE = 8  # images are halved while their shorter side is longer than this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Config:
 
 def halvings(spec: ImageSpec) -> int:
     """How often images are halved, once at the least."""
-    return max(1, math.ceil(math.log2(min(spec.height, spec.width) / LEAST_SIDE)))
+    return max(1, math.ceil(math.log2(min(spec.height, spec.width) / MIN_SIDE)))
 
 
 class Block(nn.Module):

@@ -1,1 +1,1 @@
-
+"""Building blocks that the GANs share, and passes with hand-written gradients."""

@@ -1,1 +1,1 @@
-
+"""Training: read `step`, then `learner`, `batches` and `loop`."""

@@ -1,1 +1,1 @@
-
+"""The search for settings: short trainings, scored on held-out images."""

@@ -1,1 +1,1 @@
-
+"""What commands show of runs, recipes, data and this machine."""

@@ -53,7 +53,7 @@ ELSEWHERE = ("cache", "GANVAS_DATA", "threads")  # of the environment: of this u
 Evaluations = Sequence[tuple[int | None, EvaluationResult]]  # of `evaluations.all_of`
 
 
-class Picture(NamedTuple):
+class PagePicture(NamedTuple):
     """uri: the picture itself, as data. width, height: its pixels, for a page that does not jump."""
 
     uri: str
@@ -211,7 +211,7 @@ def _best(found: Evaluations) -> tuple[float, int] | None:
     )
 
 
-def _images_of_now(run: Run) -> tuple[Picture | None, str]:
+def _images_of_now(run: Run) -> tuple[PagePicture | None, str]:
     """A row of images of the generator as it is, one a class where there are classes; or why there
     is none."""
     if not run.generator_file.exists():
@@ -244,7 +244,7 @@ def _images_of_now(run: Run) -> tuple[Picture | None, str]:
     )
 
 
-def _embedded(image: Image.Image, alt: str, caption: str) -> Picture:
+def _embedded(image: Image.Image, alt: str, caption: str) -> PagePicture:
     """A picture of at most MOST_BYTES: PNG where that is small enough, else JPEG, as small as it
     takes."""
     image, side, kind = timelapse.opaque(image), MAX_PICTURE_SIDE, "PNG"
@@ -254,11 +254,11 @@ def _embedded(image: Image.Image, alt: str, caption: str) -> Picture:
         image.save(buffer, kind, quality=85)
         if buffer.tell() <= MAX_PICTURE_BYTES:
             uri = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-            return Picture(uri, *image.size, alt, caption)
+            return PagePicture(uri, *image.size, alt, caption)
         side, kind = side if kind == "PNG" else int(0.8 * max(image.size)), "JPEG"
 
 
-def _sheets(run: Run, found: Sequence[tuple[int, Path]]) -> list[Picture]:
+def _sheets(run: Run, found: Sequence[tuple[int, Path]]) -> list[PagePicture]:
     """Some of the sheets, evenly, with the first and the last."""
     pictures = []
     for images, path in timelapse.spread(list(found), min(MAX_SHEETS, len(found))) if found else []:
@@ -278,7 +278,7 @@ PICTURE_FILES = {
 }
 
 
-def _picture_of(run: Run, name: str) -> Picture | None:
+def _picture_of(run: Run, name: str) -> PagePicture | None:
     path = run.pictures.get(name)
     return (
         _embedded(timelapse.open_sheet(path, load=True), PICTURE_FILES[name], PICTURE_FILES[name])
