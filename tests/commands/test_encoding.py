@@ -27,7 +27,7 @@ def test_no_file_of_a_run_is_in_the_locales_encoding(
 ) -> None:
     """Python itself warns where a file is opened in the locale's encoding."""
     program = (
-        "import sys, warnings\nfrom ganvas import request\nfrom ganvas.runs.run import"
+        "import sys, warnings\nfrom ganvas.runs import request\nfrom ganvas.runs.run import"
         " Run\nwarnings.simplefilter('error', EncodingWarning)\nrun, line = Run.open(sys.argv[1]),"
         " {'per_class': {chr(0x732b):"
         " 1}}\nrun.append_log(run.read_log()[-1:])\nrun.append_metrics(str(line).replace(chr(39),"

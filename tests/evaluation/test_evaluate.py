@@ -234,9 +234,9 @@ class TestWhatIsReported:
         self, tiny_run: Run, environment: dict[str, str]
     ) -> None:
         program = (
-            "import sys\nfrom ganvas import judging\nfrom ganvas.evaluation.extractors import"
+            "import sys\nimport ganvas\nfrom ganvas.evaluation.extractors import"
             " Extractor, Features\ne = Extractor('means', '0', (), None, 'none', (), lambda x:"
-            " Features(x.float().mean((2, 3)), None))\njudging.evaluate(sys.argv[1], n=20,"
+            " Features(x.float().mean((2, 3)), None))\nganvas.evaluate(sys.argv[1], n=20,"
             " extractor=e)\nassert not {'torchvision', 'mlxtend', 'matplotlib', 'tensorboard'} &"
             " set(sys.modules)"
         )

@@ -34,7 +34,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of a few steps: what comes of them does not matter."""
-    monkeypatch.setattr(extractor_files, "STEPS", 3)
+    monkeypatch.setattr(extractor_files, "ENCODER_STEPS", 3)
     monkeypatch.setattr(extractor_files, "EPOCHS", 1)
     monkeypatch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 3)
 
@@ -307,9 +307,9 @@ class TestKept:
 
     def test_of_two_processes_one_trains(self, environment: dict[str, str], tmp_path: Path) -> None:
         program = (
-            "import torch\nfrom ganvas import extractors, trained\nfrom ganvas.data.dataset import"
-            " Dataset\ntrained.STEPS, trained.THREADS = 40, 1\nimages = torch.arange(60 *"
-            " 144).view(60, 1, 12, 12).to(torch.uint8)\nprint(extractors.find(None, Dataset('d',"
+            "import torch\nfrom ganvas.evaluation import extractors, extractor_files as trained\nfrom ganvas.data.dataset import"
+            " Dataset\ntrained.ENCODER_STEPS, trained.THREADS = 40, 1\nimages = torch.arange(60 *"
+            " 144).view(60, 1, 12, 12).to(torch.uint8)\nprint(extractors.find_extractor(None, Dataset('d',"
             " images)).sha256)"
         )
         start = partial(

@@ -101,7 +101,7 @@ def case(
     assert perfect.labels is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(extractor_files, "STEPS", 200)
+        patch.setattr(extractor_files, "ENCODER_STEPS", 200)
         patch.setattr(extractor_files, "EPOCHS", 10)
         patch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 60)
         judge = (

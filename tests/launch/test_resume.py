@@ -146,7 +146,7 @@ class TestStopping:
             # so that the state is saved after every step
             monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
         with monkeypatch.context() as patch:
-            patch.setattr(loop.Record, "finish", lambda *_: pytest.fail("killed"))
+            patch.setattr(loop.Logger, "finish", lambda *_: pytest.fail("killed"))
             with pytest.raises(pytest.fail.Exception):
                 train("cgan/tiny", tmp_path / "run", images=320.0, seed=7)
         assert not Run.open(tmp_path / "run").finished

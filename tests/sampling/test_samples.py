@@ -20,6 +20,7 @@ from ganvas import data, gans
 from ganvas.errors import RunError, SettingError
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run
+from ganvas.sampling import sampler as sampler_module
 from ganvas.sampling import samples as samples_module
 from ganvas.sampling.sampler import Sampler, latents
 from ganvas.sampling.samples import Samples, parse_labels, sample
@@ -92,7 +93,7 @@ class TestKeyedImages:
         sampler = tiny_run.sampler()
         whole = sampler(range(150), seed=4).int()
         for chunk in (1, 7, 150):
-            monkeypatch.setattr(sample, "SAMPLING_CHUNK", chunk)
+            monkeypatch.setattr(sampler_module, "SAMPLING_CHUNK", chunk)
             assert (sampler(range(150), seed=4).int() - whole).abs().max() <= 1
         assert (sampler([149, 3, 64], seed=4).int() - whole[[149, 3, 64]]).abs().max() <= 1
         assert (sampler(range(20), seed=4).int() - whole[:20]).abs().max() <= 1

@@ -136,7 +136,9 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     one = figures(digits.images[:1].expand(64, -1, -1, -1))
     assert one["diversity"] < 0.01
     assert one["class_kl"] > 2
-    monkeypatch.setattr("ganvas.training.checkup.MOST", 200)  # of 4000: of 64 copies, three or so
+    monkeypatch.setattr(
+        "ganvas.training.checkup.MAX_COMPARED", 200
+    )  # of 4000: of 64 copies, three or so
     few, of_others = figures(digits.images), figures(others.images[500:])
     assert few["copying"] > COPIED > 0.1 > few["copying_of_all"]
     assert 0.9 < of_others["copying_of_all"] < 1.1
