@@ -276,7 +276,7 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
     )
     again = shlex.split(done.err.partition("trained before, by ")[2].partition("\n")[0])
     monkeypatch.setattr(trained, "learn_classes", learn)
-    for name in ("EPOCHS", "LEAST_STEPS"):
+    for name in ("EPOCHS", "MIN_CLASSIFIER_STEPS"):
         monkeypatch.setattr(trained, name, 1)
     assert cli_run(*again[1:]).code == 0
     assert extractors.is_available(data.load_dataset(pictures))

@@ -390,7 +390,7 @@ def test_members_that_expand_like_bombs_are_refused(tmp_path: Path) -> None:
         load_dataset(tmp_path / "a.zip")
 
 
-@pytest.mark.parametrize(("cap", "value"), [("MAX_MEMBERS", 1), ("MAX_BYTES", 100)])
+@pytest.mark.parametrize(("cap", "value"), [("MAX_MEMBERS", 1), ("MAX_ARCHIVE_BYTES", 100)])
 def test_archives_over_the_caps_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: str, value: int
 ) -> None:
