@@ -133,8 +133,9 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
     its real images."""
     file = run.card.gan_file()
     recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
-    rehearsal = Warmup(file, recipe, run.card.image, dataset, "cpu", run.card.precision)
-    learner, batches = rehearsal.learner, rehearsal.batches
+    gan = file.build(recipe.model, run.card.image)
+    warmup = Warmup(gan, recipe.train, dataset, "cpu", run.card.precision)
+    learner, batches = warmup.learner, warmup.batches
     progress = Progress(quiet=True)
     progress.begin(plan.images, 0)
     record = Logger(

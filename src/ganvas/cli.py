@@ -36,7 +36,7 @@ from ganvas.version import __version__
 app = App(
     name="ganvas",
     version=__version__,
-    help_format="plaintext",
+    help_format="markdown",
     default_parameter=Parameter(negative=()),
     help="Train, judge and sample generative adversarial networks on your own images.",
 )

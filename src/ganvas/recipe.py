@@ -26,6 +26,10 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(ge=1e-30)]  # gt=0 lets 0 pass where a CPU flushes denormals
 Beta = Annotated[float, Meta(ge=0, lt=1)]
+Fit = Literal["crop", "pad", "stretch"]  # how an image of another shape is brought to a size
+Channels = Literal[1, 3, 4]
+Precision = Literal["32", "bf16", "fp16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}  # of images, by their channels
@@ -38,7 +42,7 @@ class ImageSpec:
 
     height: Positive
     width: Positive
-    channels: Literal[1, 3, 4]
+    channels: Channels
     classes: tuple[str, ...] = ()
 
     @classmethod

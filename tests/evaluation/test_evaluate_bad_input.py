@@ -154,7 +154,7 @@ class TestBadInput:
         named = {"RUN": tiny_run.path, "GENERATOR": tiny_run.generator_file}
         said = cli_run(*(named.get(word, word) for word in command.split())).error
         assert (
-            f"{tiny_run.path} is a run, whose pictures are sheets and charts: name its data" in said
+            f"{tiny_run.path} is a run, whose images are sheets and charts: name its data" in said
         )
         assert f"ganvas sample {tiny_run.path} --n 10000 --out x.npz" in said
 

@@ -188,7 +188,7 @@ class TestNames:
         [
             ("classifier", "noise has no classes to tell apart: judge with self:noise"),
             ("classifier:nowhere", "'nowhere' is neither a data set nor a path"),
-            ("self:./nowhere", "there is no file or folder ./nowhere"),
+            ("self:./nowhere", "no file or folder ./nowhere"),
             ("self:mnist-5k", "self:mnist-5k takes images of 28x28 grey, these are 12x12 grey"),
             ("nowhere.safetensors", "there is no file nowhere.safetensors"),
         ],

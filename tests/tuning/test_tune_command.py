@@ -70,7 +70,7 @@ class TestBudget:
         enough = float(str(caught.value).split("at least ")[1].split(",")[0])
         tune._planned(budget, prepared, 16, enough, time.time() - spent)
 
-    def prepared(self, squares: Path, step: float, score: float) -> tune.Prepared:
+    def prepared(self, squares: Path, step: float, score: float) -> tune.PreparedSearch:
         prepared = tune._prepare(
             Request(recipe="mlp/tiny", data=str(squares), threads=1), None, None, print
         )
@@ -215,7 +215,7 @@ class TestCommand:
             ("tune mlp/tiny --seed -1", "--seed -1"),
             ("tune mlp/tiny --out found.json", "a name that ends in .toml"),
             ("tune mlp/tiny --out /dev/null/x.toml", "nothing can be written in /dev/null"),
-            ("tune mlp/tiny --data nowhere.npz", "there is no file or folder nowhere.npz"),
+            ("tune mlp/tiny --data nowhere.npz", "no file or folder nowhere.npz"),
             ("tune mlp/tiny --set batch=1e9", "train.batch"),
             ("tune mlp/tiny --set batch=1000000000 --trials 2 --images 8", "GB of"),
             ("tune mlp/tiny --set nonsense=1", "unknown setting nonsense"),

@@ -1,1 +1,1 @@
-"""The command line: one function a command, in a file of its name. None imports torch at the top."""
+"""The command line: one function per command, in a file of its name. No torch at the top of any."""

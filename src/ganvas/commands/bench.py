@@ -5,29 +5,26 @@ from __future__ import annotations
 from typing import Annotated
 
 from ganvas.commands.options import (
-    AS_THEY_ARE,
+    AS_STORED,
     Pictures,
     Settings,
-    Signed,
-    Whole,
-    check_threads,
-    positive,
+    prepare_recipe,
     print_json,
     print_table,
-    recipe_and_data,
 )
+from ganvas.runs.train_options import MAX_THREADS, SIGNED, ThreadsOption, check_positive
 
 
 def bench(
     recipe: str = "r3gan/digits",
     /,
     *,
-    json: bool = False,
     data: str | None = None,
     set_: Settings = None,
-    pictures: Pictures = AS_THEY_ARE,
-    threads: Annotated[int | None, Whole] = None,
-    seconds: Annotated[float, Signed] = 5.0,
+    pictures: Pictures = AS_STORED,
+    threads: ThreadsOption = None,
+    seconds: Annotated[float, SIGNED] = 5.0,
+    json: bool = False,
 ) -> None:
     """Measure how fast a recipe trains on this machine.
 
@@ -35,45 +32,38 @@ def bench(
     ----------
     recipe
         A recipe's name or a GAN file.
+    data
+        A data set to train on. Default: random images of the recipe's native size.
+    set_
+        Change settings of the recipe: path=value ...
+    seconds
+        Time for measuring steps.
     json
         Print one JSON document.
-    data
-        Train on this data set, instead of random images of the recipe's native shape.
-    set_
-        Change settings: path=value ...
-    threads
-        CPU threads. Default: the fastest.
-    seconds
-        How long to measure the step.
     """
     from ganvas.system import machine
-    from ganvas.training import benchmark, preflight
+    from ganvas.training import benchmark
 
-    check_threads(threads)
-    positive("--seconds", seconds)
-    name, file, changed, spec, dataset = recipe_and_data(recipe, data, set_, pictures)
+    check_positive("--threads", threads, MAX_THREADS)
+    check_positive("--seconds", seconds)
+    prepared = prepare_recipe(recipe, data, set_, pictures, "cpu")
     machine.prepare_cpu()
-    preflight.networks(file, changed, spec)
-    images = dataset or benchmark.random_images(spec, 4 * changed.train.batch)
-    choice = benchmark.choose(file, changed, spec, images, "cpu", threads=threads or 0)
-    figures = benchmark.benchmark(name, choice, spec, seconds)
+    choice = benchmark.choose(prepared, threads=threads or 0)
+    result = benchmark.benchmark(prepared, choice, seconds)
     if json:
-        print_json(figures)
+        print_json(result)
         return
+    parts = ", ".join(f"{part} {ms:.2f}" for part, ms in result.parts.items())
     print_table(
         ["", ""],
         [
-            ["recipe", f"{name}, {spec}, batches of {figures.batch}"],
-            ["threads", str(figures.threads)],
-            ["precision", figures.precision],
-            ["real images/s", f"{figures.images_per_second:,.0f}"],
-            [
-                "a step",
-                f"{figures.batch / figures.images_per_second * 1e3:.2f} ms: "
-                + ", ".join(f"{part} {ms:.2f}" for part, ms in figures.parts.items()),
-            ],
-            ["multiply-adds an image", f"{figures.macs_per_image / 1e6:,.2f} M"],
-            ["share of matmul peak", f"{figures.peak_fraction:.0%}"],
-            ["peak memory", f"{figures.peak_rss_mb:,.0f} MB"],
+            ["recipe", f"{result.recipe}, {result.image}, batches of {result.batch}"],
+            ["threads", str(result.threads)],
+            ["precision", result.precision],
+            ["real images/s", f"{result.images_per_second:,.0f}"],
+            ["step", f"{result.batch / result.images_per_second * 1e3:.2f} ms: {parts}"],
+            ["multiply-adds per image", f"{result.macs_per_image / 1e6:,.2f} M"],
+            ["share of matmul peak", f"{result.peak_fraction:.0%}"],
+            ["peak memory", f"{result.peak_rss_mb:,.0f} MB"],
         ],
     )

@@ -4,46 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganvas.commands.options import (
-    AS_THEY_ARE,
-    Pictures,
-    print_json,
-)
+from ganvas.commands.options import AS_STORED, Pictures, print_json
 
 
 def inspect(
-    what: str,
+    data: str,
     /,
     *,
-    json: bool = False,
     recipe: str | None = None,
+    pictures: Pictures = AS_STORED,
     out: Path = Path("inspect.png"),
-    pictures: Pictures = AS_THEY_ARE,
+    json: bool = False,
 ) -> None:
-    """Say what a data set holds and what training on it will cost here; write a sheet of it.
+    """Report what a data set holds and what training on it costs here, and write a sheet of it.
 
     Parameters
     ----------
-    what
+    data
         A data set's name or a path.
+    recipe
+        The recipe to time. Default: the one that ganvas train would take.
+    out
+        The PNG to write the sheet to.
     json
         Print one JSON document.
-    recipe
-        The recipe whose training to measure. Default: what train would take.
-    out
-        Where the sheet is written.
     """
     from ganvas.views import inspect_data
 
-    report = inspect_data.inspect_data(
-        what,
-        recipe=recipe,
-        out=out,
-        size=pictures.sides,
-        fit=pictures.fit or "crop",
-        channels=pictures.channels,
-        data_dir=pictures.data_dir,
-    )
+    report = inspect_data.inspect_data(data, recipe=recipe, out=out, reading=pictures.reading)
     if json:
         print_json(report.to_json())
     else:

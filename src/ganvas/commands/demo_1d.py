@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ganvas.commands.options import Whole
+from ganvas.runs.train_options import WHOLE
 
 
 def demo_1d(
-    *, out: Path = Path("."), seed: Annotated[int, Whole] = 0, steps: Annotated[int, Whole] = 1500
+    *, out: Path = Path("."), seed: Annotated[int, WHOLE] = 0, steps: Annotated[int, WHOLE] = 1500
 ) -> None:
-    """Draw a GAN learning a density in one dimension: demo-1d.png and demo-1d.gif.
+    """Draw a GAN as it learns a density in one dimension: demo-1d.png and demo-1d.gif.
 
     Parameters
     ----------
     out
-        The folder for both pictures.
+        The folder to write both pictures to.
     seed
-        Of the demonstration's random draws.
+        Seed of all random draws.
     steps
         Training steps.
     """

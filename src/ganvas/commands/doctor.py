@@ -5,23 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from ganvas.commands.options import print_json
+from ganvas.runs.train_options import DataDirOption
 
 
 def doctor(
-    run: Path, /, *, json: bool = False, gan: Path | None = None, data_dir: Path | None = None
+    run: Path, /, *, gan: Path | None = None, data_dir: DataDirOption = None, json: bool = False
 ) -> None:
-    """Say what ails a run, by which evidence, and what to run next.
+    """Diagnose a run: its state, the evidence, and what to run next.
 
     Parameters
     ----------
     run
-        The run's directory; it may still be training.
+        The run's directory. The run may still be training.
+    gan
+        The GAN's file, if it is your own.
     json
         Print one JSON document.
-    gan
-        The GAN's own file, where it is one of yours.
-    data_dir
-        Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
     """
     from ganvas.runs.run import Run
     from ganvas.views.diagnosis import examine

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from ganvas.commands.options import (
-    print_json,
-    print_table,
-)
+from ganvas.commands.options import print_json, print_table
 
 
 def env(*, json: bool = False) -> None:

@@ -1,11 +1,13 @@
-"""Verbs that say how good generated images are."""
+"""`ganvas evaluate` and `ganvas compare`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ganvas.commands.options import AS_THEY_ARE, Device, Pictures, Whole, print_json, print_table
+from ganvas.commands.options import AS_STORED, Pictures, print_json, print_table
+from ganvas.recipe import Device
+from ganvas.runs.train_options import WHOLE
 
 if TYPE_CHECKING:
     from ganvas.evaluation.result import Copies, EvaluationResult
@@ -19,14 +21,14 @@ def evaluate(
     *,
     data: str | None = None,
     against: str | None = None,
-    n: Annotated[int, Whole] = 10_000,
+    n: Annotated[int, WHOLE] = 10_000,
     extractor: str | None = None,
-    seeds: Annotated[int, Whole] = 1,
-    seed: Annotated[int, Whole] = 0,
-    prdc_n: Annotated[int, Whole] = 2000,
+    seeds: Annotated[int, WHOLE] = 1,
+    seed: Annotated[int, WHOLE] = 0,
+    prdc_n: Annotated[int, WHOLE] = 2000,
     gan_train: bool = False,
     copies: bool = False,
-    pictures: Pictures = AS_THEY_ARE,
+    pictures: Pictures = AS_STORED,
     gan: Path | None = None,
     device: Device = "cpu",
     out: Path | None = None,
@@ -90,12 +92,9 @@ def evaluate(
         gan_train=gan_train,
         copies=copies,
         gan=gan,
-        size=pictures.sides,
-        fit=pictures.fit,
-        channels=pictures.channels,
-        data_dir=pictures.data_dir,
         device=pick_device(device),
         out=out,
+        **vars(pictures),
     )
     if json:
         print_json(verdict)

@@ -1,4 +1,4 @@
-"""Verbs that make what images are judged by."""
+"""`ganvas extractor`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ganvas.commands.options import (
-    AS_THEY_ARE,
-    Pictures,
-    Signed,
-    Whole,
-    check_threads,
-    positive,
-    print_json,
-)
+from ganvas.commands.options import AS_STORED, Pictures, print_json
 from ganvas.errors import SettingError
+from ganvas.runs.train_options import MAX_THREADS, SIGNED, WHOLE, check_positive
 from ganvas.system.files import refuse_unwritable
+from ganvas.system.text import command
 
 if TYPE_CHECKING:
     from ganvas.data.dataset import Dataset
+    from ganvas.data.load import Reading
 
 
 def extractor(
@@ -27,48 +22,55 @@ def extractor(
     /,
     *,
     out: Path,
-    epochs: Annotated[float | None, Signed] = None,
-    seed: Annotated[int, Whole] = 0,
-    threads: Annotated[int, Whole] = 2,
-    pictures: Pictures = AS_THEY_ARE,
+    epochs: Annotated[float | None, SIGNED] = None,
+    seed: Annotated[int, WHOLE] = 0,
+    threads: Annotated[int, WHOLE] = 2,
+    pictures: Pictures = AS_STORED,
     json: bool = False,
 ) -> None:
-    """Train a classifier to judge images by, and try it on the data's held-out part.
+    """Train a classifier as a feature extractor for evaluations; test it on held-out images.
 
-    The same command makes the same file again on the same machine.
+    On the same machine, the same command makes the same file.
 
     Parameters
     ----------
     data
-        A labelled data set's name, or a path. Without a held-out part, a tenth of each class is
-        held back.
+        A labelled data set's name or a path. Without a held-out part, a tenth of each class is
+        held out.
     out
-        The file to write: NAME.safetensors, to be given as --extractor NAME.safetensors.
+        The file to write, NAME.safetensors, for --extractor NAME.safetensors.
     epochs
-        Passes over the data. Default: as many as are good, a few minutes at most.
+        Passes over the data. Default: chosen by the data, for a few minutes at most.
     seed
-        Of all random draws.
+        Seed of all random draws.
     threads
-        CPU threads. Weights depend on them in their last digits.
+        CPU threads. The last digits of the weights depend on their number.
     json
         Print one JSON document.
     """
     from ganvas.evaluation import extractor_files
 
-    positive("--epochs", epochs)
-    check_threads(threads)
+    check_positive("--epochs", epochs)
+    check_positive("--threads", threads, MAX_THREADS)
     if out.suffix != ".safetensors":
         raise SettingError(f"--out {out}: expected a name that ends in .safetensors")
-    # before the training, so that nobody waits for a file that cannot be kept
+    # before the training, which would be in vain
     refuse_unwritable(out)
-    training, held_out = _parts(data, pictures)
+    training, held_out = _parts(data, pictures.reading)
+    options = vars(pictures) | {
+        "epochs": epochs,
+        "seed": seed,
+        "threads": threads,
+        "data_dir": None,
+    }
+    name = Path(data).name if "/" in data else data  # the same file can be made elsewhere
     network, origin = extractor_files.learn_classes(
         training,
         held_out,
         epochs=epochs,
         seed=seed,
         threads=threads,
-        command=_command(data, out, epochs, seed, threads, pictures),
+        command=command("extractor", name, **options, out=out.name),
         tell=lambda epoch, loss: print(f"epoch {epoch}: mean loss {loss:.4f}", file=sys.stderr),
     )
     extractor_files.write_extractor(out, network, origin)
@@ -83,40 +85,16 @@ def extractor(
         return
     if origin.accuracy is not None:
         print(
-            f"{origin.accuracy:.2%} of {origin.held_out:,} held-out images named rightly",
+            f"{origin.accuracy:.2%} of {origin.held_out:,} held-out images classified correctly",
             file=sys.stderr,
         )
     print(out)
 
 
-def _parts(data: str, pictures: Pictures) -> tuple[Dataset, Dataset | None]:
-    """The part to train on and the one held out, None where the data have none."""
-    from ganvas import data as sources
-
-    fit = pictures.fit or "crop"
-    training = sources.load_dataset(
-        data, size=pictures.sides, fit=fit, channels=pictures.channels, data_dir=pictures.data_dir
-    )
+def _parts(data: str, reading: Reading) -> tuple[Dataset, Dataset | None]:
+    """Read the training part and the held-out part; None for one that is missing or unlabelled."""
+    training = reading.load(data)
     for note in training.notes:
         print(f"{training.name}: {note}", file=sys.stderr)
-    held_out = sources.load_held_out(data, training, fit=fit, data_dir=pictures.data_dir)
+    held_out = reading.held_out(data, training)
     return training, held_out if held_out is not None and held_out.labels is not None else None
-
-
-def _command(
-    data: str, out: Path, epochs: float | None, seed: int, threads: int, pictures: Pictures
-) -> str:
-    """What makes the network again, wherever the data lie."""
-    import shlex
-
-    options = [
-        ("--epochs", epochs and f"{epochs:g}"),
-        ("--seed", seed),
-        ("--threads", threads),
-        ("--size", pictures.size),
-        ("--fit", pictures.fit),
-        ("--channels", pictures.channels),
-        ("--out", out.name),
-    ]
-    given = [str(word) for pair in options if pair[1] is not None for word in pair]
-    return shlex.join(["ganvas", "extractor", Path(data).name if "/" in data else data, *given])

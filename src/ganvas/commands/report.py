@@ -1,8 +1,10 @@
-"""The verb that tells of a run on one page."""
+"""`ganvas report`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from ganvas.runs.train_options import DataDirOption
 
 
 def report(
@@ -12,26 +14,23 @@ def report(
     out: Path | None = None,
     gan: Path | None = None,
     evaluate: bool = False,
-    data_dir: Path | None = None,
+    data_dir: DataDirOption = None,
 ) -> None:
-    """Write all that is known of a run as one HTML file, to look at, to print or to send.
+    """Write a page about a run: one HTML file to read, print or send, without outside links.
 
-    Samples over time, curves, report card, copy check, what the doctor finds, settings, and how to
-    repeat it. The file asks for nothing beside itself.
+    It shows samples over time, curves, scores, the copy check, the doctor's findings, all settings,
+    and the commands that repeat it.
 
     Parameters
     ----------
     run
-        The run's directory; it may still be training.
+        The run's directory. The run may still be training.
     out
-        Where the page is written; an earlier report is replaced. Default: report.html in the run's
-        directory.
+        The HTML file; an earlier report is replaced. Default: report.html in the run's directory.
     gan
-        The GAN's own file, where it is one of yours.
+        The GAN's file, if it is your own.
     evaluate
-        Judge the generator first, with the copy check, as ganvas evaluate --copies does.
-    data_dir
-        Where named data sets are kept. Default: GANVAS_DATA, or ganvas's cache.
+        Evaluate the generator first, as ganvas evaluate --copies does.
     """
     from ganvas.runs.run import Run
     from ganvas.views import report as page

@@ -1,4 +1,4 @@
-"""Verbs that look back at runs."""
+"""`ganvas runs` and `ganvas timelapse`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from ganvas.commands.options import Signed, positive, print_json, print_table
+from ganvas.commands.options import print_json, print_table
+from ganvas.runs.train_options import SIGNED, check_positive
 
 
 def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
@@ -15,20 +16,20 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
     Parameters
     ----------
     folder
-        Where they are. Default: runs.
+        The folder of the runs. Default: runs.
     json
         Print one JSON document.
     """
     from ganvas.runs.folder import RUNS
     from ganvas.views.run_list import list_runs
 
-    # before the first training there is no folder
+    # the folder does not exist before the first training
     rows = list_runs(folder or RUNS) if folder or RUNS.is_dir() else []
     if json:
         print_json(rows)
         return
     if not rows:
-        print(f"no runs in {folder or RUNS}: ganvas train makes them", file=sys.stderr)
+        print(f"no runs in {folder or RUNS}: make one with ganvas train", file=sys.stderr)
         return
     print_table(
         ["run", "state", "recipe", "data", "images seen", "minutes", "best FID", "by"],
@@ -57,21 +58,21 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
 
 
 def timelapse(
-    run: Path, /, *, out: Path = Path("timelapse.gif"), seconds: Annotated[float, Signed] = 8.0
+    run: Path, /, *, out: Path = Path("timelapse.gif"), seconds: Annotated[float, SIGNED] = 8.0
 ) -> None:
-    """Make a GIF of a run's sheets, from its first images to its last.
+    """Make a GIF of a run's sheets of samples, from first to last.
 
     Parameters
     ----------
     run
         The run's directory.
     out
-        Where the GIF is written.
+        The GIF to write.
     seconds
-        How long it is.
+        Length of the GIF.
     """
     from ganvas.runs.run import Run
     from ganvas.views import timelapse as film
 
-    positive("--seconds", seconds)
+    check_positive("--seconds", seconds)
     print(film.write_gif(Run.open(run), out, seconds))

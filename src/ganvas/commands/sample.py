@@ -1,23 +1,24 @@
-"""Verbs that make images."""
+"""`ganvas sample`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from ganvas.commands.options import Device, Signed, Whole
+from ganvas.recipe import Device
+from ganvas.runs.train_options import SIGNED, WHOLE
 
 
 def sample(
     source: Path,
     /,
     *,
-    n: Annotated[int | None, Whole] = None,
-    labels: Annotated[str | None, Signed] = None,
-    seed: Annotated[int, Whole] = 0,
+    n: Annotated[int | None, WHOLE] = None,
+    labels: Annotated[str | None, SIGNED] = None,
+    seed: Annotated[int, WHOLE] = 0,
     out: Path = Path("result.png"),
-    columns: Annotated[int | None, Whole] = None,
-    scale: Annotated[int | None, Whole] = None,
+    columns: Annotated[int | None, WHOLE] = None,
+    scale: Annotated[int | None, WHOLE] = None,
     gan: Path | None = None,
     device: Device = "cpu",
 ) -> None:
@@ -26,24 +27,23 @@ def sample(
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, or digits: a generator that comes with the
-        package.
+        A run's directory, a generator.safetensors, or digits, a generator that comes with ganvas.
     n
-        How many images, going through the classes where there are any.
+        Number of images. They go through the classes in turn.
     labels
-        One class a character (20231223), names with commas (cat,dog), or balanced.
+        Classes to make: one per character (20231223), names with commas (cat,dog), or balanced.
     seed
-        Of the latents: image k of a seed is always the same.
+        Seed of the latents: image k of a seed is always the same.
     out
-        .png (a row for a sequence, else a sheet), .npz, .zip, or a new folder. Default: result.png.
+        A .png (one row for a sequence, else a sheet), .npz or .zip, or a new folder.
     columns
         Images in a row of the PNG.
     scale
-        Pixels of the PNG for each pixel of an image. Default: 4.
+        Pixels of the PNG per pixel of an image. Default: 4.
     gan
-        The GAN's own file, where it is one of yours.
+        The GAN's file, if it is your own.
     device
-        Default: cpu.
+        Device of the generator.
     """
     from ganvas.runs.run import Run
     from ganvas.runs.weights import locate_generator, open_generator
@@ -51,7 +51,7 @@ def sample(
     from ganvas.system.machine import pick_device
 
     source = locate_generator(source)
-    kind_of(out)  # says now, before anything is read, what cannot be written
+    kind_of(out)  # refuses what cannot be written before anything is read
     path, where = None if gan is None else str(gan), pick_device(device)
     opened = (
         Run.open(source, gan=path).generator(where)

@@ -1,19 +1,19 @@
-"""Verbs that say what there is: recipes, data, machine, speed."""
+"""`ganvas show` and `ganvas recipes`."""
 
 from __future__ import annotations
 
 from ganvas.commands.options import (
-    AS_THEY_ARE,
+    AS_STORED,
     Pictures,
     Settings,
+    prepare_recipe,
     print_json,
     print_table,
-    recipe_and_data,
 )
 
 
 def recipes(*, json: bool = False) -> None:
-    """List the recipes that are built in.
+    """List the built-in recipes.
 
     Parameters
     ----------
@@ -45,29 +45,27 @@ def show(
     recipe: str = "r3gan/digits",
     /,
     *,
-    json: bool = False,
     data: str | None = None,
     set_: Settings = None,
-    pictures: Pictures = AS_THEY_ARE,
+    pictures: Pictures = AS_STORED,
+    json: bool = False,
 ) -> None:
-    """Print a recipe's resolved settings and the layers of its networks, with shapes and parameter
-    counts.
+    """Print a recipe's settings and the layers of its networks, with shapes and parameter counts.
 
     Parameters
     ----------
     recipe
         A recipe's name or a GAN file.
+    data
+        A data set to build the networks for. Default: the recipe's native images.
+    set_
+        Change settings of the recipe: path=value ...
     json
         Print one JSON document.
-    data
-        Shape the networks for this data set, instead of the recipe's native images.
-    set_
-        Change settings: path=value ...
     """
-    from ganvas.views import recipe_summary as showing
+    from ganvas.views.recipe_summary import summarise
 
-    name, file, changed, spec, _ = recipe_and_data(recipe, data, set_, pictures)
-    summary = showing.summarise(name, file, changed, spec)
+    summary = summarise(prepare_recipe(recipe, data, set_, pictures))
     if json:
         print_json(summary.to_json())
     else:

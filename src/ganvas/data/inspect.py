@@ -13,7 +13,8 @@ import torch
 from ganvas.data.assemble import Assembled, NoHeldOutError, Split
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import read_source
-from ganvas.data.pictures import Channels, Fit, Wish
+from ganvas.data.pictures import Wish
+from ganvas.recipe import Channels, Fit
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, NamedTuple, get_args
+from typing import BinaryIO, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from ganvas.errors import SettingError, nearest
-
-Fit = Literal["crop", "pad", "stretch"]
-Channels = Literal[1, 3, 4]
+from ganvas.recipe import Channels, Fit
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})

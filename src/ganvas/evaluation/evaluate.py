@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import Reading
-from ganvas.data.pictures import Channels, Fit
 from ganvas.errors import MetricError, RunError, SettingError
 from ganvas.evaluation import copies as copying
 from ganvas.evaluation import extractors, history, inputs, metrics, scores, stacks
@@ -32,6 +31,7 @@ from ganvas.evaluation.result import (
     mean_and_spread,
 )
 from ganvas.evaluation.scores import MIN_IMAGES, FeatureSet
+from ganvas.recipe import Channels, Fit
 from ganvas.runs.card import Card, versions
 from ganvas.runs.run import Run
 from ganvas.runs.weights import weights_sha256

@@ -1,12 +1,15 @@
-"""The other processes of a training that is shared: they follow the first."""
+"""The processes that share a training: how many, and what all but the first of them do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from ganvas.data.dataset import Dataset
-from ganvas.errors import GanvasError, RunError
+from ganvas.errors import GanvasError, RunError, SettingError
 from ganvas.gan import GanFile
+from ganvas.recipe import TrainConfig
 from ganvas.runs.run import Run
 from ganvas.system.machine import prepare_cpu
 from ganvas.system.progress import Progress
@@ -15,12 +18,38 @@ from ganvas.training.distributed import World
 from ganvas.training.loop import train_run
 
 
-def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
-    """Be one of the other processes of a training, whose run the first process names; its files are
-    on a shared disk.
+def process_count(wanted: int | None, device: str, train: TrainConfig) -> int:
+    """Return the number of processes: torchrun's, else `wanted`, else 1.
 
-    Raises RunError where this process does not have that run, its GAN's file or its data; in the
-    first process, too.
+    Raises SettingError if the device or the batch cannot be shared among them.
+    """
+    world, count = distributed.torchrun_world(), wanted or 1
+    if world is not None:
+        if wanted not in (None, world.size):
+            raise SettingError(
+                f"--processes {wanted}: torchrun has started {world.size}; give both the same"
+            )
+        count = world.size
+    if count > 1 and device == "mps":
+        raise SettingError(
+            f"--processes {count}: mps trains in one; leave it out, or use --device cpu"
+        )
+    if train.batch % count or (train.g_batch or train.batch) % count:
+        raise SettingError(
+            f"--processes {count} does not divide the batch of {train.batch}: set train.batch to a"
+            " multiple"
+        )
+    if count > 1 and device == "cuda" and world is None and count > torch.cuda.device_count():
+        raise SettingError(
+            f"--processes {count}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return count
+
+
+def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
+    """Be one of the other processes of a training; the first one tells which run, on a shared disk.
+
+    Raises RunError, here and in the first process, if this one has another run, GAN file or data.
     """
     prepare_cpu()
     distributed.join_group(world)
@@ -28,7 +57,7 @@ def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
     if not finished:
         problem = ""
         try:
-            run, file, dataset = _same(path, gan, data_dir)
+            run, file, dataset = open_same(path, gan, data_dir)
         except GanvasError as error:
             problem = str(error)
         world.raise_if_any(problem)
@@ -38,9 +67,11 @@ def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
     return Run.open(path, gan=gan)
 
 
-def _same(path: str, gan: str | None, data_dir: Path | None) -> tuple[Run, GanFile, Dataset]:
-    """A run with its GAN's file and its data. Raises RunError where these are others than the first
-    process found."""
+def open_same(path: str, gan: str | None, data_dir: Path | None) -> tuple[Run, GanFile, Dataset]:
+    """Open a run with its GAN file and data.
+
+    Raises RunError if these are not the same here as in the first process.
+    """
     run = Run.open(path, gan=gan)
     file, dataset = run.card.gan_file(gan), run.card.dataset(data_dir)
     if file.sha256 != run.card.gan_sha256:

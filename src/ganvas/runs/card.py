@@ -21,15 +21,16 @@ from msgspec import Meta
 from ganvas import data, gans
 from ganvas.data.assemble import NoHeldOutError
 from ganvas.data.dataset import Dataset
+from ganvas.data.load import Reading
 from ganvas.errors import DataError, GanvasError, RunError
 from ganvas.gan import GanFile
 from ganvas.plan import Plan
-from ganvas.recipe import ImageSpec, Positive, Recipe, TrainConfig
+from ganvas.recipe import Channels, Fit, ImageSpec, Positive, Precision, Recipe, TrainConfig
+from ganvas.runs.train_options import MAX_THREADS
 from ganvas.system.schema import convert
 from ganvas.version import __version__
 
 CARD_FORMAT = 1
-MAX_THREADS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,13 @@ class DataCard:
     images: int
     fingerprint: str
     size: tuple[int, int] | None = None
-    fit: Literal["crop", "pad", "stretch"] = "crop"
-    channels: Literal[1, 3, 4] | None = None
+    fit: Fit = "crop"
+    channels: Channels | None = None
     flip: bool = False
+
+    def reading(self, data_dir: Path | None = None) -> Reading:
+        """Return the reading that yields these images; named sets lie in `data_dir`."""
+        return Reading(self.size, self.fit, self.channels, data_dir)
 
 
 START_FILE = "start.safetensors"  # a run's copy of the weights that it was started from
@@ -86,7 +91,7 @@ class Card:
     threads: Annotated[int, Meta(ge=0, le=MAX_THREADS)]
     processes: Positive = 1
     device: str
-    precision: Literal["", "32", "bf16", "fp16"] = "32"
+    precision: Precision | Literal[""] = "32"
     plan: Plan
     evaluate_every: str | None = None
     started_from: StartedFrom | None = None
@@ -167,15 +172,8 @@ class Card:
     def dataset(self, data_dir: Path | None = None, *, fetch: bool = True) -> Dataset:
         """The images that the run is trained on, read as it reads them. Raises DataError where they
         cannot be."""
-        return data.load_dataset(
-            self.data.what,
-            size=self.data.size,
-            native=(self.image.height, self.image.width),
-            fit=self.data.fit,
-            channels=self.data.channels,
-            data_dir=data_dir,
-            fetch=fetch,
-        )
+        native = (self.image.height, self.image.width)
+        return self.data.reading(data_dir).load(self.data.what, native, fetch=fetch)
 
     def held_out(
         self, data_dir: Path | None = None, tell: Callable[[str], None] = lambda line: None

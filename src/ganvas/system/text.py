@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 
 
@@ -42,3 +43,24 @@ def first_few(items: Iterable[str], most: int = 10) -> str:
     listed = [printable(item) for item in items]
     more = f", and {len(listed) - most:,} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more
+
+
+def command(verb: str, *words: str | os.PathLike[str] | None, **options: object) -> str:
+    """Return a `ganvas` command line, quoted for a POSIX shell.
+
+    words: positional arguments, or options that are words already; None is left out.
+    options: named as in Python: `data_dir` becomes --data-dir, `set_` --set. None, False and ()
+        are left out, True gives the bare flag, a list several words, a pair of integers HxW.
+    """
+    line = ["ganvas", *verb.split(), *(os.fspath(word) for word in words if word is not None)]
+    for name, value in options.items():
+        if value is None or value is False or value == () or value == []:
+            continue
+        line.append("--" + name.rstrip("_").replace("_", "-"))
+        if isinstance(value, tuple):
+            line.append("x".join(map(str, value)))
+        elif isinstance(value, list):
+            line += map(str, value)
+        elif value is not True:
+            line.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return shlex.join(line)

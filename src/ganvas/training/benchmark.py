@@ -1,4 +1,4 @@
-"""What training costs on this machine, from real steps of throwaway networks."""
+"""The cost of training on this machine, measured on real steps of throwaway networks."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganvas.data.dataset import Dataset
-from ganvas.gan import GanFile
-from ganvas.recipe import ImageSpec, Recipe
+from ganvas.gan import Gan
+from ganvas.recipe import ImageSpec, TrainConfig
 from ganvas.system.machine import cores, peak_rss_mb, prepare_cpu
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.loop import take_step
+from ganvas.training.preflight import Prepared
 
-REHEARSAL_SECONDS = 0.4  # how long a thread count is timed
-MEASURING_SHARE = 0.1  # of a budget, what may be measured for before a training
-MAX_MEASURING_SECONDS = 30.0  # the same where there is no budget
-PARTS_STEPS = 16  # or more, of which a step's parts are timed
-# Drawing the batch; each network, there and back; the penalty on D's slope, both optimizers, the
-# average of G's weights.
+WARMUP_SECONDS = 0.4  # for which one thread count is timed
+MEASURING_SHARE = 0.1  # of a time budget, at most spent on measuring before a training
+MAX_MEASURING_SECONDS = 30.0  # the same without a budget
+MIN_PART_STEPS = 16  # timed for the parts of a step
+# Drawing the batch; each network, forward and backward; the gradient penalty; both optimizers; the
+# EMA of G's weights.
 PARTS = ("batch", "G", "D", "penalty", "optimizers", "EMA")
-WORTH = 1.1  # how much faster 16 bits must be to be chosen
+MIN_SPEEDUP = 1.1  # of 16 bits over 32, below which 32 are chosen
 
 
 def random_images(spec: ImageSpec, count: int) -> Dataset:
-    """Noise in the shape of `spec`, to build and time networks without data."""
+    """Make `count` images of noise with the shape and classes of `spec`."""
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(
         0, 256, (count, spec.channels, spec.height, spec.width), generator=rng, dtype=torch.uint8
@@ -43,34 +44,27 @@ def random_images(spec: ImageSpec, count: int) -> Dataset:
 
 
 class Warmup:
-    """Steps on throwaway networks with the real data, draws and shapes; nothing of it reaches a
-    run."""
+    """Training steps of throwaway networks, with real data and draws; nothing of it is kept.
+
+    gan: the networks, which are trained.
+    precision: "32", "bf16" or "fp16".
+    """
 
     def __init__(
-        self,
-        file: GanFile,
-        recipe: Recipe,
-        spec: ImageSpec,
-        dataset: Dataset,
-        device: str,
-        precision: str = "32",
+        self, gan: Gan, config: TrainConfig, dataset: Dataset, device: str, precision: str = "32"
     ) -> None:
         prepare_cpu()
-        self.learner = Learner(
-            file.build(recipe.model, spec),
-            recipe.train,
-            len(dataset),
-            torch.device(device),
-            precision,
-        )
+        self.learner = Learner(gan, config, len(dataset), torch.device(device), precision)
         self.batches = Batches(dataset, self.learner, seed=0)
-        self.batch, self.taken = recipe.train.batch, 0
+        self.batch, self.taken = config.batch, 0
         for optimizer in (self.learner.g_optimizer, self.learner.d_optimizer):
-            optimizer.lr = 1e-5  # small, so that the networks stay in an ordinary range
+            optimizer.lr = 1e-5  # small, so that weights stay in an ordinary range
 
     def steps(self, count: int, end: float = math.inf) -> float:
-        """Take some steps, but for the first none after `end` (time.perf_counter()), and wait for
-        them; one's seconds."""
+        """Take `count` steps, wait for them, and return the mean seconds of one.
+
+        end: time.perf_counter() after which no step begins but the first.
+        """
         began, first = time.perf_counter(), self.taken
         with torch.random.fork_rng(devices=[]):
             while self.taken < first + count and (self.taken == first or time.perf_counter() < end):
@@ -81,13 +75,12 @@ class Warmup:
         return (time.perf_counter() - began) / (self.taken - first)
 
     def seconds_per_step(self, seconds: float, threads: int, end: float = math.inf) -> float:
-        """The median of as many steps as fit into `seconds`, and one at the least, after one to
-        warm up.
+        """Return the median seconds of a step, timed for `seconds` after one step to warm up.
 
-        Where every so many-th step has a penalty, steps are timed in groups of so many: any such
-        group has one.
-        end: time.perf_counter() after which no step is begun but the very first: what was timed
-        until then has to do.
+        With a lazy penalty, steps are timed in groups of `penalty_every`, each with one penalty.
+
+        end: time.perf_counter() after which no step begins but the first; the steps until then
+            must do.
         """
         torch.set_num_threads(threads)
         group = self.learner.config.penalty_every
@@ -99,80 +92,85 @@ class Warmup:
 
 
 def choose_threads(
-    rehearsal: Warmup, most: int, seconds: float = REHEARSAL_SECONDS, end: float = math.inf
+    warmup: Warmup, most: int, seconds: float = WARMUP_SECONDS, end: float = math.inf
 ) -> tuple[int, float]:
-    """The thread count with the fastest step, of `most` and 1, 2, 4, ... below it, and that step's
-    seconds.
+    """Return the number of threads with the fastest step, and the seconds of that step.
 
-    Small layers lose more to waking threads than they gain. Measured once for a run and stored with
-    it, since results depend on it to the bit. None is tried after `end` (time.perf_counter()), and
-    the most first: the slowest steps gain by them.
+    Tries `most` and the powers of 2 below it, as small layers lose more to waking threads than they
+    gain. The largest comes first, because slow steps gain by it; none is tried after `end`
+    (time.perf_counter()). Results depend on the number to the bit, so a run measures once and
+    stores it.
     """
     counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most}, reverse=True)
-    if rehearsal.learner.device.type != "cpu":
+    if warmup.learner.device.type != "cpu":
         counts = [most]
     timed: list[tuple[float, int]] = []
     for threads in counts:
         if not timed or time.perf_counter() < end:
-            timed.append((rehearsal.seconds_per_step(seconds, threads, end), threads))
+            timed.append((warmup.seconds_per_step(seconds, threads, end), threads))
     best_seconds, best = min(timed)
     return best, best_seconds
 
 
 class Choice(NamedTuple):
-    """How a recipe trains fastest here: on how many threads, in which precision, and the seconds of
-    a step."""
+    """The fastest way to train a recipe here: threads, precision, and the seconds of a step."""
 
-    rehearsal: Warmup
+    warmup: Warmup
     threads: int
     precision: str
     seconds: float
 
 
 def choose(
-    file: GanFile,
-    recipe: Recipe,
-    spec: ImageSpec,
-    dataset: Dataset,
-    device: str,
+    prepared: Prepared,
     *,
     threads: int = 0,
     precision: str = "",
     most: int = 0,
     seconds: float = MAX_MEASURING_SECONDS,
 ) -> Choice:
-    """Measure what is not given: threads (at most `most`), and whether 16 bits pay where the recipe
-    lets them.
+    """Measure threads and precision, unless they are given.
 
-    They do on CPUs with units for products of bf16 matrices (AMX), and cost time on others.
-    seconds: for all that; what there is no time to try is not chosen. A single step is always
-    taken.
+    16 bits are tried if the recipe allows them: they pay on CPUs with units for products of bf16
+    matrices (AMX), and cost time on others. Without data, random images are trained on.
+
+    threads, precision: 0 and "" to measure them.
+    most: the largest number of threads to try; 0 for all cores.
+    seconds: for all this. Choices that time leaves untried are not made; one step is always taken.
     """
     end = time.perf_counter() + seconds
-    first = Warmup(file, recipe, spec, dataset, device, precision or "32")
+    train, device = prepared.recipe.train, prepared.device
+    dataset = prepared.dataset or random_images(prepared.spec, 4 * train.batch)
+
+    def warmup(precision: str) -> Warmup:
+        # throwaway networks: each precision begins with ordinary weights, and a training with its
+        # own
+        return Warmup(prepared.throwaway(), train, dataset, device, precision)
+
+    first = warmup(precision or "32")
     if threads:
-        seconds = first.seconds_per_step(REHEARSAL_SECONDS, threads, end)
+        seconds = first.seconds_per_step(WARMUP_SECONDS, threads, end)
     else:
         threads, seconds = choose_threads(first, most or cores(), end=end)
-    if precision or recipe.train.precision == "32" or device == "mps" or time.perf_counter() > end:
+    if precision or train.precision == "32" or device == "mps" or time.perf_counter() > end:
         return Choice(first, threads, precision or "32", seconds)
-    half = Warmup(file, recipe, spec, dataset, device, "bf16")
-    half_seconds = half.seconds_per_step(REHEARSAL_SECONDS, threads, end)
-    if half_seconds * WORTH < seconds:
+    half = warmup("bf16")
+    half_seconds = half.seconds_per_step(WARMUP_SECONDS, threads, end)
+    if half_seconds * MIN_SPEEDUP < seconds:
         return Choice(half, threads, "bf16", half_seconds)
     return Choice(first, threads, "32", seconds)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A recipe's speed on this machine.
+    """The speed of a recipe on this machine.
 
-    images_per_second: real images seen. macs_per_image: multiply-adds of a whole step of both
-    networks, forward and
-    backward, per real image, without the optimizer. peak_fraction: its share of what a large
-    single-precision matrix product reaches here on as many threads, also where the step itself is
-    made in 16 bits.
-    parts: milliseconds of those of PARTS that a step has, and of the rest of it.
+    images_per_second: real images.
+    macs_per_image: multiply-adds of a step per real image, of both networks, forward and backward,
+        without the optimizer.
+    peak_fraction: these multiply-adds a second, relative to a large 32-bit matrix product on as
+        many threads, also if the step is made in 16 bits.
+    parts: milliseconds of each of PARTS that a step has, and of the rest.
     """
 
     recipe: str
@@ -188,8 +186,10 @@ class Bench:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts floating-point operations by torch's own formulae: its FlopCounterMode fails where a
-    slope is penalised."""
+    """Counts floating-point operations by torch's formulae.
+
+    torch's own FlopCounterMode fails on gradient penalties.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -202,19 +202,18 @@ class _Operations(TorchDispatchMode):
         return out
 
 
-def macs_per_image(rehearsal: Warmup) -> float:
-    """Multiply-adds of a step per real image, averaged over the steps between two penalties."""
-    steps = rehearsal.learner.config.penalty_every
-    rehearsal.taken += -rehearsal.taken % steps
+def macs_per_image(warmup: Warmup) -> float:
+    """Count the multiply-adds of a step per real image, averaged from penalty to penalty."""
+    steps = warmup.learner.config.penalty_every
+    warmup.taken += -warmup.taken % steps
     counter = _Operations()
     with counter:
-        rehearsal.steps(steps)
-    return counter.total / 2 / rehearsal.batch / steps
+        warmup.steps(steps)
+    return counter.total / 2 / warmup.batch / steps
 
 
 def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
-    """Multiply-adds a second of the fastest of several single-precision products of two size x size
-    matrices."""
+    """Measure the peak of 32-bit matrix products: the fastest of 8 of two size x size matrices."""
     torch.set_num_threads(threads)
     a, b = torch.randn(size, size), torch.randn(size, size)
     best = float("inf")
@@ -225,31 +224,34 @@ def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
     return size**3 / best
 
 
-def benchmark(name: str, choice: Choice, spec: ImageSpec, seconds: float = 3.0) -> Bench:
-    """Measure a recipe, as it trains fastest here: the step, its parts, its multiply-adds and the
-    machine's peak."""
-    rehearsal, chosen = choice.rehearsal, choice.threads
+def benchmark(prepared: Prepared, choice: Choice, seconds: float = 3.0) -> Bench:
+    """Measure the step of a recipe, its parts and multiply-adds, against the machine's peak.
+
+    choice: threads and precision; its networks are used up.
+    seconds: for timing the step.
+    """
+    warmup, chosen = choice.warmup, choice.threads
     peak = matmul_macs_per_second(chosen)
-    step = rehearsal.seconds_per_step(seconds, chosen)
-    # on both sides of the step: what else runs can only lower it
+    step = warmup.seconds_per_step(seconds, chosen)
+    # before and after the step, since other programs can only lower it
     peak = max(peak, matmul_macs_per_second(chosen))
-    macs = macs_per_image(rehearsal)
+    macs = macs_per_image(warmup)
     return Bench(
-        recipe=name,
-        image=str(spec),
-        batch=rehearsal.batch,
+        recipe=prepared.name,
+        image=str(prepared.spec),
+        batch=warmup.batch,
         threads=chosen,
         precision=choice.precision,
-        images_per_second=rehearsal.batch / step,
+        images_per_second=warmup.batch / step,
         macs_per_image=macs,
-        peak_fraction=macs * rehearsal.batch / step / peak,
+        peak_fraction=macs * warmup.batch / step / peak,
         peak_rss_mb=peak_rss_mb(),
-        parts=_parts(rehearsal, step),
+        parts=_parts(warmup, step),
     )
 
 
 class _Timed:
-    """A pass of a network whose ways back are timed, too."""
+    """A pass of a network whose backward methods are timed, too."""
 
     def __init__(self, inner: Any, timed: Callable[[Any], Any]) -> None:
         self._inner, self._timed = inner, timed
@@ -259,10 +261,9 @@ class _Timed:
         return self._timed(value) if callable(value) else value
 
 
-def _parts(rehearsal: Warmup, step: float) -> dict[str, float]:
-    """Milliseconds of the parts of a step that takes `step` seconds: see PARTS. It serves no more
-    steps afterwards."""
-    learner, batches, spent = rehearsal.learner, rehearsal.batches, dict.fromkeys(PARTS, 0.0)
+def _parts(warmup: Warmup, step: float) -> dict[str, float]:
+    """Milliseconds of each of PARTS in a step of `step` seconds. Uses the warmup up."""
+    learner, batches, spent = warmup.learner, warmup.batches, dict.fromkeys(PARTS, 0.0)
 
     def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def inner(*args: Any, **options: Any) -> Any:
@@ -289,8 +290,8 @@ def _parts(rehearsal: Warmup, step: float) -> dict[str, float]:
             setattr(owner, name, timed(part, getattr(owner, name)))
     learner.g_pass, learner.d_pass = traced("G", learner.g_pass), traced("D", learner.d_pass)
     every = learner.config.penalty_every
-    count = every * -(-PARTS_STEPS // every)
-    whole = rehearsal.steps(count)
+    count = every * -(-MIN_PART_STEPS // every)
+    whole = warmup.steps(count)
     shares = {part: seconds / count / whole for part, seconds in spent.items() if seconds}
     return {
         part: share * step * 1e3

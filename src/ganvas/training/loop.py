@@ -16,7 +16,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.doctor.remedies import RunInfo
 from ganvas.doctor.rules import Monitor
 from ganvas.errors import RunError
-from ganvas.gan import GanFile, Logits
+from ganvas.gan import Gan, GanFile, Logits
 from ganvas.recipe import Interval
 from ganvas.runs.card import CARD_FORMAT
 from ganvas.runs.run import Run
@@ -112,6 +112,7 @@ def train_run(
     file: GanFile,
     dataset: Dataset,
     *,
+    gan: Gan | None = None,
     progress: Progress,
     world: World | None = None,
     deadline: float | None = None,
@@ -121,6 +122,7 @@ def train_run(
 ) -> int:
     """Train a run to the end of its plan, from its saved state where it has one.
 
+    gan: its networks with the initial weights of its seed, if they are built already.
     held_out: images like those of `dataset` that it is not trained on, for checkups. data_dir:
     where named data sets lie.
     deadline: time.monotonic() by which to be through; the plan is then revised on the way, and each
@@ -135,7 +137,7 @@ def train_run(
     config = recipe.train
     with torch.random.fork_rng(devices=[]), threads(card.threads):
         learner = Learner(
-            file.build(recipe.model, card.image, card.seed),
+            gan or file.build(recipe.model, card.image, card.seed),
             config,
             len(dataset),
             device,

@@ -1,8 +1,9 @@
-"""Whether a training can be: networks that fit the images and the settings, and steps that fit into
-memory."""
+"""From a request to networks: all that a training needs before it begins, and its refusals."""
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -11,24 +12,138 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ganvas import gans
+from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan, GanFile
+from ganvas.overrides import override, resolve_gamma, with_preset
 from ganvas.recipe import ImageSpec, Recipe, TrainConfig
-from ganvas.training import distributed, learner
+from ganvas.runs.request import Request
+from ganvas.system.text import first_few
+from ganvas.training import augment, distributed, learner
 
 SMALL_SIDE = 64  # pixels a side that every machine can train on
 
 
-def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str = "cpu") -> Gan:
-    """Both networks, once it is clear that they can be trained. Raises SettingError where they, or
-    the batch, cannot."""
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe matched with images, and the networks for them.
+
+    name: the recipe's full name.
+    original: the recipe as its file has it.
+    recipe: the recipe as requested, with gamma resolved for the images.
+    dataset: the images; None if none were requested, and `spec` is the recipe's native one.
+    gan: the networks with the initial weights of the request's seed, as no layer has run yet: a
+        training begins with them.
+    device: the device to train on; "" if nothing is to be trained.
+    notes: lines for the user.
+    """
+
+    name: str
+    file: GanFile
+    original: Recipe
+    recipe: Recipe
+    spec: ImageSpec
+    dataset: Dataset | None
+    gan: Gan
+    device: str
+    notes: list[str]
+
+    def throwaway(self) -> Gan:
+        """Build a copy of the networks whose weights, and whose layers' state, do not matter."""
+        return self.file.build(self.recipe.model, self.spec)
+
+
+def prepare(
+    request: Request, device: str = "", *, preset: bool = True, dataset: Dataset | None = None
+) -> Prepared:
+    """Find the recipe, change its settings, read the images, and build the networks for them.
+
+    device: the device to train on. If given, the networks are checked: see `networks`.
+    preset: apply the recipe's preset for the request's length.
+    dataset: the images of `request.data`, if they have been read already.
+
+    Raises a GanvasError for anything in the request that is impossible.
+    """
+    name, file, original = gans.find_recipe(request.recipe or gans.default_recipe(request.data))
+    native, notes = original.native, []
+    if preset and not request.plan:
+        recipe, note = with_preset(original, request.settings, request.length)
+        notes.append(note)
+    else:  # a run's plan comes with all settings of that run
+        recipe = override(original, request.settings)
+    if dataset is None and request.data is not None:
+        dataset = request.reading.load(request.data, (native.height, native.width))
+    if dataset is None:
+        spec = _native_spec(request, native)
+    else:
+        notes += dataset.notes
+        spec = ImageSpec.of(dataset)
+    recipe, note = resolve_gamma(recipe, spec)
+    seed = request.seed or 0
+    if device:
+        gan = networks(file, recipe, spec, device, seed)
+    else:
+        gan = file.build(recipe.model, spec, seed)
+    prepared = Prepared(name, file, original, recipe, spec, dataset, gan, device, [])
+    notes += [note, *_training_notes(prepared, request.precision)]
+    return dataclasses.replace(prepared, notes=[note for note in notes if note])
+
+
+def _native_spec(request: Request, native: ImageSpec) -> ImageSpec:
+    """The recipe's own images, in the size and channels of the request."""
+    for option, value in (("--fit", request.fit), ("--data-dir", request.data_dir)):
+        if value is not None:
+            raise SettingError(
+                f"{option} {value} does nothing without --data: name the data, or leave it out"
+            )
+    height, width = request.size or (native.height, native.width)
+    channels = request.channels or native.channels
+    return dataclasses.replace(native, height=height, width=width, channels=channels)
+
+
+def _training_notes(prepared: Prepared, precision: str | None) -> list[str]:
+    """Notes on how these images are trained on; "" among them for none."""
+    dataset, gan, train = prepared.dataset, prepared.gan, prepared.recipe.train
+    notes = []
+    if dataset is not None and train.augment == "adaptive":
+        notes.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
+    if (
+        dataset is not None
+        and prepared.original.native.classes
+        and not dataset.classes
+        and not gan.conditional
+    ):
+        notes.append(
+            f"{dataset.name} has no labels: {prepared.name} is trained without, and cannot be asked"
+            " for a class"
+        )
+    if dataset is not None and gan.conditional and (empty := dataset.empty_classes):
+        notes.append(f"no image of {dataset.name} is of class {first_few(empty)}: not learned")
+    if why := learner.why_apart(gan, train, precision or train.precision):
+        notes.append(f"train.order='together': {why}; D is trained first, then G")
+    return notes
+
+
+def networks(
+    file: GanFile, recipe: Recipe, spec: ImageSpec, device: str = "cpu", seed: int = 0
+) -> Gan:
+    """Build both networks and check that they can be trained.
+
+    The networks that are returned have not run yet.
+
+    Raises SettingError if they, or the batch, cannot be trained on `device`.
+    """
     train = recipe.train
-    gan = file.build(recipe.model, spec)
+    gan = file.build(recipe.model, spec, seed)
     _refuse_large(file, recipe, spec, device)
-    file.check(gan, spec)
+    # Checks that run layers get throwaway copies, since a layer may keep state: the networks that
+    # are returned are trained as their initial weights made them.
+    if file.sha256:
+        file.check(file.build(recipe.model, spec), spec)
     learner.check_learnable(gan, train)
     for setting in ("batch", "g_batch"):
-        if getattr(train, setting) == 1 and not takes_one(gan, spec):
+        if getattr(train, setting) == 1 and not takes_one(file.build(recipe.model, spec), spec):
             raise SettingError(
                 f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more"
             )
@@ -36,8 +151,10 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str = "cpu"
 
 
 def _refuse_large(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str) -> None:
-    """Raises SettingError for images, or what a step makes of them, that no memory here holds: such
-    a process is killed without a word."""
+    """Raise SettingError for a step that does not fit into memory.
+
+    Such a process would be killed without a message.
+    """
     train = recipe.train
     needed = max(train.batch, train.g_batch or 1, train.sheet_rows * train.sheet_columns)
     needed *= spec.height * spec.width * spec.channels * 4
@@ -46,31 +163,30 @@ def _refuse_large(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str) -
             f"train.batch={train.batch} or the sheet of {train.sheet_rows}x{train.sheet_columns}"
             f" would take {needed / 1e9:,.0f} GB of {spec}: make them smaller"
         )
-    needed, there = (
-        step_bytes(file, recipe.model, train, spec) // distributed.machines(),
-        _memory(device),
-    )
-    if needed > there:
+    needed = step_bytes(file, recipe.model, train, spec) // distributed.machines()
+    available = _memory(device)
+    if needed > available:
         smaller = (
             f"the images smaller, with --size {SMALL_SIDE}, or "
             if max(spec.height, spec.width) > SMALL_SIDE
             else ""
         )
         raise SettingError(
-            f"training on {spec} in batches of {train.batch} takes {needed / 1e9:,.0f} GB of memory"
-            f" or more, there are {there / 1e9:,.0f} GB: make {smaller}train.batch smaller"
+            f"training on {spec} in batches of {train.batch} takes at least {needed / 1e9:,.0f} GB"
+            f" of memory, this machine has {available / 1e9:,.0f} GB: make {smaller}train.batch"
+            " smaller"
         )
 
 
 def _memory(device: str) -> int:
-    """Bytes that trainings on this machine's device, or all devices of the kind, can have."""
+    """Bytes of memory that trainings on this kind of device can have, on this whole machine."""
     if device == "cuda":
         return torch.cuda.get_device_properties(0).total_memory * torch.cuda.device_count()
     return int(psutil.virtual_memory().total)
 
 
 class _Results(TorchDispatchMode):
-    """Sums the bytes of all that operations make."""
+    """Sums the bytes of all tensors that operations return, views aside."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -86,11 +202,10 @@ class _Results(TorchDispatchMode):
 
 
 def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -> int:
-    """Bytes that a step takes at the least, besides the networks: what layers make in G's pass and
-    in D's two.
+    """Lower bound of a step's memory in bytes, without the networks.
 
-    Measured, steps take 1.3 to 3 times as much. No number is computed for it (torch's meta device);
-    0 for networks that cannot be run so.
+    Counts the outputs of all layers in one pass of G and two of D; real steps take 1.3 to 3 times
+    as much. Runs on torch's meta device, without computing. 0 for networks that cannot run there.
     """
     try:
         with torch.device("meta"), torch.no_grad():
@@ -103,15 +218,17 @@ def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -
                 images = gan.make(torch.empty(batch, gan.z_dim), labels)
             with _Results() as judged:
                 gan.judge(images, labels)
-    # of a user's file, which may do anything: what is wrong with it, its check says
+    # a user's file may raise anything; what is wrong with it is reported by its check
     except Exception:
         return 0
     return int(made.total + 2 * judged.total)
 
 
 def takes_one(gan: Gan, spec: ImageSpec) -> bool:
-    """Whether both networks train on batches of one image: BatchNorm has nothing to divide by where
-    it meets one value."""
+    """Return True if both networks train on batches of one image.
+
+    BatchNorm does not where a channel has a single value. Changes BatchNorm's running statistics.
+    """
     labels = torch.zeros(1, dtype=torch.int64) if gan.conditional else None
     images = torch.zeros(1, spec.channels, spec.height, spec.width)
     gan.generator.train()

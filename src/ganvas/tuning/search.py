@@ -25,9 +25,9 @@ import torch
 from ganvas import data as sources
 from ganvas import gans
 from ganvas.errors import MissingExtraError, SettingError
-from ganvas.overrides import resolve_gamma, with_preset
+from ganvas.overrides import with_preset
 from ganvas.plan import MAX_PLAN_IMAGES
-from ganvas.recipe import ImageSpec, Recipe
+from ganvas.recipe import Recipe
 from ganvas.recipe import settings as settings_of
 from ganvas.runs.card import versions
 from ganvas.runs.request import MAX_MINUTES, Request
@@ -37,7 +37,7 @@ from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
 from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
-from ganvas.training.preflight import networks
+from ganvas.training.preflight import prepare
 from ganvas.tuning.result import FIRST, Tuned, how, write_toml
 from ganvas.tuning.trials import (
     CHECKPOINTS,
@@ -77,7 +77,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSearch:
     """A search before its first trial.
 
     request: with data and a GAN's file by their whole paths, and with threads and precision as
@@ -135,7 +135,7 @@ def tune(
     is through.
     """
     started = time.time() if started is None else started
-    request = Request(
+    request = Request.of(
         recipe=recipe,
         data=os.fspath(data or gans.default_data(recipe)),
         seed=seed or 0,
@@ -204,28 +204,18 @@ def _optuna() -> Any:
 
 def _prepare(
     request: Request, data_dir: Path | None, minutes: float | None, say: Callable[[str], None]
-) -> Prepared:
-    """Read the data, hold images back, look at the networks; choose what the machine decides, and
-    by the clock measure.
+) -> PreparedSearch:
+    """Prepare the recipe, hold images back to score by, and measure what is left open.
 
-    minutes: of the search; None for one by no clock.
+    minutes: of the search; None without a clock.
     """
     what, device = request.data or gans.default_data(request.recipe), request.device or "cpu"
-    name, file, asked = gans.find_recipe(request.recipe or gans.default_recipe(what))
-    recipe = with_preset(asked, request.settings)[0]  # as it is trained for its own length
-    dataset = sources.load_dataset(
-        what,
-        size=request.size,
-        native=(asked.native.height, asked.native.width),
-        fit=request.fit or "crop",
-        channels=request.channels,
-        data_dir=data_dir,
-    )
-    spec = ImageSpec.of(dataset)
-    recipe, rule = resolve_gamma(recipe, spec)
-    gan = networks(file, recipe, spec, device)
-    training, held_out, said = held_apart(dataset, what, request, data_dir)
-    for line in filter(None, (*dataset.notes, rule, said)):
+    request = dataclasses.replace(request, data=what, data_dir=data_dir)
+    prepared = prepare(request, device)
+    recipe, spec, dataset = prepared.recipe, prepared.spec, prepared.dataset
+    assert dataset is not None
+    training, held_out, note = held_apart(dataset, what, request, data_dir)
+    for line in (*prepared.notes, note):
         say(line)
     prepare_cpu()
     threads, bits = (
@@ -234,14 +224,16 @@ def _prepare(
     )
     choice = None
     if minutes is not None or not threads or not bits:
-        most = MAX_MEASURING_SECONDS if minutes is None else MEASURING_SHARE * minutes * 60
         choice = choose(
-            file, recipe, spec, training, device, threads=threads, precision=bits, seconds=most
+            dataclasses.replace(prepared, dataset=training),
+            threads=threads,
+            precision=bits,
+            seconds=MAX_MEASURING_SECONDS if minutes is None else MEASURING_SHARE * minutes * 60,
         )
         threads, bits = choice.threads, choice.precision
     torch.set_num_threads(threads)
     ground = TrialSetup(
-        file,
+        prepared.file,
         recipe,
         spec,
         training,
@@ -253,20 +245,20 @@ def _prepare(
     )
     began = time.perf_counter()
     if choice:
-        ground.scored(choice.rehearsal.learner)
+        ground.scored(choice.warmup.learner)
     request = dataclasses.replace(
         request,
-        recipe=_whole(request.recipe or name, name),
+        recipe=_whole(request.recipe or prepared.name, prepared.name),
         threads=threads,
         precision=bits,  # type: ignore[arg-type]
         data=what if what in sources.NAMES else os.path.abspath(what),
     )
-    space = searched(recipe, gan, len(training))
+    space = searched(recipe, prepared.gan, len(training))
     seconds = time.perf_counter() - began
-    return Prepared(
+    return PreparedSearch(
         request,
         data_dir,
-        asked,
+        prepared.original,
         ground,
         len(held_out),
         space,
@@ -282,7 +274,7 @@ def _whole(given: str, name: str) -> str:
 
 
 def _planned(
-    asked: Budget, prepared: Prepared, batch: int, minutes: float, started: float
+    asked: Budget, prepared: PreparedSearch, batch: int, minutes: float, started: float
 ) -> Budget:
     """How many trials of how many images fit into what is left of the time.
 
@@ -311,7 +303,7 @@ def _planned(
     return Budget(asked.trials, int((seconds - scores) / prepared.step) * batch, deadline)
 
 
-def _announcement(prepared: Prepared, budget: Budget) -> str:
+def _announcement(prepared: PreparedSearch, budget: Budget) -> str:
     ground = prepared.ground
     searching = ", ".join(prepared.space)
     count = f"{budget.trials} trials" if budget.trials else "trials"
@@ -325,7 +317,7 @@ def _announcement(prepared: Prepared, budget: Budget) -> str:
 
 
 def _search(
-    optuna: Any, prepared: Prepared, budget: Budget, stop: Stop, say: Callable[[str], None]
+    optuna: Any, prepared: PreparedSearch, budget: Budget, stop: Stop, say: Callable[[str], None]
 ) -> tuple[Trial, ...]:
     """Trials until there are enough, time is up or a signal comes. One that these cut short is left
     out."""
@@ -413,7 +405,7 @@ def _give_up(done: tuple[Trial, ...], stopped: int, say: Callable[[str], None]) 
 
 
 def _tuned(
-    prepared: Prepared, budget: Budget, done: tuple[Trial, ...], stopped: int, seconds: float
+    prepared: PreparedSearch, budget: Budget, done: tuple[Trial, ...], stopped: int, seconds: float
 ) -> Tuned:
     best = min(
         (trial for trial in done if trial.state == "finished"),

@@ -1,16 +1,16 @@
-"""A look at a data set before training: what is in it, and what training on it will cost on this
-machine."""
+"""A data set before training: its contents, and the cost of training on it on this machine."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ganvas import data, gans
-from ganvas.overrides import resolve_gamma
-from ganvas.recipe import KINDS, ImageSpec, Interval
+from ganvas.data.dataset import Dataset
+from ganvas.data.load import Reading
+from ganvas.recipe import KINDS, Interval
+from ganvas.runs.request import Request
 from ganvas.sampling import sheets
 from ganvas.system import files, machine
 from ganvas.system.paths import expanded
@@ -18,13 +18,18 @@ from ganvas.system.progress import duration
 from ganvas.training import benchmark, preflight
 
 SHEET_COLUMNS, SHEET_ROWS = 16, 8
-LISTED = 20  # names that a person is shown of a long list
+MAX_LISTED = 20  # names shown of a long list
+AS_STORED = Reading()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `ganvas data inspect` tells. seconds_per_kimg: of training per 1,000 real images.
-    peak_rss_mb: with the data."""
+    """The contents of `ganvas data inspect`.
+
+    seconds_per_kimg: of training, per 1,000 real images.
+    peak_rss_mb: of memory, including the data.
+    whole_training: the recipe's length and about how long it takes.
+    """
 
     found: data.Inspection
     recipe: str
@@ -35,11 +40,8 @@ class Report:
     sheet: Path
 
     def to_json(self) -> dict[str, Any]:
-        found = {
-            f.name: getattr(self.found, f.name)
-            for f in dataclasses.fields(self.found)
-            if f.name != "dataset"
-        }
+        found = dict(vars(self.found))
+        del found["dataset"]
         return {
             **found,
             "recipe": self.recipe,
@@ -52,18 +54,14 @@ class Report:
     def to_text(self) -> str:
         found = self.found
         splits = ", ".join(f"{count:,} in {split}" for split, count in found.splits.items())
+        sizes = _listed([f"{count:,} of {size}" for size, count in found.sizes.items()])
+        classes = _listed([f"{name} {count:,}" for name, count in found.classes.items()])
         kind = KINDS[found.channels]
         lines = [
             f"{found.name}: {found.images:,} images ({splits})",
-            (
-                "sizes      "
-                f" {_listed([f'{count:,} of {size}' for size, count in found.sizes.items()])}"
-            ),
+            f"sizes       {sizes}",
             f"trained as  {found.dataset.height}x{found.dataset.width} {kind}",
-            (
-                "classes    "
-                f" {_listed([f'{name} {count:,}' for name, count in found.classes.items()]) or 'none'}"
-            ),
+            f"classes     {classes or 'none'}",
             f"duplicates  {found.duplicates:,}",
             f"unreadable  {found.unreadable:,}",
             *(f"            {name}: {reason}" for name, reason in found.unreadable_files),
@@ -79,9 +77,9 @@ class Report:
 
 
 def _listed(items: list[str]) -> str:
-    if len(items) <= LISTED:
+    if len(items) <= MAX_LISTED:
         return ", ".join(items)
-    return f"{len(items):,}: {', '.join(items[:LISTED])} and {len(items) - LISTED:,} more"
+    return f"{len(items):,}: {', '.join(items[:MAX_LISTED])} and {len(items) - MAX_LISTED:,} more"
 
 
 def inspect_data(
@@ -89,56 +87,55 @@ def inspect_data(
     *,
     recipe: str | None = None,
     out: Path = Path("inspect.png"),
-    size: tuple[int, int] | None = None,
-    fit: Literal["crop", "pad", "stretch"] = "crop",
-    channels: Literal[1, 3, 4] | None = None,
-    data_dir: Path | None = None,
+    reading: Reading = AS_STORED,
 ) -> Report:
-    """Count what is in a data set, time real training steps on it, and write a sheet of its first
-    images to `out`.
+    """Count the images of a data set, time training steps on them, and write a sheet of them.
 
-    recipe: whose training to time; by default that of a training on such data.
+    what: a data set's name or a path.
+    recipe: the recipe to time; by default the one that `ganvas train` takes for such data.
+    out: a .png, for the first images, evenly spread.
+
     Raises DataError, SettingError or RunError.
     """
     files.refuse_ending(out, "the sheet is a PNG", ".png")
     what = expanded(what)
-    name, file, asked = gans.find_recipe(recipe or gans.default_recipe(what))
-    at_home = asked.native
+    recipe = recipe or gans.default_recipe(what)
+    native = gans.find_recipe(recipe)[2].native
     found = data.count_dataset(
         what,
-        size=size,
-        native=(at_home.height, at_home.width),
-        fit=fit,
-        channels=channels,
-        data_dir=data_dir,
+        size=reading.size,
+        native=(native.height, native.width),
+        fit=reading.fit or "crop",
+        channels=reading.channels,
+        data_dir=reading.data_dir,
     )
     dataset = found.dataset
-    spec = ImageSpec.of(dataset)
-    settings = resolve_gamma(asked, spec)[0]
+    prepared = preflight.prepare(
+        Request(recipe=recipe, data=what), "cpu", preset=False, dataset=dataset
+    )
     machine.prepare_cpu()
-    preflight.networks(file, settings, spec)
-    choice = benchmark.choose(file, settings, spec, dataset, "cpu")
-    batch, threads = settings.train.batch, choice.threads
-    per_image = choice.seconds / batch
-    length = Interval.parse(settings.train.length)
-    whole = (
-        length.images(batch, len(dataset)) * per_image
-        if length.unit != "minutes"
-        else length.amount * 60
+    choice = benchmark.choose(prepared)
+    train = prepared.recipe.train
+    length, per_image = Interval.parse(train.length), choice.seconds / train.batch
+    seconds = (
+        length.amount * 60
+        if length.unit == "minutes"
+        else length.images(train.batch, len(dataset)) * per_image
     )
-    some = dataset.images[:: max(1, len(dataset) // (SHEET_COLUMNS * SHEET_ROWS))][
-        : SHEET_COLUMNS * SHEET_ROWS
-    ]
-    scale = sheets.viewing_scale(spec.height, spec.width)
-    sheets.save_png(
-        out, sheets.grid(some.permute(0, 2, 3, 1).numpy(), SHEET_COLUMNS, gap=2, scale=scale)
-    )
+    _write_sheet(out, dataset)
     return Report(
         found=found,
-        recipe=name,
-        threads=threads,
+        recipe=prepared.name,
+        threads=choice.threads,
         seconds_per_kimg=per_image * 1000,
         peak_rss_mb=machine.peak_rss_mb(),
-        whole_training=f"{length} in about {duration(whole)}",
+        whole_training=f"{length} in about {duration(seconds)}",
         sheet=out,
     )
+
+
+def _write_sheet(out: Path, dataset: Dataset) -> None:
+    count = SHEET_COLUMNS * SHEET_ROWS
+    images = dataset.images[:: max(1, len(dataset) // count)][:count].permute(0, 2, 3, 1)
+    scale = sheets.viewing_scale(dataset.height, dataset.width)
+    sheets.save_png(out, sheets.grid(images.numpy(), SHEET_COLUMNS, gap=2, scale=scale))

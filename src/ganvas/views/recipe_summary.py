@@ -1,4 +1,4 @@
-"""A recipe on paper: its resolved settings and the layers of its networks."""
+"""Summary of a recipe: its resolved settings, and the layers of its networks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import torch
 from torch import nn
 from torchinfo import ModelStatistics, summary
 
-from ganvas.gan import Gan, GanFile
-from ganvas.recipe import ImageSpec, Recipe, settings
+from ganvas.gan import Gan
+from ganvas.recipe import ImageSpec, settings
 from ganvas.runs.request import toml
+from ganvas.training.preflight import Prepared
 
 
 @dataclass(frozen=True)
 class Summary:
-    """settings: resolved. presets: minutes -> what `ganvas train --minutes` changes about then.
-    parameters: {network: {trainable, total}}, total with running means and variances but
-    without their counters. layers: a table for each network."""
+    """The contents of `ganvas show`.
+
+    settings: {"model": {...}, "train": {...}}, resolved.
+    presets: minutes -> the settings that `ganvas train --minutes` changes for about that time.
+    parameters: network -> {"trainable", "total"}; see `parameter_count`.
+    layers: network -> torchinfo's table.
+    """
 
     name: str
     image: ImageSpec
@@ -63,13 +68,12 @@ class Summary:
         return "\n".join(lines)
 
 
-def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summary:
-    """Build a recipe's networks for images of `spec` and describe them. Raises SettingError where
-    they cannot be."""
-    gan = file.build(recipe.model, spec)
+def summarise(prepared: Prepared) -> Summary:
+    """Describe a recipe and its networks."""
+    gan, recipe, spec = prepared.gan, prepared.recipe, prepared.spec
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
     return Summary(
-        name=name,
+        name=prepared.name,
         image=spec,
         settings=settings(recipe),
         presets={minutes: dict(preset) for minutes, preset in recipe.presets.items()},
@@ -79,8 +83,10 @@ def summarise(name: str, file: GanFile, recipe: Recipe, spec: ImageSpec) -> Summ
 
 
 def parameter_count(network: nn.Module) -> dict[str, int]:
-    """Trainable parameters, and the total with the buffers that are averages (not the counters of
-    batches)."""
+    """Count trainable parameters, and in total with frozen ones and running statistics.
+
+    BatchNorm's counters of batches are left out.
+    """
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
     statistics = sum(b.numel() for b in network.buffers() if b.is_floating_point())
@@ -88,7 +94,7 @@ def parameter_count(network: nn.Module) -> dict[str, int]:
 
 
 def _layers(gan: Gan, network: str, spec: ImageSpec) -> ModelStatistics:
-    """torchinfo's table for a batch of 2, so that BatchNorm has something to normalise."""
+    """Make torchinfo's table for a batch of 2, which BatchNorm can normalise."""
     shape = (
         (2, gan.z_dim) if network == "generator" else (2, spec.channels, spec.height, spec.width)
     )

@@ -1,0 +1,132 @@
+"""The length of a training: a number of images, or the images that fit into `--minutes`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+from ganvas.errors import SettingError
+from ganvas.plan import MAX_PLAN_IMAGES
+from ganvas.recipe import Interval, TrainConfig
+from ganvas.runs.card import Card
+from ganvas.runs.request import MAX_MINUTES
+from ganvas.system.machine import cores
+from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
+from ganvas.training.preflight import Prepared
+from ganvas.training.validation import Validation, within
+
+FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
+# bytes of images per second, at least, that are searched for the last pictures' nearest neighbours
+NEAREST_RATE = 3e8
+MIN_LEARNING_STEPS = 100  # fewer are too few to learn from
+MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS = 1.0, 20  # less than either is refused
+
+
+def planned_images(train: TrainConfig, images: int) -> int:
+    """Return the images to train on for `train.length`; 0 for minutes, which are yet to be planned.
+
+    images: in the data set. Raises SettingError for a length beyond all bounds.
+    """
+    length = Interval.parse(train.length)
+    if length.unit == "minutes":
+        if length.amount > MAX_MINUTES:
+            raise SettingError(f"a length of {length}: expected at most {MAX_MINUTES:,}")
+        return 0
+    total = max(1, round(length.images(train.batch, images)))
+    if total > MAX_PLAN_IMAGES:
+        raise SettingError(
+            f"{length} are {total:.3g} images: expected at most {MAX_PLAN_IMAGES:.0e}"
+        )
+    return total
+
+
+def seconds_left(card: Card, started: float) -> float:
+    """Seconds that a training of some minutes still has, when `started` was its start."""
+    minutes = Interval.parse(card.train["length"]).amount
+    return started + minutes * 60 - finishing_seconds(card) - time.time()
+
+
+def finishing_seconds(card: Card) -> float:
+    """Seconds of `--minutes` that are kept back for what comes after training."""
+    image = card.image.channels * card.image.height * card.image.width
+    return FINISH_SECONDS + card.data.images * image * (1 + card.data.flip) / NEAREST_RATE
+
+
+def measure(
+    card: Card, prepared: Prepared, evaluation: Validation | None, started: float
+) -> tuple[Card, float | None, Validation | None]:
+    """Measure what the card leaves open: threads, precision, and the images that fit into minutes.
+
+    evaluation: planned during the training; it is dropped, with a notice, if it takes too long.
+    started: time.time() from which the minutes count.
+
+    Returns the complete card, time.monotonic() at the end of the minutes (None without any), and
+    the evaluation. Raises SettingError for minutes that are too short.
+    """
+    by_clock = not card.plan.images
+    if card.threads and card.precision and not by_clock:
+        return card, None, evaluation
+    before = time.time() - started
+    limit = MAX_MEASURING_SECONDS
+    if by_clock:
+        limit = MEASURING_SHARE * max(0.0, seconds_left(card, started))
+    # the networks and data that are measured on are freed here, before a training begins
+    _, threads, precision, step = choose(
+        prepared,
+        threads=card.threads,
+        precision=card.precision,
+        most=max(1, cores() // card.processes),
+        seconds=limit,
+    )
+    card = dataclasses.replace(card, threads=threads, precision=precision)  # type: ignore[arg-type]
+    if not by_clock:
+        return card, None, evaluation
+    left = seconds_left(card, started)
+    if left < max(MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS * step):
+        raise SettingError(_too_short(card, before, step))
+    deadline = time.monotonic() + left
+    evaluation = within(left, evaluation)
+    if evaluation:
+        left -= evaluation.reserve(left, card.plan.batch / step)
+    plan = dataclasses.replace(card.plan, images=max(1, int(left / step)) * card.plan.batch)
+    return dataclasses.replace(card, plan=plan), deadline, evaluation
+
+
+def too_few_notes(train: TrainConfig, images: int) -> list[str]:
+    """Note a length in epochs that ends before anything is learned.
+
+    images: in the data set.
+    """
+    length = Interval.parse(train.length)
+    if length.unit != "epochs":
+        return []
+    steps = math.ceil(length.images(train.batch, images) / train.batch)
+    return [
+        f"{length} of {images:,} images are {steps} steps, too few to learn from: give --minutes or"
+        " --images"
+    ] * (steps < MIN_LEARNING_STEPS)
+
+
+def _too_short(card: Card, before: float, step: float) -> str:
+    """The refusal of `--minutes`, with a length that is enough.
+
+    before: seconds until a step was measured.
+    step: seconds of a step.
+    """
+    least = max(MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS * step)
+    # The next start may take longer than this one; and of more time more is measured, and for one
+    # step longer.
+    seconds = (1.5 * before + finishing_seconds(card) + least + step) / (1 - MEASURING_SHARE)
+    enough = math.ceil(seconds / 6) / 10
+    reason, cure = "starting and finishing take most of it here", ""
+    if least > MIN_TRAINING_SECONDS:
+        reason = (
+            f"a step of {card.recipe} on {card.image} takes {step:.2g} s here, and at least"
+            f" {MIN_TRAINING_STEPS} are needed"
+        )
+        cure = ", or make the images smaller with --size"
+    return (
+        f"--minutes {card.plan.requested.split()[0]} is too short: {reason}; give at least"
+        f" {enough:g}{cure}"
+    )

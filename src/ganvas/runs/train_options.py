@@ -1,0 +1,172 @@
+"""The options of a training, described once: for `ganvas train`, --config files and `ganvas.train`.
+
+No torch here, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from cyclopts import Parameter, Token
+
+from ganvas.errors import SettingError
+from ganvas.recipe import Channels, Device, Fit, Precision
+
+MAX_THREADS = 4096
+
+
+def check_positive(name: str, value: float | None, most: int | None = None) -> None:
+    """Raise SettingError if an option is given and not in (0, most]."""
+    if value is None:
+        return
+    if not 0 < value < float("inf"):
+        raise SettingError(f"{name} {value}: expected more than 0")
+    if most is not None and value > most:
+        raise SettingError(f"{name} {value}: expected at most {most:,}")
+
+
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:
+    # cyclopts by itself would silently round 1.5
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise SettingError(
+            f"{tokens[0].keyword} {tokens[0].value}: expected a whole number"
+        ) from None
+
+
+def _sides(kind: Any, tokens: Sequence[Token]) -> tuple[int, int]:
+    text = tokens[0].value
+    match = re.fullmatch(r"(-?\d+)(?:[xX](-?\d+))?", text.strip())
+    if not match:
+        raise SettingError(f"--size {text}: expected H or HxW in pixels, such as 64 or 50x70")
+    sides = int(match[1]), int(match[2] or match[1])
+    if min(sides) < 1:
+        raise SettingError(f"--size {text}: both sides must be 1 pixel or more")
+    return sides
+
+
+SIGNED = Parameter(allow_leading_hyphen=True)  # so that -1 is refused as a value, not as an option
+WHOLE = Parameter(allow_leading_hyphen=True, converter=_whole)
+
+# Options of several commands, each with its help text.
+SizeOption = Annotated[
+    tuple[int, int] | None,
+    SIGNED,
+    Parameter(
+        help="H or HxW in pixels: resize all images to it. Default: the size that they all have,"
+        " else the recipe's.",
+        converter=_sides,
+        n_tokens=1,
+        metavar="SIZE",
+    ),
+]
+FitOption = Annotated[
+    Fit | None,
+    Parameter(help="How images of another shape are fitted to the size. Default: crop."),
+]
+ChannelsOption = Annotated[
+    Channels | None,
+    Parameter(help="1 for grey, 3 for RGB, 4 for RGBA. Default: as many as the images need."),
+]
+DataDirOption = Annotated[
+    Path | None,
+    Parameter(help="Folder of the named data sets. Default: $GANVAS_DATA, or ganvas's cache."),
+]
+SeedOption = Annotated[int | None, WHOLE, Parameter(help="Seed of all random draws. Default: 0.")]
+FlipOption = Annotated[
+    bool | None,
+    Parameter(help="Mirror half of the training images, left to right. Not for letters or digits."),
+]
+DeviceOption = Annotated[Device | None, Parameter(help="Where to train. Default: auto.")]
+PrecisionOption = Annotated[
+    Precision | None,
+    Parameter(
+        help="32 bits, or mixed precision with bf16 or fp16. Default: 32, or bf16 if the recipe"
+        " allows it and it is faster here."
+    ),
+]
+ThreadsOption = Annotated[
+    int | None, WHOLE, Parameter(help="CPU threads. Default: the fastest number, measured once.")
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """All options that a command line, a --config file and Python share; None where not given."""
+
+    data: Annotated[
+        str | None,
+        Parameter(
+            help="A data set's name or a path: a folder of images, a .zip, a .npz or IDX files."
+            " Default: mnist-5k, or what the recipe or the run of --from was made for."
+        ),
+    ] = None
+    images: Annotated[
+        float | None, SIGNED, Parameter(help="Stop after this many training images.")
+    ] = None
+    epochs: Annotated[
+        float | None, SIGNED, Parameter(help="Stop after this many passes over the data.")
+    ] = None
+    minutes: Annotated[
+        float | None,
+        SIGNED,
+        Parameter(help="Stop after this much wall time, including start-up and saving."),
+    ] = None
+    seed: SeedOption = None
+    size: SizeOption = None
+    fit: FitOption = None
+    channels: ChannelsOption = None
+    data_dir: DataDirOption = None
+    flip: FlipOption = None
+    device: DeviceOption = None
+    precision: PrecisionOption = None
+    threads: ThreadsOption = None
+    processes: Annotated[
+        int | None,
+        WHOLE,
+        Parameter(help="Share each batch among this many processes of this machine, one per GPU."),
+    ] = None
+    evaluate_every: Annotated[
+        str | None,
+        Parameter(
+            help="Evaluate the generator during training and keep the best one: an interval such as"
+            " '20k images', '1 epoch' or '500 steps'; auto, for less than 10% of the time; or"
+            " never. Default: never, or what a resumed run was started with."
+        ),
+    ] = None
+    from_: Annotated[
+        str | None,
+        Parameter(
+            name="--from",
+            help="Start a new run from trained weights: a run's directory, a"
+            " generator.safetensors, or digits.",
+        ),
+    ] = None
+
+
+class TrainArguments(TypedDict, total=False):
+    """The same options as keyword arguments of `ganvas.train`, for type checkers and editors."""
+
+    data: str | os.PathLike[str] | None
+    images: float | None
+    epochs: float | None
+    minutes: float | None
+    seed: int | None
+    size: tuple[int, int] | None
+    fit: Fit | None
+    channels: Channels | None
+    data_dir: str | os.PathLike[str] | None
+    flip: bool | None
+    device: Device | None
+    precision: Precision | None
+    threads: int | None
+    processes: int | None
+    evaluate_every: str | None
+    from_: str | os.PathLike[str] | None
