@@ -52,7 +52,7 @@ class TestStopping:
         assert out == ""
         assert "Traceback" not in err
         path = Path("runs", "0001-cgan-tiny-mnist-5k")
-        assert f"to go on: ganvas train --out {path}" in err.splitlines()[-1]
+        assert f"to resume: ganvas train --out {path}" in err.splitlines()[-1]
         seen = state(tmp_path / path)["images_seen"]
         assert seen > 0
         assert Run.open(tmp_path / path).read_log()[-1]["images"] <= seen
@@ -74,7 +74,7 @@ class TestStopping:
             "--data-dir",
             "my data",
         )
-        told = cli_run(*command).err.splitlines()[-1].partition("to go on: ")[2]
+        told = cli_run(*command).err.splitlines()[-1].partition("to resume: ")[2]
         assert shlex.split(told) == ["ganvas", *command[:2], *command[4:]]
         with pytest.raises(RunError, match="has no generator yet") as caught:
             no_generator = Run.open(
@@ -186,7 +186,7 @@ class TestGoingOn:
         assert cli_run(*command).code == 130
         done = cli_run(*command)
         assert (done.code, done.out) == (0, "runs/0001-cgan-tiny-mnist-5k\n")
-        assert "going on with runs/0001-cgan-tiny-mnist-5k after 80 of 320 images" in done.err
+        assert "resuming runs/0001-cgan-tiny-mnist-5k after 80 of 320 images" in done.err
         third = cli_run(*command)  # finished: so the next number
         assert third.out == "runs/0002-cgan-tiny-mnist-5k\n"
         assert_same_run(
@@ -278,7 +278,7 @@ class TestGoingOn:
         (path / "recipe.json").write_text(json.dumps(card))
         done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--out", path)
         assert done.code == 0, done.err
-        assert "going on with" in done.err
+        assert "resuming" in done.err
         card["train"]["batch"] = 32
         (path / "recipe.json").write_text(json.dumps(card))
         assert (

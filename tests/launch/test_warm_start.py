@@ -182,7 +182,7 @@ class TestWhatIsTaken:
         wish = ("--data", "pictures", "--size", "6", "--fit", "pad", "--channels", "3", "--flip")
         assert cli_run(*first, *wish, "--out", "source").code == 0
         done = cli_run(*first, "--from", "source", "--out", "run")
-        assert f"no --data: on that of source, {pictures}" in done.err
+        assert f"no --data: training on that of source, {pictures}" in done.err
         assert Run.open("run").card.data == Run.open("source").card.data
         assert cli_run(*first, "--from", "source", "--out", "plain", "--flip=false").code == 0
         assert not Run.open("plain").card.data.flip

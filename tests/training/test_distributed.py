@@ -137,7 +137,7 @@ def test_two_processes_stop_and_go_on_to_the_same_end(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "to go on: ganvas train --out stopped" in errors
+    assert "to resume: ganvas train --out stopped" in errors
     seen = torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)["images_seen"]
     assert 0 < seen < 6000
     assert ganvas("train", "--out", "stopped", cwd=tmp_path).returncode == 0
@@ -196,15 +196,15 @@ def test_other_processes_want_the_same_data_and_code(tmp_path: Path) -> None:
     code = tmp_path / "my.py"
     code.write_text(MY_GAN)
     run = train(str(code), tmp_path / "run", images=8.0, size=(8, 8))
-    assert workers._same(str(run.path), str(code), None)[0].card.data == run.card.data
+    assert workers.open_same(str(run.path), str(code), None)[0].card.data == run.card.data
     run.save_card(
         dataclasses.replace(run.card, data=dataclasses.replace(run.card.data, fingerprint="0"))
     )
     with pytest.raises(RunError, match="mnist-5k holds other images here"):
-        workers._same(str(run.path), str(code), None)
+        workers.open_same(str(run.path), str(code), None)
     code.write_text(MY_GAN + "\n")
     with pytest.raises(RunError, match="is another file here"):
-        workers._same(str(run.path), str(code), None)
+        workers.open_same(str(run.path), str(code), None)
 
 
 def test_several_processes_where_they_cannot_be(

@@ -18,6 +18,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ganvas.data import load
 from ganvas.errors import MetricError
 from ganvas.evaluation import evaluate, extractors, history
 from ganvas.evaluation.extractors import Features
@@ -396,8 +397,8 @@ class TestWhatCannotBeJudged:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
         one = noise_images(ImageSpec(height=8, width=8, channels=1), 1)
-        for read in ("load", "load_held_out"):
-            monkeypatch.setattr(launch.data, read, lambda *_, **__: one)
+        for read in ("load_dataset", "load_held_out"):
+            monkeypatch.setattr(load, read, lambda *_, **__: one)
         run = launch.train(
             "mlp/tiny",
             out=tmp_path / "run",
@@ -487,8 +488,8 @@ def test_stacks_of_digits_are_judged_by_the_modes_of_few(
     monkeypatch.setattr(extractors, "find_extractor", lambda *_, **__: digits)
     numbers = tuple(f"{number:03d}" for number in range(1000))
     stacks = noise_images(ImageSpec(height=8, width=8, channels=3, classes=numbers), 1000)
-    for read in ("load", "load_held_out"):
-        monkeypatch.setattr(launch.data, read, lambda *_, **__: stacks)
+    for read in ("load_dataset", "load_held_out"):
+        monkeypatch.setattr(load, read, lambda *_, **__: stacks)
     (line,) = train(
         "mlp/tiny", tmp_path / "run", images=32.0, evaluate_every="1 epoch"
     ).read_metrics()

@@ -122,8 +122,8 @@ def _too_short(card: Card, before: float, step: float) -> str:
     reason, cure = "starting and finishing take most of it here", ""
     if least > MIN_TRAINING_SECONDS:
         reason = (
-            f"a step of {card.recipe} on {card.image} takes {step:.2g} s here, and at least"
-            f" {MIN_TRAINING_STEPS} are needed"
+            f"a step of {card.recipe} on {card.image} takes {step:.2g} s here, and"
+            f" {MIN_TRAINING_STEPS} are the minimum"
         )
         cure = ", or make the images smaller with --size"
     return (
