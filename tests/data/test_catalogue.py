@@ -142,7 +142,9 @@ def test_a_damaged_package_is_named(tmp_path: Path, packaged: Path) -> None:
 
 def test_reading_idx_sets_does_not_import_torchvision(tmp_path: Path) -> None:
     put_idx(tmp_path / "MNIST" / "raw", "train", IMAGES[:2], [3, 0])
-    code = "import sys, ganvas.data as d; d.load_dataset('mnist'); print('torchvision' in sys.modules)"
+    code = (
+        "import sys, ganvas.data as d; d.load_dataset('mnist'); print('torchvision' in sys.modules)"
+    )
     env = {**os.environ, "GANVAS_DATA": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True

@@ -15,7 +15,7 @@ from torch import nn
 from ganvas import gans, objectives
 from ganvas.errors import SettingError
 from ganvas.gans.r3gan import Config, Stem, build, halvings
-from ganvas.launch import launch
+from ganvas.launch import job, launch
 from ganvas.overrides import override, with_preset
 from ganvas.recipe import ImageSpec, Recipe
 from ganvas.runs.request import Request
@@ -190,7 +190,7 @@ class TestPresets:
                 wanted.append(preflight.prepare(*arguments).recipe)
                 raise ZeroDivisionError
 
-            monkeypatch.setattr(launch, "prepare", stop)
+            monkeypatch.setattr(job, "prepare", stop)
             with pytest.raises(ZeroDivisionError):
                 launch.train(quiet=True, **request)
             return wanted[0]

@@ -247,7 +247,7 @@ class TestGoingOn:
         with Run.open(tmp_path / "runs" / "0004-a").locked():
             done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
         assert done.out == "runs/0001-a\n"
-        told = [line for line in done.err.splitlines() if "not gone on with" in line]
+        told = [line for line in done.err.splitlines() if "not resumed" in line]
         assert len(told) == 1
         assert f"runs/0002-a/{name}" in told[0]
         assert "damaged" in told[0]

@@ -83,8 +83,8 @@ def test_neither_does_a_folder_that_may_not_be_entered_nor_a_run_without_its_car
     )
     assert [row.state for row in rest] == ["stopped", "damaged", "finished"]
     told = cli_run("train", "cgan/tiny", "--images", "32", "--threads", "1").err
-    assert "not gone on with: cannot read runs/0001-being-made: Permission denied" in told
-    assert "not gone on with: runs/0002-half is not a run" in told
+    assert "not resumed: cannot read runs/0001-being-made: Permission denied" in told
+    assert "not resumed: runs/0002-half is not a run" in told
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "log.jsonl", "metrics.jsonl"])

@@ -12,7 +12,7 @@ from ganvas.runs.train_options import WHOLE
 if TYPE_CHECKING:
     from ganvas.evaluation.result import Copies, EvaluationResult
 
-MAX_LISTED_CLASSES = 20  # that are listed
+MAX_LISTED_CLASSES = 20
 
 
 def evaluate(
@@ -34,53 +34,51 @@ def evaluate(
     out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Judge a run, an exported generator, or anybody's images, by real images.
+    """Evaluate a run, a generator or any set of images by its distance from real images.
 
-    A run's result is also kept in its metrics.jsonl.
+    The result for a run is also appended to its metrics.jsonl.
 
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, digits, or images: .npz, .zip, a folder, a set's
-        name.
+        A run's directory, a generator.safetensors, or digits; or images: a .npz, a .zip, a folder
+        or a data set's name.
     data
-        The real images: a data set's name or a path. Its held-out part is judged against. Default:
-        a run's own.
+        The real images: a data set's name or a path. Their held-out part is compared with. Default:
+        the data that the run was trained on.
     against
-        Judge against these images instead.
+        Compare with these images instead.
     n
-        Generated images; all where there are fewer. Default: 10000.
+        Number of generated images; all of a set that has fewer.
     extractor
-        What turns images into features: digits, classifier[:DATASET], self[:DATASET],
-        inception[:PATH], or a file that
-        ganvas extractor wrote. Default: what suits the data.
+        Feature extractor: digits, classifier[:DATASET], self[:DATASET], inception[:PATH], or a file
+        from ganvas extractor. Default: one that suits the data.
     seeds
-        Sample with so many seeds, and give means and spreads.
+        Number of samples to take, for means and standard deviations.
     seed
         The first seed.
     prdc_n
-        Images of each side for precision, recall, density and coverage. Default: 2000.
+        Images of each side for precision, recall, density and coverage.
     gan_train
-        Train a classifier on generated images, and one on real images, and test both.
+        Train one classifier on generated and one on real images, and test both.
     copies
-        See whether training images are returned, and write a sheet of the closest pairs.
+        Check whether training images are reproduced, and write a sheet of the closest pairs.
     gan
-        The GAN's own file, where it is one of yours.
+        The GAN's file, if it is your own.
     device
-        Of the generator. Default: cpu.
+        Device of the generator.
     out
-        Where the sheet of --copies is written. Default: copies.png, in the run's directory where
-        there is one.
+        File for the sheet of --copies. Default: copies.png, in the run's directory if there is one.
     json
         Print one JSON document.
     """
     from ganvas.errors import SettingError
-    from ganvas.evaluation import evaluate as judging
+    from ganvas.evaluation import evaluate as evaluation
     from ganvas.system.machine import pick_device
 
     if out is not None and not copies:
         raise SettingError(f"--out {out} does nothing without --copies: leave it out")
-    verdict = judging.evaluate(
+    result = evaluation.evaluate(
         source,
         data=data,
         against=against,
@@ -97,9 +95,9 @@ def evaluate(
         **vars(pictures),
     )
     if json:
-        print_json(verdict)
+        print_json(result)
     else:
-        _print(verdict)
+        _print(result)
 
 
 def compare(*results: Path, json: bool = False) -> None:
@@ -108,87 +106,85 @@ def compare(*results: Path, json: bool = False) -> None:
     Parameters
     ----------
     results
-        Runs' directories (their last evaluation), or files that evaluate --json was saved to.
+        Directories of runs, for their last evaluation, or files with the output of evaluate --json.
     json
         Print one JSON document.
     """
     from ganvas.errors import SettingError
     from ganvas.evaluation import history
-    from ganvas.evaluation.result import (
-        ROWS,
-        cell,
-        format_score,
-        raise_if_incomparable,
-        version_notes,
-    )
+    from ganvas.evaluation.result import raise_if_incomparable, version_notes
 
     if not results:
         raise SettingError("nothing to compare: give runs' directories or files of evaluate --json")
     found = [(str(path), history.last_result(path)) for path in results]
     raise_if_incomparable(found)
-    notes = [
-        *version_notes(found),
-        *(note for path, one in found if (note := history.stale_note(path, one))),
-    ]
+    stale = [history.stale_note(path, result) for path, result in found]
+    notes = [*version_notes(found), *(note for note in stale if note)]
     if json:
         print_json({"results": dict(found), "notes": notes})
         return
-    shown_scores = [
-        name for name in ROWS if any(getattr(one, name) is not None for _, one in found)
-    ]
-    # without the same --data they need not be
-    alike = all(one.floor == found[0][1].floor for _, one in found)
-    floors = (
-        [("floor", found[0][1])] if alike else [(f"floor of {path}", one) for path, one in found]
-    )
-    rows = []
-    for name in shown_scores:
-        title, better = ROWS[name]
-        least = (format_score(getattr(one.floor, name)) for _, one in floors)
-        rows.append([title, *(cell(one, name) for _, one in found), *least, better])
-    print_table(["", *(path for path, _ in found), *(title for title, _ in floors), "better"], rows)
-    sampled = {(one.seeds, one.protocol.seed) for _, one in found}
-    print(_protocol(found[0][1], _sampling(found[0][1]) if len(sampled) == 1 else ""))
-    if len(sampled) > 1:  # ± is over seeds, or of KID's subsets
-        notes += [f"{path}: {_sampling(one)}" for path, one in found]
+    _print_side_by_side(found)
+    first = found[0][1]
+    samplings = {(result.seeds, result.protocol.seed) for _, result in found}
+    print(_protocol(first, _sampling(first) if len(samplings) == 1 else ""))
+    if len(samplings) > 1:  # since ± is over seeds, or of KID's subsets
+        notes += [f"{path}: {_sampling(result)}" for path, result in found]
     for note in notes:
         print(f"note: {note}")
 
 
-def _print(verdict: EvaluationResult) -> None:
+def _print_side_by_side(found: list[tuple[str, EvaluationResult]]) -> None:
+    from ganvas.evaluation.result import ROWS, cell, format_score
+
+    first = found[0][1]
+    # floors differ if the real training images do
+    floors = [(f"floor of {path}", result) for path, result in found]
+    if all(result.floor == first.floor for _, result in found):
+        floors = [("floor", first)]
+    rows = []
+    for name, (title, better) in ROWS.items():
+        if all(getattr(result, name) is None for _, result in found):
+            continue
+        scores = [cell(result, name) for _, result in found]
+        least = [format_score(getattr(result.floor, name)) for _, result in floors]
+        rows.append([title, *scores, *least, better])
+    print_table(["", *(path for path, _ in found), *(title for title, _ in floors), "better"], rows)
+
+
+def _print(result: EvaluationResult) -> None:
     from ganvas.evaluation.result import ROWS, cell, format_score, shown_scores
 
     print_table(
-        [verdict.source, "judged", "floor", "better"],
+        [result.source, "judged", "floor", "better"],
         [
             [
                 ROWS[name][0],
-                cell(verdict, name),
-                format_score(getattr(verdict.floor, name)),
+                cell(result, name),
+                format_score(getattr(result.floor, name)),
                 ROWS[name][1],
             ]
-            for name in shown_scores(verdict)
+            for name in shown_scores(result)
         ],
     )
-    if verdict.per_class:
-        print(_by_class(verdict.per_class))
-    if verdict.real_accuracy is not None:
-        print(f"label accuracy of the real images: {format_score(verdict.real_accuracy)}")
-    if (taught := verdict.gan_train) is not None:
+    if result.per_class:
+        print(_by_class(result.per_class))
+    if result.real_accuracy is not None:
+        print(f"label accuracy of the real images: {format_score(result.real_accuracy)}")
+    if (taught := result.gan_train) is not None:
         print(
             f"GAN-train: a classifier of {taught.images:,} generated images is right on"
             f" {taught.fakes:.2%} of the held-out real ones, one of as many real images on"
             f" {taught.reals:.2%}"
         )
-    if verdict.copies is not None:
-        print(_copies(verdict.copies))
-    print(_protocol(verdict, _sampling(verdict)))
-    for note in verdict.notes:
+    if result.copies is not None:
+        print(_copies(result.copies))
+    print(_protocol(result, _sampling(result)))
+    for note in result.notes:
         print(f"note: {note}")
 
 
 def _by_class(accuracy: dict[str, float | None]) -> str:
-    """Of all classes or, where they are many, of the worst."""
+    """One line with the label accuracy of all classes, or of the worst ones of many."""
     from ganvas.evaluation.result import format_score
 
     known = [(name, value) for name, value in accuracy.items() if value is not None]
@@ -199,30 +195,30 @@ def _by_class(accuracy: dict[str, float | None]) -> str:
     return title + ", ".join(f"{name} {format_score(value)}" for name, value in known)
 
 
-def _copies(found: Copies) -> str:
-    kind = f"copy check: {found.verdict}"
-    if found.ratio is not None:
-        kind += f", ratio {found.ratio:.3f} ± {found.spread or 0:.3f}"
-    if found.share is not None:
-        kind += (
-            f"; of {found.n_fake:,} asked {found.share:.1%} count as copies, of {found.yardstick}"
-            f" images {found.share_held_out:.1%}"
+def _copies(copies: Copies) -> str:
+    line = f"copy check: {copies.verdict}"
+    if copies.ratio is not None:
+        line += f", ratio {copies.ratio:.3f} ± {copies.spread or 0:.3f}"
+    if copies.share is not None:
+        line += (
+            f"; of {copies.n_fake:,} asked {copies.share:.1%} count as copies, of {copies.yardstick}"
+            f" images {copies.share_held_out:.1%}"
         )
-    pairs = f"; the closest pairs are in {found.sheet}" if found.sheet else ""
-    return f"{kind}\ncopy check: distances in {found.space}{pairs}"
+    pairs = f"; the closest pairs are in {copies.sheet}" if copies.sheet else ""
+    return f"{line}\ncopy check: distances in {copies.space}{pairs}"
 
 
-def _sampling(verdict: EvaluationResult) -> str:
-    seed = verdict.protocol.seed
+def _sampling(result: EvaluationResult) -> str:
+    seed = result.protocol.seed
     return (
         f"seed {seed}"
-        if verdict.seeds == 1
-        else f"means and ± over {verdict.seeds} seeds from {seed}"
+        if result.seeds == 1
+        else f"means and ± over {result.seeds} seeds from {seed}"
     )
 
 
-def _protocol(verdict: EvaluationResult, sampling: str) -> str:
-    p = verdict.protocol
+def _protocol(result: EvaluationResult, sampling: str) -> str:
+    p = result.protocol
     sampling = f"{sampling}; " if sampling else ""
     sampling = f"classes asked for equally; {sampling}" if p.asked_classes == "equal" else sampling
     modes = f"; modes of {p.n_modes:,}" if p.n_modes else ""

@@ -1,1 +1,1 @@
-"""From a request to a run: `launch.train` finds or makes the run, then trains it."""
+"""Starting a training: `launch.train` prepares it, finds or makes its run, and trains it."""

@@ -13,27 +13,25 @@ from typing import Any, Unpack
 
 import torch
 
-from ganvas import data, gans
+from ganvas import gans
 from ganvas.errors import SettingError, nearest
 from ganvas.launch import budget
+from ganvas.launch.job import Job, prepare_job
 from ganvas.launch.resume import differences_from, unfinished
-from ganvas.launch.warm_start import WarmStart, check_fit, resumed, warm_start_of
-from ganvas.launch.workers import follow, process_count
-from ganvas.plan import Plan
-from ganvas.recipe import settings as settings_of
-from ganvas.runs.card import Card, DataCard, StartedFrom, versions
+from ganvas.launch.warm_start import resumed
+from ganvas.launch.workers import follow
+from ganvas.runs.card import Card, StartedFrom
 from ganvas.runs.folder import make_numbered, set_aside
 from ganvas.runs.request import Request, complete, merge, read_config, request_of_run
 from ganvas.runs.run import Run, refuse_foreign
 from ganvas.runs.train_options import TrainArguments
 from ganvas.system import files
-from ganvas.system.machine import pick_device, prepare_cpu
+from ganvas.system.machine import prepare_cpu
 from ganvas.system.machine import threads as threads_of
 from ganvas.system.progress import Progress, duration
 from ganvas.system.text import command
 from ganvas.training import distributed
 from ganvas.training.loop import train_run as train_run
-from ganvas.training.preflight import Prepared, prepare
 from ganvas.training.validation import Validation, prepare_validation
 
 
@@ -87,10 +85,13 @@ def train(
         world = distributed.torchrun_world()
         # the first process finds or makes the run, and tells the others
         if world is not None and world.rank > 0:
-            return follow(world, _gan_path(request), request.data_dir)
+            gan_path = gans.split_path(request.recipe or "")[0] or None
+            return follow(world, gan_path, request.data_dir)
         request, run, began = _run_in_out(request, call)
-        job = _prepare(request, run, began, call)
-        if run is None and call.out is None and not fresh:
+        job = prepare_job(request, began, call.progress.say)
+        if run and (unlike := differences_from(run, job.card, job.prepared.file)):
+            raise _made_otherwise(run, "; ".join(unlike))
+        if call.out is None and not fresh:
             run = unfinished(job.card, job.prepared.file, job.request, call.progress.say)
         return _begin(job, call) if run is None else _resume(run, job, call)
 
@@ -105,23 +106,6 @@ class _Call:
     progress: Progress
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A training that is possible: its request, and all that follows from it.
-
-    start: the weights of --from. card: of the run that it wants.
-    """
-
-    request: Request
-    prepared: Prepared
-    start: WarmStart | None
-    card: Card
-
-
-def _gan_path(request: Request) -> str | None:
-    return gans.split_path(request.recipe or "")[0] or None
-
-
 def _run_in_out(request: Request, call: _Call) -> tuple[Request, Run | None, StartedFrom | None]:
     """Open the run in --out, and complete the request from it.
 
@@ -129,6 +113,8 @@ def _run_in_out(request: Request, call: _Call) -> tuple[Request, Run | None, Sta
     """
     out = call.out
     if out is None or not (out / "recipe.json").exists():
+        if out is not None and out.is_dir() and not call.fresh:
+            refuse_foreign(out)
         return request, None, None
     if call.fresh:
         if request.recipe is None:  # repeat the run, but plan anew
@@ -152,110 +138,24 @@ def _made_otherwise(run: Run, difference: str) -> SettingError:
     )
 
 
-def _prepare(request: Request, run: Run | None, began: StartedFrom | None, call: _Call) -> _Job:
-    """Check that the training is possible, and tell the user what to expect.
-
-    run, began: the run in --out and what it was started from.
-    """
-    say, given = call.progress.say, request
-    request, start, origin = warm_start_of(given, began)
-    if request.data != given.data:
-        say(f"no --data: training on that of {given.from_}, {request.data}")
-    if request.data is None:
-        request = dataclasses.replace(request, data=gans.default_data(request.recipe))
-    if run is None and call.out is not None and call.out.is_dir() and not call.fresh:
-        refuse_foreign(call.out)
-    prepared = prepare(request, pick_device(request.device or "auto"))
-    card = _card(request, prepared, origin)
-    _check_repeat(request, card, say)
-    notes = list(prepared.notes)
-    if request.length is None:
-        notes += budget.too_few_notes(prepared.recipe.train, card.data.images)
-    for note in notes:
-        say(note)
-    if start:
-        check_fit(start, prepared.file.name, prepared.recipe, prepared.spec, prepared.gan)
-    if run and (unlike := differences_from(run, card, prepared.file)):
-        raise _made_otherwise(run, "; ".join(unlike))
-    return _Job(request, prepared, start, card)
-
-
-def _check_repeat(request: Request, card: Card, say: Any) -> None:
-    """Raise SettingError if a run cannot be repeated on these images; tell what may change bits."""
-    repeated = request.repeats
-    if repeated is None or request.plan is None:
-        return
-    if card.data.fingerprint != repeated.data.fingerprint:
-        raise SettingError(
-            "the run to be repeated saw other images, labels or classes than"
-            f" {card.data.name} holds now: give those, or a length such as --minutes, to train on"
-            " these by its settings"
-        )
-    changed = [] if card.gan_sha256 == repeated.gan_sha256 else [card.gan]
-    changed += [
-        name for name, version in card.versions.items() if repeated.versions.get(name) != version
-    ]
-    if changed:
-        say(f"no repeat to the bit, as {', '.join(changed)} changed since that run")
-
-
-def _card(request: Request, prepared: Prepared, origin: StartedFrom | None) -> Card:
-    """Describe the run. Threads, precision and a length in minutes may be yet to be measured."""
-    dataset, train = prepared.dataset, prepared.recipe.train
-    assert dataset is not None
-    what, plain = str(request.data), settings_of(prepared.recipe)
-    if os.path.exists(what) and what not in data.NAMES:
-        what = os.path.abspath(what)
-    processes = process_count(request.processes, prepared.device, train)
-    total = budget.planned_images(train, len(dataset))
-    return Card(
-        recipe=prepared.name,
-        gan=prepared.file.name,
-        gan_sha256=prepared.file.sha256,
-        model=plain["model"],
-        train=plain["train"],
-        image=prepared.spec,
-        data=DataCard(
-            what=what,
-            name=dataset.name,
-            images=len(dataset),
-            fingerprint=dataset.fingerprint,
-            size=request.size,
-            fit=request.fit or "crop",
-            channels=request.channels,
-            flip=bool(request.flip),
-        ),
-        seed=request.seed or 0,
-        threads=request.threads or 0,
-        processes=processes,
-        device=prepared.device,
-        precision=request.precision or ("32" if train.precision == "32" else ""),
-        plan=request.plan
-        or Plan(images=total, batch=train.batch, epoch=len(dataset), requested=train.length),
-        evaluate_every=None if request.evaluate_every == "never" else request.evaluate_every,
-        started_from=origin,
-        versions=versions(),
-    )
-
-
-def _begin(job: _Job, call: _Call) -> Run:
+def _begin(job: Job, call: _Call) -> Run:
     """Measure what is open, make the run's directory, and train."""
     left = None if job.card.plan.images else budget.seconds_left(job.card, call.started)
     evaluation = _validation(job, job.card, call, left)
     card, deadline, evaluation = budget.measure(job.card, job.prepared, evaluation, call.started)
-    run = _new_run(card, _gan_path(job.request), call)
+    run = _new_run(card, job.gan_path, call)
     with run.locked():
         _announce(run, job, call, f"new run: {run.path}")
         return _train(run, job, call, evaluation, deadline)
 
 
-def _validation(job: _Job, card: Card, call: _Call, left: float | None = None) -> Validation | None:
+def _validation(job: Job, card: Card, call: _Call, left: float | None = None) -> Validation | None:
     """Prepare evaluations during training. left: seconds for these and the training."""
-    if card.evaluate_every is None or job.prepared.dataset is None:
+    if card.evaluate_every is None:
         return None
     # throwaway networks: an evaluation is timed with them, and layers may keep state from it
     gan, data_dir = job.prepared.throwaway(), job.request.data_dir
-    return prepare_validation(card, job.prepared.dataset, gan, data_dir, call.progress.say, left)
+    return prepare_validation(card, job.dataset, gan, data_dir, call.progress.say, left)
 
 
 def _new_run(card: Card, gan_path: str | None, call: _Call) -> Run:
@@ -269,9 +169,9 @@ def _new_run(card: Card, gan_path: str | None, call: _Call) -> Run:
     return Run.create(call.out, card, gan_path)
 
 
-def _resume(run: Run, job: _Job, call: _Call) -> Run:
+def _resume(run: Run, job: Job, call: _Call) -> Run:
     """Train a run from its saved state to its end."""
-    run.gan = _gan_path(job.request)
+    run.gan = job.gan_path
     total = run.card.plan.total
     with run.locked():
         if run.finished:
@@ -289,7 +189,7 @@ def _resume(run: Run, job: _Job, call: _Call) -> Run:
         return _train(run, job, call, _validation(job, run.card, call), None)
 
 
-def _announce(run: Run, job: _Job, call: _Call, first: str) -> None:
+def _announce(run: Run, job: Job, call: _Call, first: str) -> None:
     card = run.card
     parts = [
         f"{card.recipe} on {card.data.name}: {card.data.images:,} images of {card.image};"
@@ -309,14 +209,13 @@ def _announce(run: Run, job: _Job, call: _Call, first: str) -> None:
 
 
 def _train(
-    run: Run, job: _Job, call: _Call, evaluation: Validation | None, deadline: float | None
+    run: Run, job: Job, call: _Call, evaluation: Validation | None, deadline: float | None
 ) -> Run:
     """Train a locked run, in as many processes as it has, and tell the user what to do next.
 
     deadline: time.monotonic() by which to be through.
     """
-    say, data_dir, gan_path = call.progress.say, job.request.data_dir, _gan_path(job.request)
-    assert job.prepared.dataset is not None
+    say, data_dir, gan_path = call.progress.say, job.request.data_dir, job.gan_path
     files.sweep(run.path)
     if job.start:
         run.save_start(job.start.networks, job.start.card)
@@ -328,7 +227,7 @@ def _train(
             stopped = train_run(
                 run,
                 job.prepared.file,
-                job.prepared.dataset,
+                job.dataset,
                 gan=job.prepared.gan,
                 progress=call.progress,
                 world=world,

@@ -1,5 +1,4 @@
-"""Earlier runs: which of them a request goes on with, and what becomes of one that stands in the
-way."""
+"""The earlier run that a request resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from ganvas.system.schema import differences
 
 
 def _identity(card: Card) -> dict[str, Any]:
-    """What must be equal for one training to be the continuation of another."""
+    """All that must be equal for one training to be the continuation of another."""
     return {
         "recipe": card.recipe,
         "gan": card.gan,
@@ -36,27 +35,30 @@ def _identity(card: Card) -> dict[str, Any]:
         "processes": card.processes,
         "file": card.gan_sha256[:12],
         "threads": card.threads,
-        "from": (began := card.started_from) and began.sha256[:12],
+        "from": card.started_from and card.started_from.sha256[:12],
     }
 
 
 def differences_from(run: Run, wanted: Card, file: GanFile) -> list[str]:
-    """What keeps a run from being what is wanted of a GAN's file; what its version did not know yet
-    is as by default."""
-    own = run.card
-    if own.gan == wanted.gan:
+    """List the differences between a run and the wanted one, as "train.batch=64, not 32".
+
+    Settings that an older version did not know have their defaults; measured settings that the
+    wanted card leaves open are no differences.
+    """
+    card = run.card
+    if card.gan == wanted.gan:
         with suppress(RunError):
-            own, wanted = _whole(own, file), _whole(wanted, file)
+            card, wanted = _with_defaults(card, file), _with_defaults(wanted, file)
     if not wanted.threads:
         wanted = dataclasses.replace(wanted, threads=run.card.threads)
     if not wanted.precision:
         wanted = dataclasses.replace(wanted, precision=run.card.precision)
-    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (own, wanted))
+    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (card, wanted))
     return differences(old, new)
 
 
-def _whole(card: Card, file: GanFile) -> Card:
-    """The card with every setting. Raises RunError where its settings do not fit."""
+def _with_defaults(card: Card, file: GanFile) -> Card:
+    """The card with every setting. Raises RunError if its settings do not fit the GAN."""
     recipe = card.settings(file)
     return dataclasses.replace(
         card, model=dataclasses.asdict(recipe.model), train=dataclasses.asdict(recipe.train)
@@ -66,11 +68,10 @@ def _whole(card: Card, file: GanFile) -> Card:
 def unfinished(
     wanted: Card, file: GanFile, request: Request, say: Callable[[str], None]
 ) -> Run | None:
-    """The newest run under runs/ that the same request made and that is not finished, nor being
-    trained."""
+    """Find the newest unfinished run of the same request under runs/ that nobody is training."""
     for _, path in numbered_runs():
         try:
-            if not Run.is_at(path):  # no run, or one that is being made
+            if not Run.is_at(path):  # something else, or a run that is being made
                 continue
             run = Run.open(path)
             if differences_from(run, wanted, file) or (
@@ -84,5 +85,5 @@ def unfinished(
         except BusyError:
             continue
         except RunError as error:
-            say(f"not gone on with: {error}")
+            say(f"not resumed: {error}")
     return None

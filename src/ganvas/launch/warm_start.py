@@ -1,10 +1,9 @@
-"""Trained weights that another training starts from: of a run, or of a generator's file."""
+"""Starting a training from trained weights: of a run, or of a generator.safetensors."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from torch import Tensor
 
 from ganvas import gans
 from ganvas.errors import RunError, SettingError
-from ganvas.gan import Gan
-from ganvas.recipe import ImageSpec, Recipe, settings
+from ganvas.recipe import settings
 from ganvas.runs.card import START_FILE, Card, StartedFrom
 from ganvas.runs.request import Request, with_data
 from ganvas.runs.run import Run
@@ -26,7 +24,8 @@ from ganvas.runs.weights import (
     weights_sha256,
 )
 from ganvas.system.schema import differences, leaves
-from ganvas.system.text import is_utf8, not_utf8
+from ganvas.system.text import command, is_utf8, not_utf8
+from ganvas.training.preflight import Prepared
 
 NETWORKS = ("generator", "discriminator", "average")
 
@@ -35,9 +34,10 @@ NETWORKS = ("generator", "discriminator", "average")
 class WarmStart:
     """Weights to start from.
 
-    networks: the weights of each of NETWORKS by their names: of a run both networks as they were
-    last trained and, where it has one, the average; of a file the generator alone.
-    card: of what made them.
+    networks: state dicts by names of NETWORKS. From a run, both networks as last trained and the
+        average if it has one; from a file, the generator alone.
+    card: of the run or file.
+    origin: its path, and the hash of the weights.
     """
 
     networks: dict[str, dict[str, Tensor]]
@@ -46,10 +46,9 @@ class WarmStart:
 
 
 def read_start(path: Path) -> WarmStart:
-    """The weights of a run's directory, a generator.safetensors, or a run's start.safetensors. No
-    code comes from them.
+    """Read the weights of a run's directory, a generator.safetensors or a start.safetensors.
 
-    Raises RunError where they are missing, damaged or not numbers.
+    Nothing in them is run as code. Raises RunError if they are missing, damaged or not finite.
     """
     if path.is_dir():
         networks, card = _of_run(path)
@@ -60,7 +59,7 @@ def read_start(path: Path) -> WarmStart:
             networks = {"generator": tensors}
     weights = flatten_networks(networks)
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise RunError(f"--from {path} holds weights that are no numbers: start from another")
+        raise RunError(f"--from {path}: the weights contain NaN or infinity; give other weights")
     return WarmStart(
         networks, card, StartedFrom(path=os.path.abspath(path), sha256=weights_sha256(weights))
     )
@@ -88,8 +87,11 @@ def _of_run(path: Path) -> tuple[dict[str, dict[str, Tensor]], Card]:
 
 
 def resumed(request: Request, run: Run) -> tuple[Request, StartedFrom | None]:
-    """A request to go on with a run, and what that was started from: read anew where it was killed
-    before it had its copy."""
+    """Return the request to resume a run, and what that was started from.
+
+    Of a run that was killed before it had its own copy of those weights, the request gets `from_`,
+    to read them again, and the second result is None.
+    """
     began = run.card.started_from
     if began is None or (run.path / START_FILE).exists() or run.load_state() is not None:
         return request, began
@@ -99,12 +101,15 @@ def resumed(request: Request, run: Run) -> tuple[Request, StartedFrom | None]:
 def warm_start_of(
     request: Request, began: StartedFrom | None
 ) -> tuple[Request, WarmStart | None, StartedFrom | None]:
-    """What a request's --from leads to; a request that names no other recipe then takes that one,
-    with its networks, and one that names no data those of the run.
+    """Read the weights of --from, and fill in the request from their card.
 
-    began: what the run that stands there was started from. That need not be there any more: the run
-    has a copy.
-    Raises RunError for what cannot be read, SettingError where a repeat finds other weights.
+    Without a recipe the request takes that of the weights, with its networks; without data, those
+    of the run.
+
+    began: what the run to resume was started from. It is not read again, as the run has a copy.
+
+    Returns the request, the weights (None without --from), and their origin. Raises RunError for
+    weights that cannot be read, SettingError if a repeat finds other weights.
     """
     if request.from_ is None:
         return request, None, began
@@ -128,18 +133,16 @@ def warm_start_of(
 
 def _with_its_recipe(request: Request, card: Card) -> Request:
     if request.recipe is None and card.gan.endswith(".py"):
-        file = shlex.quote(f"PATH/{card.recipe}")
+        train = command("train", f"PATH/{card.recipe}")
         raise SettingError(
-            f"--from {request.from_} is of a GAN in a file of yours: name it, ganvas train"
-            f" {file} ..."
+            f"--from {request.from_} is of a GAN in a file of yours: name it, {train} ..."
         )
     changes = {"model": card.model, **_rates(card), **dict(leaves(request.settings))}
     return dataclasses.replace(request, recipe=card.recipe, settings=changes)
 
 
 def _rates(card: Card) -> dict[str, Any]:
-    """How the recipe's preset trains networks that have its settings, as those of a card do; {}
-    where no preset has any."""
+    """The training settings of the preset with the card's network settings; {} if none has them."""
     if card.gan.endswith(".py"):
         return {}
     for preset in gans.find_recipe(card.recipe)[2].presets.values():
@@ -153,16 +156,13 @@ def _rates(card: Card) -> dict[str, Any]:
     return {}
 
 
-def check_fit(start: WarmStart, name: str, recipe: Recipe, spec: ImageSpec, gan: Gan) -> None:
-    """Raises SettingError, saying what differs, where the weights do not fit the networks, which
-    then hold them.
-
-    name: of the GAN's file, as in a card.
-    """
-    card, path = start.card, start.origin.path
-    if card.gan != name:
+def check_fit(start: WarmStart, prepared: Prepared) -> None:
+    """Load the weights into the networks. Raises SettingError, naming the difference, on misfit."""
+    card, path, gan = start.card, start.origin.path, prepared.gan
+    if card.gan != prepared.file.name:
         raise SettingError(
-            f"--from {path} holds a GAN of {card.gan}, not of {name}: name a recipe of {card.gan}"
+            f"--from {path} holds a GAN of {card.gan}, not of {prepared.file.name}: name a recipe"
+            f" of {card.gan}"
         )
     try:
         for network, module in (("generator", gan.generator), ("discriminator", gan.discriminator)):
@@ -170,23 +170,24 @@ def check_fit(start: WarmStart, name: str, recipe: Recipe, spec: ImageSpec, gan:
                 module.load_state_dict(start.networks[network])
     except RuntimeError as error:
         raise SettingError(
-            f"--from {path} {_unlike(card, recipe, spec, gan) or _reason(error)}"
+            f"--from {path} {_difference(card, prepared) or _reason(error)}"
         ) from None
 
 
-def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
-    """What keeps weights from fitting, in words; empty where nothing is known of it."""
+def _difference(card: Card, prepared: Prepared) -> str:
+    """The known reason why weights do not fit, and the cure; "" for an unknown one."""
+    recipe, spec, gan = prepared.recipe, prepared.spec, prepared.gan
     old, new = (f"{str(image).partition(',')[0]}" for image in (card.image, spec))
     if old != new:
         return (
-            f"is of images of {old}, these are {new}: name others with --data, or bring these to"
-            " that shape with --size and --channels"
+            f"is of images of {old}, these are {new}: name others with --data, or convert these"
+            " with --size and --channels"
         )
     if different := differences({"model": card.model}, {"model": settings(recipe)["model"]}):
         return (
             f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them"
         )
-    # Of equal settings, classes alone make networks differ.
+    # with equal settings, only classes can make networks differ
     classes, wanted = len(card.image.classes), len(spec.classes)
     if gan.conditional and not classes:
         way = (
@@ -196,7 +197,7 @@ def _unlike(card: Card, recipe: Recipe, spec: ImageSpec, gan: Gan) -> str:
         )
         return f"was trained without labels, these images have {wanted} classes: {way}"
     if gan.conditional and classes != wanted:
-        return f"has {classes} classes, these images have {wanted}: it can only go on with as many"
+        return f"has {classes} classes, these images have {wanted}: it needs as many"
     if not gan.conditional and classes and not wanted:
         return (
             f"has {classes} classes, these images have no labels: give them {classes}, or start"

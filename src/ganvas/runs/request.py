@@ -155,14 +155,13 @@ def read_config(path: Path, recipe: str | None) -> Request:
         card = Card.from_json(text, str(path))
         return request_of_run(card, recipe, f"--config {path}", path.parent)
     settings = {name: plain.pop(name) for name in ("model", "train") if name in plain}
-    for name, cure in (
-        *((name, "use the tables [model] and [train]") for name in INNER),
-        ("data_dir", "give --data-dir"),
-        ("from_", "write from"),
-        ("started_from", "write from"),
-    ):
-        if name in plain:
-            raise SettingError(f"--config {path}: unknown setting {name}: {cure}")
+    cures = dict.fromkeys(INNER, "use the tables [model] and [train]") | {
+        "data_dir": "give --data-dir",
+        "from_": "write from",
+        "started_from": "write from",
+    }
+    for name in cures.keys() & plain.keys():
+        raise SettingError(f"--config {path}: unknown setting {name}: {cures[name]}")
     if "from" in plain:  # a keyword of Python's
         plain["from_"] = plain.pop("from")
     if isinstance(plain.get("size"), int):
