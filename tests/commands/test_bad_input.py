@@ -1,197 +1,21 @@
-"""Whatever a user can get wrong: one line on stderr, exit code 2, no traceback, nothing
-half-written or lost."""
+"""Options that are wrong: one line on stderr, exit code 2, no traceback, nothing lost."""
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from ganvas import data
 from ganvas.errors import GanvasError, RunError
 from ganvas.launch import launch
 from ganvas.runs.run import Run
-from ganvas.training.batches import Batches
-from ganvas.training.learner import Learner
 from ganvas.views import inspect_data
-from helpers.common import MY_GAN, TRAIN
+from helpers.common import MY_GAN
 
 pytestmark = pytest.mark.usefixtures("bounded")
-
-
-def png(width: int = 8, height: int = 8) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.arange(width * height, dtype=np.uint8).reshape(height, width)).save(
-        buffer, "PNG"
-    )
-    return buffer.getvalue()
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few hundred bytes that says it is much larger."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content))
-            + kind
-            + content
-            + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
-        + chunk(b"IEND", b"")
-    )
-
-
-def idx(magic: int, *shape: int, content: int | None = None) -> bytes:
-    return struct.pack(f">{1 + len(shape)}I", magic, *shape) + b"\0" * (
-        int(np.prod(shape)) if content is None else content
-    )
-
-
-def npz(**arrays: Any) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def zipped(**members: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
-
-# what --data names, the files to make, and a word of the answer
-BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
-    "missing folder": ("nowhere/", {}, "nowhere"),
-    "a name too long": ("x" * 300, {}, "File name too long"),
-    "missing name": ("mnits-5k", {}, "did you mean mnist-5k?"),
-    "empty folder": ("d", {"d/.keep": b""}, "d"),
-    "a text file": ("d.txt", {"d.txt": b"hello"}, "d.txt"),
-    "text called png": ("d", {"d/a/1.png": b"hello", "d/b/2.png": b"hello"}, "png"),
-    "truncated png": ("d", {"d/a/1.png": png()[:-30], "d/b/2.png": png()[:40]}, "png"),
-    "png bomb": (
-        "d",
-        {"d/a/1.png": bomb(12_000, 12_000), "d/b/2.png": bomb(12_000, 12_000)},
-        "png",
-    ),
-    "idx with wrong magic": ("d", {"d/train-images-idx3-ubyte": idx(0x0802, 2, 8, 8)}, "idx3"),
-    "idx too short": (
-        "d",
-        {"d/train-images-idx3-ubyte": idx(0x0803, 2, 8, 8, content=100)},
-        "idx3",
-    ),
-    "idx said to be huge": (
-        "d",
-        {"d/train-images-idx3-ubyte": idx(0x0803, 2**31, 2**15, 2**15, content=100)},
-        "idx3",
-    ),
-    "npz of objects": ("d.npz", {"d.npz": npz(images=np.array([{}, None], object))}, "d.npz"),
-    "npz without images": ("d.npz", {"d.npz": npz(a=IMAGES)}, "images"),
-    "npz of floats": ("d.npz", {"d.npz": npz(images=IMAGES.astype(float))}, "d.npz"),
-    "npz with too few labels": (
-        "d.npz",
-        {"d.npz": npz(images=IMAGES, labels=np.zeros(3, np.int64))},
-        "d.npz",
-    ),
-    "damaged npz": ("d.npz", {"d.npz": npz(images=IMAGES)[:200]}, "d.npz"),
-    "zip with ../": ("d.zip", {"d.zip": zipped(**{"../evil.png": png(), "a.png": png()})}, "evil"),
-    "zip with /": ("d.zip", {"d.zip": zipped(**{"/tmp/evil.png": png()})}, "evil"),
-    "damaged zip": ("d.zip", {"d.zip": zipped(a=png())[:60]}, "d.zip"),
-    "labels for other files": (
-        "d",
-        {"d/1.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"},
-        "1.png",
-    ),
-    "a file without label": (
-        "d",
-        {"d/1.png": png(), "d/2.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"},
-        "1.png",
-    ),
-    "labels of one column": ("d", {"d/1.png": png(), "d/labels.csv": b"1.png\n"}, "labels.csv"),
-    "no labels for a conditional GAN": (
-        "d",
-        {"d/1.png": png(), "d/2.png": png()},
-        (
-            "needs labels and these images have none: give a folder per class or a labels.csv, "
-            "or use an unconditional recipe such as r3gan/images"
-        ),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_DATA)
-def test_bad_data(
-    case: str, cli_run: Callable[..., Any], tmp_path: Path, tree: Callable[[Path], Any]
-) -> None:
-    what, contents, word = BAD_DATA[case]
-    for name, content in contents.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    before = tree(tmp_path)
-    assert word in cli_run(*TRAIN, "--data", what).error
-    assert word in cli_run(*TRAIN, "--data", what, "--out", "new").error
-    assert tree(tmp_path) == before
-    if case != "no labels for a conditional GAN":
-        assert word in cli_run("data", "inspect", what).error
-        assert word in cli_run("show", "cgan/tiny", "--data", what).error
-        assert tree(tmp_path) == before
-
-
-def test_the_home_folder_is_read_as_any_other(
-    cli_run: Callable[..., Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where the shell leaves ~ as it is; and a folder of one's own is never trained with a
-    recipe for digits."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
-    (tmp_path / "my.toml").write_text(
-        'data = "~/pictures"\nimages = 8\nthreads = 1\nprecision = "32"\n'
-    )
-    assert cli_run("train", "--data=~/pictures", "--config", "my.toml", "--out", "one").code == 0
-    assert cli_run("train", "--config", "my.toml", "--out", "two").code == 0
-    for card in (Run.open(tmp_path / name).card for name in ("one", "two")):
-        assert (card.recipe, card.data.what, card.data.images) == (
-            "r3gan/images",
-            str(pictures),
-            12,
-        )
-    for words in (
-        "train --data=~nosuch/x",
-        "train --from=~nosuch/x",
-        "data inspect ~nosuch/x",
-        "train cgan/tiny --data mnist --data-dir ~nosuch/x",
-    ):
-        assert "~nosuch/x: no home folder ~nosuch is known" in cli_run(*words.split()).error
-
-
-def test_without_a_home_folder(
-    cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    # as where the user's number has no name
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    assert "set HOME, XDG_CACHE_HOME" in cli_run(*TRAIN, "--data", "mnist").error
-    assert cli_run("data", "inspect", "mnist-5k", "--recipe", "mlp/tiny").code == 0  # it needs none
 
 
 # options of train, and a word of the answer
@@ -325,7 +149,7 @@ def test_bad_bench_options(word: str, value: str, cli_run: Callable[..., Any]) -
         ("bench wrong.py", "expected (2, 1, 8, 8)"),
     ],
 )
-def test_other_verbs_refuse_what_train_does(
+def test_other_commands_refuse_what_train_does(
     words: str, word: str, cli_run: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "wrong.py").write_text(MY_GAN.replace("view(-1, *self.shape)", "view(-1, 64)"))
@@ -433,7 +257,7 @@ def test_bad_samples(
 
 @pytest.mark.parametrize("option", ["--fit pad", "--data-dir folder"])
 @pytest.mark.parametrize("verb", ["show", "bench"])
-def test_how_to_read_pictures_is_not_passed_over_where_there_are_none(
+def test_options_of_reading_are_refused_without_data(
     verb: str, option: str, cli_run: Callable[..., Any]
 ) -> None:
     assert option in cli_run(verb, "mlp/tiny", *option.split()).error
@@ -470,71 +294,3 @@ def test_the_library_raises_what_the_command_prints(
     with pytest.raises(RunError):
         Run.open(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("recipe", "side"), [("r3gan/images", 16), ("r3gan/digits", 28)])
-def test_five_pictures_are_trained_on_with_a_notice(
-    recipe: str, side: int, cli_run: Callable[..., Any], tmp_path: Path
-) -> None:
-    (tmp_path / "five").mkdir()
-    for k in range(5):
-        pixels = np.random.default_rng(k).integers(
-            256, size=(side, side, 3 if side == 16 else 1), dtype=np.uint8
-        )
-        Image.fromarray(pixels.squeeze()).save(tmp_path / "five" / f"{k}.png")
-    settings = ("--set", "width=4", "batch=8", "log='100 images'")
-    options = (*settings, "--images", "3000", "--threads", "1", "--precision", "32", "--out", "run")
-    done = cli_run("train", recipe, "--data", "five", "--size", side, *options)
-    assert done.code == 0, done.err
-    assert "as there are 5 images, fewer than 20,000; the probability climbs to 0.8" in done.err
-    told = [line for line in done.err.splitlines() if line.startswith("doctor: ")]
-    assert [line.split(": ")[1] for line in told] == ["starving on tiny data"]
-    assert Run.open("run").finished
-    assert cli_run("sample", "run", "--n", "2", "--out", "two.npz").code == 0
-
-
-def test_a_few_steps_are_told_to_be_too_few(cli_run: Callable[..., Any], tmp_path: Path) -> None:
-    """Of a recipe that counts in epochs, five images are over before anything is learned."""
-    np.savez(
-        tmp_path / "five.npz",
-        images=np.random.default_rng(0).integers(256, size=(5, 28, 28), dtype=np.uint8),
-    )
-    options = ("--data", "five.npz", "--threads", "1")
-    done = cli_run("train", "mlp/relu", *options, "--out", "run")
-    assert done.code == 0, done.err
-    assert (
-        "50 epochs of 5 images are 16 steps, too few to learn from: give --minutes or --images"
-        in done.err
-    )
-    assert (
-        "too few to learn from"
-        not in cli_run("train", "mlp/relu", *options, "--images", "80", "--out", "asked").err
-    )
-
-
-def test_classes_without_images_are_told_of_and_never_asked_for(
-    cli_run: Callable[..., Any], tmp_path: Path
-) -> None:
-    images = np.random.default_rng(0).integers(256, size=(20, 8, 8), dtype=np.uint8)
-    np.savez(tmp_path / "two.npz", images=images, labels=np.tile([3, 8], 10))
-    done = cli_run(
-        "train",
-        "cgan/tiny",
-        "--data",
-        "two.npz",
-        "--images",
-        "64",
-        "--threads",
-        "1",
-        "--out",
-        "run",
-    )
-    assert "no image of two.npz is of class 0, 1, 2, 4, 5, 6, 7: not learned" in done.err
-    dataset, card = data.load_dataset("two.npz"), Run.open("run").card
-    file = card.gan_file()
-    recipe = card.settings(file)
-    gan = file.build(recipe.model, card.image)
-    learner = Learner(gan, recipe.train, len(dataset), torch.device("cpu"))
-    batches = Batches(dataset, learner, seed=0)
-    asked = torch.cat([batches.at(seen).d_labels for seen in range(0, 320, 16)])
-    assert set(asked.tolist()) == {3, 8}

@@ -1,5 +1,4 @@
-"""The command line: instant help, one JSON document, results on stdout and the rest on stderr, exit
-codes."""
+"""The command line: instant help, results on stdout and the rest on stderr, exit codes."""
 
 from __future__ import annotations
 
@@ -56,7 +55,7 @@ class TestStart:
     def test_version(self, cli_run: Callable[..., Any]) -> None:
         assert cli_run("--version").out.strip() == ganvas.__version__
 
-    def test_help_names_every_verb_and_option(self, cli_run: Callable[..., Any]) -> None:
+    def test_help_names_every_command_and_option(self, cli_run: Callable[..., Any]) -> None:
         whole = cli_run("--help").out
         for verb in (
             "train",
@@ -106,7 +105,7 @@ class TestStart:
         assert "Traceback" not in done.err
         assert (tmp_path / done.out.strip() / "generator.safetensors").is_file()
 
-    def test_what_is_no_command_is_one_line(self, cli_run: Callable[..., Any]) -> None:
+    def test_an_unknown_command_or_option_is_one_line(self, cli_run: Callable[..., Any]) -> None:
         for words in (
             ["trian"],
             ["train", "--sed", "1"],
@@ -215,7 +214,7 @@ class TestReports:
         assert shown["recipe"]["name"] == "mlp/tiny"
         assert shown["recipe"]["train"]["batch"] == 16
 
-    def test_show_tells_what_minutes_change(self, cli_run: Callable[..., Any]) -> None:
+    def test_show_lists_what_minutes_change(self, cli_run: Callable[..., Any]) -> None:
         told = cli_run("show", "r3gan/digits").out
         presets = document(cli_run("show", "r3gan/digits", "--json"))["presets"]
         assert presets["60"]["model.blocks"] == 1

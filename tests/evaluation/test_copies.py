@@ -305,7 +305,7 @@ class TestCommand:
             assert sheet.height > 4 * 28 * 2
         text = cli_run("evaluate", path, "--n", 60, "--copies").out
         assert "copy check: not a copier, ratio 1" in text
-        assert "; of 60 asked 0.0% count as copies, of held-out images 0.0%" in text
+        assert "; of 60 generated images 0.0% count as copies, of held-out images 0.0%" in text
 
     def test_anybodys_copies(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         npz(tmp_path / "made.npz", digits().images[100:200])

@@ -1,15 +1,10 @@
-"""How a training stops, and how it goes on."""
+"""Resuming a training: which run is taken, and when a new one is made instead."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-import shlex
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,158 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from ganvas.errors import RunError
 from ganvas.launch import launch
 from ganvas.runs.run import Run
-from ganvas.training import loop
-from helpers.common import ENDLESS, MY_GAN, assert_same_run, assert_same_tree, state, train
+from helpers.common import assert_same_run, assert_same_tree, state, train
 
 
-class TestStopping:
-    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal_saves_says_how_to_go_on_and_sets_the_exit_code(
-        self, number: int, code: int, tmp_path: Path, environment: dict[str, str]
-    ) -> None:
-        """In a process of its own, as a shell would see it."""
-        command = [*ENDLESS, "--verbose"]
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if line.startswith("epoch"):
-                    break
-            process.send_signal(number)
-            out, err = process.communicate(timeout=60)
-        finally:
-            process.kill()
-        assert process.returncode == code
-        assert out == ""
-        assert "Traceback" not in err
-        path = Path("runs", "0001-cgan-tiny-mnist-5k")
-        assert f"to resume: ganvas train --out {path}" in err.splitlines()[-1]
-        seen = state(tmp_path / path)["images_seen"]
-        assert seen > 0
-        assert Run.open(tmp_path / path).read_log()[-1]["images"] <= seen
-        Run.open(tmp_path / path).sample(n=2)
-
-    def test_commands_that_are_told_can_be_pasted_into_a_shell(
-        self, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path
-    ) -> None:
-        (tmp_path / "my code").mkdir()
-        (tmp_path / "my code" / "my gan.py").write_text(MY_GAN)
-        stop_after(3)
-        command = (
-            "train",
-            "my code/my gan.py:two",
-            "--threads",
-            "1",
-            "--out",
-            "my run",
-            "--data-dir",
-            "my data",
-        )
-        told = cli_run(*command).err.splitlines()[-1].partition("to resume: ")[2]
-        assert shlex.split(told) == ["ganvas", *command[:2], *command[4:]]
-        with pytest.raises(RunError, match="has no generator yet") as caught:
-            no_generator = Run.open(
-                tmp_path / "my run", gan=str(tmp_path / "my code" / "my gan.py")
-            )
-            no_generator.generator_file.unlink()
-            no_generator.sampler()
-        again = shlex.split(str(caught.value).partition("go on with ")[2])
-        assert again == [
-            "ganvas",
-            "train",
-            str(tmp_path / command[1]),
-            "--out",
-            str(tmp_path / "my run"),
-        ]
-        done = cli_run(*shlex.split(told)[1:])
-        assert done.code == 0, done.err
-        look = shlex.split(done.err.splitlines()[-1].partition(", or: ")[2])
-        assert look == ["ganvas", "sample", "my run", "--gan", "my code/my gan.py"]
-        for words in (
-            ("sample", "my run"),
-            ("train", "--out", "my run"),
-            ("train", "--config", "my run/recipe.json"),
-        ):
-            assert "'PATH/my gan.py" in cli_run(*words).error
-        assert cli_run(*look[1:]).code == 0
-
-    def test_the_state_is_saved_every_so_often(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        assert loop.SAVE_SECONDS <= 60
-        now, saves = 0.0, []
-        save_state = Run.save_state
-
-        def noting(self: Run, saved: dict[str, Any]) -> None:
-            saves.append((now, saved["images_seen"]))
-            save_state(self, saved)
-            assert self.generator_file.exists() or not saves[1:]
-
-        def step(*arguments: Any) -> Any:
-            nonlocal now
-            now += 5.0  # each step takes 5 seconds
-            return take_step(*arguments)
-
-        take_step = loop.take_step
-        monkeypatch.setattr(Run, "save_state", noting)
-        monkeypatch.setattr(loop, "take_step", step)
-        monkeypatch.setattr(time, "monotonic", lambda: now)
-        train("mlp/tiny", tmp_path / "run", images=640.0)
-        times = [0.0, *[at for at, _ in saves]]
-        assert len(times) > 4
-        assert max(b - a for a, b in itertools.pairwise(times)) <= 60
-        assert saves[-1][1] == 640
-
-    def test_a_stop_in_the_last_step_comes_too_late(
-        self, tiny_run: Run, stop_after: Callable[[int], None], tmp_path: Path
-    ) -> None:
-        """All images seen is not all done: pictures, the last line and the last evaluation are yet
-        to come."""
-        stop_after(20)
-        run = train("cgan/tiny", tmp_path / "run", images=320.0, seed=7)
-        assert_same_run(tiny_run.path, run.path)
-
-    @pytest.mark.parametrize("slow", [False, True])
-    def test_a_training_killed_at_its_end_is_not_finished(
-        self, slow: bool, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        if slow:
-            # so that the state is saved after every step
-            monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
-        with monkeypatch.context() as patch:
-            patch.setattr(loop.Logger, "finish", lambda *_: pytest.fail("killed"))
-            with pytest.raises(pytest.fail.Exception):
-                train("cgan/tiny", tmp_path / "run", images=320.0, seed=7)
-        assert not Run.open(tmp_path / "run").finished
-        launch.train(out=tmp_path / "run", quiet=True)
-        assert_same_run(tiny_run.path, tmp_path / "run")
-
-    def test_a_damaged_last_log_line_does_not_stop_reading(
-        self, half_run: Run, copy: Callable[[Run], Path]
-    ) -> None:
-        path = copy(half_run)
-        with open(path / "log.jsonl", "a") as file:
-            file.write('{"images": 1')
-        assert Run.open(path).read_log() == half_run.read_log()
-
-
-class TestGoingOn:
+class TestResuming:
     def test_the_callers_threads_are_left_as_they_were(self, tmp_path: Path) -> None:
         before = torch.get_num_threads()
         train("mlp/tiny", tmp_path / "run", images=16.0, threads=before + 1)
         assert torch.get_num_threads() == before
 
-    def test_a_state_that_was_read_stays_no_file_in_use(
+    def test_reading_a_state_does_not_keep_its_file_open(
         self, half_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         """Where it is mapped, Windows lets no other take its place."""
@@ -178,7 +33,7 @@ class TestGoingOn:
             file.write(b"\0" * (path / "state.pt").stat().st_size)
         assert_same_tree(kept, state(half_run.path))
 
-    def test_same_command_goes_on(
+    def test_the_same_command_resumes(
         self, cli_run: Callable[..., Any], stop_after: Callable[[int], None], tmp_path: Path
     ) -> None:
         command = ("train", "cgan/tiny", "--images", "320", "--threads", "1")
@@ -194,9 +49,16 @@ class TestGoingOn:
         )
 
     @pytest.mark.parametrize(
-        "other", [("--seed", "1"), ("--images", "336"), ("--set", "lr=0.002"), ("--data", "pictures"), ("--threads", "2"),
-                  ("--size", "14")]
-    )  # fmt: skip
+        "other",
+        [
+            ("--seed", "1"),
+            ("--images", "336"),
+            ("--set", "lr=0.002"),
+            ("--data", "pictures"),
+            ("--threads", "2"),
+            ("--size", "14"),
+        ],
+    )
     def test_another_request_is_another_run(
         self,
         other: tuple[str, str],
@@ -219,7 +81,7 @@ class TestGoingOn:
         for name in ("0001-a", "0003-a", "0002-a"):
             shutil.copytree(half_run.path, tmp_path / "runs" / name)
         done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
-        assert done.out == "runs/0003-a\n"  # with its own thread count, where none is asked for
+        assert done.out == "runs/0003-a\n"  # with its own thread count, as none is given
 
     def test_numbers_of_more_than_four_digits(
         self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path
@@ -234,7 +96,7 @@ class TestGoingOn:
             assert done.out == f"runs/{number}-mlp-tiny-mnist-5k\n"
 
     @pytest.mark.parametrize("name", ["state.pt", "recipe.json", "log.jsonl"])
-    def test_a_damaged_run_that_is_passed_over_is_named(
+    def test_a_damaged_run_that_is_skipped_is_named(
         self, name: str, cli_run: Callable[..., Any], half_run: Run, tiny_run: Run, tmp_path: Path
     ) -> None:
         for number in (1, 2, 3, 4):
@@ -257,7 +119,7 @@ class TestGoingOn:
             if "0003" in line or "0004" in line or "0005" in line
         ] == []
 
-    def test_out_goes_on_with_little_said(
+    def test_out_alone_resumes(
         self, cli_run: Callable[..., Any], half_run: Run, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(half_run)
@@ -265,7 +127,7 @@ class TestGoingOn:
         assert (done.code, done.out) == (0, f"{path}\n")
         assert_same_run(tiny_run.path, path)
 
-    def test_a_run_of_before_a_setting_was_there_goes_on(
+    def test_a_run_older_than_a_setting_is_resumed(
         self,
         cli_run: Callable[..., Any],
         half_run: Run,
@@ -286,7 +148,7 @@ class TestGoingOn:
             in cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--out", path).error
         )
 
-    def test_another_recipe_is_named_before_its_settings(
+    def test_another_recipe_is_reported_before_its_settings(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(tiny_run)
@@ -298,7 +160,7 @@ class TestGoingOn:
         said = cli_run("train", "cgan/digits", "--config", path / "recipe.json").error
         assert "with all settings of cgan/tiny: leave cgan/digits out, or --config" in said
 
-    def test_a_finished_run_says_so_and_is_left_as_it_is(
+    def test_a_finished_run_is_reported_and_left_as_it_is(
         self,
         cli_run: Callable[..., Any],
         tiny_run: Run,
@@ -331,7 +193,7 @@ class TestGoingOn:
         assert tree(tmp_path / "run.1") == before
         assert state(path)["images_seen"] == state(tmp_path / "run.2")["images_seen"] == 32
 
-    def test_fresh_alone_makes_the_same_run_once_more(
+    def test_fresh_alone_repeats_the_run(
         self,
         cli_run: Callable[..., Any],
         pictures: Path,
@@ -411,19 +273,10 @@ class TestGoingOn:
         after = tree(tmp_path / "runs")
         assert {name: after[name] for name in before} == before
 
-    def test_a_busy_run_is_not_gone_on_with(
+    def test_a_run_that_is_being_trained_is_not_resumed(
         self, cli_run: Callable[..., Any], half_run: Run, tmp_path: Path
     ) -> None:
         shutil.copytree(half_run.path, tmp_path / "runs" / "0001-a")
         with Run.open(tmp_path / "runs" / "0001-a").locked():
             done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7", "--threads", "1")
         assert done.out == "runs/0002-cgan-tiny-mnist-5k\n"
-
-
-def test_a_run_killed_before_its_first_save_begins_again_with_an_empty_log(tmp_path: Path) -> None:
-    whole, killed = (
-        train("cgan/tiny", tmp_path / name, images=64.0).path for name in ("whole", "killed")
-    )
-    (killed / "state.pt").unlink()
-    launch.train(out=killed, quiet=True)
-    assert_same_run(whole, killed)

@@ -1,4 +1,4 @@
-"""`--from`: a training that starts from trained weights, goes on without their source, and repeats."""
+"""`--from`: trainings that start from trained weights, resume without their source, and repeat."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ganvas import gans
 from ganvas.launch import launch
@@ -20,7 +18,7 @@ from ganvas.launch.warm_start import read_start
 from ganvas.runs.run import Run
 from ganvas.runs.weights import open_generator, weights_sha256
 from ganvas.training import loop
-from helpers.common import MY_GAN, assert_same_run, assert_same_tree, state, train
+from helpers.common import assert_same_run, assert_same_tree, state, train
 
 AVERAGED = {"average": "100 images"}
 COMMAND = ("train", "cgan/tiny", "--images", "64", "--threads", "1")
@@ -41,8 +39,7 @@ def plain(part: Any) -> Any:
 
 @pytest.fixture
 def first_weights(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the networks and optimizers of each training of this test hold just before its first
-    step."""
+    """The networks and optimizers of each training in this test, just before its first step."""
     seen: list[dict[str, Any]] = []
     take_step = loop.take_step
 
@@ -57,8 +54,8 @@ def first_weights(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return seen
 
 
-class TestWhatIsTaken:
-    def test_of_a_run_both_networks_as_they_were_trained_and_the_average(
+class TestStart:
+    def test_a_run_gives_both_networks_and_the_average(
         self, averaged_run: Run, tmp_path: Path, first_weights: list[dict[str, Any]]
     ) -> None:
         run = train(
@@ -75,7 +72,7 @@ class TestWhatIsTaken:
         )
         assert (state(run.path)["images_seen"], run.card.plan.total) == (32, 32)
 
-    def test_of_a_file_the_generator_alone(
+    def test_a_file_gives_the_generator_alone(
         self,
         averaged_run: Run,
         tmp_path: Path,
@@ -93,7 +90,7 @@ class TestWhatIsTaken:
         assert_same_tree(taken["average"], taken["generator"])
         assert_same_tree(taken["discriminator"], anew["discriminator"])
 
-    def test_an_average_begins_with_the_generator_where_the_source_has_none_and_is_left_where_it_is_not_wanted(
+    def test_an_average_that_the_source_lacks_begins_with_the_generator(
         self, averaged_run: Run, tiny_run: Run, tmp_path: Path, first_weights: list[dict[str, Any]]
     ) -> None:
         train("cgan/tiny", tmp_path / "one", images=32.0, settings=AVERAGED, from_=tiny_run.path)
@@ -106,7 +103,7 @@ class TestWhatIsTaken:
         )
         assert first_weights[-1]["average"] == {}
 
-    def test_it_is_in_the_card(self, tiny_run: Run, tmp_path: Path) -> None:
+    def test_the_card_holds_the_origin(self, tiny_run: Run, tmp_path: Path) -> None:
         run = train("cgan/tiny", tmp_path / "run", images=32.0, from_=tiny_run.path)
         learned = state(tiny_run.path)["learner"]
         flat = {
@@ -117,7 +114,7 @@ class TestWhatIsTaken:
         assert (began.path, began.sha256) == (str(tiny_run.path), weights_sha256(flat))
         assert tiny_run.card.started_from is None
 
-    def test_without_a_recipe_it_is_that_of_the_source_with_its_networks(
+    def test_without_a_recipe_that_of_the_source_is_taken_with_its_networks(
         self, tmp_path: Path
     ) -> None:
         source = train(
@@ -129,7 +126,7 @@ class TestWhatIsTaken:
         assert (run.card.recipe, run.card.model) == ("cgan/tiny", source.card.model)
         assert run.card.train["lr"] != 0.5
 
-    def test_its_own_recipe_named_takes_its_networks(
+    def test_naming_the_same_recipe_takes_the_networks_too(
         self, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
         """As of another length they may be, by a preset; given once more, the command goes on."""
@@ -152,7 +149,7 @@ class TestWhatIsTaken:
         assert "is finished" in cli_run(*command).err
         assert "has model.width=2, not 3" in cli_run(*command[:-2], "--set", "width=3").error
 
-    def test_networks_of_a_preset_come_with_its_rates(self, tmp_path: Path) -> None:
+    def test_networks_of_a_preset_come_with_its_learning_rates(self, tmp_path: Path) -> None:
         """The recipe's own would be forward to what diverges."""
         hour = gans.find_recipe("r3gan/digits")[2].presets[60]
         source = train(
@@ -175,7 +172,7 @@ class TestWhatIsTaken:
             == 2e-3
         )
 
-    def test_of_a_run_its_data_unless_others_are_named(
+    def test_a_run_gives_its_data_unless_others_are_named(
         self, pictures: Path, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
         first = ("train", "mlp/tiny", "--images", "16", "--threads", "1")
@@ -195,8 +192,8 @@ def train_anew(tmp_path: Path, first_weights: list[dict[str, Any]]) -> dict[str,
     return first_weights[-1]
 
 
-class TestGoingOn:
-    def test_it_goes_on_to_the_same_end_without_the_source(
+class TestResuming:
+    def test_it_is_resumed_to_the_same_end_without_the_source(
         self,
         tiny_run: Run,
         copy: Callable[..., Path],
@@ -261,7 +258,7 @@ class TestGoingOn:
         assert cli_run(*again, "killed").code == 0
         assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
-    def test_another_source_is_another_run_and_named(
+    def test_another_source_is_another_run(
         self,
         tiny_run: Run,
         half_run: Run,
@@ -349,128 +346,6 @@ class TestRepeating:
         assert (
             "unknown setting started_from: write from"
             in cli_run("train", "--config", "my.toml").error
-        )
-
-
-class TestWhatDoesNotFit:
-    @pytest.fixture
-    def coloured(self, tmp_path: Path) -> Path:
-        for k in range(12):
-            folder = tmp_path / "coloured" / "abc"[k % 3]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.random.default_rng(k).integers(0, 256, (28, 28, 3), np.uint8)).save(
-                folder / f"{k}.png"
-            )
-        return tmp_path / "coloured"
-
-    def refused(self, cli_run: Callable[..., Any], *words: Any) -> str:
-        line: str = cli_run("train", *words, "--threads", "1").error
-        assert not Path("runs").exists()
-        return line
-
-    def test_images_of_another_shape(
-        self, tiny_run: Run, cli_run: Callable[..., Any], pictures: Path, coloured: Path
-    ) -> None:
-        line = self.refused(cli_run, "cgan/tiny", "--data", pictures, "--from", tiny_run.path)
-        assert "is of images of 28x28 grey, these are 8x8 grey" in line
-        line = self.refused(cli_run, "cgan/tiny", "--data", coloured, "--from", tiny_run.path)
-        assert "28x28 grey, these are 28x28 RGB" in line
-
-    def test_another_number_of_classes(
-        self, tiny_run: Run, cli_run: Callable[..., Any], coloured: Path
-    ) -> None:
-        grey = ("--channels", "1", "--data", coloured)
-        assert "has 10 classes, these images have 3" in self.refused(
-            cli_run, "cgan/tiny", *grey, "--from", tiny_run.path
-        )
-
-    def test_classes_do_not_matter_where_there_is_no_condition(
-        self, unconditional_run: Run, coloured: Path, tmp_path: Path
-    ) -> None:
-        train(
-            "mlp/tiny",
-            tmp_path / "run",
-            data=str(coloured),
-            channels=1,
-            images=32.0,
-            from_=unconditional_run.path,
-        )
-
-    def test_labels_on_one_side_alone(
-        self, cli_run: Callable[..., Any], coloured: Path, pictures: Path, tmp_path: Path
-    ) -> None:
-        (tmp_path / "flat").mkdir()
-        for k, file in enumerate(sorted(pictures.rglob("*.png"))):
-            shutil.copy(file, tmp_path / "flat" / f"{k}.png")
-        labelled, flat = (
-            train("r3gan/tiny", tmp_path / name, images=16.0, data=str(what)).path
-            for name, what in (("a", pictures), ("b", tmp_path / "flat"))
-        )
-        line = self.refused(cli_run, "r3gan/tiny", "--data", "flat", "--from", labelled)
-        assert "has 2 classes, these images have no labels: give them 2" in line
-        onto = ("r3gan/tiny", "--data", pictures, "--from", flat)
-        line = self.refused(cli_run, *onto)
-        assert "was trained without labels, these images have 2 classes: --set labels=false" in line
-        assert (
-            cli_run("train", *onto, "--set", "labels=false", "--images", 16, "--out", "run").code
-            == 0
-        )
-
-    def test_other_networks(self, tiny_run: Run, cli_run: Callable[..., Any]) -> None:
-        line = self.refused(cli_run, "cgan/tiny", "--set", "z_dim=9", "--from", tiny_run.path)
-        assert "has model.z_dim=8, not 9" in line
-        line = self.refused(cli_run, "cgan/digits", "--from", tiny_run.generator_file)
-        assert "model.g_widths=" in line
-        assert "holds a GAN of cgan, not of mlp" in self.refused(
-            cli_run, "mlp/tiny", "--from", tiny_run.path
-        )
-
-    def test_what_is_not_there_or_damaged(
-        self, tiny_run: Run, copy: Callable[..., Path], cli_run: Callable[..., Any], tmp_path: Path
-    ) -> None:
-        source = copy(tiny_run, "source")
-        (tmp_path / "empty").mkdir()
-        (tmp_path / "text").write_text("text")
-        for what, answer in (
-            ("elsewhere", "no file elsewhere"),
-            ("empty", "empty is not a run"),
-            ("text", "is damaged or no"),
-        ):
-            assert answer in self.refused(cli_run, "cgan/tiny", "--from", what)
-        (source / "state.pt").write_bytes(b"text")
-        assert "state.pt is damaged" in self.refused(cli_run, "cgan/tiny", "--from", source)
-        (source / "state.pt").unlink()
-        line = self.refused(cli_run, "cgan/tiny", "--from", source)
-        assert "its state.pt is missing" in line
-        assert str(source / "generator.safetensors") in line
-        (source / "generator.safetensors").unlink()
-        assert "has saved no weights yet" in self.refused(cli_run, "cgan/tiny", "--from", source)
-        assert "--from is empty" in self.refused(cli_run, "cgan/tiny", "--from", " ")
-
-    def test_weights_that_are_no_numbers(
-        self, tiny_run: Run, copy: Callable[..., Path], cli_run: Callable[..., Any]
-    ) -> None:
-        source = copy(tiny_run, "source")
-        saved = state(source)
-        next(iter(saved["learner"]["generator"].values()))[0] = torch.nan
-        torch.save(saved, source / "state.pt")
-        assert "weights that are no numbers" in self.refused(cli_run, "cgan/tiny", "--from", source)
-
-    def test_a_file_never_leads_to_code(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
-        (tmp_path / "my_gan.py").write_text(MY_GAN)
-        source = train("my_gan.py", tmp_path / "source")
-        (tmp_path / "my_gan.py").write_text(
-            MY_GAN + "\nimport pathlib\npathlib.Path('ran').touch()\n"
-        )
-        assert "name it, ganvas train PATH/my_gan.py:one" in self.refused(
-            cli_run, "--from", source.path
-        )
-        assert not (tmp_path / "ran").exists()
-        assert (
-            cli_run(
-                "train", "my_gan.py", "--from", source.path, "--threads", "1", "--out", "run"
-            ).code
-            == 0
         )
 
 

@@ -1,4 +1,4 @@
-"""What a user asks for: options, TOML, an earlier run's card, a GAN file of one's own."""
+"""Requests: from options, TOML, an earlier run's card, and GAN files of one's own."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ class TestRequests:
         assert cli_run("train", "--config", "my.toml", "--out", "plain").code == 0
         assert Run.open(tmp_path / "plain").card.plan.total == 64
 
-    def test_a_length_on_top_of_anothers(self, tmp_path: Path) -> None:
-        """Whichever way both are said."""
+    def test_a_length_replaces_that_of_the_file(self, tmp_path: Path) -> None:
+        """However both are given."""
         toml = {"setting": "[train]\nlength = '4 steps'", "option": "images = 64"}
         for name, content in toml.items():
             (tmp_path / f"{name}.toml").write_text(f"recipe = 'mlp/tiny'\n{content}")
@@ -110,7 +110,7 @@ class TestRequests:
         )
         assert two.card.train == one.card.train | {"lr": 0.125}
 
-    def test_a_gamma_of_the_rule_follows_it_and_one_that_was_given_stays(
+    def test_gamma_follows_the_rule_unless_it_was_given(
         self, tmp_path: Path
     ) -> None:
         def gamma(name: str, **options: Any) -> float:
@@ -163,7 +163,7 @@ class TestRequests:
         two = launch.train(config=config, images=40, out=tmp_path / "two", quiet=True)
         assert two.card.data.images == one.card.data.images + 1
 
-    def test_what_else_changed_since_the_run_that_is_repeated_is_said(
+    def test_a_repeat_notes_what_else_changed(
         self, tmp_path: Path, cli_run: Callable[..., Any]
     ) -> None:
         code = tmp_path / "my.py"
@@ -211,7 +211,7 @@ class TestOwnFile:
         (tmp_path / "code" / "my_gan.py").write_text(MY_GAN)
         return tmp_path / "code" / "my_gan.py"
 
-    def test_it_trains_goes_on_and_samples_like_a_built_in(
+    def test_it_trains_resumes_and_samples_like_a_built_in(
         self,
         own: Path,
         cli_run: Callable[..., Any],
@@ -254,7 +254,7 @@ class TestOwnFile:
             assert d["layers.1.weight"].shape == (64, 64)
             assert run.read_log()[-1]["d_loss"] > 0
 
-    def test_a_conditional_gan_without_labels_is_told_what_to_do(
+    def test_a_conditional_gan_without_labels_is_refused_with_a_cure(
         self, own: Path, tmp_path: Path
     ) -> None:
         own.write_text(MY_GAN.replace("config.z_dim)\n", "config.z_dim, conditional=True)\n"))
@@ -292,7 +292,7 @@ class TestOwnFile:
             ),
         ],
     )
-    def test_networks_that_are_not_a_gans_are_told_in_one_line(
+    def test_networks_that_do_not_fit_the_contract_are_refused_in_one_line(
         self,
         own: Path,
         cli_run: Callable[..., Any],
@@ -315,7 +315,7 @@ class TestOwnFile:
             ("del build", "lacks build"),
         ],
     )
-    def test_a_file_that_is_no_gans_is_told_in_one_line(
+    def test_a_file_without_the_contract_is_refused_in_one_line(
         self, own: Path, cli_run: Callable[..., Any], wrong: str, answer: str
     ) -> None:
         own.write_text(f"{MY_GAN}\n{wrong}\n")
@@ -364,7 +364,7 @@ class TestOwnFile:
         )
         assert "do not fit my_gan.py" in cli_run(*command).error
 
-    def test_a_changed_file_does_not_go_on_with_the_old_run(
+    def test_a_changed_file_does_not_resume_the_old_run(
         self, own: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
     ) -> None:
         stop_after(3)

@@ -172,8 +172,8 @@ def _print(result: EvaluationResult) -> None:
         print(f"label accuracy of the real images: {format_score(result.real_accuracy)}")
     if (taught := result.gan_train) is not None:
         print(
-            f"GAN-train: a classifier of {taught.images:,} generated images is right on"
-            f" {taught.fakes:.2%} of the held-out real ones, one of as many real images on"
+            f"GAN-train: trained on {taught.images:,} generated images, a classifier is right on"
+            f" {taught.fakes:.2%} of the held-out real ones; trained on as many real images, on"
             f" {taught.reals:.2%}"
         )
     if result.copies is not None:
@@ -201,8 +201,8 @@ def _copies(copies: Copies) -> str:
         line += f", ratio {copies.ratio:.3f} ± {copies.spread or 0:.3f}"
     if copies.share is not None:
         line += (
-            f"; of {copies.n_fake:,} asked {copies.share:.1%} count as copies, of {copies.yardstick}"
-            f" images {copies.share_held_out:.1%}"
+            f"; of {copies.n_fake:,} generated images {copies.share:.1%} count as copies, of"
+            f" {copies.yardstick} images {copies.share_held_out:.1%}"
         )
     pairs = f"; the closest pairs are in {copies.sheet}" if copies.sheet else ""
     return f"{line}\ncopy check: distances in {copies.space}{pairs}"
