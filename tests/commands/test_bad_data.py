@@ -92,7 +92,7 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
         {"d/train-images-idx3-ubyte": idx(0x0803, 2, 8, 8, content=100)},
         "idx3",
     ),
-    "idx said to be huge": (
+    "idx that claims to be huge": (
         "d",
         {"d/train-images-idx3-ubyte": idx(0x0803, 2**31, 2**15, 2**15, content=100)},
         "idx3",

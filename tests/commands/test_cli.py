@@ -215,10 +215,10 @@ class TestReports:
         assert shown["recipe"]["train"]["batch"] == 16
 
     def test_show_lists_what_minutes_change(self, cli_run: Callable[..., Any]) -> None:
-        told = cli_run("show", "r3gan/digits").out
+        shown = cli_run("show", "r3gan/digits").out
         presets = document(cli_run("show", "r3gan/digits", "--json"))["presets"]
         assert presets["60"]["model.blocks"] == 1
-        assert "with --minutes of about 60: model.blocks = 1, train.lr.start = 0.0004" in told
+        assert "with --minutes of about 60: model.blocks = 1, train.lr.start = 0.0004" in shown
         assert document(cli_run("show", "mlp/tiny", "--json"))["presets"] == {}
 
     def test_show_resolves_settings_and_shapes(

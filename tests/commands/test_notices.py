@@ -34,8 +34,8 @@ def test_five_pictures_are_trained_on_with_a_notice(
     done = cli_run("train", recipe, "--data", "five", "--size", side, *options)
     assert done.code == 0, done.err
     assert "as there are 5 images, fewer than 20,000; the probability climbs to 0.8" in done.err
-    told = [line for line in done.err.splitlines() if line.startswith("doctor: ")]
-    assert [line.split(": ")[1] for line in told] == ["starving on tiny data"]
+    states = [line for line in done.err.splitlines() if line.startswith("doctor: ")]
+    assert [line.split(": ")[1] for line in states] == ["starving on tiny data"]
     assert Run.open("run").finished
     assert cli_run("sample", "run", "--n", "2", "--out", "two.npz").code == 0
 
@@ -83,5 +83,5 @@ def test_classes_without_images_are_noted_and_never_sampled(
     gan = file.build(recipe.model, card.image)
     learner = Learner(gan, recipe.train, len(dataset), torch.device("cpu"))
     batches = Batches(dataset, learner, seed=0)
-    asked = torch.cat([batches.at(seen).d_labels for seen in range(0, 320, 16)])
-    assert set(asked.tolist()) == {3, 8}
+    labels = torch.cat([batches.at(seen).d_labels for seen in range(0, 320, 16)])
+    assert set(labels.tolist()) == {3, 8}

@@ -109,10 +109,10 @@ class TestResuming:
         with Run.open(tmp_path / "runs" / "0004-a").locked():
             done = cli_run("train", "cgan/tiny", "--images", "320", "--seed", "7")
         assert done.out == "runs/0001-a\n"
-        told = [line for line in done.err.splitlines() if "not resumed" in line]
-        assert len(told) == 1
-        assert f"runs/0002-a/{name}" in told[0]
-        assert "damaged" in told[0]
+        notes = [line for line in done.err.splitlines() if "not resumed" in line]
+        assert len(notes) == 1
+        assert f"runs/0002-a/{name}" in notes[0]
+        assert "damaged" in notes[0]
         assert [
             line
             for line in done.err.splitlines()
@@ -152,13 +152,13 @@ class TestResuming:
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(tiny_run)
-        said = cli_run("train", "r3gan/tiny", "--out", path).error
-        assert said.endswith(
+        error = cli_run("train", "r3gan/tiny", "--out", path).error
+        assert error.endswith(
             "was made with recipe=cgan/tiny, not r3gan/tiny: give the same, another --out, or"
             " --fresh"
         )
-        said = cli_run("train", "cgan/digits", "--config", path / "recipe.json").error
-        assert "with all settings of cgan/tiny: leave cgan/digits out, or --config" in said
+        error = cli_run("train", "cgan/digits", "--config", path / "recipe.json").error
+        assert "with all settings of cgan/tiny: leave cgan/digits out, or --config" in error
 
     def test_a_finished_run_is_reported_and_left_as_it_is(
         self,

@@ -70,8 +70,8 @@ class TestStopping:
             "--data-dir",
             "my data",
         )
-        told = cli_run(*command).err.splitlines()[-1].partition("to resume: ")[2]
-        assert shlex.split(told) == ["ganvas", *command[:2], *command[4:]]
+        resume = cli_run(*command).err.splitlines()[-1].partition("to resume: ")[2]
+        assert shlex.split(resume) == ["ganvas", *command[:2], *command[4:]]
         with pytest.raises(RunError, match="has no generator yet") as caught:
             no_generator = Run.open(
                 tmp_path / "my run", gan=str(tmp_path / "my code" / "my gan.py")
@@ -86,7 +86,7 @@ class TestStopping:
             "--out",
             str(tmp_path / "my run"),
         ]
-        done = cli_run(*shlex.split(told)[1:])
+        done = cli_run(*shlex.split(resume)[1:])
         assert done.code == 0, done.err
         look = shlex.split(done.err.splitlines()[-1].partition(", or: ")[2])
         assert look == ["ganvas", "sample", "my run", "--gan", "my code/my gan.py"]

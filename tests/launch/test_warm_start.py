@@ -150,7 +150,7 @@ class TestStart:
         assert "has model.width=2, not 3" in cli_run(*command[:-2], "--set", "width=3").error
 
     def test_networks_of_a_preset_come_with_its_learning_rates(self, tmp_path: Path) -> None:
-        """The recipe's own would be forward to what diverges."""
+        """With the recipe's own rates, such networks diverge."""
         hour = gans.find_recipe("r3gan/digits")[2].presets[60]
         source = train(
             "r3gan/digits",
@@ -328,10 +328,10 @@ class TestRepeating:
         line = cli_run("train", "--config", "card.json", "--out", "three").error
         assert "holds other weights now" in line
         assert "--from" in line
-        own = cli_run(
+        done = cli_run(
             "train", "--config", "card.json", "--from", "one/start.safetensors", "--out", "three"
         )
-        assert own.code == 0, own.err
+        assert done.code == 0, done.err
         assert_same_tree(state(tmp_path / "one"), state(tmp_path / "three"))
 
     def test_from_toml(self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path) -> None:

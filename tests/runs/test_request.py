@@ -95,8 +95,8 @@ class TestRequests:
         toml = {"setting": "[train]\nlength = '4 steps'", "option": "images = 64"}
         for name, content in toml.items():
             (tmp_path / f"{name}.toml").write_text(f"recipe = 'mlp/tiny'\n{content}")
-            for own, total in (({"images": 32.0}, 32), ({"settings": {"length": "3 steps"}}, 48)):
-                request = merge(read_config(tmp_path / f"{name}.toml", None), Request(**own))
+            for given, total in (({"images": 32.0}, 32), ({"settings": {"length": "3 steps"}}, 48)):
+                request = merge(read_config(tmp_path / f"{name}.toml", None), Request(**given))
                 recipe = with_preset(
                     gans.load_gan("mlp").recipes["tiny"], request.settings, request.length
                 )[0]
@@ -110,9 +110,7 @@ class TestRequests:
         )
         assert two.card.train == one.card.train | {"lr": 0.125}
 
-    def test_gamma_follows_the_rule_unless_it_was_given(
-        self, tmp_path: Path
-    ) -> None:
+    def test_gamma_follows_the_rule_unless_it_was_given(self, tmp_path: Path) -> None:
         def gamma(name: str, **options: Any) -> float:
             run = launch.train(
                 config=one.path / "recipe.json",
@@ -206,45 +204,45 @@ class TestRequests:
 
 class TestOwnFile:
     @pytest.fixture
-    def own(self, tmp_path: Path) -> Path:
+    def gan_file(self, tmp_path: Path) -> Path:
         (tmp_path / "code").mkdir()
         (tmp_path / "code" / "my_gan.py").write_text(MY_GAN)
         return tmp_path / "code" / "my_gan.py"
 
     def test_it_trains_resumes_and_samples_like_a_built_in(
         self,
-        own: Path,
+        gan_file: Path,
         cli_run: Callable[..., Any],
         stop_after: Callable[[int], None],
         tmp_path: Path,
     ) -> None:
-        whole = cli_run("train", own, "--threads", "1", "--out", "whole")
+        whole = cli_run("train", gan_file, "--threads", "1", "--out", "whole")
         assert whole.code == 0, whole.err
         assert "ganvas sample whole --gan" in whole.err
         stop_after(3)
-        stopped = cli_run("train", own, "--threads", "1")
+        stopped = cli_run("train", gan_file, "--threads", "1")
         assert stopped.code == 130
-        assert f"ganvas train {own} --out runs/0001-my_gan-one-mnist-5k" in stopped.err
-        assert cli_run("train", own, "--out", "runs/0001-my_gan-one-mnist-5k").code == 0
+        assert f"ganvas train {gan_file} --out runs/0001-my_gan-one-mnist-5k" in stopped.err
+        assert cli_run("train", gan_file, "--out", "runs/0001-my_gan-one-mnist-5k").code == 0
         # nn.Dropout too
         assert_same_run(tmp_path / "whole", tmp_path / "runs" / "0001-my_gan-one-mnist-5k")
         card = Run.open(tmp_path / "whole").card
         assert (card.recipe, card.gan) == ("my_gan.py:one", "my_gan.py")
         assert str(tmp_path) not in card.to_json().replace(card.data.what, "")
-        done = cli_run("sample", "whole", "--gan", own, "--n", "4", "--out", "four.npz")
+        done = cli_run("sample", "whole", "--gan", gan_file, "--n", "4", "--out", "four.npz")
         assert done.code == 0, done.err
         assert np.load("four.npz")["images"].shape == (4, 28, 28, 1)
 
-    def test_part_of_a_discriminator_may_be_frozen(self, own: Path, tmp_path: Path) -> None:
+    def test_part_of_a_discriminator_may_be_frozen(self, gan_file: Path, tmp_path: Path) -> None:
         code = MY_GAN.replace(
             "nn.Sequential(nn.Flatten(),", "nn.Sequential(nn.Flatten(), nn.Linear(64, 64),"
         ).replace(
             "* spec.width, 1))", "* spec.width, 1))\n        self.layers[1].requires_grad_(False)"
         )
-        own.write_text(code)
+        gan_file.write_text(code)
         for penalty in ("r1", "gradient"):
             run = train(
-                str(own),
+                str(gan_file),
                 tmp_path / penalty,
                 images=32.0,
                 size=(8, 8),
@@ -255,18 +253,18 @@ class TestOwnFile:
             assert run.read_log()[-1]["d_loss"] > 0
 
     def test_a_conditional_gan_without_labels_is_refused_with_a_cure(
-        self, own: Path, tmp_path: Path
+        self, gan_file: Path, tmp_path: Path
     ) -> None:
-        own.write_text(MY_GAN.replace("config.z_dim)\n", "config.z_dim, conditional=True)\n"))
+        gan_file.write_text(MY_GAN.replace("config.z_dim)\n", "config.z_dim, conditional=True)\n"))
         np.savez(tmp_path / "plain.npz", images=np.zeros((9, 8, 8), np.uint8))
         with pytest.raises(
             SettingError,
             match=r"no labels to train it with: give them .*, or train another, such as",
         ):
-            train(str(own), tmp_path / "run", data=str(tmp_path / "plain.npz"))
+            train(str(gan_file), tmp_path / "run", data=str(tmp_path / "plain.npz"))
 
-    def test_another_recipe_of_the_file(self, own: Path, tmp_path: Path) -> None:
-        run = train(f"{own}:two", tmp_path / "run")
+    def test_another_recipe_of_the_file(self, gan_file: Path, tmp_path: Path) -> None:
+        run = train(f"{gan_file}:two", tmp_path / "run")
         assert run.card.recipe == "my_gan.py:two"
         assert run.card.model == {"z_dim": 2}
         assert len(run.sample(n=3).images) == 3  # the one who trained it has given the file already
@@ -294,16 +292,16 @@ class TestOwnFile:
     )
     def test_networks_that_do_not_fit_the_contract_are_refused_in_one_line(
         self,
-        own: Path,
+        gan_file: Path,
         cli_run: Callable[..., Any],
         pictures: Path,
         old: str,
         new: str,
         answer: str,
     ) -> None:
-        own.write_text(MY_GAN.replace(old, new))
+        gan_file.write_text(MY_GAN.replace(old, new))
         data = ("--data", pictures / "cat") if "conditional" in new else ()
-        assert answer in cli_run("train", own, "--threads", "1", "--out", "run", *data).error
+        assert answer in cli_run("train", gan_file, "--threads", "1", "--out", "run", *data).error
 
     @pytest.mark.parametrize(
         ("wrong", "answer"),
@@ -316,15 +314,15 @@ class TestOwnFile:
         ],
     )
     def test_a_file_without_the_contract_is_refused_in_one_line(
-        self, own: Path, cli_run: Callable[..., Any], wrong: str, answer: str
+        self, gan_file: Path, cli_run: Callable[..., Any], wrong: str, answer: str
     ) -> None:
-        own.write_text(f"{MY_GAN}\n{wrong}\n")
-        assert answer in cli_run("train", own).error
+        gan_file.write_text(f"{MY_GAN}\n{wrong}\n")
+        assert answer in cli_run("train", gan_file).error
 
-    def test_a_path_may_hold_colons(self, own: Path, tmp_path: Path) -> None:
+    def test_a_path_may_hold_colons(self, gan_file: Path, tmp_path: Path) -> None:
         path = tmp_path / "a:b" / "c.py:d" / "my:gan.py"
         path.parent.mkdir(parents=True)
-        own.rename(path)
+        gan_file.rename(path)
         run = train(f"{path}:two", tmp_path / "run", images=16.0)
         assert (run.card.recipe, run.gan) == ("my:gan.py:two", str(path))
         assert train(str(path), tmp_path / "other", images=16.0).card.recipe == "my:gan.py:one"
@@ -333,43 +331,42 @@ class TestOwnFile:
         assert gans.split_path("r3gan/digits") == ("", None)
 
     def test_nothing_runs_the_file_unasked(
-        self, own: Path, cli_run: Callable[..., Any], tmp_path: Path
+        self, gan_file: Path, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
-        train(str(own), tmp_path / "run")
-        own.write_text(MY_GAN + "\nimport pathlib\npathlib.Path('ran').touch()\n")
+        train(str(gan_file), tmp_path / "run")
+        gan_file.write_text(MY_GAN + "\nimport pathlib\npathlib.Path('ran').touch()\n")
         for place in (tmp_path / "run", tmp_path / "run" / "generator.safetensors"):
             assert "--gan PATH/my_gan.py" in cli_run("sample", place).error
         assert "my_gan.py" in cli_run("train", "--out", "run").error
-        other = own.with_name("other.py")
+        other = gan_file.with_name("other.py")
         other.write_text(MY_GAN)
         assert "my_gan.py, not in other.py" in cli_run("sample", "run", "--gan", other).error
         assert not (tmp_path / "ran").exists()
 
     def test_a_changed_file_still_samples_where_the_weights_fit(
-        self, own: Path, cli_run: Callable[..., Any], tmp_path: Path
+        self, gan_file: Path, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
-        train(str(own), tmp_path / "run")
-        command = ("sample", "run", "--gan", own, "--n", "2")
+        train(str(gan_file), tmp_path / "run")
+        command = ("sample", "run", "--gan", gan_file, "--n", "2")
         assert cli_run(*command).err == ""
-        own.write_text(MY_GAN + "\n# changed\n")
+        gan_file.write_text(MY_GAN + "\n# changed\n")
         done = cli_run(*command)
         assert (done.code, done.err) == (
             0,
-            f"note: {own} is not as it was in training: images may differ from the run's\n",
+            f"note: {gan_file} is not as it was in training: images may differ from the run's\n",
         )
-        own.write_text(MY_GAN.replace("nn.Linear(z_dim, ", "nn.Linear(1 + z_dim, "))
-        assert f"does not fit {own} as it is now" in cli_run(*command).error
-        own.write_text(
+        gan_file.write_text(MY_GAN.replace("nn.Linear(z_dim, ", "nn.Linear(1 + z_dim, "))
+        assert f"does not fit {gan_file} as it is now" in cli_run(*command).error
+        gan_file.write_text(
             MY_GAN.replace("z_dim: int = 4", "size: int = 4").replace("z_dim=2", "size=2")
         )
         assert "do not fit my_gan.py" in cli_run(*command).error
 
     def test_a_changed_file_does_not_resume_the_old_run(
-        self, own: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
+        self, gan_file: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
     ) -> None:
         stop_after(3)
-        cli_run("train", own, "--threads", "1", "--out", "run")
-        own.write_text(MY_GAN + "\n# changed\n")
-        assert (
-            "was made with file=" in cli_run("train", own, "--threads", "1", "--out", "run").error
-        )
+        cli_run("train", gan_file, "--threads", "1", "--out", "run")
+        gan_file.write_text(MY_GAN + "\n# changed\n")
+        error = cli_run("train", gan_file, "--threads", "1", "--out", "run").error
+        assert "was made with file=" in error

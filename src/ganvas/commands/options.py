@@ -87,4 +87,4 @@ def print_table(columns: list[str], rows: Iterable[Iterable[str]]) -> None:
     for line in lines:
         table.add_row(*map(Text, line))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-    console.print(table, crop=False, no_wrap=True)
+    console.print(table, crop=False)

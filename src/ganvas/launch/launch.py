@@ -176,7 +176,7 @@ def _resume(run: Run, job: Job, call: _Call) -> Run:
     with run.locked():
         if run.finished:
             call.progress.say(f"{run.path} is finished: {total:,} images seen; --fresh starts anew")
-            if distributed.torchrun_world():  # the others wait to be told
+            if distributed.torchrun_world():  # the others wait for this
                 card = run.card
                 with distributed.together(card.processes, card.device, follow, ()) as world:
                     world.broadcast([str(run.path), "finished"])

@@ -143,8 +143,7 @@ def choose(
     dataset = prepared.dataset or random_images(prepared.spec, 4 * train.batch)
 
     def warmup(precision: str) -> Warmup:
-        # throwaway networks: each precision begins with ordinary weights, and a training with its
-        # own
+        # throwaway networks, since their weights change: a training begins with its initial ones
         return Warmup(prepared.throwaway(), train, dataset, device, precision)
 
     first = warmup(precision or "32")
