@@ -118,7 +118,7 @@ class TestRefusals:
         saved = state(source)
         next(iter(saved["learner"]["generator"].values()))[0] = torch.nan
         torch.save(saved, source / "state.pt")
-        assert "weights that are no numbers" in self.refused(cli_run, "cgan/tiny", "--from", source)
+        assert "weights contain NaN" in self.refused(cli_run, "cgan/tiny", "--from", source)
 
     def test_a_file_never_leads_to_code(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
         (tmp_path / "my_gan.py").write_text(MY_GAN)
