@@ -71,7 +71,7 @@ def measure(
     limit = MAX_MEASURING_SECONDS
     if by_clock:
         limit = MEASURING_SHARE * max(0.0, seconds_left(card, started))
-    # the networks and data that are measured on are freed here, before a training begins
+    # the networks and data for measuring are freed with this function, before a training begins
     _, threads, precision, step = choose(
         prepared,
         threads=card.threads,
