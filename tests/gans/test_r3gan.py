@@ -278,7 +278,7 @@ class TestPrecision:
         seconds = {"32": 1.0, "bf16": 1.0}
 
         def step(self: benchmark.Warmup, *_: float) -> float:
-            return seconds["32" if self.learner.half is None else "bf16"]
+            return seconds["32" if self.learner.autocast_dtype is None else "bf16"]
 
         monkeypatch.setattr(benchmark.Warmup, "seconds_per_step", step)
         return seconds

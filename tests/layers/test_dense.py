@@ -12,7 +12,7 @@ from torch.nn.utils.prune import random_unstructured
 
 from ganvas.layers import dropout
 from ganvas.layers.dense import Aside, Dense
-from ganvas.layers.passes import passes
+from ganvas.layers.passes import tracer_of
 from ganvas.system import seeding
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -108,7 +108,7 @@ def test_a_dense_pass_is_what_autograd_makes_of_the_same_layers(
     labels = torch.arange(7) % classes if classes else None
     output, by_input, by_weights = by_autograd(its, x, labels, times)
 
-    trace, before = passes(mine), x.clone()
+    trace, before = tracer_of(mine), x.clone()
     for parameter in mine.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)  # of an earlier step: to be forgotten
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_a_dense_pass_is_what_autograd_makes_of_the_same_layers(
 @pytest.mark.parametrize("made", [network("leaky"), nn.Linear(6, 4).double()])
 def test_to_input_leaves_the_gradients_of_the_weights_alone(made: nn.Module) -> None:
     with torch.no_grad():
-        one = passes(made)(torch.randn(7, 6, dtype=torch.float64))
+        one = tracer_of(made)(torch.randn(7, 6, dtype=torch.float64))
         one.to_input(slope(one.output))
     assert all(p.grad is None for p in made.parameters())
 
@@ -154,7 +154,7 @@ def test_samples_set_aside_are_a_batch_of_their_own(
     x = torch.randn(10, 6, dtype=torch.float64)
     labels = torch.arange(10) % classes if classes else None
     with torch.no_grad():
-        both = passes(mine)(x, labels, Aside(3, training))
+        both = tracer_of(mine)(x, labels, Aside(3, training))
         both.to_weights(slope(both.output))
 
     its.train(training)
@@ -181,14 +181,14 @@ def test_layers_that_mix_samples_or_draw_masks_have_none_set_aside() -> None:
 def test_other_networks_are_left_to_autograd() -> None:
     convolution = nn.Conv2d(1, 2, 3).double()
     x = torch.randn(4, 1, 5, 5, dtype=torch.float64)
-    one = passes(convolution)(x)
+    one = tracer_of(convolution)(x)
     one.to_weights(slope(one.output))
-    one = passes(convolution)(x)
+    one = tracer_of(convolution)(x)
     one.to_weights(slope(one.output), add=True)
     first = x.clone().requires_grad_()
     output = convolution(first)
     expected = torch.autograd.grad(output, [first, *convolution.parameters()], slope(output))
-    assert torch.allclose(passes(convolution)(x).to_input(slope(output)), expected[0])
+    assert torch.allclose(tracer_of(convolution)(x).to_input(slope(output)), expected[0])
     for parameter, gradient in zip(convolution.parameters(), expected[1:], strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, 2 * gradient)
@@ -229,7 +229,7 @@ def test_layers_with_weights_frozen_shared_or_made_of_others_have_autograds_grad
     its = Dense(UNUSUAL[kind](), (4,)).double()
     its.load_state_dict(mine.state_dict())
     x = torch.randn(7, 6, dtype=torch.float64)
-    trace = passes(nn.Sequential(mine) if wrapped else mine)
+    trace = tracer_of(nn.Sequential(mine) if wrapped else mine)
     for step in range(2):  # in the second the weights are others
         output, _, expected = by_autograd(its, x, None, 1)
         with torch.no_grad():

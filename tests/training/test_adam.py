@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganvas.training.adam import Adam
+from ganvas.training.optimizers import Adam
 
 pytestmark = pytest.mark.usefixtures("steady")
 

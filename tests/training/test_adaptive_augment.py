@@ -16,15 +16,15 @@ from ganvas.plan import Plan
 from ganvas.training.augment import (
     AUGMENT_BELOW,
     MAX_AUGMENT,
-    MIN_TO_SPARE,
+    MIN_TO_HOLD_OUT,
     TARGET,
     Controller,
     explained,
+    held_out_count,
     kinds_for,
     memorised_share,
     plain_ground,
     ramp_images,
-    spared,
 )
 from ganvas.training.distributed import World
 from ganvas.training.learner import Learner
@@ -59,11 +59,11 @@ def test_digits_are_moved_alone_and_all_else_recoloured_and_cut() -> None:
 
 def test_small_sets_alone_are_augmented() -> None:
     assert [
-        spared(n)
+        held_out_count(n)
         for n in (
             5,
-            MIN_TO_SPARE - 1,
-            MIN_TO_SPARE,
+            MIN_TO_HOLD_OUT - 1,
+            MIN_TO_HOLD_OUT,
             200,
             4000,
             AUGMENT_BELOW - 1,

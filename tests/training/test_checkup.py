@@ -160,7 +160,7 @@ def test_d_is_asked_in_parts_as_large_as_a_steps() -> None:
     images = noise_images(spec, 3 * recipe.train.batch - 1).images.float() / 127.5 - 1
     whole, seen = made.gan.discriminator.eval()(images), []
     made.gan.discriminator.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    logits = made.held_logits((images, None))
+    logits = made.eval_logits(images, None)
     assert logits is not None
     assert torch.allclose(logits, whole.flatten(), atol=1e-5)
     assert max(seen) == recipe.train.batch

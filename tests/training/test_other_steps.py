@@ -312,7 +312,7 @@ def test_both_networks_are_trained_through_the_augmentation(order: str) -> None:
 def test_few_images_are_held_out_and_none_of_them_is_trained_on() -> None:
     _, batches = learning(count=300, augment="adaptive", dtype=torch.float32)
     assert batches.held is not None
-    assert len(batches.held) == augment.spared(300) == 30
+    assert len(batches.held) == augment.held_out_count(300) == 30
     held = {tuple(image.flatten().tolist()) for image in batches.dataset.images[batches.held]}
     for seen in range(0, 600, 8):
         batch = batches.at(seen)
@@ -350,7 +350,9 @@ def test_held_out_images_are_judged_by_d_as_the_step_finds_it(
 ) -> None:
     learner, batches = learning(count=300, augment="adaptive", dtype=torch.float32)
     seen: list[tuple[Tensor, Tensor]] = []
-    monkeypatch.setattr(learner, "adapt", lambda known, held, images: seen.append((known, held)))
+    monkeypatch.setattr(
+        learner, "adapt_augmentation", lambda known, held, images: seen.append((known, held))
+    )
     held = batches.held_out(0)
     batch = batches.at(0)
     assert held is not None

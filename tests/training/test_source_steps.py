@@ -101,7 +101,7 @@ def difference(name: str, slip: str, monkeypatch: pytest.MonkeyPatch) -> float:
         b = batches.at(images_seen)
         b.real, b.d_z, b.g_z = b.real.double(), b.d_z.double(), b.g_z.double()
         learner.set_rates(plan, images_seen)
-        learner.aim_dropout(SEED, images_seen)
+        learner.seed_dropout(SEED, images_seen)
         figures = statistics(gan.objective, learner.config.d_loss_scale, [step(learner, b)])[0]
         assert figures.dtype == torch.float64
         expected = torch.tensor(source.step(b, images_seen), dtype=torch.float64)

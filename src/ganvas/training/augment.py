@@ -21,7 +21,7 @@ from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT
 
 Augmentation = Literal["translation", "colour", "cutout"]
 
-MIN_TO_SPARE = 100  # images below which none are spared to see how much D knows by heart
+MIN_TO_HOLD_OUT = 100  # images below which none are spared to see how much D knows by heart
 TARGET = 0.6  # how much D may know by heart, as in the paper
 MAX_RAMP = 500_000.0  # images in which p climbs from 0 to 1 at the slowest, as in the paper
 ADAPT_STEPS = 16  # steps between two updates of p: what is held out is judged at little cost
@@ -211,16 +211,16 @@ def plain_ground(images: Tensor) -> bool:
     return bool(((edges - ground).abs() <= 16).double().mean() >= 0.9)
 
 
-def spared(number: int) -> int:
+def held_out_count(number: int) -> int:
     """How many of a data set's images are kept from training, to compare what D says of them with
     what it says of those it
     knows: one in ten, at most 256.
 
     0 from AUGMENT_BELOW images on, which need no augmentation: within the trainings that a few
     cores allow, D does not learn so many by heart, p would stay at 0, and images and time would be
-    lost. 0 below MIN_TO_SPARE, too, which are too few to give some away.
+    lost. 0 below MIN_TO_HOLD_OUT, too, which are too few to give some away.
     """
-    return min(256, number // 10) if MIN_TO_SPARE <= number < AUGMENT_BELOW else 0
+    return min(256, number // 10) if MIN_TO_HOLD_OUT <= number < AUGMENT_BELOW else 0
 
 
 def explained(kinds: tuple[Augmentation, ...], number: int) -> str:
@@ -231,10 +231,10 @@ def explained(kinds: tuple[Augmentation, ...], number: int) -> str:
         " alone (grey figures on a plain ground)" if len(kinds) == 1 else ""
     )
     rule = f"augmentation: {which}, as there are {number:,} images, fewer than {AUGMENT_BELOW:,}"
-    if kept := spared(number):
+    if kept := held_out_count(number):
         return f"{rule}; the probability adapts itself, and {kept} images are held out for that"
     return (
-        f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_SPARE} leave"
+        f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_HOLD_OUT} leave"
         " none to measure by"
     )
 
