@@ -123,7 +123,6 @@ def test_the_controller_moves_p_by_the_images_over_the_ramp() -> None:
     assert controller.update(float("nan"), 20) == pytest.approx(0.08)
     assert controller.update(-1.0, 500) == 0
     assert controller.update(1.0, 5000) == MAX_AUGMENT < 1
-    assert Controller(1000, target=0.6, most=0.5).update(0.5, 100) == 0
 
 
 def test_the_ramp_follows_the_plan_as_it_stands() -> None:
@@ -177,6 +176,6 @@ def test_the_controller_goes_on_exactly_where_it_was() -> None:
 @pytest.mark.parametrize("p", [-0.1, 0.9, float("nan"), "0.5", None])
 def test_a_damaged_state_is_refused(p: object) -> None:
     controller = Controller(ramp=700)
-    with pytest.raises(ValueError, match="probability of augmentation"):
+    with pytest.raises(ValueError, match="p is .*, expected 0 to 0.8"):
         controller.load_state_dict({"p": p})  # type: ignore[dict-item]
     assert controller.p == 0
