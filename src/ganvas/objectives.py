@@ -139,8 +139,8 @@ loss has the factor 1/2 of that equation, G's has not: so are the losses of the 
 system."""
 
 hinge = Objective(d_loss=_hinge_d, g_loss=_hinge_g, score=lambda logits: logits, boundary=0.0)
-"""Hinge loss (Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018): D is pushed no further than to
-1 and -1."""
+"""Hinge loss (Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018): D is pushed no further than
+to 1 and -1."""
 
 wasserstein = Objective(
     d_loss=_wasserstein_d,

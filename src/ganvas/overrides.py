@@ -195,8 +195,8 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 def resolve_gamma(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
     """Set gamma, the weight of the penalty on D's slope, by rule if the recipe leaves it open.
 
-    The rule has the form of StyleGAN2-ADA's (Karras et al. 2020, arXiv 2006.06676, appendix C), with
-    a factor of our own: gamma is proportional to the pixels of an image, since a slope's square
+    The rule has the form of StyleGAN2-ADA's (Karras et al. 2020, arXiv 2006.06676, appendix C) and
+    a factor of our own. Gamma is proportional to the pixels of an image, since a slope's square
     falls as they grow in number, and inversely proportional to the batch size. The gradient
     penalty's is 10 for all images.
 
