@@ -1,5 +1,4 @@
-"""The average of the generator's weights: its half-life, its beginning, and that it is what a run
-samples."""
+"""The moving average of G's weights: its half-life, its beginning, and that runs sample with it."""
 
 from __future__ import annotations
 
@@ -33,6 +32,18 @@ def test_at_the_beginning_the_half_life_is_a_twentieth_of_what_was_seen() -> Non
     average = EMA(constant(0.0), half_life=1e9)
     average.update(constant(1.0), 10, images_seen=200)
     torch.testing.assert_close(average.network.weight, torch.full((1, 2), 0.5))
+
+
+def test_an_update_is_torchs_own_lerp_of_every_weight() -> None:
+    """Pins the private `torch._foreach_lerp_` to the public `torch.lerp`."""
+    old, new = (nn.Sequential(nn.Linear(3, 4), nn.Conv2d(1, 2, 3)) for _ in range(2))
+    average = EMA(old, half_life=100)
+    average.update(new, 10, images_seen=1_000_000)
+    weight = 1 - 0.5 ** (10 / 100)
+    for a, b, averaged in zip(
+        old.parameters(), new.parameters(), average.network.parameters(), strict=True
+    ):
+        assert torch.equal(averaged, torch.lerp(a, b, weight))
 
 
 def test_running_statistics_are_averaged_and_counters_copied() -> None:

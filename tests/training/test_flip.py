@@ -1,5 +1,4 @@
-"""`--flip`: which images are mirrored, and that a run with it goes on, repeats and differs like any
-other."""
+"""`--flip`: mirrored images, and runs that resume, repeat and differ like any other."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ def batches(request: pytest.FixtureRequest) -> Callable[..., Batches]:
 
 
 def mirrored(plain: Tensor, flipped: Tensor) -> list[bool]:
-    """Of each image, whether it is mirrored; it must be that or the same."""
+    """True for each mirrored image; every image must be mirrored or unchanged."""
     same = (plain == flipped).flatten(1).all(1)
     turned = (plain.flip(3) == flipped).flatten(1).all(1)
     assert bool((same ^ turned).all())
