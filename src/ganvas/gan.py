@@ -93,7 +93,7 @@ class Pass(Protocol):
 
 @runtime_checkable
 class FastPasses(Protocol):
-    """What a network may declare to be trained faster; `ganvas.layers.dense.Dense` does.
+    """Members that a network may declare to be trained faster; `ganvas.layers.dense.Dense` does.
 
     Any other network is trained through autograd's passes.
     divisible: True if one pass can serve two batches, the first of them without gradients. The

@@ -68,54 +68,13 @@ class Objective:
 Name = Literal["minimax", "least_squares", "hinge", "wasserstein", "relativistic"]
 
 
-def _minimax_d(real: Tensor, fake: Tensor) -> Tensor:
-    return softplus(-real) + softplus(fake)
-
-
-def _minimax_g(real: Tensor | None, fake: Tensor) -> Tensor:
-    return softplus(-fake)
-
-
-def _least_squares_d(real: Tensor, fake: Tensor) -> Tensor:
-    return 0.5 * (fake.square() + (1 - real).square())
-
-
-def _least_squares_g(real: Tensor | None, fake: Tensor) -> Tensor:
-    return (1 - fake).square()
-
-
-def _hinge_d(real: Tensor, fake: Tensor) -> Tensor:
-    return relu(1 - real) + relu(1 + fake)
-
-
-def _hinge_g(real: Tensor | None, fake: Tensor) -> Tensor:
-    return -fake
-
-
-def _wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
-    return fake - real
-
-
-def _wasserstein_g(real: Tensor | None, fake: Tensor) -> Tensor:
-    return -fake
-
-
-def _relativistic_d(real: Tensor, fake: Tensor) -> Tensor:
-    return softplus(fake - real)
-
-
-def _relativistic_g(real: Tensor | None, fake: Tensor) -> Tensor:
-    assert real is not None
-    return softplus(real - fake)
-
-
 # The logarithm of the largest g_over_d_grad: its product with D's gradient neither overflows nor
 # vanishes.
 MAX_LOG_RATIO = 80.0
 
 minimax = Objective(
-    d_loss=_minimax_d,
-    g_loss=_minimax_g,
+    d_loss=lambda real, fake: softplus(-real) + softplus(fake),
+    g_loss=lambda real, fake: softplus(-fake),
     score=Tensor.sigmoid,
     g_over_d_grad=lambda real, fake: (-fake).clamp(max=MAX_LOG_RATIO).exp().neg(),
     d_slopes=lambda real, fake: (real.sigmoid().sub_(1), fake.sigmoid()),
@@ -128,8 +87,8 @@ softplus(-l) is BCE(sigmoid(l), 1) and softplus(l) is BCE(sigmoid(l), 0), withou
 rounded 0."""
 
 least_squares = Objective(
-    d_loss=_least_squares_d,
-    g_loss=_least_squares_g,
+    d_loss=lambda real, fake: 0.5 * (fake.square() + (1 - real).square()),
+    g_loss=lambda real, fake: (1 - fake).square(),
     score=lambda logits: logits,
     d_slopes=lambda real, fake: (real - 1, fake),
     g_slope=lambda fake: 2 * (fake - 1),
@@ -138,13 +97,18 @@ least_squares = Objective(
 loss has the factor 1/2 of that equation, G's has not: so are the losses of the conditional source
 system."""
 
-hinge = Objective(d_loss=_hinge_d, g_loss=_hinge_g, score=lambda logits: logits, boundary=0.0)
+hinge = Objective(
+    d_loss=lambda real, fake: relu(1 - real) + relu(1 + fake),
+    g_loss=lambda real, fake: -fake,
+    score=lambda logits: logits,
+    boundary=0.0,
+)
 """Hinge loss (Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018): D is pushed no further than
 to 1 and -1."""
 
 wasserstein = Objective(
-    d_loss=_wasserstein_d,
-    g_loss=_wasserstein_g,
+    d_loss=lambda real, fake: fake - real,
+    g_loss=lambda real, fake: -fake,
     score=lambda logits: logits,
     boundary=0.0,
     g_over_d_grad=lambda real, fake: -torch.ones_like(fake),
@@ -152,8 +116,14 @@ wasserstein = Objective(
 """The difference of D's means (Arjovsky et al. 2017, arXiv 1701.07875): a distance only while D's
 slope is bounded, by `gradient_penalty` or otherwise."""
 
+
+def _relativistic_g(real: Tensor | None, fake: Tensor) -> Tensor:
+    assert real is not None
+    return softplus(real - fake)
+
+
 relativistic = Objective(
-    d_loss=_relativistic_d,
+    d_loss=lambda real, fake: softplus(fake - real),
     g_loss=_relativistic_g,
     score=lambda logits: logits,
     boundary=0.0,

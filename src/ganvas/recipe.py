@@ -188,7 +188,7 @@ MAX_AUGMENT = 0.8  # largest probability of augmentation
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a GAN is trained: one step sees `batch` real images and updates both networks once.
+    """Settings of a training, whose steps each update both networks once.
 
     batch: real images in a step.
     length: of the whole training.

@@ -113,6 +113,19 @@ def test_one_pass_gives_the_gradients_of_both_losses(name: Any) -> None:
     torch.testing.assert_close(logits.real, real.detach())
 
 
+def test_gradient_norms_are_those_of_the_last_steps_gradients() -> None:
+    """Pins the private `torch._foreach_norm` to the public `torch.linalg.vector_norm`."""
+    learner, batches = learning()
+    step(learner, in_double(batches))
+    d_gradients, g_gradients = (
+        gradients(network) for network in (learner.gan.discriminator, learner.gan.generator)
+    )
+    norm = torch.linalg.vector_norm
+    wanted = [norm(torch.cat([t.flatten() for t in each])) for each in (d_gradients, g_gradients)]
+    smallest = min(norm(t) for t in g_gradients if t.ndim > 1)
+    torch.testing.assert_close(learner.gradient_norms(), torch.stack([*wanted, smallest]))
+
+
 @pytest.mark.parametrize("name", ["relativistic", "minimax", "wasserstein"])
 def test_g_over_d_grad_is_the_ratio_of_the_losses_derivatives_however_sure_d_is(name: Any) -> None:
     objective = objectives.named(name)

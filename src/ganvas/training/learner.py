@@ -303,7 +303,7 @@ class Learner:
 
     @property
     def sampled(self) -> nn.Module:
-        """The generator that samples are made with: the average if there is one."""
+        """The generator that samples are made with: the moving average, if it has one."""
         return self.ema.network if self.ema else self.gan.generator
 
     @property
