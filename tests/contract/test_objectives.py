@@ -95,7 +95,7 @@ class TestPenalties:
         4, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     )
 
-    def test_a_plane_has_its_own_slope_everywhere(self) -> None:
+    def test_a_linear_function_has_the_norm_of_its_weights(self) -> None:
         weight = torch.randn(2, 5, 4, dtype=torch.float64)
         slopes = objectives.squared_gradient_norm(
             lambda x: (x * weight).flatten(1).sum(1), self.images
@@ -171,7 +171,7 @@ class TestPenalties:
         )
         assert torch.allclose(penalty, torch.full((4,), (math.sqrt(40) - 1) ** 2).double())
 
-    def test_vectors_are_as_good_as_images(self) -> None:
+    def test_penalties_take_vectors_too(self) -> None:
         layer = torch.nn.Linear(6, 1).double()
         points, mix = torch.randn(5, 6).double(), torch.rand(5).double()
         slopes = objectives.gradient_penalty(lambda x: layer(x).squeeze(1), points, -points, mix)

@@ -264,7 +264,7 @@ def test_settings_that_cannot_go_together_are_refused_by_name(
     "name",
     ["{images:09d}", "fake_images-{epoch}", "{epoch:3}-{images:d}", "{{plain}}", "{{{images}}}"],
 )
-def test_a_sheets_name_is_of_images_and_epoch(name: str) -> None:
+def test_a_sheets_name_may_contain_images_and_epoch(name: str) -> None:
     assert name.format(images=1, epoch=1)
     assert TrainConfig(batch=8, length="1 epoch", lr=1e-3, sheet_name=name).sheet_name == name
 

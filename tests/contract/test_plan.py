@@ -19,17 +19,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganvas import data, gans
+from ganvas import data
 from ganvas.commands.options import process_start
 from ganvas.errors import SettingError
 from ganvas.evaluation import extractor_files, extractors
-from ganvas.launch import launch
-from ganvas.overrides import override
+from ganvas.launch import budget, launch
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
+from ganvas.runs.request import Request
 from ganvas.runs.run import Run
 from ganvas.system import machine
-from ganvas.training import benchmark
+from ganvas.training import benchmark, preflight
 from ganvas.training.clock import Clock
 from helpers.common import state, train
 
@@ -210,19 +210,19 @@ class TestClock:
         whole, short = (Run.open(tmp_path / name).card.plan.images for name in ("0.0", "480.0"))
         assert short < whole / 2
 
-    def test_more_is_kept_back_where_more_images_are_looked_through_at_the_end(
-        self, tiny_run: Run
-    ) -> None:
+    def test_more_time_is_reserved_for_the_end_with_more_images(self, tiny_run: Run) -> None:
         card = tiny_run.card
-        assert launch.finishing(card) == pytest.approx(launch.FINISH_SECONDS, abs=0.2)
+        assert budget.finishing_seconds(card) == pytest.approx(budget.FINISH_SECONDS, abs=0.2)
         many = dataclasses.replace(card.data, images=10_000)
         large = dataclasses.replace(
             card, data=many, image=ImageSpec(height=256, width=256, channels=3)
         )
-        seconds = 10_000 * 256 * 256 * 3 / launch.NEAREST_RATE
-        assert launch.finishing(large) == pytest.approx(launch.FINISH_SECONDS + seconds)
+        seconds = 10_000 * 256 * 256 * 3 / budget.NEAREST_RATE
+        assert budget.finishing_seconds(large) == pytest.approx(budget.FINISH_SECONDS + seconds)
         mirrored = dataclasses.replace(large, data=dataclasses.replace(many, flip=True))
-        assert launch.finishing(mirrored) == pytest.approx(launch.FINISH_SECONDS + 2 * seconds)
+        assert budget.finishing_seconds(mirrored) == pytest.approx(
+            budget.FINISH_SECONDS + 2 * seconds
+        )
 
     @pytest.mark.parametrize("spent", [3.0, 11.0, 67.0, 700.0])
     def test_the_minutes_that_the_message_names_are_enough(
@@ -241,7 +241,7 @@ class TestClock:
         assert (took, plan.total) == (56.0, 70)
         assert len({total for _, total in plan.revisions}) == len(plan.revisions)
 
-    def test_a_training_by_the_clock_goes_on_with_its_plan_and_measures_no_more(
+    def test_a_training_by_the_clock_resumes_its_plan_without_measuring_again(
         self,
         tmp_path: Path,
         cli_run: Callable[..., Any],
@@ -252,7 +252,7 @@ class TestClock:
         command = ("train", "mlp/tiny", "--minutes", "9", "--out", "run", "--threads", "1")
         assert cli_run(*command).code == 130
         planned = Run.open(tmp_path / "run").card.plan
-        monkeypatch.setattr(launch, "choose", lambda *_, **__: pytest.fail("measured again"))
+        monkeypatch.setattr(budget, "choose", lambda *_, **__: pytest.fail("measured again"))
         stop_after(10)
         assert cli_run(*command).code == 130
         assert Run.open(tmp_path / "run").card.plan == planned
@@ -324,7 +324,7 @@ class TestMeasuring:
         return call
 
     @pytest.mark.parametrize(
-        ("seconds", "budget", "chosen", "most"),
+        ("seconds", "limit", "chosen", "most"),
         [
             (lambda threads: threads * 0.1, 60.0, 1, 80),  # all are tried
             (lambda threads: 8.0 / threads, 60.0, 8, 80),
@@ -335,26 +335,21 @@ class TestMeasuring:
     def test_it_ends_with_its_budget(
         self,
         seconds: Callable[[int], float],
-        budget: float,
+        limit: float,
         chosen: int,
         most: int,
         slow: Callable[..., list[int]],
     ) -> None:
         steps = slow(seconds)
-        file = gans.load_gan("r3gan")
-        recipe = override(
-            file.recipes["tiny"], {"precision": "fastest", "gamma": 1, "penalty_every": 8}
-        )
-        images = benchmark.random_images(recipe.native, 20)
-        choice = benchmark.choose(
-            file, recipe, recipe.native, images, "cpu", most=8, seconds=budget
-        )
+        settings = {"precision": "fastest", "gamma": 1, "penalty_every": 8}
+        prepared = preflight.prepare(Request(recipe="r3gan/tiny", settings=settings), "cpu")
+        choice = benchmark.choose(prepared, most=8, seconds=limit)
         assert (choice.threads, choice.precision) == (chosen, "32")
         assert choice.seconds == pytest.approx(seconds(chosen))
         assert len(steps) <= most
-        assert sum(map(seconds, steps)) <= budget + seconds(steps[-1])
+        assert sum(map(seconds, steps)) <= limit + seconds(steps[-1])
 
-    def test_of_minutes_a_tenth_at_most(
+    def test_measuring_takes_at_most_a_tenth_of_the_minutes(
         self, slow: Callable[..., list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A step too slow for them is refused, with minutes that suffice."""
@@ -371,19 +366,19 @@ class TestMeasuring:
         enough = float(str(e.value).partition("at least ")[2].split(",")[0])
         assert 7 < enough < 8
 
-    def test_nothing_that_was_measured_on_outlives_it(
+    def test_measured_networks_are_freed_before_training(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        rehearsals: list[weakref.ref[benchmark.Warmup]] = []
+        warmups: list[weakref.ref[benchmark.Warmup]] = []
         make = benchmark.Warmup.__init__
 
         def noted(self: benchmark.Warmup, *arguments: Any) -> None:
-            rehearsals.append(weakref.ref(self))
+            warmups.append(weakref.ref(self))
             make(self, *arguments)
 
         def trained(*_: object, **__: object) -> int:
             gc.collect()
-            assert [rehearsal() for rehearsal in rehearsals] == [None]
+            assert [warmup() for warmup in warmups] == [None]
             return 0
 
         monkeypatch.setattr(benchmark.Warmup, "__init__", noted)

@@ -189,7 +189,7 @@ def test_a_notice_says_that_images_have_no_labels_where_labels_would_be_used(
     assert (notice in done.err) == (recipe != "mlp/tiny")
 
 
-def test_the_recipe_that_data_are_for(
+def test_the_default_recipe_depends_on_the_data(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

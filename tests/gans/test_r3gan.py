@@ -17,8 +17,9 @@ from ganvas.gans.r3gan import Config, Stem, build, halvings
 from ganvas.launch import launch
 from ganvas.overrides import override, with_preset
 from ganvas.recipe import ImageSpec, Recipe
+from ganvas.runs.request import Request
 from ganvas.runs.run import Run
-from ganvas.training import benchmark
+from ganvas.training import benchmark, preflight
 
 pytestmark = pytest.mark.usefixtures("steady")
 
@@ -176,7 +177,7 @@ class TestPresets:
         recipe = gans.load_gan("r3gan").recipes["digits"]
         assert override(recipe, recipe.preset(minutes)[1]).model.blocks == blocks
 
-    def test_a_recipe_without_presets_is_what_it_is(self) -> None:
+    def test_a_recipe_without_presets_is_unchanged(self) -> None:
         assert gans.load_gan("cgan").recipes["digits"].preset(3) == (3, {})
 
     @pytest.fixture
@@ -185,11 +186,12 @@ class TestPresets:
 
         def plan(**request: Any) -> Recipe:
             wanted: list[Recipe] = []
-            monkeypatch.setattr(
-                launch._Launch,
-                "_card",
-                lambda self, name, file, recipe, *_: wanted.append(recipe) or 1 / 0,
-            )
+
+            def stop(*arguments: Any) -> None:
+                wanted.append(preflight.prepare(*arguments).recipe)
+                raise ZeroDivisionError
+
+            monkeypatch.setattr(launch, "prepare", stop)
             with pytest.raises(ZeroDivisionError):
                 launch.train(quiet=True, **request)
             return wanted[0]
@@ -289,28 +291,17 @@ class TestPrecision:
         self, timed: dict[str, float], bf16: float, chosen: str
     ) -> None:
         timed["bf16"] = bf16
-        file = gans.load_gan("r3gan")
-        recipe = override(file.recipes["tiny"], {"precision": "fastest", "gamma": 1})
-        images = benchmark.random_images(recipe.native, 20)
-        choice = benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1)
+        request = Request(recipe="r3gan/tiny", settings={"precision": "fastest", "gamma": 1})
+        prepared = preflight.prepare(request, "cpu")
+        choice = benchmark.choose(prepared, threads=1)
         assert (choice.precision, choice.threads) == (chosen, 1)
         assert choice.seconds == min(1.0, bf16) or chosen == "32"
-        assert (
-            benchmark.choose(
-                file, recipe, recipe.native, images, "cpu", threads=1, precision="32"
-            ).precision
-            == "32"
-        )
+        assert benchmark.choose(prepared, threads=1, precision="32").precision == "32"
 
     def test_other_recipes_stay_at_32(self, timed: dict[str, float]) -> None:
         timed["bf16"] = 0.1
-        file = gans.load_gan("cgan")
-        recipe = file.recipes["tiny"]
-        images = benchmark.random_images(recipe.native, 20)
-        assert (
-            benchmark.choose(file, recipe, recipe.native, images, "cpu", threads=1).precision
-            == "32"
-        )
+        prepared = preflight.prepare(Request(recipe="cgan/tiny"), "cpu")
+        assert benchmark.choose(prepared, threads=1).precision == "32"
 
     def test_it_is_measured_once_and_stored(
         self, timed: dict[str, float], cli_run: Callable[..., Any]

@@ -69,7 +69,7 @@ def test_a_part_of_a_larger_tensor_is_trained_alone() -> None:
     assert torch.equal(whole[:, 3:], torch.ones(4, 3))
 
 
-def test_a_saved_state_goes_on_to_the_bit() -> None:
+def test_a_saved_state_resumes_to_the_bit() -> None:
     def train(adam: Adam, steps: range) -> None:
         adam.lr = 0.01
         for step in steps:

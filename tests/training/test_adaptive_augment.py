@@ -72,7 +72,7 @@ def test_small_sets_alone_are_augmented() -> None:
     assert "climbs to 0.8" in tiny
 
 
-def test_memorised_counts_pairs_and_knows_no_zero_and_no_scale() -> None:
+def test_memorised_share_counts_pairs_whatever_the_offset_and_scale() -> None:
     known, held_out = torch.tensor([3.0, 1.0]), torch.tensor([0.0, 2.0, 1.0])
     # 3 is above all three; 1 is above one, below one, and ties with one.
     assert memorised_share(known, held_out).item() == pytest.approx((3 + 1 - 1) / 6)
@@ -125,7 +125,7 @@ def test_the_ramp_is_a_quarter_of_the_training_and_never_longer_than_the_papers(
     assert ramp_images(25_000_000) == 500_000
 
 
-def test_the_controller_raises_p_where_d_knows_its_images_and_lowers_it_where_it_does_not() -> None:
+def test_the_controller_raises_p_while_d_memorises_and_lowers_it_else() -> None:
     rng = torch.Generator().manual_seed(0)
     controller = Controller(ramp=10_000)
     # better: how far D puts training images above held-out ones.
@@ -138,7 +138,7 @@ def test_the_controller_raises_p_where_d_knows_its_images_and_lowers_it_where_it
         assert controller.p - before == pytest.approx(0.2 * direction)
 
 
-def test_the_controller_goes_on_exactly_where_it_was() -> None:
+def test_the_controller_resumes_exactly() -> None:
     whole, first = Controller(ramp=700), Controller(ramp=700)
     values = torch.rand(40, generator=torch.Generator().manual_seed(0)).tolist()
     for value in values[:20]:

@@ -113,7 +113,7 @@ def test_two_processes_of_r3gan_augment_as_one(tmp_path: Path, pictures: Path) -
 
 
 @pytest.mark.long
-def test_two_processes_stop_and_go_on_to_the_same_end(tmp_path: Path) -> None:
+def test_two_processes_stop_and_resume_to_the_same_end(tmp_path: Path) -> None:
     common = (
         "train",
         "cgan/tiny",
@@ -207,7 +207,7 @@ def test_other_processes_want_the_same_data_and_code(tmp_path: Path) -> None:
         workers._same(str(run.path), str(code), None)
 
 
-def test_several_processes_where_they_cannot_be(
+def test_several_processes_are_refused_where_they_are_impossible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

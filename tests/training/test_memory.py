@@ -101,7 +101,7 @@ def test_steps_larger_than_memory(
     file = gans.load_gan(recipe.partition("/")[0])
     changed = override(file.recipes[recipe.partition("/")[2]], {"batch": batch})
     message = refusal(preflight.networks, file, resolve_gamma(changed, spec)[0], spec)
-    assert re.search(rf"takes [0-9,]+ GB of memory or more, there are .*{cure}", message)
+    assert re.search(rf"takes at least [0-9,]+ GB of memory, this machine has .*{cure}", message)
     assert preflight.networks(file, resolve_gamma(file.recipes["tiny"], SMALL)[0], SMALL)
 
 

@@ -73,7 +73,7 @@ class TestSameBits:
         assert min(probabilities) > 0
         assert_same_run(whole.path, train("r3gan/tiny", tmp_path / "pieces", **options).path)
 
-    def test_a_crash_is_gone_on_from_the_last_save(
+    def test_a_crashed_training_resumes_from_the_last_save(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Callable[[int], None]
     ) -> None:
         """Logs and pictures made after the last save are made again, to the bit."""
@@ -167,7 +167,6 @@ class TestSameBits:
     ("field", "value", "reason"),
     [
         ("images_seen", 150, "images_seen: 150, expected a multiple of 16 up to 320"),
-        ("images_seen", 336, "images_seen: 336, expected a multiple of 16 up to 320"),
         ("seconds", -1.0, "seconds: -1.0, expected 0 or more"),
         ("record", None, "'record' is missing"),
         ("learner.scaler", "x", "learner.scaler: expected a dictionary"),
