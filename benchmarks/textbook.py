@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,6 @@ from ganvas.gans.r3gan import Stem
 from ganvas.layers.convolutions import Double, Halve
 from ganvas.overrides import resolve_gamma
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
-from ganvas.training.augment import PLAIN
-from ganvas.training.learner import ShownImages
 from plain import SYSTEMS as TUTORIALS
 from plain import Plain, Step, mnist_loader
 
@@ -72,7 +71,14 @@ def networks(name: str) -> tuple[Gan, TrainConfig]:
     return gan, recipe.train
 
 
-def penalty(gan: Gan, config: TrainConfig, real: ShownImages, fake: ShownImages) -> Tensor:
+class Labelled(NamedTuple):
+    """Images (N, C, H, W) and their labels (N,)."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+def penalty(gan: Gan, config: TrainConfig, real: Labelled, fake: Labelled) -> Tensor:
     """What is added to D's loss for its slope."""
     assert config.gamma is not None
     if config.penalty == "gradient":
@@ -124,8 +130,8 @@ def textbook(name: str, root: Path) -> Plain:
                     d_loss = d_loss + penalty(
                         gan,
                         config,
-                        ShownImages(images, labels, PLAIN),
-                        ShownImages(fake.detach(), asked, PLAIN),
+                        Labelled(images, labels),
+                        Labelled(fake.detach(), asked),
                     )
                 d_optimizer.zero_grad()
                 d_loss.backward()

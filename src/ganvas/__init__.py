@@ -9,30 +9,29 @@ run = ganvas.Run.open("runs/0001-r3gan-digits-mnist-5k")
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from ganvas.version import __version__
 
 if TYPE_CHECKING:
     from ganvas.evaluation.evaluate import evaluate
+    from ganvas.evaluation.extractors import Extractor
     from ganvas.launch.launch import train
     from ganvas.runs.run import Run
 
-__all__ = ["Run", "__version__", "evaluate", "train"]
+__all__ = ["Extractor", "Run", "__version__", "evaluate", "train"]
+
+# Imported at first use: `import ganvas` must not import torch, so that `ganvas --help` is instant.
+_MODULES = {
+    "Extractor": "ganvas.evaluation.extractors",
+    "Run": "ganvas.runs.run",
+    "evaluate": "ganvas.evaluation.evaluate",
+    "train": "ganvas.launch.launch",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # `import ganvas` must not import torch: `ganvas --help` is to be instant.
-    if name == "train":
-        from ganvas.launch.launch import train
-
-        return train
-    if name == "evaluate":
-        from ganvas.evaluation.evaluate import evaluate
-
-        return evaluate
-    if name == "Run":
-        from ganvas.runs.run import Run
-
-        return Run
-    raise AttributeError(f"module 'ganvas' has no attribute '{name}'")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'ganvas' has no attribute '{name}'")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,6 +1,7 @@
-"""python -m ganvas, and so torchrun -m ganvas."""
+"""The entry point of `python -m ganvas`, and of `torchrun -m ganvas`."""
 
 from ganvas.cli import main
 
-if __name__ == "__main__":  # other processes of one training import this file, too
+# Other processes of a training import this file, too.
+if __name__ == "__main__":
     main()

@@ -1,8 +1,8 @@
-"""The command line. Its verbs, in ganvas.commands, import torch inside, so --help is instant.
+"""The command line. Commands, in ganvas.commands, import torch when they run: --help is instant.
 
-Results go to stdout, progress and notices to stderr. Exit codes: 0 done, 2 bad input (one line says
-which), 130 stopped by Ctrl-C and 143 by SIGTERM, with the state saved; 1, with a traceback, is a
-bug of ganvas's.
+Results go to stdout, progress and notices to stderr. Exit codes: 0 done; 2 bad input, explained in
+one line; 130 stopped by Ctrl-C and 143 by SIGTERM, with the state saved; 1, with a traceback, a bug
+of ganvas's own.
 """
 
 from __future__ import annotations
@@ -66,16 +66,18 @@ demo_app.command(demo_1d.demo_1d, name="1d")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The `ganvas` command. Prints what the user can mend in one line and exits 2."""
+    """Run the `ganvas` command and exit with its code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a class's name need not fit the terminal's encoding
+        # The terminal's encoding may lack a character of a class's name.
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None) -> int:
-    """Do what the arguments say; the exit code. SystemExit (of --help, or a SIGTERM) passes
-    through."""
+    """Run the command with these arguments; None for those of the process. Returns the exit code.
+
+    SystemExit (from --help, or a SIGTERM) passes through.
+    """
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -90,19 +92,18 @@ def run(arguments: list[str] | None) -> int:
         if error.errno not in REASONS:
             raise
         if error.filename is not None:
-            print(
-                f"ganvas: {' '.join(str(error.filename).split())}: {error.strerror}",
-                file=sys.stderr,
-            )
+            name = " ".join(str(error.filename).split())
+            print(f"ganvas: {name}: {error.strerror}", file=sys.stderr)
             return 2
-        _close_stdout()  # the one file of ours without a name
+        # stdout is the only file without a name.
+        _close_stdout()
         print(f"ganvas: cannot write the output: {REASONS[error.errno]}", file=sys.stderr)
         return 2
     return 0
 
 
 def _close_stdout() -> None:
-    """Let Python's last flush go nowhere, instead of failing once more."""
+    """Point stdout nowhere, so that Python's last flush does not fail once more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,16 +1,14 @@
-"""What can go wrong through no fault of ours, as one tree.
+"""All that a user can cause and mend, as one tree of exceptions.
 
-    GanvasError           anything a person can put right; the command line prints it in one line
-    and exits 2
-    ├── DataError         pictures, labels, archives and data sets that cannot be read or do not fit
+    GanvasError           base of all; the command line prints it in one line and exits 2
+    ├── DataError         images, labels, archives or data sets that cannot be read or do not fit
     ├── SettingError      an unknown or impossible recipe, setting, class or option value
-    ├── RunError          a run directory or model file that is missing, damaged, in use or cannot
-    be written
-    ├── MetricError       samples that a figure would mean nothing for
-    └── MissingExtraError an optional part of ganvas that is not installed
+    ├── RunError          a run or model file that is missing, damaged, in use or not writable
+    ├── MetricError       samples for which a metric means nothing
+    └── MissingExtraError an optional dependency that is not installed
 
-Every message is one line: what was got, what was expected, what to do. A bug of ours is not in this
-tree and keeps its traceback.
+Every message is one line: what was given, what was expected, what to do. A bug of ganvas's own is
+not in this tree and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -30,11 +28,11 @@ __all__ = [
 
 
 class GanvasError(Exception):
-    """Base of everything that a user can cause and mend."""
+    """Base of all errors that a user can cause and mend."""
 
 
 class DataError(GanvasError):
-    """Pictures, labels, archives and data sets that cannot be read or do not fit."""
+    """Images, labels, archives or data sets that cannot be read or do not fit."""
 
 
 class SettingError(GanvasError):
@@ -42,28 +40,27 @@ class SettingError(GanvasError):
 
 
 class RunError(GanvasError):
-    """A run directory or model file that is missing, damaged, in use or cannot be written."""
+    """A run directory or model file that is missing, damaged, in use or not writable."""
 
 
 class MetricError(GanvasError):
-    """Samples that a figure would mean nothing for: too few, not finite, of another kind."""
+    """Samples for which a metric means nothing: too few, not finite, of another kind."""
 
 
 class MissingExtraError(GanvasError):
-    """An optional part of ganvas that is not installed."""
+    """An optional dependency that is not installed."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that ends an error line: the known name closest to `name`, or all (the first 100) when
-    none is close."""
+    """A hint to end an error line with: the known name closest to `name`, or all known names (the
+    first 100) if none is close."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not close:  # capitals or none: a difference that a person hardly sees
+    if not close:  # perhaps only the case differs
         lower = {each.lower(): each for each in known}
-        close = [
-            lower[each] for each in difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-        ]
+        matches = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+        close = [lower[each] for each in matches]
+    if close:
+        return f"did you mean {close[0]}?"
     more = f" and {len(known) - 100:,} more" if len(known) > 100 else ""
-    return (
-        f"did you mean {close[0]}?" if close else f"choose one of: {', '.join(known[:100])}{more}"
-    )
+    return f"choose one of: {', '.join(known[:100])}{more}"

@@ -1,14 +1,15 @@
-"""The runtime contract between a GAN's file and everything else.
+"""The contract between a GAN's file and everything else.
 
 A GAN's file holds `Config` (a frozen dataclass), `build(config, spec) -> Gan` and `RECIPES`, a dict
-of `Recipe`s.
+of `Recipe`s. A step trains the two networks of a `Gan` through passes (`Pass`), which autograd
+makes for any network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import psutil
 import torch
@@ -21,26 +22,18 @@ from ganvas.recipe import ImageSpec, Recipe
 BYTES_A_PARAMETER = 16  # weight, gradient and Adam's two moments
 
 
-class Logits(NamedTuple):
-    """What D said in one step: of real images and fakes in its own step, and of fakes (and real
-    images, where the objective is paired) in G's. Float, (N,) each."""
-
-    real: Tensor
-    fake: Tensor
-    g_fake: Tensor
-    g_real: Tensor | None
-
-
 @dataclass
 class Gan:
     """Two networks and their objective.
 
-    generator: z float32 (N, z_dim), N(0, 1) [, labels int64 (N,)] -> images (N, C, H, W) in [-1,
-    1].
-    discriminator: images [, labels] -> logits (N,), no sigmoid.
-    conditional: both networks take labels.
-    joint: D may judge real and fake images in one pass; False where its BatchNorm would mix the
-    two.
+    generator: maps latents float32 (N, z_dim), drawn from N(0, 1), to images (N, C, H, W) in
+        [-1, 1]. A conditional generator takes labels int64 (N,) as its second argument.
+    discriminator: maps images (and labels, if conditional) to logits (N,), without a sigmoid.
+    objective: the losses of both networks.
+    z_dim: values of one latent.
+    conditional: True if both networks take labels.
+    joint: True if D may judge real and fake images in one pass; False if D has BatchNorm, which
+        would mix the two.
     """
 
     generator: nn.Module
@@ -51,8 +44,8 @@ class Gan:
     joint: bool = True
 
     def make(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] of latents (N, z_dim) and, for a conditional GAN, labels
-        (N,)."""
+        """Images (N, C, H, W) in [-1, 1] from latents (N, z_dim); labels are ignored unless the GAN
+        is conditional."""
         images: Tensor = self.generator(z, labels) if self.conditional else self.generator(z)
         return images
 
@@ -64,12 +57,63 @@ class Gan:
         return logits
 
 
+class Logits(NamedTuple):
+    """D's logits in one step, float (N,) each.
+
+    real, fake: of the images that D was trained on.
+    g_fake: of the fakes that G was trained on.
+    g_real: of real images in G's step; None unless the objective is paired.
+    """
+
+    real: Tensor
+    fake: Tensor
+    g_fake: Tensor
+    g_real: Tensor | None
+
+
+class Pass(Protocol):
+    """A forward pass of a network, through which gradients are pulled back.
+
+    output: the network's output, without a graph.
+    Each method takes the loss's gradient by the output. With `add`, the gradients of the weights
+    are added to those that are in their `.grad`; else they replace them.
+    """
+
+    output: Tensor
+
+    def to_weights(self, gradient: Tensor, *, add: bool = False) -> None:
+        """Put the gradients of the weights into their `.grad`."""
+
+    def to_input(self, gradient: Tensor) -> Tensor:
+        """Return the gradient of the first input; the weights' gradients stay as they are."""
+
+    def to_both(self, gradient: Tensor, *, add: bool = False) -> Tensor:
+        """Do both: set the weights' gradients and return that of the first input."""
+
+
+@runtime_checkable
+class FastPasses(Protocol):
+    """Members that a network may declare to be trained faster; `ganvas.layers.dense.Dense` does.
+
+    Any other network is trained through autograd's passes.
+    divisible: True if one pass can serve two batches, the first of them without gradients. The
+        function from `tracer()` then takes a `ganvas.layers.dense.Aside` as its last argument.
+    """
+
+    @property
+    def divisible(self) -> bool: ...
+
+    def tracer(self) -> Callable[..., Pass]:
+        """Return the function that makes passes: it takes the network's inputs."""
+
+
 @dataclass(frozen=True)
 class GanFile:
-    """A GAN's file, loaded: its recipes and how to build its networks.
+    """A loaded GAN file: its recipes, and the function that builds its networks.
 
-    name: "mlp" for gans/mlp.py, "my_gan.py" for a file of the user's. sha256: of the user's file,
-    "" for a built-in.
+    name: "mlp" for the built-in gans/mlp.py, "my_gan.py" for a user's file.
+    config: the class of the GAN's own settings.
+    sha256: of a user's file; "" for a built-in GAN.
     """
 
     name: str
@@ -79,23 +123,19 @@ class GanFile:
     sha256: str = ""
 
     def build(self, config: Any, spec: ImageSpec, seed: int = 0) -> Gan:
-        """The networks with initial weights drawn from `seed`; the global random state is left as
-        it was.
+        """Build both networks with initial weights drawn from `seed`.
 
-        Convolutional networks get channels_last weights: measured 1.6 times faster on CPUs.
-        Raises SettingError where the GAN cannot make such images, or training it would not fit into
-        memory.
+        The global random state is left as it was. Weights are laid out channels_last: convolutions
+        took 1.6 times as long on CPUs without. Raises SettingError if the GAN cannot make such
+        images, or if training it would not fit into memory.
         """
         parameters = self._sketch(config, spec)
-        needed, there = (
-            sum(p.numel() for p in parameters) * BYTES_A_PARAMETER,
-            psutil.virtual_memory().total,
-        )
-        if needed > there:
+        count = sum(p.numel() for p in parameters)
+        needed, memory = count * BYTES_A_PARAMETER, psutil.virtual_memory().total
+        if needed > memory:
             raise SettingError(
-                f"networks of {sum(p.numel() for p in parameters):,} parameters need"
-                f" {needed / 1e9:,.0f} GB to train, this machine has {there / 1e9:,.0f} GB of"
-                " memory: make them or the images smaller"
+                f"networks of {count:,} parameters need {needed / 1e9:,.0f} GB to train, this"
+                f" machine has {memory / 1e9:,.0f} GB of memory: make them or the images smaller"
             )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -105,8 +145,7 @@ class GanFile:
         return gan
 
     def check(self, gan: Gan, spec: ImageSpec) -> None:
-        """Raises SettingError where a user's file does not keep to what ganvas.gan says of the two
-        networks."""
+        """Raise SettingError if the networks of a user's file break the contract of `Gan`."""
         if not self.sha256:
             return
         if gan.conditional and not spec.classes:
@@ -115,8 +154,7 @@ class GanFile:
                 " with: give them a folder per class or a labels.csv, or train another, such as"
                 " r3gan/images"
             )
-        networks = {"generator": gan.generator, "discriminator": gan.discriminator}
-        for name, network in networks.items():
+        for name, network in (("generator", gan.generator), ("discriminator", gan.discriminator)):
             if not any(p.requires_grad for p in network.parameters()):
                 raise SettingError(f"{self.name}: its {name} has no weights to train")
         labels = torch.zeros(2, dtype=torch.int64) if gan.conditional else None
@@ -137,30 +175,29 @@ class GanFile:
                 " (2,)"
             )
 
+    def restore(self, config: Any, spec: ImageSpec, tensors: dict[str, Tensor]) -> Gan:
+        """Build the networks with a generator of the given weights; D has none.
+
+        Only these weights are allocated, so a card that describes huge networks does no harm.
+        Raises RuntimeError if the weights do not fit.
+        """
+        with torch.device("meta"):
+            gan = self.builder(config, spec)
+        generator = gan.generator
+        generator.load_state_dict(tensors, assign=True)
+        if any(t.is_meta for t in [*generator.parameters(), *generator.buffers()]):
+            # The generator keeps constants outside its state dict: build it with numbers.
+            gan = self.builder(config, spec)
+            gan.generator.load_state_dict(tensors)
+        gan.generator.requires_grad_(False).to(memory_format=torch.channels_last)
+        return gan
+
     def _sketch(self, config: Any, spec: ImageSpec) -> list[nn.Parameter]:
-        """The parameters' shapes, without numbers; none for a file that builds by computing with
-        weights."""
+        """Both networks' parameters on the meta device; [] if the file computes with weights while
+        it builds."""
         try:
             with torch.device("meta"):
                 gan = self.builder(config, spec)
         except (RuntimeError, NotImplementedError):
             return []
         return [*gan.generator.parameters(), *gan.discriminator.parameters()]
-
-    def restore(self, config: Any, spec: ImageSpec, tensors: dict[str, Tensor]) -> Gan:
-        """The networks with a generator of the given weights (and a discriminator without any).
-
-        Nothing is allocated but for these weights: a card that speaks of huge networks does no
-        harm.
-        Raises RuntimeError where the weights do not fit.
-        """
-        with torch.device("meta"):
-            gan = self.builder(config, spec)
-        gan.generator.load_state_dict(tensors, assign=True)
-        if any(
-            tensor.is_meta for tensor in [*gan.generator.parameters(), *gan.generator.buffers()]
-        ):
-            gan = self.builder(config, spec)  # it keeps constants that are in no state dict
-            gan.generator.load_state_dict(tensors)
-        gan.generator.requires_grad_(False).to(memory_format=torch.channels_last)
-        return gan

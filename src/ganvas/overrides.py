@@ -1,4 +1,4 @@
-"""A recipe with some of its settings changed: by dotted paths, and by the time that there is."""
+"""Changes of a recipe: by dotted paths, by the length of a training, and by its images."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from ganvas.recipe import (
 )
 from ganvas.system.schema import convert, leaves
 
-GAMMA = 0.2  # of 28x28 images in batches of 64 (docs/log.md)
+GAMMA = 0.2  # the penalty's weight for 28x28 images in batches of 64 (docs/log.md)
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with some settings changed.
+    """Change some settings of a recipe.
 
-    changes: dotted path -> value, such as {"train.batch": 32}; what is behind "model." or "train."
-    will do where only one of them has it ("batch", "lr.shape"). A nested mapping changes what it
-    names and leaves the rest. What of the recipe's own
-    would do nothing then goes along: with penalty "none" gamma, its factor and penalty_every, with
-    another shape of a schedule the parts that this does not have.
-    Raises SettingError for an unknown path (naming the nearest), a wrong type, a value out of
-    range, or NaN.
+    changes: dotted path -> value, such as {"train.batch": 32}. "model." or "train." may be left out
+        if only one of them has the setting ("batch", "lr.shape"). A nested mapping changes what it
+        names and leaves the rest.
+
+    Settings of the recipe that would do nothing after a change are reset: with penalty "none"
+    gamma, gamma_factor and penalty_every; with another shape of a schedule the parts that this
+    shape does not have. Raises SettingError for an unknown path (naming the nearest), a wrong type,
+    a value out of range, or NaN.
     """
     tree = settings(recipe)
     resolved = [(_resolve(path, tree), value) for path, value in changes.items()]
-    # Tables first, as in a stored recipe; what takes others along before these.
-    resolved.sort(key=lambda change: ("." in change[0], not change[0].endswith(LEADING)))
+    # Tables first, as in a stored recipe; then settings that reset others, before these.
+    resolved.sort(key=lambda change: ("." in change[0], not change[0].endswith(RESETTING)))
     for path, value in resolved:
         for inner, part in leaves({path: value}):
-            _take_along(tree, inner, part)
+            _reset_idle(tree, inner, part)
         _put(tree, path, value)
     return Recipe(
         model=convert(tree["model"], type(recipe.model), "model"),
@@ -50,15 +51,16 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     )
 
 
-LEADING = (".penalty", ".shape")  # settings that take others along
+RESETTING = (".penalty", ".shape")  # settings that reset others
+# Parts of a schedule that do nothing in each shape.
 IDLE_PARTS = {
     "constant": ("end", "decay", "hold"), "linear": ("decay",), "cosine": ("decay",),
     "inverse": ("end", "warmup", "warmup_from", "hold"),
 }  # fmt: skip
 
 
-def _take_along(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Put back what does nothing once a setting has this value."""
+def _reset_idle(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Reset the settings that do nothing once the setting at `path` has this value."""
     where, _, name = path.rpartition(".")
     if (path, value) == ("train.penalty", "none"):
         for part, idle in PENALTY_ALONE.items():
@@ -78,44 +80,50 @@ def _at(tree: Any, path: str) -> Any:
 def with_preset(
     recipe: Recipe, changes: Mapping[str, Any], length: str | None = None
 ) -> tuple[Recipe, str]:
-    """The recipe with changes for a training of some length, its own unless given; of minutes with
-    the preset for so many, and a sentence on what came of it ("" for nothing). A preset's settings
-    go together: where one of them is changed, none is taken."""
-    asked, said = override(recipe, changes), ""
-    length = length or asked.train.length
+    """Apply the preset for a length in minutes, then `changes`.
+
+    changes: as in `override`. If they change a setting of the preset, none of it is applied: its
+        settings belong together.
+    length: of the training; None for the recipe's own.
+    Returns the recipe and a note for the user on the preset, "" for none.
+    """
+    changed, note = override(recipe, changes), ""
+    length = length or changed.train.length
     if (interval := Interval.parse(length)).unit == "minutes":
         minutes, preset = recipe.preset(interval.amount)
-        taken = override(recipe, preset)
-        if not _keeps(taken, changes, preset):
+        about, preset_recipe = Interval(minutes, "minutes"), override(recipe, preset)
+        if not _keeps(preset_recipe, changes, preset):
             given = {_resolve(path, settings(recipe)): value for path, value in leaves(changes)}
-            unlike = [
-                path for path, value in given.items() if not _keeps(taken, {path: value}, preset)
-            ] or list(given)
-            said = (
-                f"the settings for about {Interval(minutes, 'minutes')} are left out, for"
-                f" {', '.join(unlike)} is given"
+            culprits = [
+                path
+                for path, value in given.items()
+                if not _keeps(preset_recipe, {path: value}, preset)
+            ]
+            note = (
+                f"the settings for about {about} are left out, for"
+                f" {', '.join(culprits or given)} is given"
             )
         elif preset:
-            asked, values = (
-                override(taken, changes),
-                ", ".join(f"{name}={value}" for name, value in preset.items()),
-            )
-            said = f"settings for about {Interval(minutes, 'minutes')}: {values}"
-    return override(asked, {"train.length": length}), said
+            changed = override(preset_recipe, changes)
+            values = ", ".join(f"{name}={value}" for name, value in preset.items())
+            note = f"settings for about {about}: {values}"
+    return override(changed, {"train.length": length}), note
 
 
 def _keeps(recipe: Recipe, changes: Mapping[str, Any], preset: Mapping[str, Any]) -> bool:
-    """Whether a recipe with changes still has a preset's settings."""
+    """True if a recipe with a preset still has all of its settings after `changes`."""
     try:
         changed = override(recipe, changes)
         return all(override(changed, {name: value}) == changed for name, value in preset.items())
-    except SettingError:  # such as the end of a rate that is constant now
+    except SettingError:  # such as the end of a learning rate that is constant now
         return False
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """["train.batch=32", "objective=hinge"] -> {"train.batch": 32, "objective": "hinge"}; values
-    are read as TOML."""
+    """Parse ["train.batch=32", "objective=hinge"] to {"train.batch": 32, "objective": "hinge"}.
+
+    Values are read as TOML, and as text if they are not TOML. Raises SettingError without a "=".
+    """
     changes: dict[str, Any] = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
@@ -132,7 +140,10 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 
 def _resolve(path: str, tree: dict[str, Any]) -> str:
-    """The whole path of a setting, or of a part of one: of a schedule that may still be a constant."""
+    """The full path of a setting, or of a part of a schedule that may still be a constant.
+
+    Raises SettingError for an unknown or ambiguous path.
+    """
     parts = path.split(".")
     known = [p for p, _ in leaves(tree)]
     branches = {p.rsplit(".", n)[0] for p in known for n in range(1, p.count(".") + 1)}
@@ -150,7 +161,7 @@ def _resolve(path: str, tree: dict[str, Any]) -> str:
     if ends:
         raise SettingError(f"setting {path} could be {' or '.join(ends)}: write the whole path")
     if len(parts) > 1 and parts[-1] in {part.name for part in dataclasses.fields(Schedule)}:
-        # says what is wrong with the part before it
+        # If the part before it is wrong, the error is about that.
         return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"
     if parts[-1] == "objective":
         raise SettingError(
@@ -162,10 +173,11 @@ def _resolve(path: str, tree: dict[str, Any]) -> str:
 
 
 def _put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set a value in the tree of settings."""
     *branches, leaf = path.split(".")
     for name in branches:
         inner = tree.get(name)
-        # a constant becomes a schedule when one of its parts is set
+        # A constant becomes a schedule when one of its parts is set.
         if isinstance(inner, (int, float)):
             inner = tree[name] = {"start": inner}
         if inner is None:
@@ -181,35 +193,34 @@ def _put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def resolve_gamma(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
-    """The recipe with what it leaves open settled for such images, and a sentence on it ("" where
-    nothing was).
+    """Set gamma, the weight of the penalty on D's slope, by rule if the recipe leaves it open.
 
-    gamma, the weight of the penalty on D's slope, is proportional to the pixels of an image, since
-    a slope's square
-    falls as they grow in number, and inversely to the batch: the form of StyleGAN2-ADA's rule
-    (Karras et al. 2020, arXiv 2006.06676, appendix C), with a factor of our own. The gradient
-    penalty's is 10, whatever the images.
+    The rule has the form of StyleGAN2-ADA's (Karras et al. 2020, arXiv 2006.06676, appendix C) and
+    a factor of our own. Gamma is proportional to the pixels of an image, since a slope's square
+    falls as they grow in number, and inversely proportional to the batch size. The gradient
+    penalty's is 10 for all images.
+
+    Returns the recipe and a note for the user on the rule, "" if nothing was open.
     """
-    train, pixels = recipe.train, spec.height * spec.width
+    train = recipe.train
     if train.penalty == "none" or train.gamma is not None:
         return recipe, ""
     if train.penalty == "gradient":
         gamma, rule = 10.0, "the gradient penalty's usual weight"
     else:
-        gamma = GAMMA * pixels / 784 * 64 / train.batch
+        gamma = GAMMA * (spec.height * spec.width) / 784 * 64 / train.batch
         rule = (
             f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch}), by pixels and"
             " batch"
         )
     gamma = float(f"{gamma * train.gamma_factor:.3g}")
-    rule += f", times the recipe's {train.gamma_factor:g}" * (train.gamma_factor != 1)
-    return (
-        dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma)),
-        f"gamma {gamma:g}: {rule}",
-    )
+    if train.gamma_factor != 1:
+        rule += f", times the recipe's {train.gamma_factor:g}"
+    resolved = dataclasses.replace(recipe, train=dataclasses.replace(train, gamma=gamma))
+    return resolved, f"gamma {gamma:g}: {rule}"
 
 
 def has_rule_gamma(train: TrainConfig, spec: ImageSpec) -> bool:
-    """Whether gamma is what `resolve_gamma` gives a training on such images that leaves it open."""
+    """True if gamma is what `resolve_gamma` would set for a training on such images."""
     opened = Recipe(model=None, train=dataclasses.replace(train, gamma=None), native=spec)
     return train.gamma is not None and resolve_gamma(opened, spec)[0].train.gamma == train.gamma

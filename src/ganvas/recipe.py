@@ -1,8 +1,7 @@
-"""Plain data: what to train and how. No torch here.
+"""START HERE. What to train and how, as plain data, without torch.
 
-A `Recipe` is a GAN file's own settings (`model`) with the settings of its training (`train`). It
-goes to JSON and back unchanged; `ganvas.overrides` changes single values by their dotted path, and
-answers an unknown one with the nearest name.
+A `Recipe` holds a GAN file's own settings (`model`) and the settings of its training (`train`). It
+goes to JSON and back unchanged. `ganvas.overrides` changes single values by their dotted path.
 """
 
 from __future__ import annotations
@@ -31,14 +30,18 @@ Channels = Literal[1, 3, 4]
 Precision = Literal["32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
-
-KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}  # of images, by their channels
+DIGIT_CLASSES = tuple("0123456789")
+KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}  # names of images, by their channels
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """What one image is: its sides in pixels, 1, 3 or 4 channels, and the names of its classes, ()
-    for none."""
+    """The shape of one image.
+
+    height, width: in pixels.
+    channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+    classes: the names of its classes; () for images without labels.
+    """
 
     height: Positive
     width: Positive
@@ -48,10 +51,8 @@ class ImageSpec:
     @classmethod
     def of(cls, dataset: Any) -> ImageSpec:
         """The spec of a data set's images."""
-        sides = {
-            name: getattr(dataset, name) for name in ("height", "width", "channels", "classes")
-        }
-        spec: ImageSpec = convert(sides, cls, dataset.name)
+        fields = ("height", "width", "channels", "classes")
+        spec: ImageSpec = convert({f: getattr(dataset, f) for f in fields}, cls, dataset.name)
         return spec
 
     def __str__(self) -> str:
@@ -64,14 +65,16 @@ class ImageSpec:
 class Schedule:
     """A value that changes over the planned length of a training.
 
-    cosine, linear: from `start` to `end` (0 unless given). inverse: start / (1 + decay * step),
-    whatever the length.
-    warmup: the fraction of the plan in which the value first climbs, quadratically, from
-    `warmup_from` to `start`.
-    hold: the fraction at the plan's end in which it stays at `end`.
-    per: the value changes with every step, or once per epoch. (A plan of less than two epochs has
-    no epochs to
-    speak of: its values change with every step.)
+    start: the value at first, after the warm-up.
+    end: the value that "linear" and "cosine" end at, 0 if None.
+    shape: "constant"; "linear" or "cosine" from `start` to `end`; "inverse", which is
+        start / (1 + decay * step) whatever the length.
+    decay: of "inverse".
+    warmup: fraction of the plan in which the value first climbs, quadratically, from `warmup_from`
+        to `start`.
+    hold: fraction of the plan, at its end, in which the value stays at `end`.
+    per: "step", the value changes with every step; "epoch", once per epoch, in plans of two epochs
+        or more (in shorter ones with every step).
     """
 
     start: NonNegative
@@ -97,28 +100,30 @@ class Schedule:
             "hold": self.hold > 0 and self.shape in ("constant", "inverse"),
         }
         for name, is_idle in idle.items():
-            if is_idle:  # nothing that is set is silently ignored
+            if is_idle:  # a value that is set is never silently ignored
                 raise SettingError(
                     f"{name}={getattr(self, name)} does nothing in a schedule of shape"
                     f" '{self.shape}': leave it out"
                 )
 
     def scaled(self, change: Callable[[float], float]) -> Schedule:
-        """The same shape, with all its values changed."""
+        """The schedule with all its values mapped by `change`."""
         end = None if self.end is None else change(self.end)
         return dataclasses.replace(
             self, start=change(self.start), end=end, warmup_from=change(self.warmup_from)
         )
 
     def at(self, progress: float, step: int) -> float:
-        """The value at `progress`, the part of the plan that is done (0 to 1), which is `step`
-        steps (from 0) in."""
+        """The value at a position in the plan.
+
+        progress: the part of the plan that is done, 0 to 1.
+        step: steps that are done.
+        """
         if self.shape == "inverse":
             return self.start / (1 + self.decay * step)
         if progress < self.warmup:
-            return (
-                self.warmup_from + (self.start - self.warmup_from) * (progress / self.warmup) ** 2
-            )
+            climb = self.start - self.warmup_from
+            return self.warmup_from + climb * (progress / self.warmup) ** 2
         if self.shape == "constant":
             return self.start
         done = min(1.0, (progress - self.warmup) / (1 - self.warmup - self.hold))
@@ -128,12 +133,12 @@ class Schedule:
 
 
 _UNITS = ("steps", "epochs", "images", "minutes")
-MIN_LENGTH = 1e-9  # of an interval, in its unit: of so many multiples there is a number
+MIN_LENGTH = 1e-9  # smallest interval, in its unit: keeps position / interval finite
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A length of training, such as "50 steps", "1 epoch", "20k images" or (for a whole training)
+    """A length of training: "50 steps", "1 epoch", "20k images" or, for a whole training,
     "5 minutes"."""
 
     amount: float
@@ -141,8 +146,10 @@ class Interval:
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """Read "50 steps". Raises SettingError for anything that is not an amount of 1e-9 or more
-        and a known unit."""
+        """Read a text such as "50 steps".
+
+        Raises SettingError unless it is an amount of MIN_LENGTH or more and a known unit.
+        """
         match = re.fullmatch(
             r"\s*([0-9][0-9_,]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([kM]?)\s*([a-z]+)\s*", text
         )
@@ -152,10 +159,7 @@ class Interval:
                 f"'{text}' is not a length: write a number and {', '.join(_UNITS)}, such as '50"
                 " steps'"
             )
-        amount = (
-            float(match[1].replace(",", "").replace("_", ""))
-            * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
-        )
+        amount = float(re.sub("[,_]", "", match[1])) * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
         if not MIN_LENGTH <= amount < math.inf:
             raise SettingError(
                 f"'{text}' is not a length: expected a finite amount of {MIN_LENGTH:g} or more"
@@ -163,8 +167,11 @@ class Interval:
         return cls(amount, unit[match[3]])  # type: ignore[arg-type]
 
     def images(self, batch: int, dataset: int) -> float:
-        """The interval in images, for a batch size and a number of images in the data set. Not for
-        minutes."""
+        """The interval in images; minutes have none.
+
+        batch: images in a step.
+        dataset: images in an epoch.
+        """
         return self.amount * {"steps": batch, "epochs": dataset, "images": 1}[self.unit]
 
     def __str__(self) -> str:
@@ -172,9 +179,8 @@ class Interval:
         return f"{amount} {self.unit[:-1] if amount == 1 else self.unit}"
 
 
-# what serves it, and its value without one
+# Settings that only serve a penalty, and their values without one.
 PENALTY_ALONE = {"gamma": None, "gamma_factor": 1.0, "penalty_every": 1}
-
 
 AUGMENT_BELOW = 20_000  # images: larger data sets need no augmentation
 MAX_AUGMENT = 0.8  # largest probability of augmentation
@@ -182,35 +188,37 @@ MAX_AUGMENT = 0.8  # largest probability of augmentation
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a GAN is trained: one step sees `batch` real images and changes both networks once.
+    """Settings of a training, whose steps each update both networks once.
 
-    order: which network's step comes first; or "together": both from one pass of each (one-stage
-    training: Shen et al. 2021, arXiv 2103.00430), where the objective allows it, else D first. It
-    needs a D that judges each image by itself.
-    g_fakes: "fresh", G's step draws its own noise; "same", it uses the noise (and labels) of D's
-    step, one forward of G.
-    d_fakes: G's mode when it makes the images that D is trained on; "inference" uses running
-    statistics and leaves them.
-    g_batch: images in G's step, where that is not `batch`.
+    batch: real images in a step.
+    length: of the whole training.
+    lr, d_lr: learning rate of both networks, and D's own if it differs.
+    betas, eps: of Adam.
+    order: the network whose step comes first. "together" updates both from one pass of each
+        (one-stage training: Shen et al. 2021, arXiv 2103.00430) if the objective allows it, else D
+        comes first; it needs a D that judges each image by itself.
+    g_fakes: "fresh", G's step draws its own latents; "same", it uses those of D's step, and one
+        forward pass of G serves both.
+    d_fakes: the mode of G when it makes the fakes for D's step; "inference" uses BatchNorm's
+        running statistics and does not update them.
+    g_batch: fakes in G's step, if not `batch`.
     d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
-    penalty: on D's slope: at real images (r1), at fakes (r2), at both, or between the two
-    (gradient; see ganvas.objectives), when D's fakes are of the classes of the real images beside
-    them.
-    gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. By the
-    rule of `settled` unless given.
-    gamma_factor: by what the rule's gamma is multiplied.
-    penalty_every: the penalty is part of every so many-th step, with so many times its weight.
-    lr, d_lr: learning rate of both networks, and D's own where it differs.
-    augment: the probability with which D is shown each image, real or fake, augmented; or
-    "adaptive", to let it follow how far D knows its training images by heart where they are few
-    (see ganvas.training.augment).
-    precision: "fastest" lets 16 bits (bf16) be chosen where they are faster, unless the user says.
-    average: half-life of the average of G's weights that is sampled, where given, instead of the
-    weights themselves.
-    length: the whole training. log, sheet, weights: how often losses are logged, a sheet of samples
-    is made, and (where given) the generator's weights are kept.
-    sheet_rows, sheet_columns: the sheet's layout; sheet_name: its file name, of {images} and
-    {epoch}.
+    penalty: on D's slope, at real images (r1), at fakes (r2), at both (r1+r2) or between the two
+        (gradient); see ganvas.objectives. With "gradient", fakes in D's step get the labels of the
+        real images beside them.
+    gamma: the penalty's weight: gamma / 2 times R1 and R2, gamma times the gradient penalty. None
+        for the rule of `ganvas.overrides.resolve_gamma`.
+    gamma_factor: the factor by which that rule's gamma is multiplied.
+    penalty_every: k, to compute the penalty in every k-th step, with k times its weight.
+    precision: "fastest" allows 16 bits (bf16) where they are faster, unless the user chooses.
+    augment: the probability with which D sees each image augmented, real or fake; "adaptive" lets
+        it follow how far D memorises a small data set (see ganvas.training.augment).
+    average: half-life of the moving average of G's weights (EMA) that samples are made with; None
+        to sample with the weights themselves.
+    log, sheet: intervals at which losses are logged and a sheet of samples is made.
+    weights: interval at which the generator's weights are kept; None to keep the last alone.
+    sheet_rows, sheet_columns: the sheet's layout.
+    sheet_name: the sheet's file name, which may contain {images} and {epoch}.
     """
 
     batch: Positive
@@ -290,9 +298,13 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A GAN file's own settings, the settings of its training, and the images it is at home with.
+    """A GAN file's own settings and those of its training.
 
-    presets: minutes -> settings that are better for a training of about that time on two cores.
+    model: the GAN file's `Config`.
+    train: how it is trained.
+    native: the images that the settings are made for.
+    summary: one line for lists of recipes.
+    presets: minutes -> changes that are better for a training of about that time on two cores.
     """
 
     model: Any
@@ -302,8 +314,8 @@ class Recipe:
     presets: Mapping[float, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     def preset(self, minutes: float) -> tuple[float, Mapping[str, Any]]:
-        """The preset whose time is nearest to so many minutes, by their ratio; (minutes, {}) where
-        there is none."""
+        """(its minutes, changes) of the preset whose time is nearest by ratio; (minutes, {}) if the
+        recipe has no presets."""
         if not self.presets:
             return minutes, {}
         return min(self.presets.items(), key=lambda preset: abs(math.log(preset[0] / minutes)))

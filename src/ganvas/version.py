@@ -1,3 +1,3 @@
-"""The version of ganvas, kept apart so that every module may know it."""
+"""The version of ganvas, in a module that every other may import."""
 
 __version__ = "0.1.0"

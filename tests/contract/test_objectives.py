@@ -1,4 +1,4 @@
-"""Loss pairs in closed form."""
+"""Losses in closed form, and penalties on D's slope against finite differences."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TestPenalties:
         4, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     )
 
-    def test_a_plane_has_its_own_slope_everywhere(self) -> None:
+    def test_a_linear_function_has_the_norm_of_its_weights(self) -> None:
         weight = torch.randn(2, 5, 4, dtype=torch.float64)
         slopes = objectives.squared_gradient_norm(
             lambda x: (x * weight).flatten(1).sum(1), self.images
@@ -110,7 +110,7 @@ class TestPenalties:
 
     def test_slopes_are_those_of_finite_differences(self) -> None:
         judge, step = self.curved(), 1e-5
-        found = objectives.squared_gradient_norm(judge, self.images)
+        slopes = objectives.squared_gradient_norm(judge, self.images)
         expected = torch.zeros(4, dtype=torch.float64)
         for place in itertools.product(range(2), range(5), range(4)):
             nudge = torch.zeros_like(self.images)
@@ -120,7 +120,7 @@ class TestPenalties:
                 .detach()
                 .square()
             )
-        assert torch.allclose(found, expected, rtol=1e-6)
+        assert torch.allclose(slopes, expected, rtol=1e-6)
 
     @pytest.mark.parametrize("kind", ["slopes", "penalty"])
     def test_their_gradients_by_the_weights_are_those_of_finite_differences(
@@ -171,7 +171,7 @@ class TestPenalties:
         )
         assert torch.allclose(penalty, torch.full((4,), (math.sqrt(40) - 1) ** 2).double())
 
-    def test_vectors_are_as_good_as_images(self) -> None:
+    def test_penalties_take_vectors_too(self) -> None:
         layer = torch.nn.Linear(6, 1).double()
         points, mix = torch.randn(5, 6).double(), torch.rand(5).double()
         slopes = objectives.gradient_penalty(lambda x: layer(x).squeeze(1), points, -points, mix)
@@ -195,11 +195,11 @@ def test_gradients_that_are_written_out_are_those_of_the_losses(name: str) -> No
         2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
     by_autograd = dataclasses.replace(objective, d_slopes=None, g_slope=None)
-    for mine, its in zip(
+    for gradient, expected in zip(
         objective.d_gradient(real, fake), by_autograd.d_gradient(real, fake), strict=True
     ):
-        assert torch.allclose(mine, its, rtol=1e-12)
-        assert mine.abs().sum() > 0
+        assert torch.allclose(gradient, expected, rtol=1e-12)
+        assert gradient.abs().sum() > 0
     assert torch.allclose(
         objective.g_gradient(None, fake), by_autograd.g_gradient(None, fake), rtol=1e-12
     )

@@ -1,4 +1,4 @@
-"""Settings: how a person changes them, and what cannot be."""
+"""Settings of a recipe: changed by their paths, refused when impossible, changing over time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ import pytest
 from ganvas import gans
 from ganvas.errors import SettingError
 from ganvas.overrides import override, parse_assignments
-from ganvas.recipe import ImageSpec, Interval, Recipe, Schedule, TrainConfig, settings
+from ganvas.recipe import (
+    DIGIT_CLASSES,
+    ImageSpec,
+    Interval,
+    Recipe,
+    Schedule,
+    TrainConfig,
+    settings,
+)
 from ganvas.system.schema import convert, differences
 from helpers.common import noise_images, refusal
 
 pytestmark = pytest.mark.usefixtures("steady")
 
-
-DIGITS = tuple("0123456789")
 
 RELU, DCGAN = gans.find_recipe("mlp/relu")[2], gans.find_recipe("dcgan/64")[2]
 
@@ -55,7 +61,7 @@ def test_a_schedules_parts_are_settings_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"bach": 3}, "unknown setting bach: did you mean batch?"),
         ({"train.bach": 3}, "unknown setting train.bach: did you mean train.batch?"),
@@ -109,9 +115,9 @@ def test_a_schedules_parts_are_settings_too() -> None:
     ids=str,
 )
 def test_an_impossible_setting_is_refused_in_one_line_that_names_it(
-    changes: dict[str, Any], told: str
+    changes: dict[str, Any], message: str
 ) -> None:
-    assert told in refusal(override, RELU, changes)
+    assert message in refusal(override, RELU, changes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,16 +169,16 @@ def test_assignments_are_read_as_toml_and_else_as_words() -> None:
         assert f"'{wrong}' is not a setting" in refusal(parse_assignments, [wrong])
 
 
-def test_differences_are_told_by_path() -> None:
+def test_differences_are_named_by_path() -> None:
     changed = override(DCGAN, {"batch": 8, "lr": 1e-3})
-    found = differences(settings(changed), settings(DCGAN))
-    assert "train.batch=8, not 64" in found
-    assert "train.lr=0.001, not None" in found
-    assert "train.lr.start=None, not 0.002" in found
+    lines = differences(settings(changed), settings(DCGAN))
+    assert "train.batch=8, not 64" in lines
+    assert "train.lr=0.001, not None" in lines
+    assert "train.lr.start=None, not 0.002" in lines
     assert not differences(settings(DCGAN), json.loads(json.dumps(settings(DCGAN))))
 
 
-def test_another_shape_leaves_out_what_it_does_not_have() -> None:
+def test_another_shape_resets_the_parts_that_it_does_not_have() -> None:
     warm = override(
         DCGAN, {"lr": {"start": 1e-3, "end": 1e-4, "shape": "cosine", "warmup": 0.1, "hold": 0.2}}
     )
@@ -186,8 +192,8 @@ def test_another_shape_leaves_out_what_it_does_not_have() -> None:
         ).train.lr.end
         == 0
     )  # type: ignore[union-attr]
-    said = refusal(override, warm, {"lr.shape": "constant", "lr.end": 0.0})
-    assert "end=0.0 does nothing" in said
+    message = refusal(override, warm, {"lr.shape": "constant", "lr.end": 0.0})
+    assert "end=0.0 does nothing" in message
 
 
 # Values over time
@@ -216,10 +222,16 @@ def test_a_schedule_climbs_quadratically_before_it_goes_on(shape: Any) -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        {"end": 0.0}, {"decay": 1e-3}, {"hold": 0.1}, {"warmup_from": 0.1}, {"shape": "linear", "decay": 1e-3},
-        {"shape": "inverse", "warmup": 0.1}, {"shape": "inverse", "end": 1.0}, {"shape": "inverse", "hold": 0.1},
+        {"end": 0.0},
+        {"decay": 1e-3},
+        {"hold": 0.1},
+        {"warmup_from": 0.1},
+        {"shape": "linear", "decay": 1e-3},
+        {"shape": "inverse", "warmup": 0.1},
+        {"shape": "inverse", "end": 1.0},
+        {"shape": "inverse", "hold": 0.1},
     ],
-)  # fmt: skip
+)
 def test_a_part_that_does_nothing_is_refused(parts: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match="does nothing in a schedule of shape"):
         Schedule(start=1, **parts)
@@ -252,15 +264,15 @@ def test_settings_that_cannot_go_together_are_refused_by_name(
     "name",
     ["{images:09d}", "fake_images-{epoch}", "{epoch:3}-{images:d}", "{{plain}}", "{{{images}}}"],
 )
-def test_a_sheets_name_is_of_images_and_epoch(name: str) -> None:
+def test_a_sheets_name_may_contain_images_and_epoch(name: str) -> None:
     assert name.format(images=1, epoch=1)
     assert TrainConfig(batch=8, length="1 epoch", lr=1e-3, sheet_name=name).sheet_name == name
 
 
-def test_with_the_penalty_goes_what_serves_it_alone() -> None:
+def test_without_a_penalty_the_settings_that_serve_it_alone_are_reset() -> None:
     recipe = gans.find_recipe("r3gan/tiny")[2]
     assert (recipe.train.gamma, recipe.train.penalty_every) == (2.4, 2)
-    stored = settings(recipe)  # as a card has it, on top of which penalty=none is said
+    stored = settings(recipe)  # as a card has it, before --set penalty=none
     for changes in (
         {"penalty": "none"},
         {"train": {"penalty": "none"}},
@@ -273,9 +285,12 @@ def test_with_the_penalty_goes_what_serves_it_alone() -> None:
             1,
             1,
         )
-    for asked in ({"penalty_every": 2, "penalty": "none"}, {"penalty": "none", "penalty_every": 2}):
+    for changes in (
+        {"penalty_every": 2, "penalty": "none"},
+        {"penalty": "none", "penalty_every": 2},
+    ):
         assert "train.penalty_every=2 does nothing without a penalty" in refusal(
-            override, recipe, asked
+            override, recipe, changes
         )
     assert "train.gamma_factor=2.0 does nothing without a penalty" in refusal(
         override, RELU, {"gamma_factor": 2}
@@ -292,8 +307,9 @@ def test_a_schedule_without_room_for_itself_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "amount", "unit"),
     [
-        ("50 steps", 50, "steps"), ("1 step", 1, "steps"), ("1 epoch", 1, "epochs"), ("0.5 epochs", 0.5, "epochs"),
-        ("20k images", 20_000, "images"), ("1.5M images", 1_500_000, "images"), ("60_000 images", 60_000, "images"),
+        ("50 steps", 50, "steps"), ("1 step", 1, "steps"), ("1 epoch", 1, "epochs"),
+        ("0.5 epochs", 0.5, "epochs"), ("20k images", 20_000, "images"),
+        ("1.5M images", 1_500_000, "images"), ("60_000 images", 60_000, "images"),
         ("1,000 steps", 1000, "steps"), ("5 minutes", 5, "minutes"), ("  7steps ", 7, "steps"),
     ],
 )  # fmt: skip
@@ -307,7 +323,7 @@ def test_intervals_are_read(text: str, amount: float, unit: str) -> None:
      "1e-308 images", "5 parsecs", "5 5 steps", "0x5 steps",
      "9" * 400 + " steps", "5 stepss", "5 K steps", "٣ steps"],
 )  # fmt: skip
-def test_what_is_no_interval_is_refused(text: str) -> None:
+def test_other_texts_are_refused(text: str) -> None:
     assert "is not a length" in refusal(Interval.parse, text)
 
 
@@ -324,9 +340,10 @@ def test_an_interval_in_images() -> None:
     assert Interval.parse("70 images").images(16, 1000) == 70
 
 
-def test_an_image_spec_says_what_it_is_and_refuses_other_channels() -> None:
+def test_an_image_spec_prints_its_shape_and_refuses_other_channels() -> None:
     assert (
-        str(ImageSpec(height=28, width=20, channels=1, classes=DIGITS)) == "28x20 grey, 10 classes"
+        str(ImageSpec(height=28, width=20, channels=1, classes=DIGIT_CLASSES))
+        == "28x20 grey, 10 classes"
     )
     assert ImageSpec.of(noise_images(DCGAN.native, 2)) == DCGAN.native
     plain = {"height": 8, "width": 8, "channels": 2, "classes": ()}

@@ -1,4 +1,4 @@
-"""How long a training is: plans, their revisions, and the clock that makes them."""
+"""The length of a training: plans, their revisions, and the clock that makes them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 from ganvas import data
 from ganvas.commands.options import process_start
 from ganvas.errors import SettingError
-from ganvas.evaluation import extractor_files as trained
-from ganvas.evaluation import extractors
+from ganvas.evaluation import extractor_files, extractors
 from ganvas.launch import budget, launch
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
@@ -72,9 +71,9 @@ class TestPlan:
 
     @given(plans())
     def test_the_total_is_whole_steps_and_no_less_than_asked(self, plan: Plan) -> None:
-        asked = plan.revisions[-1][1] if plan.revisions else plan.images
+        wanted = plan.revisions[-1][1] if plan.revisions else plan.images
         assert plan.total % plan.batch == 0
-        assert asked <= plan.total < asked + plan.batch
+        assert wanted <= plan.total < wanted + plan.batch
 
     @given(plans(), st.integers(1, 10**7))
     def test_a_revision_leaves_the_past_as_it_was(self, plan: Plan, images: int) -> None:
@@ -114,7 +113,7 @@ class TestPlan:
 
 
 class TestClock:
-    """The clock in a made-up time, where a step takes as long as the test says."""
+    """The clock in a fake time: a step takes as long as the test says."""
 
     def finish(
         self,
@@ -123,8 +122,8 @@ class TestClock:
         planned: int,
         budget: float,
     ) -> tuple[float, Plan]:
-        """When a training is through whose step after `n` images takes seconds(n), and its plan
-        then."""
+        """The time that a training takes whose step after `n` images takes seconds(n), and its
+        last plan."""
         now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: now)
         clock = Clock(now + budget, 0)
@@ -196,7 +195,7 @@ class TestClock:
     def test_minutes_count_from_the_commands_start(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What was spent before training is taken off, and the whole plan is known beforehand."""
+        """Time spent before training is deducted, and the whole plan is made beforehand."""
         deadlines: list[float] = []
         monkeypatch.setattr(
             launch, "train_run", lambda *_, deadline, **__: deadlines.append(deadline) or 0
@@ -211,9 +210,7 @@ class TestClock:
         whole, short = (Run.open(tmp_path / name).card.plan.images for name in ("0.0", "480.0"))
         assert short < whole / 2
 
-    def test_more_is_kept_back_where_more_images_are_looked_through_at_the_end(
-        self, tiny_run: Run
-    ) -> None:
+    def test_more_time_is_reserved_for_the_end_with_more_images(self, tiny_run: Run) -> None:
         card = tiny_run.card
         assert budget.finishing_seconds(card) == pytest.approx(budget.FINISH_SECONDS, abs=0.2)
         many = dataclasses.replace(card.data, images=10_000)
@@ -228,7 +225,7 @@ class TestClock:
         )
 
     @pytest.mark.parametrize("spent", [3.0, 11.0, 67.0, 700.0])
-    def test_the_least_minutes_that_are_told_are_enough(
+    def test_the_minutes_that_the_message_names_are_enough(
         self, spent: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
@@ -244,7 +241,7 @@ class TestClock:
         assert (took, plan.total) == (56.0, 70)
         assert len({total for _, total in plan.revisions}) == len(plan.revisions)
 
-    def test_a_training_by_the_clock_goes_on_with_its_plan_and_measures_no_more(
+    def test_a_training_by_the_clock_resumes_its_plan_without_measuring_again(
         self,
         tmp_path: Path,
         cli_run: Callable[..., Any],
@@ -265,9 +262,9 @@ class TestClock:
 def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
     pictures: Path, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn = trained.learn_classes
+    learn = extractor_files.learn_classes
     monkeypatch.setattr(
-        trained, "learn_classes", lambda *_, **__: pytest.fail("trained within the minutes")
+        extractor_files, "learn_classes", lambda *_, **__: pytest.fail("trained within the minutes")
     )
     words = ["train", "cgan/tiny", "--data", pictures, "--evaluate-every", "auto", "--minutes"]
     done = cli_run(*words, 0.05)
@@ -277,9 +274,9 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
         in done.err
     )
     again = shlex.split(done.err.partition("trained before, by ")[2].partition("\n")[0])
-    monkeypatch.setattr(trained, "learn_classes", learn)
+    monkeypatch.setattr(extractor_files, "learn_classes", learn)
     for name in ("EPOCHS", "MIN_CLASSIFIER_STEPS"):
-        monkeypatch.setattr(trained, name, 1)
+        monkeypatch.setattr(extractor_files, name, 1)
     assert cli_run(*again[1:]).code == 0
     assert extractors.is_available(data.load_dataset(pictures))
 
@@ -303,8 +300,7 @@ def test_numbers_too_small_for_full_precision_count_as_zero() -> None:
 
 
 class TestMeasuring:
-    """What is measured before a training, in a made-up time where a step takes as long as the test
-    says."""
+    """Measurements before a training, on a fake clock: a step takes as long as the test says."""
 
     @pytest.fixture
     def slow(
@@ -353,10 +349,10 @@ class TestMeasuring:
         assert len(steps) <= most
         assert sum(map(seconds, steps)) <= limit + seconds(steps[-1])
 
-    def test_of_minutes_a_tenth_at_most(
+    def test_measuring_takes_at_most_a_tenth_of_the_minutes(
         self, slow: Callable[..., list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """And a step too slow for them is said, with what would do."""
+        """A step too slow for them is refused, with minutes that suffice."""
         monkeypatch.setattr(launch, "train_run", lambda *_, **__: pytest.fail("trained"))
         steps = slow(lambda _: 20.0)
         with pytest.raises(
@@ -370,7 +366,7 @@ class TestMeasuring:
         enough = float(str(e.value).partition("at least ")[2].split(",")[0])
         assert 7 < enough < 8
 
-    def test_nothing_that_was_measured_on_outlives_it(
+    def test_measured_networks_are_freed_before_training(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         warmups: list[weakref.ref[benchmark.Warmup]] = []

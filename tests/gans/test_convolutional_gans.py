@@ -1,5 +1,4 @@
-"""What the convolutional GANs beyond the source systems are made of: r3gan, sngan, wgan-gp; and
-which one data are for."""
+"""The convolutional GANs beyond the source systems: r3gan, sngan, wgan-gp; the recipe for data."""
 
 from __future__ import annotations
 
@@ -33,15 +32,15 @@ def test_d_compares_its_features_with_the_classs_embedding(name: str) -> None:
     d, images, labels = gan.discriminator.eval(), torch.randn(6, 1, 8, 12), torch.arange(6) % 3
     features: list[Tensor] = []
     d.logit.register_forward_hook(lambda layer, inputs, output: features.append(inputs[0]))
-    found = gan.judge(images, labels)
+    logits = gan.judge(images, labels)
     projected = (d.embedding.weight[labels] * features[0]).sum(1)
-    torch.testing.assert_close(found, d.logit(features[0]).squeeze(1) + projected)
+    torch.testing.assert_close(logits, d.logit(features[0]).squeeze(1) + projected)
     assert projected.abs().min() > 0
-    assert (found - gan.judge(images, (labels + 1) % 3)).abs().min() > 0
+    assert (logits - gan.judge(images, (labels + 1) % 3)).abs().min() > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_g_is_told_the_class_and_without_classes_nobody_is(name: str) -> None:
+def test_g_takes_the_class_and_without_classes_neither_network_does(name: str) -> None:
     gan, _ = tiny(name, "a", "b", "c")
     gan.generator.eval()
     with torch.no_grad():
@@ -119,14 +118,14 @@ TRAINING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_training_settings_are_those_that_their_files_speak_of(name: str) -> None:
+def test_training_settings_are_those_that_the_files_describe(name: str) -> None:
     train = gans.find_recipe(name)[2].train
     for field, expected in TRAINING[name].items():
         assert getattr(train, field) == expected, field
 
 
 @pytest.mark.parametrize(("name", "times"), [("sngan", 2), ("wgan-gp", 3)])
-def test_d_learns_so_many_times_as_fast_as_g(name: str, times: int) -> None:
+def test_d_learns_two_or_three_times_as_fast_as_g(name: str, times: int) -> None:
     recipes = gans.load_gan(name).recipes
     whole, small = recipes["digits"].train, recipes["tiny"].train
     assert isinstance(whole.lr, Schedule)
@@ -147,7 +146,7 @@ def test_objectives_by_default() -> None:
 
 @pytest.mark.parametrize("name", gans.gan_names())
 def test_weights_of_convolutions_are_channels_last(name: str) -> None:
-    """In which a CPU is 1.6 times as fast."""
+    """A CPU is 1.6 times as fast with them."""
     file = gans.load_gan(name)
     recipe = file.recipes["tiny"]
     gan = file.build(recipe.model, recipe.native)
@@ -163,7 +162,7 @@ def test_weights_of_convolutions_are_channels_last(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["r3gan", "wgan-gp"])
-def test_what_goes_through_g_is_channels_last(name: str) -> None:
+def test_activations_of_g_are_channels_last(name: str) -> None:
     gan, _ = tiny(name)
     seen: list[Tensor] = []
     for layer in gan.generator.modules():
@@ -175,7 +174,7 @@ def test_what_goes_through_g_is_channels_last(name: str) -> None:
 
 
 @pytest.mark.parametrize("recipe", [*(f"{name}/tiny" for name in NAMES), "mlp/tiny"])
-def test_images_without_labels_are_told_where_labels_would_be_used(
+def test_a_notice_says_that_images_have_no_labels_where_labels_would_be_used(
     recipe: str, pictures: Path, cli_run: Callable[..., Any]
 ) -> None:
     for k, file in enumerate(sorted(pictures.rglob("*.png"))):
@@ -186,11 +185,11 @@ def test_images_without_labels_are_told_where_labels_would_be_used(
         "train", recipe, "--data", pictures, "--images", 16, "--threads", 1, "--set", "batch=8"
     )
     assert done.code == 0, done.err
-    said = f"pictures has no labels: {recipe} is trained without, and cannot be asked for a class"
-    assert (said in done.err) == (recipe != "mlp/tiny")
+    notice = f"pictures has no labels: {recipe} is trained without, and cannot be asked for a class"
+    assert (notice in done.err) == (recipe != "mlp/tiny")
 
 
-def test_the_recipe_that_data_are_for(
+def test_the_default_recipe_depends_on_the_data(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -20,8 +20,7 @@ pytestmark = pytest.mark.usefixtures("steady")
 def rates(
     recipe_name: str, changes: dict[str, Any], images: int, at: list[int]
 ) -> list[tuple[float, float]]:
-    """G's and D's learning rates in the optimizers after so many images of a training on `images`
-    images."""
+    """G's and D's learning rates at each position of `at`, of a training on `images` images."""
     _, file, recipe = gans.find_recipe(recipe_name)
     recipe = override(recipe, changes)
     tiny = file.recipes["tiny"]
@@ -29,11 +28,11 @@ def rates(
         file.build(tiny.model, tiny.native), recipe.train, images, torch.device("cpu")
     )
     plan = plan_of(recipe.train, images)
-    found = []
+    result = []
     for images_seen in at:
         learner.set_rates(plan, images_seen)
-        found.append((learner.g_optimizer.lr, learner.d_optimizer.lr))
-    return found
+        result.append((learner.g_optimizer.lr, learner.d_optimizer.lr))
+    return result
 
 
 @pytest.mark.parametrize(
@@ -46,10 +45,10 @@ def test_constant_learning_rates_stay_as_they_are(recipe: str, lr: float) -> Non
 def test_the_keras_systems_learning_rate_falls_with_every_step() -> None:
     steps = [0, 1, 100, 4999]
     expected = [2e-4 / (1 + 8e-8 * n) for n in steps]
-    found = rates("mlp/batchnorm", {}, 60_000, [32 * n for n in steps])
-    assert [g for g, _ in found] == pytest.approx(expected, rel=1e-12)
-    assert [d for _, d in found] == [g for g, _ in found]
-    assert found[0] != found[1]
+    result = rates("mlp/batchnorm", {}, 60_000, [32 * n for n in steps])
+    assert [g for g, _ in result] == pytest.approx(expected, rel=1e-12)
+    assert [d for _, d in result] == [g for g, _ in result]
+    assert result[0] != result[1]
 
 
 def test_dcgans_learning_rate_is_torchs_cosine_stepped_after_each_epoch() -> None:
@@ -62,9 +61,9 @@ def test_dcgans_learning_rate_is_torchs_cosine_stepped_after_each_epoch() -> Non
         scheduler.step()
     assert expected[0] == 2e-3
     for offset in (0, 50, 99):  # images into an epoch of 100: the same rate all through it
-        found = rates("dcgan/64", {}, 100, [epoch * 100 + offset for epoch in range(500)])
-        assert [g for g, _ in found] == pytest.approx(expected, rel=1e-9)
-        assert [d for _, d in found] == [g for g, _ in found]
+        result = rates("dcgan/64", {}, 100, [epoch * 100 + offset for epoch in range(500)])
+        assert [g for g, _ in result] == pytest.approx(expected, rel=1e-9)
+        assert [d for _, d in result] == [g for g, _ in result]
 
 
 def test_dcgans_repository_warms_up_over_3_epochs_and_holds_the_last_15() -> None:
@@ -76,8 +75,8 @@ def test_dcgans_repository_warms_up_over_3_epochs_and_holds_the_last_15() -> Non
             expected.append(2e-5)
         else:
             expected.append(2e-5 + (2e-3 - 2e-5) * (1 + math.cos(math.pi * (epoch - 3) / 482)) / 2)
-    found = rates("dcgan/repository", {}, 100, [epoch * 100 + 64 for epoch in range(500)])
-    assert [g for g, _ in found] == pytest.approx(expected, rel=1e-9)
+    result = rates("dcgan/repository", {}, 100, [epoch * 100 + 64 for epoch in range(500)])
+    assert [g for g, _ in result] == pytest.approx(expected, rel=1e-9)
     assert expected[0] == 2e-4
 
 

@@ -1,5 +1,4 @@
-"""r3gan and its presets: networks for any image, settings by the time there is, precision by what
-is faster."""
+"""r3gan: networks for any image, objectives, presets by minutes, the faster precision."""
 
 from __future__ import annotations
 
@@ -74,7 +73,9 @@ class TestNetworks:
             build(SMALL, spec(3, 8, 1))
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_the_stem_is_a_convolution_there_back_and_back_again(self, channels: int) -> None:
+    def test_the_stem_is_a_convolution_in_value_gradient_and_second_gradient(
+        self, channels: int
+    ) -> None:
         stem = Stem(channels, 5, 12, 8).double()
         plain = nn.Conv2d(channels, 5, 4, 2, 1).double()
         plain.load_state_dict(stem.state_dict())
@@ -90,8 +91,8 @@ class TestNetworks:
             (slope,) = torch.autograd.grad(out.sin().sum(), images, create_graph=True)
             weights = torch.autograd.grad(slope.square().sum(), list(layer.parameters()))
             results.append([out, slope, *weights])
-        for ours, theirs in zip(*results, strict=True):
-            torch.testing.assert_close(ours, theirs)
+        for result, expected in zip(*results, strict=True):
+            torch.testing.assert_close(result, expected)
 
     def test_residual_blocks_begin_as_the_identity(self) -> None:
         gan = build(Config(z_dim=6, width=4, blocks=1), spec(8, 8, 1))
@@ -111,7 +112,7 @@ class TestObjectives:
         recipe = override(file.recipes["tiny"], {"objective": name})
         assert file.build(recipe.model, recipe.native).objective is getattr(objectives, name)
 
-    def test_an_unknown_one_is_answered_with_those_there_are(self) -> None:
+    def test_an_unknown_one_is_refused_with_the_names_of_all(self) -> None:
         with pytest.raises(
             SettingError, match=r"model\.objective: .hing. is none of minimax, least_squares, hinge"
         ):
@@ -136,28 +137,28 @@ class TestObjectives:
         self, recipe: str, cli_run: Callable[..., Any]
     ) -> None:
         options = ["objective=relativistic", "g_batch=16", "order=d-first", "g_fakes=fresh"]
-        told = cli_run("train", recipe, "--images", 32, "--set", *options).error
-        assert "train.g_batch=16" in told
-        assert "train.batch=8: leave g_batch out" in told
+        message = cli_run("train", recipe, "--images", 32, "--set", *options).error
+        assert "train.g_batch=16" in message
+        assert "train.batch=8: leave g_batch out" in message
         assert (
             cli_run("train", recipe, "--images", 32, "--set", "objective=hinge", *options[1:]).code
             == 0
         )
 
     @pytest.mark.parametrize(
-        ("options", "told"),
+        ("options", "message"),
         [
             (["--set", "objective=hinge"], "no multiple of that for the other; D is trained first"),
             (["--precision", "fp16"], "fp16 has too narrow a range for it; D is trained first"),
             ([], ""),
         ],
     )
-    def test_steps_that_cannot_be_taken_together_are_told(
-        self, options: list[str], told: str, cli_run: Callable[..., Any]
+    def test_a_notice_says_why_networks_are_not_trained_together(
+        self, options: list[str], message: str, cli_run: Callable[..., Any]
     ) -> None:
         err = cli_run("train", "r3gan/tiny", "--images", 16, "--threads", 1, *options).err
-        assert told in err
-        assert ("train.order='together'" in err) == bool(told)
+        assert message in err
+        assert ("train.order='together'" in err) == bool(message)
 
     def test_wgan_gp_penalises_the_slope_between_with_the_papers_weight(
         self, cli_run: Callable[..., Any]
@@ -176,7 +177,7 @@ class TestPresets:
         recipe = gans.load_gan("r3gan").recipes["digits"]
         assert override(recipe, recipe.preset(minutes)[1]).model.blocks == blocks
 
-    def test_a_recipe_without_presets_is_what_it_is(self) -> None:
+    def test_a_recipe_without_presets_is_unchanged(self) -> None:
         assert gans.load_gan("cgan").recipes["digits"].preset(3) == (3, {})
 
     @pytest.fixture
@@ -226,7 +227,7 @@ class TestPresets:
         assert planned().model == Config()  # the recipe's own length is five minutes
 
     @pytest.mark.parametrize(
-        ("changes", "said"),
+        ("changes", "note"),
         [
             ({}, "settings for about 60 minutes: model.width=48, train.batch=64"),
             ({"width": 48}, "settings for about 60 minutes: model.width=48, train.batch=64"),
@@ -251,17 +252,17 @@ class TestPresets:
             ),
         ],
     )
-    def test_what_is_said_of_it_is_in_the_recipe(self, changes: dict[str, Any], said: str) -> None:
+    def test_the_note_says_what_is_in_the_recipe(self, changes: dict[str, Any], note: str) -> None:
         recipe = replace(
             gans.load_gan("r3gan").recipes["digits"],
             presets={60: {"model.width": 48, "train.batch": 64}},
         )
-        assert with_preset(recipe, changes, "60 minutes")[1] == said
+        assert with_preset(recipe, changes, "60 minutes")[1] == note
 
-    def test_what_a_setting_takes_along_is_told_by_its_own_name(self) -> None:
+    def test_the_note_names_the_setting_that_resets_a_presets(self) -> None:
         recipe = gans.load_gan("r3gan").recipes["digits"]
-        said = with_preset(recipe, {"width": 20, "lr.shape": "constant"}, "60 minutes")[1]
-        assert said == "the settings for about 60 minutes are left out, for train.lr.shape is given"
+        note = with_preset(recipe, {"width": 20, "lr.shape": "constant"}, "60 minutes")[1]
+        assert note == "the settings for about 60 minutes are left out, for train.lr.shape is given"
 
     def test_a_repeated_run_has_its_own_settings(
         self, planned: Callable[..., Recipe], tmp_path: Path
@@ -280,7 +281,7 @@ class TestPrecision:
         seconds = {"32": 1.0, "bf16": 1.0}
 
         def step(self: benchmark.Warmup, *_: float) -> float:
-            return seconds["32" if self.learner.half is None else "bf16"]
+            return seconds["32" if self.learner.autocast_dtype is None else "bf16"]
 
         monkeypatch.setattr(benchmark.Warmup, "seconds_per_step", step)
         return seconds

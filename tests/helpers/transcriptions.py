@@ -1,8 +1,8 @@
-"""The five systems as their listings say, in plain PyTorch.
+"""The five source systems in plain PyTorch, transcribed from their listings.
 
-They share no code with the package: their own layers, a sigmoid and binary cross-entropy where the
-source has them, a pass of D for each batch, torch's default Adam, its own cosine schedule. Each can
-be made wrong on purpose.
+They share no code with the package: layers, a sigmoid and binary cross-entropy where the source has
+them, a pass of D for each batch, torch's default Adam and its cosine schedule. Each can be made
+wrong on purpose.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ def bce(probability: Tensor, label: float) -> Tensor:
 
 
 class Source:
-    """A system as its listing says. `slip` names a mistake to make on purpose; `slips` are those it
-    knows."""
+    """A system as its listing says. slip: a mistake to make on purpose, one of `slips`."""
 
     slips: tuple[str, ...] = ()
 
@@ -42,7 +41,7 @@ class Source:
         """Take over weights and running statistics."""
         for mine, theirs in ((self.g, g), (self.d, d)):
             for to, of in zip(layers_with_state(mine), layers_with_state(theirs), strict=True):
-                assert isinstance(of, type(to))  # ours may be made in another way
+                assert isinstance(of, type(to))  # ganvas may use a subclass
                 to.load_state_dict(of.state_dict())
 
     def step(self, b: Batch, images_seen: int) -> list[float]:
@@ -147,8 +146,8 @@ class KerasG(nn.Sequential):
 
 class Keras(Source):
     slips = (
-        "G in training mode", "sum over the 64", "32 in G's step", "noise N(0, 1)", "Adam eps 1e-8", "BatchNorm first",
-        "momentum 0.8", "BatchNorm eps 1e-5",
+        "G in training mode", "sum over the 64", "32 in G's step", "noise N(0, 1)", "Adam eps 1e-8",
+        "BatchNorm first", "momentum 0.8", "BatchNorm eps 1e-5",
     )  # fmt: skip
 
     def __init__(self, slip: str) -> None:
@@ -226,8 +225,8 @@ class DigitsD(nn.Module):
 
 class Digits(Source):
     slips = (
-        "D first", "fakes of the updated G", "no half", "0.8 as momentum", "fakes judged with the real labels",
-        "no Dropout", "fresh noise",
+        "D first", "fakes of the updated G", "no half", "0.8 as momentum",
+        "fakes judged with the real labels", "no Dropout", "fresh noise",
     )  # fmt: skip
 
     def __init__(self, slip: str) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions as products are torch's own, values and gradients of both orders."""
+"""Convolutions computed as products equal torch's, in values and gradients of both orders."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def results(layer: nn.Module, images: Tensor) -> list[Tensor]:
 
 def torchs(layer: Halve | Double, bias: bool = True) -> nn.Module:
     kind = nn.Conv2d if isinstance(layer, Halve) else nn.ConvTranspose2d
-    own = kind(layer.in_channels, layer.out_channels, 4, 2, 1, bias=bias).double()
-    own.load_state_dict(layer.state_dict())
-    return own
+    plain = kind(layer.in_channels, layer.out_channels, 4, 2, 1, bias=bias).double()
+    plain.load_state_dict(layer.state_dict())
+    return plain
 
 
 @pytest.mark.parametrize("kind", [Halve, Double])
@@ -52,8 +52,8 @@ def test_a_product_is_the_convolution(
 
     monkeypatch.setattr(convolutions, "SMALL_IMAGE", 100)
     monkeypatch.setattr(kind.__bases__[0], "forward", refuse)
-    for found, wanted in zip(results(layer, images), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    for result, wanted in zip(results(layer, images), expected, strict=True):
+        torch.testing.assert_close(result, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("kind", "side", "after"), [(Halve, 10, 8), (Double, 5, 8)])

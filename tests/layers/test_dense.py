@@ -1,4 +1,4 @@
-"""Passes whose gradients are written out, against autograd on the same layers in float64."""
+"""Passes with hand-written gradients against autograd on the same layers, in float64."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.prune import random_unstructured
 
 from ganvas.layers import dropout
-from ganvas.layers.dense import Aside, Dense
-from ganvas.layers.passes import passes
+from ganvas.layers.dense import Dense, make_two_batches
+from ganvas.layers.passes import tracer_of
 from ganvas.system import seeding
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -40,7 +40,7 @@ STACKS: dict[str, list[nn.Module]] = {
         dropout.Dropout(0.5),
         nn.Linear(5, 4),
     ],
-    "layers it does not know": [
+    "layers left to autograd": [
         nn.GELU(),
         nn.Linear(6, 5, bias=False),
         nn.LayerNorm(5),
@@ -63,13 +63,13 @@ def network(stack: str, classes: int = 0) -> Dense:
     if classes:
         layers[0] = nn.Linear(6 + classes, 5)
     dense = Dense(layers, (2, 2), classes).double()
-    # BatchNorm's own start would hide mistakes: gain 1, bias 0
+    # BatchNorm's initial gain 1 and bias 0 would hide mistakes
     for parameter in dense.parameters():
         nn.init.normal_(parameter)
     return dense
 
 
-def aim(dense: Dense) -> None:
+def seed_masks(dense: Dense) -> None:
     layers = [layer for layer in dense.modules() if isinstance(layer, dropout.Dropout)]
     dropout.set_source(layers, seeding.bits(1, "dropout", 0), rank=0, world=1)
 
@@ -80,7 +80,7 @@ def by_autograd(
     """Output, gradient of the input and of the weights, by nn.Module's forward and backward."""
     first = x.clone().requires_grad_()
     for _ in range(times):
-        aim(dense)
+        seed_masks(dense)
         output = dense(first, labels)
         output.backward(slope(output))
     assert first.grad is not None
@@ -102,32 +102,32 @@ def slope(output: Tensor) -> Tensor:
 def test_a_dense_pass_is_what_autograd_makes_of_the_same_layers(
     stack: str, classes: int, times: int
 ) -> None:
-    mine, its = network(stack, classes), network(stack, classes)
-    its.load_state_dict(mine.state_dict())
+    dense, reference = network(stack, classes), network(stack, classes)
+    reference.load_state_dict(dense.state_dict())
     x = torch.randn(7, 6, dtype=torch.float64)
     labels = torch.arange(7) % classes if classes else None
-    output, by_input, by_weights = by_autograd(its, x, labels, times)
+    output, by_input, by_weights = by_autograd(reference, x, labels, times)
 
-    trace, before = passes(mine), x.clone()
-    for parameter in mine.parameters():
+    trace, before = tracer_of(dense), x.clone()
+    for parameter in dense.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)  # of an earlier step: to be forgotten
     with torch.no_grad():
         for time in range(times):  # the second is added, as that of a second batch in one step
-            aim(mine)
+            seed_masks(dense)
             one = trace(x, labels) if classes else trace(x)
             one.to_weights(slope(one.output), add=time > 0)
-        aim(mine)
+        seed_masks(dense)
         other = trace(x, labels) if classes else trace(x)
         gradient = other.to_input(slope(other.output))
 
-    assert torch.equal(x, before)  # no layer works in place on what is not its own
+    assert torch.equal(x, before)  # no layer works in place on a tensor that it shares
     assert torch.allclose(one.output, output, atol=1e-12)
     assert not one.output.requires_grad
     assert torch.allclose(gradient, by_input, atol=1e-12)
-    for parameter, expected in zip(mine.parameters(), by_weights, strict=True):
+    for parameter, expected in zip(dense.parameters(), by_weights, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, expected, atol=1e-12)
-    for name, buffer in its.state_dict().items():
+    for name, buffer in reference.state_dict().items():
         if "running" in name and times == 1:
             assert not torch.equal(buffer, torch.zeros_like(buffer))
 
@@ -135,7 +135,7 @@ def test_a_dense_pass_is_what_autograd_makes_of_the_same_layers(
 @pytest.mark.parametrize("made", [network("leaky"), nn.Linear(6, 4).double()])
 def test_to_input_leaves_the_gradients_of_the_weights_alone(made: nn.Module) -> None:
     with torch.no_grad():
-        one = passes(made)(torch.randn(7, 6, dtype=torch.float64))
+        one = tracer_of(made)(torch.randn(7, 6, dtype=torch.float64))
         one.to_input(slope(one.output))
     assert all(p.grad is None for p in made.parameters())
 
@@ -145,50 +145,50 @@ def test_to_input_leaves_the_gradients_of_the_weights_alone(made: nn.Module) -> 
     ("stack", "classes"),
     [("leaky", 0), ("batchnorm after", 0), ("batchnorm before", 0), ("batchnorm before", 4)],
 )
-def test_samples_set_aside_are_a_batch_of_their_own(
+def test_one_pass_over_two_batches_is_a_pass_over_each(
     stack: str, classes: int, training: bool
 ) -> None:
-    mine, its = network(stack, classes), network(stack, classes)
-    its.load_state_dict(mine.state_dict())
-    assert mine.divisible
+    dense, reference = network(stack, classes), network(stack, classes)
+    reference.load_state_dict(dense.state_dict())
+    assert dense.divisible
     x = torch.randn(10, 6, dtype=torch.float64)
     labels = torch.arange(10) % classes if classes else None
-    with torch.no_grad():
-        both = passes(mine)(x, labels, Aside(3, training))
-        both.to_weights(slope(both.output))
-
-    its.train(training)
-    with torch.no_grad():
-        first = its(x[:3], None if labels is None else labels[:3])
-    output, _, by_weights = by_autograd(
-        its.train(), x[3:], None if labels is None else labels[3:], 1
+    first, second = (
+        (x[part], None if labels is None else labels[part]) for part in (slice(3), slice(3, None))
     )
-    assert torch.allclose(both.aside, first, atol=1e-12)
-    assert torch.allclose(both.output, output, atol=1e-12)
-    for parameter, expected in zip(mine.parameters(), by_weights, strict=True):
+    with torch.no_grad():
+        aside, made = make_two_batches(dense.tracer(), first, second, first_training=training)
+        made.to_weights(slope(made.output))
+
+    reference.train(training)
+    with torch.no_grad():
+        assert torch.allclose(aside, reference(*first), atol=1e-12)
+    output, _, by_weights = by_autograd(reference.train(), *second, 1)
+    assert torch.allclose(made.output, output, atol=1e-12)
+    for parameter, expected in zip(dense.parameters(), by_weights, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, expected, atol=1e-12)
-    # running statistics: of the samples aside only in training mode
-    for name, buffer in its.state_dict().items():
-        assert torch.allclose(mine.state_dict()[name], buffer, atol=1e-12)
+    # The first batch counts for running statistics in training mode alone.
+    for name, buffer in reference.state_dict().items():
+        assert torch.allclose(dense.state_dict()[name], buffer, atol=1e-12)
 
 
-def test_layers_that_mix_samples_or_draw_masks_have_none_set_aside() -> None:
+def test_layers_that_mix_samples_or_draw_masks_are_not_divisible() -> None:
     assert not network("dropout").divisible
-    assert not network("layers it does not know").divisible
+    assert not network("layers left to autograd").divisible
 
 
 def test_other_networks_are_left_to_autograd() -> None:
     convolution = nn.Conv2d(1, 2, 3).double()
     x = torch.randn(4, 1, 5, 5, dtype=torch.float64)
-    one = passes(convolution)(x)
+    one = tracer_of(convolution)(x)
     one.to_weights(slope(one.output))
-    one = passes(convolution)(x)
+    one = tracer_of(convolution)(x)
     one.to_weights(slope(one.output), add=True)
     first = x.clone().requires_grad_()
     output = convolution(first)
     expected = torch.autograd.grad(output, [first, *convolution.parameters()], slope(output))
-    assert torch.allclose(passes(convolution)(x).to_input(slope(output)), expected[0])
+    assert torch.allclose(tracer_of(convolution)(x).to_input(slope(output)), expected[0])
     for parameter, gradient in zip(convolution.parameters(), expected[1:], strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, 2 * gradient)
@@ -225,23 +225,23 @@ UNUSUAL = {
 def test_layers_with_weights_frozen_shared_or_made_of_others_have_autograds_gradients(
     kind: str, wrapped: bool
 ) -> None:
-    mine = Dense(UNUSUAL[kind](), (4,)).double()
-    its = Dense(UNUSUAL[kind](), (4,)).double()
-    its.load_state_dict(mine.state_dict())
+    dense = Dense(UNUSUAL[kind](), (4,)).double()
+    reference = Dense(UNUSUAL[kind](), (4,)).double()
+    reference.load_state_dict(dense.state_dict())
     x = torch.randn(7, 6, dtype=torch.float64)
-    trace = passes(nn.Sequential(mine) if wrapped else mine)
+    trace = tracer_of(nn.Sequential(dense) if wrapped else dense)
     for step in range(2):  # in the second the weights are others
-        output, _, expected = by_autograd(its, x, None, 1)
+        output, _, expected = by_autograd(reference, x, None, 1)
         with torch.no_grad():
             one = trace(x)
             one.to_weights(slope(one.output))
             assert torch.allclose(one.output, output), step
-            found = [p.grad for p in mine.parameters() if p.grad is not None]
-            for a, b in zip(found, expected, strict=True):
+            gradients = [p.grad for p in dense.parameters() if p.grad is not None]
+            for a, b in zip(gradients, expected, strict=True):
                 assert torch.allclose(a, b), step
-            for network in (mine, its):
+            for network in (dense, reference):
                 for p in network.parameters():
                     if p.requires_grad and p.grad is not None:
                         p -= 0.1 * p.grad
-                        if network is its:
+                        if network is reference:
                             p.grad = None

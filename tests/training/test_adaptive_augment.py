@@ -1,5 +1,4 @@
-"""Which augmentations suit a data set, whether it needs any, and the probability that adapts
-itself."""
+"""Adaptive augmentation: which data sets get it, of which kinds, and its probability."""
 
 from __future__ import annotations
 
@@ -16,15 +15,15 @@ from ganvas.plan import Plan
 from ganvas.training.augment import (
     AUGMENT_BELOW,
     MAX_AUGMENT,
-    MIN_TO_SPARE,
+    MIN_TO_HOLD_OUT,
     TARGET,
     Controller,
     explained,
+    held_out_count,
     kinds_for,
     memorised_share,
     plain_ground,
     ramp_images,
-    spared,
 )
 from ganvas.training.distributed import World
 from ganvas.training.learner import Learner
@@ -58,45 +57,25 @@ def test_digits_are_moved_alone_and_all_else_recoloured_and_cut() -> None:
 
 
 def test_small_sets_alone_are_augmented() -> None:
-    assert [
-        spared(n)
-        for n in (
-            5,
-            MIN_TO_SPARE - 1,
-            MIN_TO_SPARE,
-            200,
-            4000,
-            AUGMENT_BELOW - 1,
-            AUGMENT_BELOW,
-            60_000,
-        )
-    ] == [
-        0,
-        0,
-        10,
-        20,
-        256,
-        256,
-        0,
-        0,
-    ]
+    few, many = MIN_TO_HOLD_OUT, AUGMENT_BELOW
+    numbers = (5, few - 1, few, 200, 4000, many - 1, many, 60_000)
+    assert [held_out_count(n) for n in numbers] == [0, 0, 10, 20, 256, 256, 0, 0]
     assert explained(("translation",), 60_000).startswith("no augmentation: 60,000 images")
-    few = explained(("translation",), 4000)
-    assert few.startswith(
+    line = explained(("translation",), 4000)
+    assert line.startswith(
         "augmentation: translation alone (grey figures on a plain ground), as there are 4,000"
         " images"
     )
-    assert "256 images are held out" in few
+    assert "256 images are held out" in line
     tiny = explained(("translation", "colour", "cutout"), 5)
     assert "translation, colour, cutout" in tiny
     assert "climbs to 0.8" in tiny
 
 
-def test_memorised_counts_pairs_and_knows_no_zero_and_no_scale() -> None:
+def test_memorised_share_counts_pairs_whatever_the_offset_and_scale() -> None:
     known, held_out = torch.tensor([3.0, 1.0]), torch.tensor([0.0, 2.0, 1.0])
-    assert memorised_share(known, held_out).item() == pytest.approx(
-        (3 + 1 - 1) / 6
-    )  # 3 above all; 1 above one, below one, one tie
+    # 3 is above all three; 1 is above one, below one, and ties with one.
+    assert memorised_share(known, held_out).item() == pytest.approx((3 + 1 - 1) / 6)
     for factor, offset in ((1.0, -50.0), (1e-3, 7.0), (40.0, 0.0)):
         assert memorised_share(
             known * factor + offset, held_out * factor + offset
@@ -123,11 +102,10 @@ def test_the_controller_moves_p_by_the_images_over_the_ramp() -> None:
     assert controller.update(float("nan"), 20) == pytest.approx(0.08)
     assert controller.update(-1.0, 500) == 0
     assert controller.update(1.0, 5000) == MAX_AUGMENT < 1
-    assert Controller(1000, target=0.6, most=0.5).update(0.5, 100) == 0
 
 
 def test_the_ramp_follows_the_plan_as_it_stands() -> None:
-    """By a training's clock it may be revised; a resume finds the revisions of later."""
+    """A training by the clock may revise it; a resume finds later revisions in the plan."""
     plan = Plan(images=8000, batch=8, epoch=100, requested="").revise(80, 800).revise(160, 4000)
     learner: Any = SimpleNamespace(
         g_optimizer=SimpleNamespace(),
@@ -147,13 +125,11 @@ def test_the_ramp_is_a_quarter_of_the_training_and_never_longer_than_the_papers(
     assert ramp_images(25_000_000) == 500_000
 
 
-def test_the_controller_raises_p_where_d_knows_its_images_and_lowers_it_where_it_does_not() -> None:
+def test_the_controller_raises_p_while_d_memorises_and_lowers_it_else() -> None:
     rng = torch.Generator().manual_seed(0)
     controller = Controller(ramp=10_000)
-    for better, direction in (
-        (2.0, 1),
-        (0.0, -1),
-    ):  # how far above its held-out images D puts those that it was trained on
+    # better: how far D puts training images above held-out ones.
+    for better, direction in ((2.0, 1), (0.0, -1)):
         before = controller.p
         for _ in range(20):
             # a relativistic D's logits lie anywhere
@@ -162,7 +138,7 @@ def test_the_controller_raises_p_where_d_knows_its_images_and_lowers_it_where_it
         assert controller.p - before == pytest.approx(0.2 * direction)
 
 
-def test_the_controller_goes_on_exactly_where_it_was() -> None:
+def test_the_controller_resumes_exactly() -> None:
     whole, first = Controller(ramp=700), Controller(ramp=700)
     values = torch.rand(40, generator=torch.Generator().manual_seed(0)).tolist()
     for value in values[:20]:
@@ -177,6 +153,6 @@ def test_the_controller_goes_on_exactly_where_it_was() -> None:
 @pytest.mark.parametrize("p", [-0.1, 0.9, float("nan"), "0.5", None])
 def test_a_damaged_state_is_refused(p: object) -> None:
     controller = Controller(ramp=700)
-    with pytest.raises(ValueError, match="probability of augmentation"):
+    with pytest.raises(ValueError, match=r"p is .*, expected 0 to 0\.8"):
         controller.load_state_dict({"p": p})  # type: ignore[dict-item]
     assert controller.p == 0

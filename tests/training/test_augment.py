@@ -180,9 +180,9 @@ def test_a_gradient_is_pulled_back_without_the_images(channels: int) -> None:
     gradient = pictures(channels=channels).cos()
     (expected,) = torch.autograd.grad(apply(images, changes), images, gradient)
     with torch.no_grad():
-        pulled = backward(gradient, changes)
-    torch.testing.assert_close(pulled, expected)
-    assert not pulled.requires_grad
+        gradient_before = backward(gradient, changes)
+    torch.testing.assert_close(gradient_before, expected)
+    assert not gradient_before.requires_grad
     assert torch.equal(backward(gradient, AugmentParams()), gradient)
 
 
@@ -208,10 +208,12 @@ def test_r1_is_taken_of_the_image_before_augmentation() -> None:
         lambda x: (apply(x, changes).square() * weight).sum((1, 2, 3)), pictures()
     )
     penalty.sum().backward()  # type: ignore[no-untyped-call]
-    own = squared_gradient_norm(lambda x: apply(x, changes).square().sum((1, 2, 3)), pictures())
+    unweighted = squared_gradient_norm(
+        lambda x: apply(x, changes).square().sum((1, 2, 3)), pictures()
+    )
     assert weight.grad is not None
-    # the penalty is the square of the weight
-    torch.testing.assert_close(weight.grad, 2 * own.sum())
+    # The penalty is proportional to the square of the weight.
+    torch.testing.assert_close(weight.grad, 2 * unweighted.sum())
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

@@ -14,7 +14,6 @@ from PIL import Image
 
 from ganvas import data, gans
 from ganvas.doctor.rules import COPIED, COPIED_BLIND
-from ganvas.launch import launch
 from ganvas.recipe import ImageSpec
 from ganvas.training import learner, loop
 from ganvas.training.checkup import Checkup
@@ -105,7 +104,7 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     held_out = data.Dataset("others", others.images[:500])
     _, file, recipe = gans.find_recipe("mlp/tiny")
     made = learner.Learner(
-        file.build(recipe.model, launch.ImageSpec.of(digits)),
+        file.build(recipe.model, ImageSpec.of(digits)),
         recipe.train,
         4000,
         torch.device("cpu"),
@@ -160,7 +159,7 @@ def test_d_is_asked_in_parts_as_large_as_a_steps() -> None:
     images = noise_images(spec, 3 * recipe.train.batch - 1).images.float() / 127.5 - 1
     whole, seen = made.gan.discriminator.eval()(images), []
     made.gan.discriminator.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    logits = made.held_logits((images, None))
+    logits = made.eval_logits(images, None)
     assert logits is not None
     assert torch.allclose(logits, whole.flatten(), atol=1e-5)
     assert max(seen) == recipe.train.batch

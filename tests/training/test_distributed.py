@@ -63,8 +63,8 @@ def assert_close(one: Path, two: Path, recipe: str) -> None:
             )
 
 
+# r3gan has a test of its own below.
 @pytest.mark.long
-# which is below
 @pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.gan_names() if name != "r3gan"])
 def test_two_processes_equal_one(recipe: str, tmp_path: Path) -> None:
     train(recipe, tmp_path / "one", size=(16, 16), images=96.0, settings={"lr": 1e-4, "d_lr": 1e-4})
@@ -113,7 +113,7 @@ def test_two_processes_of_r3gan_augment_as_one(tmp_path: Path, pictures: Path) -
 
 
 @pytest.mark.long
-def test_two_processes_stop_and_go_on_to_the_same_end(tmp_path: Path) -> None:
+def test_two_processes_stop_and_resume_to_the_same_end(tmp_path: Path) -> None:
     common = (
         "train",
         "cgan/tiny",
@@ -166,7 +166,7 @@ def test_torchrun_equals_one_process(tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
     two = ganvas(*common, "--out", "two", cwd=tmp_path, launcher=launcher)
     assert two.returncode == 0, two.stderr
-    assert two.stdout == "two\n"  # told by the first process alone
+    assert two.stdout == "two\n"  # printed by the first process alone
     assert_close(tmp_path / "one", tmp_path / "two", "mlp/tiny")
     again = ganvas(*common, "--out", "two", cwd=tmp_path, launcher=launcher)
     assert (again.returncode, again.stdout) == (0, "two\n"), again.stderr
@@ -174,7 +174,7 @@ def test_torchrun_equals_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_what_is_wrong_in_another_process_is_told_by_the_first() -> None:
+def test_the_first_process_reports_an_error_of_another() -> None:
     with (
         pytest.raises(RunError, match=r"^process 1 of 2: no more$"),
         distributed.together(2, "cpu", train_no_more, ()) as world,
@@ -184,8 +184,8 @@ def test_what_is_wrong_in_another_process_is_told_by_the_first() -> None:
 
 
 def test_a_problem_of_one_process_is_raised_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gather(problems: list[str], own: str) -> None:
-        problems[:] = [own, "no data"]
+    def gather(problems: list[str], problem: str) -> None:
+        problems[:] = [problem, "no data"]
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     with pytest.raises(RunError, match=r"^process 1 of 2: no data$"):
@@ -207,7 +207,7 @@ def test_other_processes_want_the_same_data_and_code(tmp_path: Path) -> None:
         workers.open_same(str(run.path), str(code), None)
 
 
-def test_several_processes_where_they_cannot_be(
+def test_several_processes_are_refused_where_they_are_impossible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

@@ -1,5 +1,4 @@
-"""The average of the generator's weights: its half-life, its beginning, and that it is what a run
-samples."""
+"""The moving average of G's weights: its half-life, its beginning, and that runs sample with it."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import ganvas
-from ganvas.training.ema import Average
+from ganvas.training.optimizers import EMA
 
 
 def constant(value: float) -> nn.Linear:
@@ -23,21 +22,33 @@ def constant(value: float) -> nn.Linear:
 
 def test_after_one_half_life_half_of_the_past_is_left() -> None:
     for batch in (10, 50):  # a half-life in images does not depend on the batch
-        average = Average(constant(0.0), half_life=100)
+        average = EMA(constant(0.0), half_life=100)
         for _ in range(100 // batch):
             average.update(constant(1.0), batch, images_seen=1_000_000)
         torch.testing.assert_close(average.network.weight, torch.full((1, 2), 0.5))
 
 
 def test_at_the_beginning_the_half_life_is_a_twentieth_of_what_was_seen() -> None:
-    average = Average(constant(0.0), half_life=1e9)
+    average = EMA(constant(0.0), half_life=1e9)
     average.update(constant(1.0), 10, images_seen=200)
     torch.testing.assert_close(average.network.weight, torch.full((1, 2), 0.5))
 
 
+def test_an_update_is_torchs_own_lerp_of_every_weight() -> None:
+    """Pins the private `torch._foreach_lerp_` to the public `torch.lerp`."""
+    old, new = (nn.Sequential(nn.Linear(3, 4), nn.Conv2d(1, 2, 3)) for _ in range(2))
+    average = EMA(old, half_life=100)
+    average.update(new, 10, images_seen=1_000_000)
+    weight = 1 - 0.5 ** (10 / 100)
+    for a, b, averaged in zip(
+        old.parameters(), new.parameters(), average.network.parameters(), strict=True
+    ):
+        assert torch.equal(averaged, torch.lerp(a, b, weight))
+
+
 def test_running_statistics_are_averaged_and_counters_copied() -> None:
     new = nn.BatchNorm1d(1)
-    average = Average(new, half_life=10)
+    average = EMA(new, half_life=10)
     new.running_mean += 8
     new.num_batches_tracked += 7
     average.update(new, 10, images_seen=1000)
@@ -47,7 +58,7 @@ def test_running_statistics_are_averaged_and_counters_copied() -> None:
 
 def test_the_network_itself_is_left_alone() -> None:
     network = constant(3.0)
-    average = Average(network, half_life=10)
+    average = EMA(network, half_life=10)
     average.update(constant(1.0), 10, images_seen=1000)
     assert network.weight.requires_grad
     torch.testing.assert_close(network.weight, torch.full((1, 2), 3.0))

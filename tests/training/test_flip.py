@@ -1,5 +1,4 @@
-"""`--flip`: which images are mirrored, and that a run with it goes on, repeats and differs like any
-other."""
+"""`--flip`: mirrored images, and runs that resume, repeat and differ like any other."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ def batches(request: pytest.FixtureRequest) -> Callable[..., Batches]:
 
 
 def mirrored(plain: Tensor, flipped: Tensor) -> list[bool]:
-    """Of each image, whether it is mirrored; it must be that or the same."""
+    """True for each mirrored image; every image must be mirrored or unchanged."""
     same = (plain == flipped).flatten(1).all(1)
     turned = (plain.flip(3) == flipped).flatten(1).all(1)
     assert bool((same ^ turned).all())
@@ -65,7 +64,7 @@ def test_half_of_the_images_are_mirrored_and_nothing_else_changes(
     assert of_first == {True, False}  # a new coin each time
 
 
-def test_coins_are_of_the_seed_and_the_place_alone(batches: Callable[..., Batches]) -> None:
+def test_flips_are_a_function_of_seed_and_position(batches: Callable[..., Batches]) -> None:
     size = batches(True).config.batch
     used = batches(True)
     for k in range(3):
@@ -78,7 +77,7 @@ def test_coins_are_of_the_seed_and_the_place_alone(batches: Callable[..., Batche
     assert len({tuple(one) for one in coins}) > 1
 
 
-def test_processes_share_the_coins_of_one_batch(batches: Callable[..., Batches]) -> None:
+def test_processes_share_the_flips_of_one_batch(batches: Callable[..., Batches]) -> None:
     whole = batches(True).at(0).real
     parts = []
     for rank in (0, 1):
@@ -88,7 +87,7 @@ def test_processes_share_the_coins_of_one_batch(batches: Callable[..., Batches])
     assert torch.equal(torch.cat(parts), whole)
 
 
-def test_a_run_with_it_stops_goes_on_and_repeats_to_the_same_end(
+def test_a_flipped_run_resumes_and_repeats_to_the_same_end(
     pictures: Path, tmp_path: Path, cli_run: Callable[..., Any], stop_after: Callable[[int], None]
 ) -> None:
     command = (

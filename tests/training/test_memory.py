@@ -1,4 +1,4 @@
-"""What would not fit into memory is refused before any of it is allocated."""
+"""Trainings and files that would not fit into memory are refused before memory is allocated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_batch_larger_than_memory() -> None:
 
 
 @pytest.mark.parametrize("blocks", [10**8, -1])
-def test_a_card_that_speaks_of_endless_networks(
+def test_a_card_that_describes_huge_networks(
     blocks: int, tmp_path: Path, cli_run: Callable[..., Any], bounded: None
 ) -> None:
     tensors, card = read_weights(shipped_generators()["digits"])
@@ -59,7 +59,7 @@ def test_a_card_that_speaks_of_endless_networks(
     assert "model.blocks: expected `int`" in cli_run("sample", "g.safetensors").error
 
 
-def test_a_gzipped_file_that_swells(tmp_path: Path) -> None:
+def test_a_gzipped_file_that_unpacks_to_much_more(tmp_path: Path) -> None:
     shape = (20_000, 28, 28)  # 15 MiB, below what may swell as it likes
     packed = gzip.compress(bytes(math.prod(shape)), 9)
     for n, swells in ((20_000, False), (40_000, True)):
@@ -96,17 +96,17 @@ def test_a_gzipped_file_that_swells(tmp_path: Path) -> None:
 def test_steps_larger_than_memory(
     recipe: str, spec: ImageSpec, batch: int, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A phone's photos, as they are: their batch would fit, what the layers make of it does not."""
+    """A phone's photos in full size: the batch would fit, the layers' outputs would not."""
     monkeypatch.setattr(preflight, "_memory", lambda _: 32 * 10**9)
     file = gans.load_gan(recipe.partition("/")[0])
-    asked = override(file.recipes[recipe.partition("/")[2]], {"batch": batch})
-    said = refusal(preflight.networks, file, resolve_gamma(asked, spec)[0], spec)
-    assert re.search(rf"takes at least [0-9,]+ GB of memory, this machine has .*{cure}", said)
+    changed = override(file.recipes[recipe.partition("/")[2]], {"batch": batch})
+    message = refusal(preflight.networks, file, resolve_gamma(changed, spec)[0], spec)
+    assert re.search(rf"takes at least [0-9,]+ GB of memory, this machine has .*{cure}", message)
     assert preflight.networks(file, resolve_gamma(file.recipes["tiny"], SMALL)[0], SMALL)
 
 
-def test_what_a_step_takes_is_what_its_layers_make() -> None:
-    """Of two layers each, in float32, by hand: D makes its flat images too, by a view."""
+def test_a_steps_memory_is_that_of_its_layers_outputs() -> None:
+    """Counted by hand, in float32; D's flattened images are a view."""
     file, spec = gans.load_gan("mlp"), ImageSpec(height=8, width=8, channels=1)
     recipe = override(file.recipes["tiny"], {"batch": 10})
     took = preflight.step_bytes(file, recipe.model, recipe.train, spec)
@@ -118,7 +118,7 @@ def test_what_a_step_takes_is_what_its_layers_make() -> None:
     assert 1 <= took / (10 * 4 * outputs) <= 3
 
 
-def test_networks_that_cannot_be_run_without_numbers_are_not_judged(tmp_path: Path) -> None:
+def test_networks_that_need_numbers_to_run_are_not_measured(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text(
         MY_GAN.replace("return torch.tanh(", "z.sum().item(); return torch.tanh(")
     )
@@ -143,7 +143,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20): step()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20)
 """
-    said = subprocess.run(
+    pages = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     ).stdout
-    assert float(said) < 100  # pages a step, of 18,500 that it writes to
+    assert float(pages) < 100  # a step, of 18,500 that it writes to

@@ -1,5 +1,4 @@
-"""Steps beyond the source systems': both networks from one pass, penalties on D's slope,
-augmentation that adapts itself."""
+"""Steps beyond the source systems: one-stage training, penalties, adaptive augmentation."""
 
 from __future__ import annotations
 
@@ -108,14 +107,27 @@ def test_one_pass_gives_the_gradients_of_both_losses(name: Any) -> None:
     g_wanted = torch.autograd.grad(objective.g_loss(real, fake).mean(), learner.g_parameters)
     logits = step(learner, batch)
     for network, wanted in ((gan.discriminator, d_wanted), (gan.generator, g_wanted)):
-        for found, gradient in zip(gradients(network), wanted, strict=True):
-            torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-12)
+        for result, gradient in zip(gradients(network), wanted, strict=True):
+            torch.testing.assert_close(result, gradient, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(logits.fake, fake.detach())
     torch.testing.assert_close(logits.real, real.detach())
 
 
+def test_gradient_norms_are_those_of_the_last_steps_gradients() -> None:
+    """Pins the private `torch._foreach_norm` to the public `torch.linalg.vector_norm`."""
+    learner, batches = learning()
+    step(learner, in_double(batches))
+    d_gradients, g_gradients = (
+        gradients(network) for network in (learner.gan.discriminator, learner.gan.generator)
+    )
+    norm = torch.linalg.vector_norm
+    wanted = [norm(torch.cat([t.flatten() for t in each])) for each in (d_gradients, g_gradients)]
+    smallest = min(norm(t) for t in g_gradients if t.ndim > 1)
+    torch.testing.assert_close(learner.gradient_norms(), torch.stack([*wanted, smallest]))
+
+
 @pytest.mark.parametrize("name", ["relativistic", "minimax", "wasserstein"])
-def test_the_exchange_is_the_ratio_of_the_losses_derivatives_however_sure_d_is(name: Any) -> None:
+def test_g_over_d_grad_is_the_ratio_of_the_losses_derivatives_however_sure_d_is(name: Any) -> None:
     objective = objectives.named(name)
     assert objective.g_over_d_grad is not None
     gap = torch.tensor([-60.0, -3.0, 0.0, 2.0, 40.0, 75.0], dtype=torch.float64)
@@ -164,9 +176,9 @@ def test_the_penalty_is_part_of_every_kth_step_with_k_times_its_weight(
         total = total + gamma * (_slope(gan, between, batch.real_labels) - 1).square().mean()
     wanted = torch.autograd.grad(every * total, learner.d_parameters, allow_unused=True)
     step(learner, batch)
-    for found, old, penalty in zip(gradients(gan.discriminator), without, wanted, strict=True):
+    for result, old, penalty in zip(gradients(gan.discriminator), without, wanted, strict=True):
         torch.testing.assert_close(
-            found - old,
+            result - old,
             torch.zeros_like(old) if penalty is None else penalty,
             rtol=1e-6,
             atol=1e-10,
@@ -181,8 +193,8 @@ def test_the_penalty_is_part_of_every_kth_step_with_k_times_its_weight(
 def test_the_gradient_penalty_is_taken_between_images_of_one_class(
     g_fakes: Any, order: Any
 ) -> None:
-    """A D that is told of classes is else hardly held where a fake is judged as of its own:
-    `wgan-gp/digits` then diverged in five minutes of MNIST."""
+    """With fakes of other classes, the penalty hardly holds a conditional D's slope between them:
+    `wgan-gp/digits` diverged in five minutes of MNIST."""
     for penalty, alike in (("gradient", True), ("r1+r2", False)):
         _, batches = learning(order=order, g_fakes=g_fakes, penalty=penalty, gamma=1.0)
         batch = batches.at(0)
@@ -210,11 +222,11 @@ def test_gamma_follows_its_schedule() -> None:
         torch.device("cpu"),
     )
     plan = plan_of(recipe.train, 16)
-    found = []
+    gammas = []
     for images in (0, plan.total // 2, plan.total):
         learner.set_rates(plan, images)
-        found.append(learner.gamma)
-    assert found == pytest.approx([2.0, 1.5, 1.0])
+        gammas.append(learner.gamma)
+    assert gammas == pytest.approx([2.0, 1.5, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -226,25 +238,25 @@ def test_gamma_follows_its_schedule() -> None:
         ((28, 56, 1), 128, 0.2),
     ],
 )
-def test_gamma_is_settled_by_pixels_and_batch(
+def test_gamma_follows_from_pixels_and_batch(
     spec: tuple[int, int, Any], batch: int, gamma: float
 ) -> None:
     height, width, channels = spec
     recipe = override(gans.load_gan("r3gan").recipes["digits"], {"batch": batch})
-    done, said = resolve_gamma(recipe, ImageSpec(height=height, width=width, channels=channels))
+    done, note = resolve_gamma(recipe, ImageSpec(height=height, width=width, channels=channels))
     assert done.train.gamma == pytest.approx(gamma)
-    assert f"gamma {gamma:g}" in said
+    assert f"gamma {gamma:g}" in note
     again, silence = resolve_gamma(done, ImageSpec(height=height, width=width, channels=channels))
     assert (again, silence) == (done, "")
 
 
-@pytest.mark.parametrize(("recipe", "gamma"), [("r3gan/digits", 0.1), ("wgan-gp/digits", 2.5)])
-def test_a_recipe_multiplies_the_rules_gamma(recipe: str, gamma: float) -> None:
-    asked = override(gans.find_recipe(recipe)[2], {"gamma_factor": 0.25})
-    done, said = resolve_gamma(asked, asked.native)
+@pytest.mark.parametrize(("name", "gamma"), [("r3gan/digits", 0.1), ("wgan-gp/digits", 2.5)])
+def test_a_recipe_multiplies_the_rules_gamma(name: str, gamma: float) -> None:
+    recipe = override(gans.find_recipe(name)[2], {"gamma_factor": 0.25})
+    done, note = resolve_gamma(recipe, recipe.native)
     assert done.train.gamma == pytest.approx(gamma)
-    assert said.startswith(f"gamma {gamma:g}: ")
-    assert said.endswith(", times the recipe's 0.25")
+    assert note.startswith(f"gamma {gamma:g}: ")
+    assert note.endswith(", times the recipe's 0.25")
     # so a repeat with another batch follows the rule anew
     assert has_rule_gamma(done.train, done.native)
     assert not has_rule_gamma(override(done, {"gamma": 0.3}).train, done.native)
@@ -258,19 +270,19 @@ def test_a_gamma_that_is_given_stays_and_other_recipes_have_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "changes", "told"),
+    ("recipe", "changes", "message"),
     [
         ("dcgan/tiny", {"penalty": "r1"}, "BatchNorm"),
         ("dcgan/tiny", {"order": "together", "g_fakes": "same"}, "BatchNorm"),
         ("dcgan/tiny", {"augment": "adaptive"}, "BatchNorm"),
     ],
 )
-def test_what_a_discriminator_with_batchnorm_cannot_do_is_refused(
-    recipe: str, changes: dict[str, Any], told: str
+def test_settings_that_a_discriminator_with_batchnorm_cannot_follow_are_refused(
+    recipe: str, changes: dict[str, Any], message: str
 ) -> None:
-    _, file, found = gans.find_recipe(recipe)
-    changed = override(found, changes)
-    with pytest.raises(SettingError, match=told):
+    _, file, original = gans.find_recipe(recipe)
+    changed = override(original, changes)
+    with pytest.raises(SettingError, match=message):
         Learner(file.build(changed.model, changed.native), changed.train, 10, torch.device("cpu"))
 
 
@@ -301,18 +313,18 @@ def test_both_networks_are_trained_through_the_augmentation(order: str) -> None:
     )
     before = [p.detach().clone() for p in learner.g_parameters]
     step(learner, batch)
-    for found, wanted in zip(gradients(gan.discriminator), d_wanted, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-10)
+    for result, wanted in zip(gradients(gan.discriminator), d_wanted, strict=True):
+        torch.testing.assert_close(result, wanted, rtol=1e-6, atol=1e-10)
     assert any(not torch.equal(p, old) for p, old in zip(learner.g_parameters, before, strict=True))
     if order == "together":  # else D has changed when G's turn comes
-        for found, wanted in zip(gradients(gan.generator), g_wanted, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+        for result, wanted in zip(gradients(gan.generator), g_wanted, strict=True):
+            torch.testing.assert_close(result, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_few_images_are_held_out_and_none_of_them_is_trained_on() -> None:
     _, batches = learning(count=300, augment="adaptive", dtype=torch.float32)
     assert batches.held is not None
-    assert len(batches.held) == augment.spared(300) == 30
+    assert len(batches.held) == augment.held_out_count(300) == 30
     held = {tuple(image.flatten().tolist()) for image in batches.dataset.images[batches.held]}
     for seen in range(0, 600, 8):
         batch = batches.at(seen)
@@ -345,12 +357,14 @@ def test_the_probability_rises_when_d_knows_its_images_and_is_part_of_the_state(
     assert other.augmentation == learner.augmentation
 
 
-def test_held_out_images_are_judged_by_d_as_the_step_finds_it(
+def test_d_judges_held_out_images_before_its_update(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learner, batches = learning(count=300, augment="adaptive", dtype=torch.float32)
     seen: list[tuple[Tensor, Tensor]] = []
-    monkeypatch.setattr(learner, "adapt", lambda known, held, images: seen.append((known, held)))
+    monkeypatch.setattr(
+        learner, "adapt_augmentation", lambda known, held, images: seen.append((known, held))
+    )
     held = batches.held_out(0)
     batch = batches.at(0)
     assert held is not None
@@ -362,7 +376,7 @@ def test_held_out_images_are_judged_by_d_as_the_step_finds_it(
     torch.testing.assert_close(of_held, wanted[1])
 
 
-def test_draws_of_augmentations_are_those_of_the_seed_and_place() -> None:
+def test_augmentations_are_a_function_of_seed_and_position() -> None:
     first, again = (learning(count=300, augment=0.5, dtype=torch.float32)[1] for _ in range(2))
     a, b, later = first.at(16), again.at(16), first.at(24)
     assert torch.equal(a.d_changes.shift, b.d_changes.shift)

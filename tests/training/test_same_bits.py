@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from ganvas import gans
+from ganvas.errors import RunError
 from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training import augment, logger, loop
@@ -43,8 +45,8 @@ class TestSameBits:
     def test_stopping_changes_nothing_where_augmentation_adapts_itself(
         self, tmp_path: Path, stop_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Few coloured pictures, some held out, and penalties in every third step, at which none of
-        the stops is."""
+        """A small set of coloured pictures, some held out; penalties in every third step, where no
+        stop is."""
         rng = np.random.default_rng(0)
         for k in range(120):
             folder = tmp_path / "pictures" / "ab"[k % 2]
@@ -71,10 +73,10 @@ class TestSameBits:
         assert min(probabilities) > 0
         assert_same_run(whole.path, train("r3gan/tiny", tmp_path / "pieces", **options).path)
 
-    def test_a_crash_is_gone_on_from_the_last_save(
+    def test_a_crashed_training_resumes_from_the_last_save(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Callable[[int], None]
     ) -> None:
-        """What was logged and drawn after the last save is made again, to the bit."""
+        """Logs and pictures made after the last save are made again, to the bit."""
         options: dict[str, Any] = {"images": 320.0, "seed": 3, "settings": {"sheet": "32 images"}}
         whole = train("cgan/tiny", tmp_path / "whole", **options)
         stop_after(5)
@@ -127,8 +129,7 @@ class TestSameBits:
     def test_a_card_with_revisions_is_repeated_with_them(
         self, tmp_path: Path, stop_after: Callable[[int], None]
     ) -> None:
-        """As a training by the clock leaves it: its plan was revised on the way, and its rates
-        follow the plan."""
+        """A training by the clock leaves such a card; learning rates follow the revised plan."""
         settings = {"train.lr.start": 1e-3, "train.lr.shape": "linear"}
         train("mlp/tiny", tmp_path / "plain", images=160.0, settings=settings)
         card = json.loads((tmp_path / "plain" / "recipe.json").read_text())
@@ -150,8 +151,7 @@ class TestSameBits:
     def test_a_run_that_was_revised_on_the_way_is_repeated_to_the_bit(
         self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """By the revision its plan is longer than two epochs, from where on per-epoch schedules go
-        by epochs."""
+        """The revision makes the plan longer than two epochs: per-epoch schedules then begin."""
         settings = {"batch": 4, "lr.start": 1e-3, "lr.shape": "linear", "lr.per": "epoch"}
         with monkeypatch.context() as patch:
             patch.setattr(Clock, "revised", lambda _, plan, seen: 48 if seen == 8 else None)
@@ -161,3 +161,37 @@ class TestSameBits:
         assert Run.open(one.path).card.plan.revisions == ((8, 48),)
         two = launch.train(config=one.path / "recipe.json", out=tmp_path / "two", quiet=True)
         assert_same_run(one.path, two.path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("images_seen", 150, "images_seen: 150, expected a multiple of 16 up to 320"),
+        ("seconds", -1.0, "seconds: -1.0, expected 0 or more"),
+        ("record", None, "'record' is missing"),
+        ("learner.scaler", "x", "learner.scaler: expected a dictionary"),
+        ("learner.g_optimizer", {}, "learner.g_optimizer: 'steps' is missing"),
+        ("learner.discriminator", {}, r"learner.discriminator: Error\(s\) in loading state_dict"),
+        (
+            "learner.generator.layers.0.bias",
+            torch.full((16,), math.nan),
+            "learner: weights that are NaN",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_by_its_field(
+    field: str, value: Any, reason: str, half_run: Run, copy: Callable[[Run], Path]
+) -> None:
+    run = Run.open(copy(half_run))
+    changed = state(run.path)
+    *parents, name = field.split(".", 2)
+    tree = changed
+    for parent in parents:
+        tree = tree[parent]
+    if value is None:
+        del tree[name]
+    else:
+        tree[name] = value
+    run.save_state(changed)
+    with pytest.raises(RunError, match=rf"state\.pt that does not fit \({reason}.*use --fresh"):
+        launch.train(out=run.path, quiet=True)

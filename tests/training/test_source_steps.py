@@ -1,4 +1,4 @@
-"""Three training steps of each of the five systems against a transcription of its listed formulae.
+"""Three training steps of each source system against a transcription of its listed formulae.
 
 Both sides run in float64 from the same weights on the same batches, so that they must agree to
 rounding; and each transcription can be made wrong on purpose, to show that the comparison would
@@ -45,9 +45,11 @@ OTHER = 2e-4  # every slip changes more than this
 
 
 def same(name: str) -> float:
-    """What rounding may change in three steps of float64. It is 1e-15 as a rule; but a bias before
-    a BatchNorm has a gradient of rounding alone, which Adam divides by its eps of 1e-8, and DCGAN
-    is full of them."""
+    """The largest change that rounding may cause in three steps of float64.
+
+    It is 1e-15 as a rule. But a bias before a BatchNorm has a gradient of rounding alone, which
+    Adam divides by its eps of 1e-8, and DCGAN is full of them.
+    """
     return 1e-6 if name.startswith("dcgan") else 1e-12
 
 
@@ -101,14 +103,15 @@ def difference(name: str, slip: str, monkeypatch: pytest.MonkeyPatch) -> float:
         b = batches.at(images_seen)
         b.real, b.d_z, b.g_z = b.real.double(), b.d_z.double(), b.g_z.double()
         learner.set_rates(plan, images_seen)
-        learner.aim_dropout(SEED, images_seen)
+        learner.seed_dropout(SEED, images_seen)
         figures = statistics(gan.objective, learner.config.d_loss_scale, [step(learner, b)])[0]
         assert figures.dtype == torch.float64
         expected = torch.tensor(source.step(b, images_seen), dtype=torch.float64)
         pairs = [(figures, expected)]
-        for mine, theirs in ((source.g, gan.generator), (source.d, gan.discriminator)):
-            for ours, its in zip(layers_with_state(mine), layers_with_state(theirs), strict=True):
-                pairs += zip(its.state_dict().values(), ours.state_dict().values(), strict=True)
+        for listed, trained in ((source.g, gan.generator), (source.d, gan.discriminator)):
+            layers = zip(layers_with_state(listed), layers_with_state(trained), strict=True)
+            for one, two in layers:
+                pairs += zip(two.state_dict().values(), one.state_dict().values(), strict=True)
         largest = max(
             largest, *((a - b).abs().max().item() for a, b in pairs if a.is_floating_point())
         )

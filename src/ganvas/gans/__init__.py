@@ -1,4 +1,5 @@
-"""One file, one GAN: this folder is the registry. A file outside works the same, given by its path."""
+"""The registry of GANs: every file in this folder is one GAN. A file anywhere else works the same,
+given by its path."""
 
 from __future__ import annotations
 
@@ -19,16 +20,15 @@ from ganvas.recipe import Recipe
 
 
 def gan_names() -> list[str]:
-    """The built-in GANs' names, sorted: those of their files, with hyphens."""
+    """The names of the built-in GANs, sorted: file names with hyphens."""
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
 def load_gan(name: str) -> GanFile:
-    """A built-in GAN by name, or a file of the user's by its path, which is run (only ever at the
-    user's own word).
+    """Load a built-in GAN by name, or a user's file by its path.
 
-    Raises SettingError for an unknown name, a missing file, or one without Config, build and
-    RECIPES.
+    A file is executed, so its path must come from the user. Raises SettingError for an unknown
+    name, a missing file, or a file without Config, build and RECIPES.
     """
     if not name.endswith(".py"):
         if name not in gan_names():
@@ -66,39 +66,37 @@ def _gan_file(module: ModuleType, name: str, sha256: str) -> GanFile:
 
 
 def default_recipe(what: str | None) -> str:
-    """What to train on such data when no recipe is named: for pictures of people's own, the one
-    made for any size."""
-    own = (
-        what is not None
-        and what not in data.NAMES
-        and (os.path.isdir(what) or what.lower().endswith((".zip", ".npz")))
-    )
+    """The recipe for data (a name or path) if the user names none."""
     if what in ("stacked-mnist", "stacked-mnist-5k"):
         return "r3gan/stacked-mnist"
-    return "r3gan/images" if own else "r3gan/digits"
+    if what is None or what in data.NAMES:
+        return "r3gan/digits"
+    pictures = os.path.isdir(what) or what.lower().endswith((".zip", ".npz"))
+    return "r3gan/images" if pictures else "r3gan/digits"
 
 
 def default_data(recipe: str | None) -> str:
-    """What to train a recipe on when no data are named: digits that are always there, stacked where
-    it is made for stacks."""
+    """The name of the data for a recipe if the user names none."""
     return "stacked-mnist" if recipe == "r3gan/stacked-mnist" else "mnist-5k"
 
 
 def split_path(recipe: str) -> tuple[str, str | None]:
-    """(path, key) of a recipe in a file of the user's: of "my_gan.py" no key, of "my_gan.py:tiny"
-    "tiny"; ("", None) for one of a built-in GAN. The path may hold colons itself ("C:\\my_gan.py").
+    """Split a recipe of a user's file into (path, key).
+
+    "my_gan.py:tiny" -> ("my_gan.py", "tiny"), "my_gan.py" -> ("my_gan.py", None), and ("", None)
+    for a recipe of a built-in GAN. The path may contain colons itself ("C:\\my_gan.py").
     """
-    path, found, key = recipe.rpartition(".py:")
-    if found and "/" not in key:
+    path, separator, key = recipe.rpartition(".py:")
+    if separator and "/" not in key:
         return f"{path}.py", key
     return (recipe, None) if recipe.endswith(".py") else ("", None)
 
 
 def find_recipe(recipe: str) -> tuple[str, GanFile, Recipe]:
-    """(full name, GAN's file, recipe) of "mlp/relu", "my_gan.py" (its first recipe) or
-    "my_gan.py:tiny".
+    """Find "mlp/relu", "my_gan.py" (its first recipe) or "my_gan.py:tiny".
 
-    Raises SettingError for an unknown name, with the nearest one.
+    Returns its full name, the GAN's file and the recipe. Raises SettingError for an unknown name,
+    with the nearest one.
     """
     path, key = split_path(recipe)
     if path:

@@ -1,9 +1,11 @@
-"""Conditional GAN of fully connected layers with label embeddings and squared error (Mirza and
+"""Conditional GAN of fully connected layers, with label embeddings and squared error (Mirza and
 Osindero 2014; Mao et al. 2017).
 
-`cgan/digits` writes the digits that it is asked for. G takes the class's embedding beside the
-noise, D beside the image. The source's `BatchNorm1d(n, 0.8)` passes 0.8 as eps, where its many
-copies meant momentum; kept, since it is what ran.
+`cgan/digits`  writes the digits it is asked for
+
+G takes the class's embedding beside the latent, D beside the image. The source's
+`BatchNorm1d(n, 0.8)` passes 0.8 as eps, where its many copies meant momentum; it is kept, since
+it is what ran.
 """
 
 from __future__ import annotations
@@ -19,15 +21,27 @@ from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.layers.dense import Dense
 from ganvas.layers.dropout import Dropout
-from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, PositiveFloat, Recipe, TrainConfig
+from ganvas.recipe import (
+    DIGIT_CLASSES,
+    Beta,
+    ImageSpec,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Recipe,
+    TrainConfig,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """g_widths, d_widths: of the hidden layers. G's first hidden layer has no BatchNorm, D's first
-    no Dropout.
+    """Settings of both networks. An embedding has as many values as the data set has classes.
 
-    An embedding has as many dimensions as there are classes.
+    z_dim: values of a latent.
+    g_widths, d_widths: of the hidden layers. G's first has no BatchNorm, D's first no Dropout.
+    slope: of LeakyReLU for negative inputs.
+    batchnorm_eps: of G's BatchNorm.
+    dropout: probability with which D drops a value.
     """
 
     z_dim: Positive = 100
@@ -39,7 +53,7 @@ class Config:
 
 
 def generator(config: Config, spec: ImageSpec) -> Dense:
-    """z (N, z_dim), labels int64 (N,) -> images (N, C, H, W) in [-1, 1]."""
+    """Build G: z (N, z_dim), labels int64 (N,) -> images (N, C, H, W) in [-1, 1]."""
     classes, shape = len(spec.classes), (spec.channels, spec.height, spec.width)
     widths = (config.z_dim + classes, *config.g_widths)
     layers: list[nn.Module] = []
@@ -52,7 +66,7 @@ def generator(config: Config, spec: ImageSpec) -> Dense:
 
 
 def discriminator(config: Config, spec: ImageSpec) -> Dense:
-    """images (N, C, H, W), labels int64 (N,) -> logits (N,)."""
+    """Build D: images (N, C, H, W), labels int64 (N,) -> logits (N,)."""
     classes = len(spec.classes)
     widths = (spec.channels * spec.height * spec.width + classes, *config.d_widths)
     layers: list[nn.Module] = []
@@ -65,7 +79,7 @@ def discriminator(config: Config, spec: ImageSpec) -> Dense:
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
-    """Both networks for images of `spec`. Raises SettingError for images without classes."""
+    """Build both networks. Raises SettingError for images without classes."""
     if not spec.classes:
         raise SettingError(
             "a conditional GAN needs labels and these images have none: give a folder per class or"
@@ -79,8 +93,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
         conditional=True,
     )
 
-
-_DIGITS = tuple("0123456789")
 
 RECIPES = {
     "digits": Recipe(
@@ -98,7 +110,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
     ),
     "tiny": Recipe(
         summary="a few neurons, to try things out in a second",
@@ -115,6 +127,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
     ),
 }

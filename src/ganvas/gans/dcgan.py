@@ -1,20 +1,20 @@
-"""DCGAN (Radford et al. 2015, arXiv 1511.06434): convolutions with stride, BatchNorm, any height
-and width from 16 up.
+"""DCGAN (Radford et al. 2015, arXiv 1511.06434): convolutions with stride, and BatchNorm.
 
 `dcgan/64`          width 128, cosine learning rate 2e-3 -> 2e-5 per epoch
 `dcgan/repository`  the source's repository: width 64, quadratic warm-up over 3 of 500 epochs, the
-last 15 held at 2e-5 The paper's own choice, a constant 2e-4, is `--set lr=2e-4`.
+                    last 15 held at 2e-5
 
-The source's text starts BatchNorm's gain at N(0.1, 0.02), a slip against the paper; here it is N(1,
-0.02). The source breaks for sides that are no multiples of 16. Here G crops after each transposed
-convolution to the next ceil-halved size, and D's last layer takes the size that its convolutions
-make.
+The paper's own choice, a constant 2e-4, is `--set lr=2e-4`. The source's text starts BatchNorm's
+gain at N(0.1, 0.02), a slip against the paper; here it is N(1, 0.02). Images may have any height
+and width from 16 up, where the source breaks for sides that are no multiples of 16: G crops after
+each transposed convolution to the next ceil-halved size, and D's last layer takes the size that its
+convolutions make.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -27,8 +27,11 @@ from ganvas.recipe import ImageSpec, Positive, Recipe, Schedule, TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """width: channels of the layers next to the image; each of the other three has twice its
-    neighbour's."""
+    """Settings of both networks.
+
+    z_dim: values of a latent.
+    width: channels of the layer next to the image; each further layer has twice as many.
+    """
 
     z_dim: Positive = 100
     width: Positive = 128
@@ -37,7 +40,7 @@ class Config:
 class Generator(nn.Module):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
-        # (H, W) halved 4, 3, 2, 1 and 0 times, rounding up: what each layer ends at.
+        # (H, W) halved 4, 3, 2, 1 and 0 times, rounded up: the size after each layer.
         self.sizes = [(-(-spec.height // 2**k), -(-spec.width // 2**k)) for k in (4, 3, 2, 1, 0)]
         self.first_width = 8 * config.width
         height, width = self.sizes[0]
@@ -54,7 +57,7 @@ class Generator(nn.Module):
         """z (N, z_dim) -> images (N, C, H, W) in [-1, 1]."""
         x = self.first_norm(self.first(z).view(len(z), self.first_width, *self.sizes[0]))
         for up, norm, (height, width) in zip(self.ups, self.norms, self.sizes[1:], strict=True):
-            # doubled, then cropped, before BatchNorm sees it
+            # Doubled and cropped before BatchNorm sees it.
             x = norm(up(x)[:, :, :height, :width])
         images: Tensor = x
         return images
@@ -83,9 +86,8 @@ class Discriminator(nn.Module):
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         nn.init.normal_(module.weight, 0.0, 0.02)
-        if (
-            not isinstance(module, nn.Conv2d) and module.bias is not None
-        ):  # D's convolution biases stay as PyTorch makes them
+        # The biases of D's convolutions stay as PyTorch makes them.
+        if not isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
@@ -93,7 +95,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
-    """Both networks for images of `spec`. Raises SettingError for sides under 16 pixels."""
+    """Build both networks. Raises SettingError for sides under 16 pixels."""
     if min(spec.height, spec.width) < 16:
         raise SettingError(
             f"DCGAN halves images four times and these are {spec.height}x{spec.width}: "
@@ -112,15 +114,7 @@ def build(config: Config, spec: ImageSpec) -> Gan:
 
 
 _COSINE = Schedule(start=2e-3, end=2e-5, shape="cosine", per="epoch")
-_WARM = Schedule(
-    start=2e-3,
-    end=2e-5,
-    shape="cosine",
-    per="epoch",
-    warmup=3 / 500,
-    warmup_from=2e-4,
-    hold=15 / 500,
-)
+_WARM = replace(_COSINE, warmup=3 / 500, warmup_from=2e-4, hold=15 / 500)
 
 
 def _train(lr: Schedule) -> TrainConfig:
@@ -156,7 +150,7 @@ RECIPES = {
         train=TrainConfig(
             batch=8,
             length="128 images",
-            lr=Schedule(start=2e-3, end=2e-5, shape="cosine", per="epoch"),
+            lr=_COSINE,
             betas=(0.5, 0.999),
             log="2 steps",
             sheet="48 images",

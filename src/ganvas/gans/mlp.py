@@ -1,15 +1,13 @@
-"""GANs of fully connected layers, three of them as they are taught.
+"""GANs of fully connected layers, three of them as they are taught, for images of any shape.
 
-`mlp/relu`       the plain GAN, ReLU in G, batches of 16 (Goodfellow et al. 2014 with Adam and
-non-saturating loss)
-`mlp/leaky`      the "quick to understand" one, LeakyReLU, batches of 100
-`mlp/batchnorm`  the Keras one: BatchNorm in G, noise N(-1, 1) / 2. Where its source draws its
-sample pictures from
-                 N(0, 1), a slip, samples here come from the noise it was trained on; and where that
-                 source under Keras 3
-                 leaves D untrained (compiled, then `trainable = False`), D is trained.
+`mlp/relu`       the plain GAN: ReLU in G, batches of 16 (Goodfellow et al. 2014, with Adam and the
+                 non-saturating loss)
+`mlp/leaky`      the "quick to understand" one: LeakyReLU, batches of 100
+`mlp/batchnorm`  the Keras one: BatchNorm in G, latents N(-1, 1) / 2
 
-Any image shape: G's last layer has as many outputs as an image has values.
+Two slips of the Keras source are mended. It draws its sample pictures from N(0, 1); here samples
+come from the latents that G was trained on. Under Keras 3 it leaves D untrained (compiled, then
+`trainable = False`); here D is trained.
 """
 
 from __future__ import annotations
@@ -18,23 +16,26 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
 from ganvas import objectives
-from ganvas.gan import Gan
+from ganvas.gan import Gan, Pass
 from ganvas.layers.dense import Dense
 from ganvas.recipe import Beta, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """widths: of the hidden layers, in order. slopes: of LeakyReLU for negative inputs, 0 for ReLU.
+    """Settings of both networks.
 
-    batchnorm: BatchNorm after each hidden activation of G, with PyTorch's momentum (1 - Keras's)
-    and eps.
-    noise: "normal", G is fed N(0, 1); "shifted", (z - 1) / 2, so N(-0.5, 0.5^2).
+    z_dim: values of a latent.
+    g_widths, d_widths: of the hidden layers, in order.
+    g_slope, d_slope: of LeakyReLU for negative inputs; 0 for ReLU.
+    batchnorm: True for BatchNorm after each hidden activation of G.
+    batchnorm_momentum, batchnorm_eps: as PyTorch defines them (its momentum is 1 - Keras's).
+    noise: "normal", G takes N(0, 1); "shifted", it takes (z - 1) / 2, which is N(-0.5, 0.5^2).
     init: "default", PyTorch's; "glorot", uniform weights (Glorot and Bengio 2010) and zero biases.
     """
 
@@ -74,20 +75,22 @@ class Generator(nn.Module):
         images: Tensor = self.layers(self._noise(z))
         return images
 
-    def tracer(self) -> Callable[..., Any]:
-        layers = self.layers.tracer()
-        return lambda z, *more: layers(self._noise(z), *more)
+    # Passes with hand-written gradients: see ganvas.gan.FastPasses.
 
     @property
     def divisible(self) -> bool:
         return self.layers.divisible
+
+    def tracer(self) -> Callable[..., Pass]:
+        layers = self.layers.tracer()
+        return lambda z, *more: layers(self._noise(z), *more)
 
     def _noise(self, z: Tensor) -> Tensor:
         return (z - 1) / 2 if self.shifted else z
 
 
 def discriminator(config: Config, spec: ImageSpec) -> Dense:
-    """images (N, C, H, W) -> logits (N,)."""
+    """Build D: images (N, C, H, W) -> logits (N,)."""
     widths = (spec.channels * spec.height * spec.width, *config.d_widths)
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(widths):
@@ -96,7 +99,7 @@ def discriminator(config: Config, spec: ImageSpec) -> Dense:
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
-    """Both networks for images of `spec`."""
+    """Build both networks."""
     g, d = Generator(config, spec), discriminator(config, spec)
     if config.init == "glorot":
         for module in itertools.chain(g.modules(), d.modules()):

@@ -1,19 +1,17 @@
-"""A small convolutional GAN for CPUs, after R3GAN: relativistic losses with penalties on D's slope
-at real images and fakes.
+"""A small convolutional GAN for CPUs, after R3GAN: relativistic losses, and penalties on D's slope
+at real images and at fakes.
 
 `r3gan/digits`         the default: legible digits within a minute on two cores
 `r3gan/images`         pictures of any size, grey or colour, with labels or without
-`r3gan/stacked-mnist`  a thousand kinds of three digits, without labels, to count the modes that are
-found
+`r3gan/stacked-mnist`  three digits in one image, without labels, to count the 1,000 modes found
 
-Each fake is set against a real image, and R1 and R2 keep D's slope at both small, so that training
-is steady without tricks (Huang et al. 2024, arXiv 2501.05441). What is otherwise here serves speed
-on a CPU. Both networks work on 2x2 blocks of
-pixels, as channels of an image of half the size: layers with one channel in or out are slow. The
-penalties are part of every few steps only. Both networks are trained from one pass of each (Shen et
-al. 2021, arXiv 2103.00430). G has BatchNorm, unlike R3GAN's; samples come from an average of its
-weights. D compares its features with the class's embedding (Miyato and Koyama 2018, arXiv
-1802.05637, equation 3).
+Each fake is set against a real image, and R1 and R2 keep D's slope at both small, which makes
+training steady without tricks (Huang et al. 2024, arXiv 2501.05441). All else serves speed on a
+CPU. Both networks work on blocks of 2x2 pixels, as channels of an image of half the size: layers
+with one channel in or out are slow. The penalties are computed in one step of several. Both
+networks are trained from one pass of each (Shen et al. 2021, arXiv 2103.00430). G has BatchNorm,
+unlike R3GAN's; samples come from the moving average of its weights. D compares its features with
+the class's embedding (Miyato and Koyama 2018, arXiv 1802.05637, equation 3).
 """
 
 from __future__ import annotations
@@ -30,19 +28,32 @@ from torch.nn.functional import leaky_relu, linear, pad, pixel_shuffle
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
+from ganvas.recipe import (
+    DIGIT_CLASSES,
+    ImageSpec,
+    NonNegative,
+    Positive,
+    Recipe,
+    Schedule,
+    TrainConfig,
+)
 
 MIN_SIDE = 8  # images are halved while their shorter side is longer than this
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """width: channels for a layer of the image's own size; they double with each halving, up to
-    `widest`.
-    blocks: residual blocks of each size, in both networks: with them a rate of 2e-3 diverges, and
-    1e-3 is too much for a long training (docs/log.md).
-    embedding: a class's size in G. labels: whether the GAN is conditional where the images have
-    labels.
+    """Settings of both networks.
+
+    objective: the losses.
+    z_dim: values of a latent.
+    width, g_width: channels of a layer of the image's own size, and G's own if it differs. They
+        double with each halving of the image, up to `widest`.
+    blocks: residual blocks of each size, in both networks. With them a learning rate of 2e-3
+        diverges, and 1e-3 is too high for a long training (docs/log.md).
+    embedding: values of a class's embedding in G.
+    slope: of LeakyReLU for negative inputs.
+    labels: False to train without labels where the images have some.
     """
 
     objective: objectives.Name = "relativistic"
@@ -61,13 +72,13 @@ class Config:
 
 
 def halvings(spec: ImageSpec) -> int:
-    """How often images are halved, once at the least."""
+    """The number of times that images are halved, at least 1."""
     return max(1, math.ceil(math.log2(min(spec.height, spec.width) / MIN_SIDE)))
 
 
 class Block(nn.Module):
-    """x + f(x), f two convolutions, of which the second is zero at first (R3GAN, section 3; Zhang
-    et al. 2019, arXiv 1901.09321)."""
+    """x + f(x), where f is two convolutions, the second with zero weights at first (R3GAN, section
+    3; Zhang et al. 2019, arXiv 1901.09321)."""
 
     def __init__(self, channels: int, slope: float) -> None:
         super().__init__()
@@ -80,10 +91,12 @@ class Block(nn.Module):
 
 
 class Stem(nn.Conv2d):
-    """A convolution of kernel 4 and stride 2. Of grey images a CPU makes it as a matrix product of
-    their patches, gathered
-    in one go: half the time there and back of the same convolution, whose gradient by one channel
-    is slow."""
+    """A convolution of kernel 4 and stride 2: for grey images on a CPU, a matrix product.
+
+    With one channel, patches can be gathered at once: forward and back that takes half the time of
+    the convolution, whose gradient by a single channel is slow. (`layers.convolutions.Halve`
+    gathers patches of any channels, in a fifth more time and other last bits.)
+    """
 
     places: Tensor
 
@@ -93,22 +106,17 @@ class Stem(nn.Conv2d):
         rows, columns = (
             2 * torch.arange(side).unsqueeze(1) + torch.arange(4) for side in self.sides
         )
-        places = (
-            rows[:, None, :, None] * (width + 2) + columns[None, :, None, :]
-        )  # (H / 2, W / 2, 4, 4) in the padded image
+        # (H / 2, W / 2, 4, 4): the pixels of each patch, as places in the padded image.
+        places = rows[:, None, :, None] * (width + 2) + columns[None, :, None, :]
         self.register_buffer("places", places.flatten(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.in_channels > 1 or images.is_cuda:
             return super().forward(images)
-        patches = (
-            pad(images, (1, 1, 1, 1))
-            .reshape(len(images), -1)
-            .index_select(1, self.places)
-            .view(-1, 16)
-        )
-        made = linear(patches, self.weight.reshape(-1, 16), self.bias)
-        return made.view(len(images), *self.sides, -1).permute(0, 3, 1, 2)
+        padded = pad(images, (1, 1, 1, 1)).reshape(len(images), -1)
+        patches = padded.index_select(1, self.places).view(-1, 16)
+        out = linear(patches, self.weight.reshape(-1, 16), self.bias)
+        return out.view(len(images), *self.sides, -1).permute(0, 3, 1, 2)
 
 
 class Generator(nn.Module):
@@ -136,11 +144,10 @@ class Generator(nn.Module):
         nn.init.normal_(self.last.weight, 0, 0.02)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (N, z_dim), labels int64 (N,) where there are classes -> images (N, C, H, W) in [-1,
-        1]."""
+        """z (N, z_dim), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
         if labels is not None:
             z = torch.cat([z, self.embedding(labels)], 1)
-        # channels last in memory
+        # Channels last in memory.
         x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)
         height, width = self.sides
         images: Tensor = pixel_shuffle(self.last(self.layers(x)), 2)[:, :, :height, :width].tanh()
@@ -174,7 +181,7 @@ class Discriminator(nn.Module):
             nn.init.normal_(self.embedding.weight, 0, features**-0.5)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """images (N, C, H, W), labels int64 (N,) where there are classes -> logits (N,)."""
+        """images (N, C, H, W), labels int64 (N,) if conditional -> logits (N,)."""
         if any(self.padding):
             images = pad(images, self.padding)
         x = self.layers(images).permute(0, 2, 3, 1).flatten(1)
@@ -186,16 +193,15 @@ class Discriminator(nn.Module):
 
 
 def _initialise(network: nn.Module, slope: float) -> None:
-    """Weights N(0, gain^2 / fan_in), so that signals keep their size (He et al. 2015, arXiv
-    1502.01852, equation 15)."""
+    """Draw weights from N(0, gain^2 / fan_in), which keeps the size of signals (He et al. 2015,
+    arXiv 1502.01852, equation 15)."""
     for layer in network.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             weight = layer.weight
-            # Of a transposed convolution of kernel 4 and stride 2, 2 x 2 weights reach each output
-            # pixel.
-            fan_in = (
-                weight.shape[0] * 4 if isinstance(layer, nn.ConvTranspose2d) else weight[0].numel()
-            )
+            fan_in = weight[0].numel()
+            if isinstance(layer, nn.ConvTranspose2d):
+                # With kernel 4 and stride 2, 2 x 2 weights of each channel reach an output pixel.
+                fan_in = weight.shape[0] * 4
             nn.init.normal_(weight, 0, math.sqrt(2 / (1 + slope**2) / fan_in))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -205,7 +211,7 @@ def _initialise(network: nn.Module, slope: float) -> None:
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
-    """Both networks for images of `spec`. Raises SettingError for sides under 4 pixels."""
+    """Build both networks. Raises SettingError for sides under 4 pixels."""
     if min(spec.height, spec.width) < 4:
         raise SettingError(
             f"r3gan needs sides of 4 pixels and these are {spec.height}x{spec.width}: use --size 4"
@@ -222,7 +228,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     )
 
 
-_DIGITS = tuple("0123456789")
 _TRAINING = TrainConfig(
     batch=32,
     length="5 minutes",
@@ -246,9 +251,9 @@ RECIPES = {
         summary="the default: a conditional GAN made for speed, legible digits within a minute",
         model=Config(),
         train=_TRAINING,
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
-        # A minute or two is too short to end with small steps, and for the recall that a larger
-        # gamma brings; slower blocks pay where there is an hour (docs/log.md).
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
+        # A minute or two is too short for small steps at the end, and for the recall of a larger
+        # gamma. Blocks are slower and pay in an hour (docs/log.md).
         presets={
             1: {"train.lr.end": 5e-4, "train.gamma_factor": 0.25},
             4: {},
@@ -274,10 +279,7 @@ RECIPES = {
         native=ImageSpec(height=64, width=64, channels=3),
     ),
     "stacked-mnist": Recipe(
-        summary=(
-            "three digits as red, green and blue, without labels: to count the 1,000 modes that are"
-            " found"
-        ),
+        summary="three digits as red, green and blue, without labels: to count the 1,000 modes",
         model=Config(z_dim=64, width=32, labels=False),
         train=replace(_TRAINING, length="60 minutes"),
         native=ImageSpec(height=28, width=28, channels=3),
@@ -296,6 +298,6 @@ RECIPES = {
             sheet="48 images",
             sheet_rows=2,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
     ),
 }

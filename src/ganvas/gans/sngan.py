@@ -4,10 +4,10 @@ projection.
 `sngan/digits`  legible digits within minutes on two cores
 
 Spectral normalisation bounds D's slope without a gradient penalty, so without a second backward
-pass (Miyato et al. 2018, arXiv 1802.05957); D compares its features with the class's embedding
-(projection: Miyato and Koyama 2018, arXiv 1802.05637, equation 3); D learns faster than G (two time
-scales: Heusel et al. 2017, arXiv 1706.08500). Samples come from an average of G's weights over the
-last images. Any image size from 4 pixels up; labels are used where there are any.
+pass (Miyato et al. 2018, arXiv 1802.05957). D compares its features with the class's embedding
+(projection: Miyato and Koyama 2018, arXiv 1802.05637, equation 3). D learns faster than G (two time
+scales: Heusel et al. 2017, arXiv 1706.08500). Samples come from the moving average of G's weights.
+Images may have any size from 4 pixels up; labels are used if they have some.
 """
 
 from __future__ import annotations
@@ -21,13 +21,27 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
+from ganvas.recipe import (
+    DIGIT_CLASSES,
+    ImageSpec,
+    NonNegative,
+    Positive,
+    Recipe,
+    Schedule,
+    TrainConfig,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """width: channels next to the image; two halvings on, there are four times as many. embedding:
-    a class's size in G."""
+    """Settings of both networks.
+
+    objective: the losses.
+    z_dim: values of a latent.
+    width: channels next to the image; four times as many after two halvings.
+    embedding: values of a class's embedding in G.
+    slope: of LeakyReLU for negative inputs.
+    """
 
     objective: objectives.Name = "hinge"
     z_dim: Positive = 64
@@ -39,11 +53,10 @@ class Config:
 class Generator(nn.Module):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
-        # (H, W) halved twice, once and not at all, rounding up: what each layer is cropped to.
+        # (H, W) halved twice, once and not at all, rounded up: the size after each layer.
         self.sizes = [(-(-spec.height // 2**k), -(-spec.width // 2**k)) for k in (2, 1, 0)]
-        self.conditional = bool(spec.classes)
         fan_in = config.z_dim
-        if self.conditional:
+        if spec.classes:
             self.embedding = nn.Embedding(len(spec.classes), config.embedding)
             fan_in += config.embedding
         w, (height, width) = config.width, self.sizes[0]
@@ -58,8 +71,7 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(w, spec.channels, 3, 1, 1)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (N, z_dim), labels int64 (N,) where there are classes -> images (N, C, H, W) in [-1,
-        1]."""
+        """z (N, z_dim), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
         if labels is not None:
             z = torch.cat([z, self.embedding(labels)], 1)
         x = self.norms[0](self.first(z).view(len(z), -1, *self.sizes[0]))
@@ -94,7 +106,7 @@ class Discriminator(nn.Module):
             self.embedding = spectral_norm(nn.Embedding(len(spec.classes), 8 * w))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """images (N, C, H, W), labels int64 (N,) where there are classes -> logits (N,)."""
+        """images (N, C, H, W), labels int64 (N,) if conditional -> logits (N,)."""
         features = self.features(images)
         logits: Tensor = self.logit(features).squeeze(1)
         if labels is not None:
@@ -103,7 +115,7 @@ class Discriminator(nn.Module):
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
-    """Both networks for images of `spec`. Raises SettingError for sides under 4 pixels."""
+    """Build both networks. Raises SettingError for sides under 4 pixels."""
     if min(spec.height, spec.width) < 4:
         raise SettingError(
             f"sngan halves images twice and these are {spec.height}x{spec.width}: use --size 4 or"
@@ -118,8 +130,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
         conditional=bool(spec.classes),
     )
 
-
-_DIGITS = tuple("0123456789")
 
 RECIPES = {
     "digits": Recipe(
@@ -137,7 +147,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
     ),
     "tiny": Recipe(
         summary="a few channels, to try things out in a second",
@@ -154,6 +164,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
     ),
 }

@@ -1,18 +1,17 @@
-"""WGAN-GP: D, here a critic, estimates a distance between real and generated images, and G makes it
+"""WGAN-GP: D, here a critic, estimates a distance between real and generated images, which G makes
 smaller.
 
 `wgan-gp/digits`  conditional, for grey digits and other small images
 
-The difference of the critic's means is that distance as long as the critic's slope stays near 1,
-which a penalty between real and fake images sees to (Gulrajani et al. 2017, arXiv 1704.00028, with
-weight 10 and Adam's betas). That paper takes five steps of the critic for one of G; here the
-critic's learning rate is three times G's instead, as Heusel et al. (2017, arXiv 1706.08500, section
-4) found to serve WGAN-GP better. Labels, where there are any, go to G beside the latents and are
-compared with the critic's features (projection: Miyato and Koyama 2018, arXiv 1802.05637, equation
-3). The critic's loss falls below zero and its absolute value, the distance, falls as images get
-better. The critic's fakes are of the classes of the real images beside them, so that a point
-between two is judged as of one class. The penalty needs a second backward pass in every step, so
-this is the slowest of the small recipes.
+The difference of the critic's means is that distance as long as its slope stays near 1, which a
+penalty between real and fake images sees to (Gulrajani et al. 2017, arXiv 1704.00028, with weight
+10 and Adam's betas). The critic's loss is negative, and its absolute value, the distance, falls as
+images get better. Where the paper takes five steps of the critic for one of G, here the critic's
+learning rate is three times G's: Heusel et al. (2017, arXiv 1706.08500, section 4) found that to
+serve WGAN-GP better. Labels go to G beside the latents and are compared with the critic's features
+(projection: Miyato and Koyama 2018, arXiv 1802.05637, equation 3). The critic's fakes have the
+labels of the real images beside them, so that a point between two is judged as of one class. The
+penalty needs a second backward pass in every step: this is the slowest of the small recipes.
 """
 
 from __future__ import annotations
@@ -26,13 +25,26 @@ from torch.nn.functional import pad
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
+from ganvas.recipe import (
+    DIGIT_CLASSES,
+    ImageSpec,
+    NonNegative,
+    Positive,
+    Recipe,
+    Schedule,
+    TrainConfig,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """width: channels at half the image's size; at a quarter there are twice as many. embedding: a
-    class's size in G."""
+    """Settings of both networks.
+
+    z_dim: values of a latent.
+    width: channels at half the image's size; twice as many at a quarter.
+    embedding: values of a class's embedding in G.
+    slope: of LeakyReLU for negative inputs.
+    """
 
     z_dim: Positive = 64
     width: Positive = 32
@@ -62,11 +74,10 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (N, z_dim), labels int64 (N,) where there are classes -> images (N, C, H, W) in [-1,
-        1]."""
+        """z (N, z_dim), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
         if labels is not None:
             z = torch.cat([z, self.embedding(labels)], 1)
-        # channels last in memory
+        # Channels last in memory.
         x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)
         images: Tensor = self.layers(x)[:, :, : self.sides[0], : self.sides[1]]
         return images
@@ -77,7 +88,7 @@ class Critic(nn.Module):
         super().__init__()
         w, (height, width) = config.width, (-(-spec.height // 4), -(-spec.width // 4))
         self.padding = (0, 4 * width - spec.width, 0, 4 * height - spec.height)
-        # no BatchNorm: the penalty is on the slope at each image by itself
+        # No BatchNorm: the penalty is on the slope at each image by itself.
         self.features = nn.Sequential(
             nn.Conv2d(spec.channels, w, 4, 2, 1),
             nn.LeakyReLU(config.slope),
@@ -93,7 +104,7 @@ class Critic(nn.Module):
             nn.init.normal_(self.embedding.weight, 0, (4 * w) ** -0.5)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """images (N, C, H, W), labels int64 (N,) where there are classes -> logits (N,)."""
+        """images (N, C, H, W), labels int64 (N,) if conditional -> logits (N,)."""
         features = self.features(pad(images, self.padding) if any(self.padding) else images)
         logits: Tensor = self.logit(features).squeeze(1)
         if labels is not None:
@@ -102,7 +113,7 @@ class Critic(nn.Module):
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
-    """Both networks for images of `spec`. Raises SettingError for sides under 4 pixels."""
+    """Build both networks. Raises SettingError for sides under 4 pixels."""
     if min(spec.height, spec.width) < 4:
         raise SettingError(
             f"wgan-gp halves images twice and these are {spec.height}x{spec.width}: use --size 4 or"
@@ -113,8 +124,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
         generator, critic, objectives.wasserstein, config.z_dim, conditional=bool(spec.classes)
     )
 
-
-_DIGITS = tuple("0123456789")
 
 RECIPES = {
     "digits": Recipe(
@@ -133,7 +142,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
     ),
     "tiny": Recipe(
         summary="a few channels, to try things out in a second",
@@ -151,6 +160,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
     ),
 }

@@ -233,7 +233,6 @@ def _train(
                 world=world,
                 deadline=deadline,
                 evaluation=evaluation,
-                held_out=run.card.held_out(data_dir, say),
                 data_dir=data_dir,
             )
     finally:

@@ -1,4 +1,4 @@
-"""BatchNorm with the statistics of the batch of all processes."""
+"""BatchNorm with the statistics of the global batch of all processes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class GlobalBatchNorm(nn.Module):
-    """BatchNorm with the statistics of the global batch, on any device (torch's SyncBatchNorm
-    refuses CPUs).
+    """BatchNorm over the global batch, on any device (torch's SyncBatchNorm refuses CPUs).
 
-    It shares its parameters and running statistics with the layer that it stands in for, so state
-    dicts are the same.
+    It shares parameters and running statistics with the layer that it replaces, so state dicts are
+    the same.
     """
 
     running_mean: Tensor
@@ -46,26 +45,24 @@ class GlobalBatchNorm(nn.Module):
             self.register_buffer(name, getattr(layer, name))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x float (N, C) or (N, C, H, W) -> the same shape."""
+        """x float (N, C) or (N, C, H, W), this process's part of the batch -> the same shape."""
         if not self.training:
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        # sums of half-precision values would lose too much
+        # Sums of half-precision values would lose too much.
         x = x.float() if x.dtype.itemsize < 4 else x
-        axes = [0, *range(2, x.ndim)]
+        axes, per_channel = [0, *range(2, x.ndim)], (1, -1, *[1] * (x.ndim - 2))
         n = x.numel() // x.shape[1] * dist.get_world_size()
         mean = _summed(x.sum(axes)) / n
-        centred = x - mean.view(1, -1, *[1] * (x.ndim - 2))
+        centred = x - mean.view(per_channel)
         variance = _summed(centred.square().sum(axes)) / n
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (n / max(1, n - 1)), self.momentum)
             self.num_batches_tracked += 1
         gain = self.weight * (variance + self.eps).rsqrt()
-        return centred * gain.view(1, -1, *[1] * (x.ndim - 2)) + self.bias.view(
-            1, -1, *[1] * (x.ndim - 2)
-        )
+        return centred * gain.view(per_channel) + self.bias.view(per_channel)
 
 
 def _summed(x: Tensor) -> Tensor:
@@ -74,7 +71,7 @@ def _summed(x: Tensor) -> Tensor:
 
 
 def share_batchnorm(network: nn.Module) -> None:
-    """Put a GlobalBatchNorm in place of every BatchNorm in a network."""
+    """Replace every BatchNorm in a network by a GlobalBatchNorm."""
     for name, child in network.named_children():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)):
             setattr(network, name, GlobalBatchNorm(child))

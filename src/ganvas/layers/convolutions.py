@@ -1,11 +1,11 @@
-"""Convolutions that halve images and transposed ones that double them (kernel 4, stride 2, padding
-1), quick on CPUs.
+"""Convolutions that halve images and transposed ones that double them, fast on CPUs.
 
-For images of a few pixels, and for layers of a few channels to images, a CPU's convolutions reach
-half of the speed of a matrix product or less. There a convolution is made as the product that it
-is, of all 4x4 patches with the weights, and a transposed one as the product of all pixels with the
-weights, laid over each other. Elsewhere they are torch's own. The results are those of torch's
-layers but for rounding, and weights and their names are the same.
+All have kernel 4, stride 2 and padding 1. On images of a few pixels, and between images and few
+channels, a CPU's convolutions reach at most half of the speed of a matrix product. There a
+convolution is computed as a product of all 4x4 patches with the weights, and a transposed one as a
+product of all pixels with the weights, whose patches are added up where they overlap. Elsewhere
+torch's own run. Results equal those of torch's layers but for rounding; parameters and their names
+are the same.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-SMALL_IMAGE = 16  # pixels of the smaller image: products pay up to here, whatever the channels
-THIN = 4  # channels of the larger image, up to which a product pays for a transposed convolution
+SMALL_IMAGE = 16  # pixels of the smaller image up to which products pay, whatever the channels
+THIN = 4  # channels of the larger image up to which a product pays for a transposed convolution
 
 
 class Halve(nn.Conv2d):
@@ -32,11 +32,11 @@ class Halve(nn.Conv2d):
             return super().forward(images)
         weight = self.weight.permute(0, 2, 3, 1)
         if max(height, width) > 3:
-            made = linear(_Patches.apply(images), weight.flatten(1), self.bias)
-        else:  # to a single pixel: what of the patch lies within the image
+            out = linear(_Patches.apply(images), weight.flatten(1), self.bias)
+        else:  # the output is one pixel: the weights that lie within the image suffice
             pixels = images.permute(0, 2, 3, 1).flatten(1)
-            made = linear(pixels, weight[:, 1 : 1 + height, 1 : 1 + width].flatten(1), self.bias)
-        return made.view(len(images), height // 2, width // 2, -1).permute(0, 3, 1, 2)
+            out = linear(pixels, weight[:, 1 : 1 + height, 1 : 1 + width].flatten(1), self.bias)
+        return out.view(len(images), height // 2, width // 2, -1).permute(0, 3, 1, 2)
 
 
 class Double(nn.ConvTranspose2d):
@@ -47,19 +47,20 @@ class Double(nn.ConvTranspose2d):
 
     def forward(self, images: Tensor, output_size: list[int] | None = None) -> Tensor:
         _, channels, height, width = images.shape
-        if (
-            height * width > SMALL_IMAGE and self.out_channels > THIN
-        ) or images.device.type != "cpu":
+        large = height * width > SMALL_IMAGE and self.out_channels > THIN
+        if large or images.device.type != "cpu":
             return super().forward(images, output_size)
         pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
         patches = linear(pixels, self.weight.permute(2, 3, 1, 0).flatten(0, 2))
-        laid: Tensor = _Overlap.apply(patches, len(images), 2 * height, 2 * width)
-        return laid if self.bias is None else laid + self.bias.to(laid.dtype).view(1, -1, 1, 1)
+        out: Tensor = _Overlap.apply(patches, len(images), 2 * height, 2 * width)
+        return out if self.bias is None else out + self.bias.to(out.dtype).view(1, -1, 1, 1)
 
 
 class _Patches(torch.autograd.Function):
-    """All patches that a Halve sees: images (N, C, H, W) -> (N * (H // 2) * (W // 2), 4 * 4 * C),
-    zeros beyond the edge."""
+    """Gather all patches of a Halve, with zeros beyond the edge.
+
+    images (N, C, H, W) -> (N * (H // 2) * (W // 2), 4 * 4 * C).
+    """
 
     @staticmethod
     def forward(context: Any, images: Tensor) -> Tensor:
@@ -76,31 +77,29 @@ class _Patches(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
         count, _, height, width = context.shape
-        pulled: Tensor = _Overlap.apply(gradient, count, height, width)
-        return pulled
+        by_images: Tensor = _Overlap.apply(gradient, count, height, width)
+        return by_images
 
 
 class _Overlap(torch.autograd.Function):
-    """The transpose of _Patches: patches laid over each other where they come from, and added up.
+    """Add patches up where they come from: the transpose of _Patches.
 
-    (N * (H // 2) * (W // 2), 4 * 4 * C) -> (N, C, H, W); what lies beyond the edge is cut off.
+    (N * (H // 2) * (W // 2), 4 * 4 * C) -> (N, C, H, W), cropped at the edge.
     """
 
     @staticmethod
     def forward(context: Any, patches: Tensor, count: int, height: int, width: int) -> Tensor:
         rows, columns = height // 2, width // 2
         channels = patches.shape[1] // 16
-        # In blocks of 2x2 pixels, each patch covers four: those of one corner of all patches do not
-        # meet.
+        # A patch covers four blocks of 2x2 pixels. The same corner of two patches never overlaps.
         corners = patches.view(count, rows, columns, 2, 2, 2, 2 * channels)
-        laid = patches.new_zeros(count, rows + 1, 2, columns + 1, 2 * channels)
+        blocks = patches.new_zeros(count, rows + 1, 2, columns + 1, 2 * channels)
         for down in (0, 1):
             for right in (0, 1):
-                laid[:, down : down + rows, :, right : right + columns] += corners[
-                    :, :, :, down, :, right
-                ].transpose(2, 3)
-        laid = laid.view(count, 2 * rows + 2, 2 * columns + 2, channels)
-        images = laid[:, 1 : 1 + height, 1 : 1 + width]
+                corner = corners[:, :, :, down, :, right].transpose(2, 3)
+                blocks[:, down : down + rows, :, right : right + columns] += corner
+        padded = blocks.view(count, 2 * rows + 2, 2 * columns + 2, channels)
+        images = padded[:, 1 : 1 + height, 1 : 1 + width]
         return images.contiguous().permute(0, 3, 1, 2)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Dropout whose masks are drawn for the whole batch of all processes."""
+"""Dropout whose masks are drawn for the global batch of all processes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from ganvas.system.seeding import kept
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks are drawn for the whole batch of all processes, and sliced.
+    """Dropout whose masks do not depend on the number of processes, for GAN files.
 
-    In a training `set_source()` comes before each step; its bits serve all Dropout layers in turn. A plain
-    nn.Dropout in a GAN's file also resumes exactly (the global generator is seeded at every step),
-    but its masks depend on the number of processes.
+    Masks are drawn for the global batch, and each process takes its rows. In a training
+    `set_source()` is called before each step; its bits serve all Dropout layers in turn. A plain
+    nn.Dropout also resumes exactly (the global generator is seeded at every step), but its masks
+    differ with the number of processes.
     """
 
     source: np.random.SFC64 | None = None
@@ -27,14 +28,14 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: float (N, ...), N = groups * images of this process; kept values are scaled by 1 / (1
-        - p)."""
+        """x float (N, ...), N = groups * images of this process -> the same shape; kept values are
+        scaled by 1 / (1 - p)."""
         mask = self.mask(x)
         return x if mask is None else x * mask
 
     def mask(self, x: Tensor) -> Tensor | None:
-        """What the next pass multiplies x with, of its shape: 0, or 1 / (1 - p) where a value is
-        kept; None for nothing."""
+        """Draw the factors of x, in its shape: 0, or 1 / (1 - p) for a kept value. None if nothing
+        is dropped."""
         if not self.training or self.p == 0:
             return None
         if self.source is None:  # outside a training
@@ -49,13 +50,13 @@ class Dropout(nn.Module):
 
 
 def set_source(layers: list[Dropout], source: np.random.SFC64, rank: int, world: int) -> None:
-    """Point Dropout layers at the bits of the coming step."""
+    """Let Dropout layers draw the coming step's masks from `source`, for process `rank` of
+    `world`."""
     for layer in layers:
         layer.source, layer.rank, layer.world = source, rank, world
 
 
 def set_groups(layers: list[Dropout], groups: int) -> None:
-    """Tell Dropout layers that the coming pass is over `groups` batches joined: real and fake, or
-    one."""
+    """Tell Dropout layers that the coming pass is over `groups` batches, one after the other."""
     for layer in layers:
         layer.groups = groups

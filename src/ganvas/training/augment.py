@@ -1,12 +1,11 @@
-"""Augmentations of all that D sees, real and fake, for small data sets: DiffAugment, with a
-probability that adapts itself.
+"""Augmentation of all images that D sees, for small data sets, with an adaptive probability.
 
-Where images are few, D learns them by heart. So that it cannot, what it is shown is moved,
-recoloured or partly covered, fakes as much as real images, and G is trained through it (Zhao et al.
-2020, arXiv 2006.10738). Each augmentation is made with probability p, image by image. While p stays
-below 0.8 or so, plain images remain frequent enough for G to find that
-they are the ones to make: augmentations do not leak into samples (Karras et al. 2020, arXiv
-2006.06676). So MAX_AUGMENT is 0.8.
+Where images are few, D memorises them. So real images and fakes alike are moved, recoloured or
+partly covered before D sees them, and G is trained through that (DiffAugment: Zhao et al. 2020,
+arXiv 2006.10738). Each augmentation is applied with probability p, image by image. While p stays
+below about 0.8, plain images remain frequent enough for G to find that they are the ones to make:
+augmentations do not leak into samples (ADA: Karras et al. 2020, arXiv 2006.06676). So MAX_AUGMENT
+is 0.8.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT
 
 Augmentation = Literal["translation", "colour", "cutout"]
 
-MIN_TO_SPARE = 100  # images below which none are spared to see how much D knows by heart
-TARGET = 0.6  # how much D may know by heart, as in the paper
+MIN_TO_HOLD_OUT = 100  # smaller data sets hold no images out
+TARGET = 0.6  # how far D may memorise, as in the paper
 MAX_RAMP = 500_000.0  # images in which p climbs from 0 to 1 at the slowest, as in the paper
-ADAPT_STEPS = 16  # steps between two updates of p: what is held out is judged at little cost
+ADAPT_STEPS = 16  # steps between two updates of p: so judging held-out images costs little
 
 
 class AugmentParams(NamedTuple):
-    """What is done to each image of a batch; None for what is done to none.
+    """The augmentations of each image of a batch; None for a kind that is applied to no image.
 
-    shift: int64 (N, 2): pixels down and to the right; (0, 0) for an image that stays where it is.
-    colour: float32 (N, 3): brightness to add, factors of saturation and contrast; (0, 1, 1) for no
-    change.
-    cutout: int64 (N, 2): row and column of the middle of the box that is cut out; (-H, -W),
-    outside, for none.
+    shift: int64 (N, 2), pixels down and to the right; (0, 0) leaves an image as it is.
+    colour: float32 (N, 3), brightness to add, factors of saturation and of contrast; (0, 1, 1)
+        leaves an image as it is.
+    cutout: int64 (N, 2), row and column of the middle of the box that is cut out; (-H, -W), which
+        is outside, leaves an image as it is.
     """
 
     shift: Tensor | None = None
@@ -43,15 +42,15 @@ class AugmentParams(NamedTuple):
 
     @property
     def none(self) -> bool:
+        """True if no image is augmented."""
         return self.shift is None and self.colour is None and self.cutout is None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> AugmentParams:
-        """The same with `change` done to every tensor, such as `world.shard` or a move to another
-        device."""
+        """Apply `change` to every tensor, such as `world.shard` or a move to another device."""
         return AugmentParams(*(None if t is None else change(t) for t in self))
 
 
-PLAIN = AugmentParams()  # nothing is done to any image
+PLAIN = AugmentParams()  # no augmentation
 
 
 def sample_params(
@@ -61,14 +60,18 @@ def sample_params(
     size: tuple[int, int],
     p: float,
 ) -> AugmentParams:
-    """Draw the changes of `count` images of size (H, W): each kind with probability p, image by
-    image, on the CPU.
+    """Draw the augmentations of `count` images, each kind with probability p, on the CPU.
 
-    Shifts of up to an eighth of a side, at least one pixel; brightness -0.5 to 0.5 on the scale of
-    [-1, 1], saturation 0 to 2, contrast 0.5 to 1.5; a box of half of each side around any place
-    (the ranges of the paper's code). Whether an
-    image is changed, and how, does not depend on the others, on `kinds`, or but for the first on p:
-    with more p, those that were changed are changed in the same way, and others besides.
+    The ranges are those of the paper's code. translation: up to an eighth of a side, at least one
+    pixel. colour: brightness -0.5 to 0.5 on the scale of [-1, 1], saturation 0 to 2, contrast 0.5
+    to 1.5. cutout: a box of half of each side around any pixel.
+
+    rng: draws the same numbers whatever `kinds` and `p` are: with a larger p, the same images are
+        augmented in the same way, and others, too.
+    count: images.
+    kinds: of augmentations to apply.
+    size: of the images, (H, W).
+    p: probability of each kind, for each image.
     """
     if p == 0:
         return PLAIN
@@ -92,11 +95,11 @@ def sample_params(
 
 
 def apply(images: Tensor, changes: AugmentParams) -> Tensor:
-    """Images float (N, C, H, W), C 1, 3 or 4, augmented: same shape, dtype and memory layout.
+    """Augment images float (N, C, H, W), C 1, 3 or 4: same shape, dtype and memory layout.
 
-    An image that is left alone keeps its values exactly. Values may leave [-1, 1], as in the paper:
-    cut off there, they would have no gradient. The result is an affine function of the images, and
-    differentiable as often as one likes.
+    An image that is not augmented keeps its values exactly. Values may leave [-1, 1], as in the
+    paper: clipped there, they would have no gradient. The result is an affine function of the
+    images, differentiable any number of times.
     """
     if changes.none:
         return images
@@ -111,20 +114,20 @@ def apply(images: Tensor, changes: AugmentParams) -> Tensor:
 
 
 def backward(gradient: Tensor, changes: AugmentParams) -> Tensor:
-    """From the gradient by augmented images (N, C, H, W), that by the images themselves.
+    """Pull the gradient by augmented images (N, C, H, W) back to the images before augmentation.
 
-    It needs neither of them, since the one is an affine function of the other.
+    It needs no images, since the former are an affine function of the latter.
     """
     if changes.none:
         return gradient
     with torch.enable_grad():
         images = torch.zeros_like(gradient, requires_grad=True)
-        (pulled,) = torch.autograd.grad(apply(images, changes), images, gradient)
-    return _laid_out(pulled, gradient)
+        (by_images,) = torch.autograd.grad(apply(images, changes), images, gradient)
+    return _laid_out(by_images, gradient)
 
 
 def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """A tensor in the memory layout of another: channels_last, where that is, or NCHW."""
+    """A tensor in the memory layout of another: channels_last or contiguous."""
     channels_last = like.is_contiguous(memory_format=torch.channels_last)
     return tensor.contiguous(
         memory_format=torch.channels_last if channels_last else torch.contiguous_format
@@ -132,13 +135,12 @@ def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def _coloured(images: Tensor, colour: Tensor) -> Tensor:
-    """Brightness, saturation and contrast, in this order; alpha, a fourth channel, stays as it is."""
+    """Change brightness, saturation and contrast, in this order; an alpha channel stays."""
     if images.shape[1] == 4:
         return torch.cat([_coloured(images[:, :3], colour), images[:, 3:]], 1)
     brightness, saturation, contrast = colour.to(images.dtype).view(-1, 3, 1, 1, 1).unbind(1)
-    ground = (1 - contrast) * images.mean(
-        (1, 2, 3), keepdim=True
-    ) + brightness  # neither saturation nor contrast changes a mean
+    # Neither saturation nor contrast changes an image's mean.
+    ground = (1 - contrast) * images.mean((1, 2, 3), keepdim=True) + brightness
     if images.shape[1] == 1:
         return images * contrast + ground
     grey = images.mean(1, keepdim=True)
@@ -146,30 +148,28 @@ def _coloured(images: Tensor, colour: Tensor) -> Tensor:
 
 
 def _translated(images: Tensor, shift: Tensor) -> Tensor:
-    """Images moved by whole pixels. What comes in at an edge repeats the edge's pixels.
+    """Move images by whole pixels; the edge's pixels are repeated where images move away from it.
 
-    The paper's code lets zeros in, which in [-1, 1] are grey: no digit has a grey margin. Repeated,
-    black ground stays black, white paper white, a transparent margin transparent and a sky a sky,
-    whatever the data set.
+    The paper's code fills in zeros, which in [-1, 1] are grey: no digit has a grey margin. With the
+    edge repeated, black ground stays black, white paper white, and a transparent margin
+    transparent.
     """
     count, channels, height, width = images.shape
     down, right = shift.split(1, 1)
-    # where each row comes from: (N, H)
+    # The source of each row, (N, H), of each column, (N, W), and of each value, (N, H, W, C).
     rows = (torch.arange(height, device=shift.device) - down).clamp(0, height - 1)
     columns = (torch.arange(width, device=shift.device) - right).clamp(0, width - 1)
     pixels = (rows * width).unsqueeze(2) + columns.unsqueeze(1)
-    # (N, H, W, C)
     values = pixels.unsqueeze(3) * channels + torch.arange(channels, device=shift.device)
-    # One gather over flat memory, which is what channels_last images are: a third to two thirds of
-    # the time, there and back, of indexing by rows and columns, of two gathers, or of products with
+    # One gather over the flat memory of channels_last images, forward and back, takes a third to
+    # two thirds of the time of indexing by rows and columns, of two gathers, or of products with
     # matrices of zeros and ones.
     flat = images.permute(0, 2, 3, 1).reshape(count, height * width * channels)
     return flat.gather(1, values.view(flat.shape)).view(values.shape).permute(0, 3, 1, 2)
 
 
 def _cut_out(images: Tensor, middle: Tensor) -> Tensor:
-    """Images with a box of half their sides set to 0, the middle of the range, in all channels;
-    what of it lies outside is lost."""
+    """Set a box of half of each side to 0, the middle of the range, in all channels."""
     row, column = middle.split(1, 1)
     rows, columns = _half(row, images.shape[2]), _half(column, images.shape[3])
     kept = ~(rows.unsqueeze(2) & columns.unsqueeze(1))
@@ -177,7 +177,7 @@ def _cut_out(images: Tensor, middle: Tensor) -> Tensor:
 
 
 def _half(middle: Tensor, side: int) -> Tensor:
-    """Which pixels along a side lie in the half of it around a middle (N, 1): bool (N, side)."""
+    """Bool (N, side): True for the half of a side's pixels that lies around the middle (N, 1)."""
     place = torch.arange(side, device=middle.device) - middle + side // 4
     return (place >= 0) & (place < side // 2)
 
@@ -185,113 +185,106 @@ def _half(middle: Tensor, side: int) -> Tensor:
 def kinds_for(images: Tensor) -> tuple[Augmentation, ...]:
     """The augmentations that suit a data set of images uint8 (N, C, H, W).
 
-    Grey figures on a plain ground (digits, letters, glyphs): translation alone, since half a digit
-    is another digit, and
-    their grey carries nothing. All others: translation, colour (of grey photographs brightness and
-    contrast) and cutout.
-    Nothing is ever flipped: a mirrored letter is none.
+    Grey figures on a plain ground (digits, letters, glyphs) get translation alone: half a digit is
+    another digit, and their grey carries no meaning. All others get translation, colour (for grey
+    photographs brightness and contrast) and cutout. Images are never flipped: a mirrored letter is
+    no letter.
     """
-    return (
-        ("translation",)
-        if images.shape[1] == 1 and plain_ground(images)
-        else ("translation", "colour", "cutout")
-    )
+    if images.shape[1] == 1 and plain_ground(images):
+        return ("translation",)
+    return ("translation", "colour", "cutout")
 
 
 def plain_ground(images: Tensor) -> bool:
-    """Whether nine in ten pixels at the edges of images uint8 (N, 1, H, W) are of one grey, within
-    16 levels: so they are in drawings, and not in photographs. A thousand images tell."""
+    """True if nine in ten edge pixels of images uint8 (N, 1, H, W) have the same grey, within 16
+    levels: so it is in drawings, and not in photographs. A thousand images are looked at."""
     some = images[:: -(-len(images) // 1000)]
-    edges = (
-        torch.cat([some[..., 0, :], some[..., -1, :], some[..., 0], some[..., -1]], -1)
-        .flatten()
-        .long()
-    )
+    edges = torch.cat([some[..., 0, :], some[..., -1, :], some[..., 0], some[..., -1]], -1)
+    edges = edges.flatten().long()
     ground = torch.bincount(edges, minlength=256).argmax()
     return bool(((edges - ground).abs() <= 16).double().mean() >= 0.9)
 
 
-def spared(number: int) -> int:
-    """How many of a data set's images are kept from training, to compare what D says of them with
-    what it says of those it
-    knows: one in ten, at most 256.
+def held_out_count(number: int) -> int:
+    """The number of images to hold out of a data set of `number` images: 1 in 10, at most 256.
 
-    0 from AUGMENT_BELOW images on, which need no augmentation: within the trainings that a few
-    cores allow, D does not learn so many by heart, p would stay at 0, and images and time would be
-    lost. 0 below MIN_TO_SPARE, too, which are too few to give some away.
+    D's logits of these are compared with those of the images that it is trained on. 0 from
+    AUGMENT_BELOW images on: within the trainings that a few cores allow, D does not memorise so
+    many, p would stay at 0, and images and time would be lost. 0 below MIN_TO_HOLD_OUT, too: such a
+    data set has none to give away.
     """
-    return min(256, number // 10) if MIN_TO_SPARE <= number < AUGMENT_BELOW else 0
+    return min(256, number // 10) if MIN_TO_HOLD_OUT <= number < AUGMENT_BELOW else 0
 
 
 def explained(kinds: tuple[Augmentation, ...], number: int) -> str:
-    """The rule and what came of it for a data set of `number` images, in one line for the user."""
+    """One line for the user: which augmentations a data set of `number` images gets, and why."""
     if number >= AUGMENT_BELOW:
         return f"no augmentation: {number:,} images, {AUGMENT_BELOW:,} or more are enough without"
-    which = ", ".join(kinds) + (
-        " alone (grey figures on a plain ground)" if len(kinds) == 1 else ""
+    alone = " alone (grey figures on a plain ground)" if len(kinds) == 1 else ""
+    rule = (
+        f"augmentation: {', '.join(kinds)}{alone}, as there are {number:,} images, fewer than"
+        f" {AUGMENT_BELOW:,}"
     )
-    rule = f"augmentation: {which}, as there are {number:,} images, fewer than {AUGMENT_BELOW:,}"
-    if kept := spared(number):
-        return f"{rule}; the probability adapts itself, and {kept} images are held out for that"
+    if count := held_out_count(number):
+        return f"{rule}; the probability adapts itself, and {count} images are held out for that"
     return (
-        f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_SPARE} leave"
+        f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_HOLD_OUT} leave"
         " none to measure by"
     )
 
 
 def memorised_share(known: Tensor, held_out: Tensor) -> Tensor:
-    """How far D knows its training images by heart: the mean sign of D(x) - D(y) over all pairs of
-    a training image x and a held-out image y. 0 where it cannot tell them apart, 1 where it knows
-    every one.
+    """Measure how far D has memorised its training images: the mean sign of D(x) - D(y) over all
+    pairs of a training image x and a held-out image y.
 
-    known, held_out: logits (N,) and (M,) of the same D, before the same update, of images augmented
-    with the same p: a relativistic D's logits drift from step to step. A tensor of no dimensions,
-    the same after any rising function of logits.
+    known, held_out: logits (N,) and (M,) of the same D before the same update (a relativistic D's
+        logits drift from step to step), of images augmented with the same p.
+    Returns a tensor of no dimensions: 0 if D cannot tell them apart, 1 if it knows every training
+    image. It is invariant under increasing functions of the logits.
 
-    It is the paper's r_t = E[sign D(x)] with the held-out images in the place of the fixed 0.
+    It is the paper's r_t = E[sign D(x)], with the held-out images in place of the constant 0.
     Relativistic logits have no zero (r_t was 1.00 with 200 digits and with 50,000), and in
     trainings this short those of the hinge loss hardly have one (-0.2 to 1). E[sign(D(x) -
-    D(G(z)))] is as high while G is bad (0.92 and 0.91) as it gets where D has learnt by heart. This
-    was 0.05 at first and 0.5 later with 200 digits, and stayed at 0.04 with 2,000. The paper's r_v
-    compares the same images by their mean logits, over a difference that may be 0.
+    D(G(z)))] is as high while G is bad (0.92 and 0.91) as when D has memorised. This measure was
+    0.05 at first and 0.5 later with 200 digits, and stayed at 0.04 with 2,000. The paper's r_v
+    compares the same images by their mean logits, divided by a difference that may be 0.
     """
     return (known.unsqueeze(1) - held_out).sign().mean()
 
 
 def ramp_images(total: int) -> float:
-    """How many images p takes from 0 to 1 in a training of `total` images: a quarter of them, at
-    most the paper's 500,000."""
+    """The images in which p climbs from 0 to 1 at the fastest, in a training of `total` images: a
+    quarter of them, at most the paper's 500,000."""
     return min(MAX_RAMP, total / 4)
 
 
 class Controller:
-    """Raises p while D knows more than `target` by heart, and lowers it while it knows less (Karras
-    et al. 2020, section 3).
+    """Raises p while D has memorised more than TARGET, lowers it while it has memorised less
+    (Karras et al. 2020, section 3).
 
-    p starts from 0, and takes `ramp` images to rise from 0 to 1. It never exceeds `most`. It is all
-    the state there is.
+    ramp: images in which p climbs from 0 to 1.
+    p: the probability, from 0 to MAX_AUGMENT; it starts at 0 and is all the state.
     """
 
-    def __init__(self, ramp: float, target: float = TARGET, most: float = MAX_AUGMENT) -> None:
-        self.ramp, self.target, self.most, self.p = ramp, target, most, 0.0
+    def __init__(self, ramp: float) -> None:
+        self.ramp, self.p = ramp, 0.0
 
-    def update(self, known: float, images: int) -> float:
-        """The new p, `images` after the last.
+    def update(self, share: float, images: int) -> float:
+        """Return the new p, `images` images after the last update.
 
-        known: what `memorised_share` says, averaged over the processes; 1.0 where no images can be spared
-        to ask: a data set of a
-        few dozen is learnt by heart in any case. Not a number: p stays.
+        share: `memorised_share`, averaged over the processes; 1.0 for a data set that is too small
+            to hold images out: a few dozen are memorised in any case. NaN leaves p as it is.
         """
-        direction = (known > self.target) - (known < self.target)
-        self.p = min(self.most, max(0.0, self.p + direction * images / self.ramp))
+        direction = (share > TARGET) - (share < TARGET)
+        self.p = min(MAX_AUGMENT, max(0.0, self.p + direction * images / self.ramp))
         return self.p
 
     def state_dict(self) -> dict[str, float]:
         return {"p": self.p}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Take over a state. Raises ValueError where it is none."""
+        """Load a state. Raises ValueError unless p is in its range."""
         p = state["p"]
-        if not isinstance(p, float) or not 0 <= p <= self.most:
-            raise ValueError(f"a probability of augmentation of {p}")
+        if not isinstance(p, float) or not 0 <= p <= MAX_AUGMENT:
+            raise ValueError(f"p is {p}, expected 0 to {MAX_AUGMENT:g}")
         self.p = p

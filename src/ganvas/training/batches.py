@@ -1,4 +1,4 @@
-"""What each step of a training sees: real images, latents, labels, and how D is shown them."""
+"""The batch of each step: real images, latents, labels, and how they are augmented for D."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from ganvas.training import augment
 from ganvas.training.augment import PLAIN, AugmentParams
 from ganvas.training.learner import Learner
 
-LATENT_BLOCK = 16  # steps whose latents are drawn together
+LATENT_BLOCK = 16  # steps whose latents are drawn together: hardly dearer than those of one
 
 
 @dataclass
 class Batch:
-    """What one step sees: real images float32 (N, C, H, W), their labels (N,), latents (N, z_dim),
-    the fakes' labels.
+    """The inputs of one step. Labels are None unless the GAN is conditional.
 
-    mix: (N,) in [0, 1], in steps with a penalty on D's slope: where between real and fake images it
-    may be taken.
-    real_changes, d_changes, g_changes: how D sees the real images and the fakes of both steps.
+    real, real_labels: real images float32 (N, C, H, W) in [-1, 1], and their labels (N,).
+    d_z, d_labels: latents (N, z_dim) and labels of the fakes in D's step.
+    g_z, g_labels: those of the fakes in G's step; the same if train.g_fakes is "same".
+    mix: float32 (N,) in [0, 1], in steps with a penalty on D's slope, else None: where between real
+        and fake images the gradient penalty is taken.
+    real_changes, d_changes, g_changes: how real images and both steps' fakes are augmented.
     """
 
     real: Tensor
@@ -41,125 +43,134 @@ class Batch:
 
 
 class Batches:
-    """The batch at every position of the training, from (seed, images seen) alone.
+    """The batch at every position of a training: a function of (seed, images seen) alone.
 
-    flip: mirror each real image, left to right, with a probability of one half.
-    kinds: of augmentations. held: indices of the images that are kept from training, to see how
-    much D knows by heart of the others, `known`; both None where none are.
+    dataset: the training images.
+    learner: the networks, their settings, and the process's share of each batch.
+    seed: of every draw.
+    flip: mirror each real image left to right with probability 1/2.
+
+    held, known: indices of the images that are held out to measure how far D memorises, and of
+        those that it is trained on; both None if none are held out.
     """
 
     def __init__(self, dataset: Dataset, learner: Learner, seed: int, flip: bool = False) -> None:
-        self.dataset, self.config, self.gan, self.seed = dataset, learner.config, learner.gan, seed
+        self.dataset, self.learner, self.seed, self.flip = dataset, learner, seed, flip
+        self.config, self.gan = learner.config, learner.gan
         self.device, self.world = learner.device, learner.world
-        self.size, self.flip = (dataset.height, dataset.width), flip
-        self.learner = learner
+        self.size = (dataset.height, dataset.width)
         self.kinds = augment.kinds_for(dataset.images) if learner.config.augment else ()
-        held = augment.spared(len(dataset)) if learner.controller else 0
-        shuffled = (
-            torch.randperm(len(dataset), generator=seeding.generator(seed, "held out", 0))
-            if held
-            else None
-        )
-        self.held = None if shuffled is None else shuffled[:held]
-        self.known = None if shuffled is None else shuffled[held:]
+
+        # Hold images out for adaptive augmentation.
+        self.held: Tensor | None = None
+        self.known: Tensor | None = None
+        held = augment.held_out_count(len(dataset)) if learner.controller else 0
+        if held:
+            rng = seeding.generator(seed, "held out", 0)
+            shuffled = torch.randperm(len(dataset), generator=rng)
+            self.held, self.known = shuffled[:held], shuffled[held:]
         self.order = seeding.EpochOrder(seed, len(dataset) - held)
-        self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
-        # no other class is asked for: D could not say what is wrong with it
+
+        # Fakes are of classes that have images: D could not judge those of another.
         self.present = dataset.present
+        self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
+
+        # For convolutions images are stored channels_last: the same values, laid out faster.
         self.images = dataset.images.contiguous()
-        self.channels_last = any(
-            p.ndim == 4 for p in learner.d_parameters
-        )  # for convolutions: same values, faster layout
+        self.channels_last = any(p.ndim == 4 for p in learner.d_parameters)
         if self.channels_last:
             self.images = self.images.permute(0, 2, 3, 1).contiguous()
 
     def at(self, images_seen: int) -> Batch:
         """This process's part of the batch that comes after `images_seen` real images."""
-        config = self.config
-        indices = self.world.shard(self.order.indices(images_seen, config.batch))
-        if self.known is not None:
-            indices = self.known[indices]
-        heads = None
-        if self.flip:
-            heads = self.world.shard(
-                seeding.kept(seeding.bits(self.seed, "flip", images_seen), (config.batch,), 0.5)
-            )
-        real, real_labels = self._picked(indices, heads)
+        config, shard = self.config, self.world.shard
+        g_batch = config.g_batch or config.batch
+        real, real_labels = self._real(images_seen)
+
+        # Latents and labels of the fakes.
         d_z, d_labels = self._latents("d", images_seen, config.batch)
         if config.penalty == "gradient":
-            # a point between two images of one class is judged as of that class
+            # A point between a real image and a fake is judged as of one class.
             d_labels = real_labels
         g_z, g_labels = d_z, d_labels
         if config.g_fakes != "same":
-            g_z, g_labels = self._latents("g", images_seen, config.g_batch or config.batch)
+            g_z, g_labels = self._latents("g", images_seen, g_batch)
+
+        # The penalty on D's slope, in every `penalty_every`-th step.
         mix = None
         if config.penalty != "none" and images_seen // config.batch % config.penalty_every == 0:
-            mix = torch.rand(
-                config.batch, generator=seeding.generator(self.seed, "mix", images_seen)
-            )
-            mix = self.world.shard(mix).to(self.device)
+            rng = seeding.generator(self.seed, "mix", images_seen)
+            mix = shard(torch.rand(config.batch, generator=rng)).to(self.device)
         batch = Batch(real, real_labels, d_z, d_labels, g_z, g_labels, mix)
+
+        # Augmentation.
         if self.kinds and self.learner.augmentation > 0:
-            batch.real_changes = self._changes("real", images_seen, config.batch, self.world.shard)
-            batch.d_changes = batch.g_changes = self._changes(
-                "d", images_seen, config.batch, self.world.shard
-            )
+            batch.real_changes = self._changes("real", images_seen, config.batch, shard)
+            batch.d_changes = self._changes("d", images_seen, config.batch, shard)
+            batch.g_changes = batch.d_changes
             if config.g_fakes != "same":
-                count = config.g_batch or config.batch
-                batch.g_changes = self._changes("g", images_seen, count, self.world.shard)
+                batch.g_changes = self._changes("g", images_seen, g_batch, shard)
         return batch
 
     def held_out(self, images_seen: int) -> tuple[Tensor, Tensor | None] | None:
-        """What D sees of the images that are held out, and their labels: all of them, in every
-        process."""
+        """All held-out images, augmented as D would see them, and their labels: the same in every
+        process. None if none are held out."""
         if self.held is None:
             return None
-        images, labels = self._picked(self.held)
-        return (
-            augment.apply(images, self._changes("held", images_seen, len(self.held), lambda t: t)),
-            labels,
-        )
+        images, labels = self._pick(self.held)
+        changes = self._changes("held", images_seen, len(self.held), lambda t: t)
+        return augment.apply(images, changes), labels
 
-    def _picked(
+    def _real(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
+        """The real images and labels of this process at one position."""
+        size = self.config.batch
+        indices = self.world.shard(self.order.indices(images_seen, size))
+        if self.known is not None:
+            indices = self.known[indices]
+        mirrored = None
+        if self.flip:
+            source = seeding.bits(self.seed, "flip", images_seen)
+            mirrored = self.world.shard(seeding.kept(source, (size,), 0.5))
+        return self._pick(indices, mirrored)
+
+    def _pick(
         self, indices: Tensor, mirrored: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Real images as floats, mirrored where it says so, and, for a conditional GAN, their
-        labels."""
-        picked = self.images.index_select(0, indices)  # ten times as fast as indexing with []
+        """Images of the data set as floats and, for a conditional GAN, their labels.
+
+        mirrored: bool (N,), the images to mirror; None for none.
+        """
+        images = self.images.index_select(0, indices)  # ten times as fast as indexing with []
         if mirrored is not None:
-            picked = torch.where(
-                mirrored.view(-1, 1, 1, 1), picked.flip(2 if self.channels_last else 3), picked
-            )
-        images = to_float(
-            (picked.permute(0, 3, 1, 2) if self.channels_last else picked).to(self.device)
-        )
-        if not self.gan.conditional:
-            return images, None
-        assert self.dataset.labels is not None
-        return images, self.dataset.labels[indices].to(self.device)
+            flipped = images.flip(2 if self.channels_last else 3)
+            images = torch.where(mirrored.view(-1, 1, 1, 1), flipped, images)
+        if self.channels_last:
+            images = images.permute(0, 3, 1, 2)
+        labels = None
+        if self.gan.conditional:
+            assert self.dataset.labels is not None
+            labels = self.dataset.labels[indices].to(self.device)
+        return to_float(images.to(self.device)), labels
 
     def _changes(
-        self, purpose: str, images_seen: int, count: int, mine: Callable[[Tensor], Tensor]
+        self, purpose: str, images_seen: int, count: int, shard: Callable[[Tensor], Tensor]
     ) -> AugmentParams:
-        """What is done to the images of one purpose in one step, of which `mine` takes this
-        process's part."""
+        """Draw the augmentations of `count` images for one purpose in one step; `shard` takes this
+        process's part of them."""
         rng = seeding.generator(self.seed, f"augment-{purpose}", images_seen)
-        changes = augment.sample_params(
-            rng, count, self.kinds, self.size, self.learner.augmentation
-        )
-        return changes.each(lambda t: mine(t).to(self.device))
+        p = self.learner.augmentation
+        changes = augment.sample_params(rng, count, self.kinds, self.size, p)
+        return changes.each(lambda t: shard(t).to(self.device))
 
     def _latents(self, purpose: str, images_seen: int, count: int) -> tuple[Tensor, Tensor | None]:
-        """Latents and labels of one step. They are drawn for BLOCK steps at once, which costs
-        hardly more than for one."""
+        """This process's latents and labels of one step, from a block of LATENT_BLOCK steps."""
         block, place = divmod(images_seen // self.config.batch, LATENT_BLOCK)
         if self._blocks.get(purpose, (-1,))[0] != block:
             rng = seeding.generator(self.seed, f"{purpose}-latents", block)
             z, labels = torch.randn((LATENT_BLOCK, count, self.gan.z_dim), generator=rng), None
             if self.gan.conditional:
-                labels = self.present[
-                    torch.randint(len(self.present), (LATENT_BLOCK, count), generator=rng)
-                ]
+                drawn = torch.randint(len(self.present), (LATENT_BLOCK, count), generator=rng)
+                labels = self.present[drawn]
             self._blocks[purpose] = block, z, labels
         _, z, labels = self._blocks[purpose]
         mine = None if labels is None else self.world.shard(labels[place]).to(self.device)

@@ -283,7 +283,7 @@ def _parts(warmup: Warmup, step: float) -> dict[str, float]:
         ("G", learner, "fakes"),
         ("penalty", learner, "penalise"),
         ("optimizers", learner, "update"),
-        ("EMA", learner.average, "update"),
+        ("EMA", learner.ema, "update"),
     ):
         if owner is not None:
             setattr(owner, name, timed(part, getattr(owner, name)))

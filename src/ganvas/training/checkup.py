@@ -247,9 +247,7 @@ class Checkup:
             if labels is None or not self.learner.gan.conditional
             else labels[:ASKED].to(device)
         )
-        logits = self.learner.held_logits((shown, mine))
-        assert logits is not None
-        return logits
+        return self.learner.eval_logits(shown, mine)
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:

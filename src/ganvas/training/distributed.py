@@ -1,10 +1,9 @@
-"""Several processes that train as one: who is who, averaged gradients, BatchNorm over the whole
-batch.
+"""Several processes that train as one: their ranks, averaged gradients, and how they are started.
 
-Each process computes its part of the global batch with plain modules. Between backward and step the
-gradients are averaged in one flat all-reduce: the simplest thing that is right with penalties and
-several forwards, too. Works over gloo (CPU) and NCCL (CUDA); started by `ganvas train --processes
-N`, or by torchrun over several machines.
+Each process runs plain modules on its part of the global batch. Between backward and the
+optimizer's step, gradients are averaged in one flat all-reduce: the simplest way that is right with
+penalties and several forward passes, too. It works over gloo (CPU) and NCCL (CUDA). Processes are
+started by `ganvas train --processes N`, or by torchrun over several machines.
 """
 
 from __future__ import annotations
@@ -28,13 +27,17 @@ from ganvas.errors import GanvasError, RunError
 
 @dataclass(frozen=True)
 class World:
-    """This process's rank among `size` processes. A world of one does nothing."""
+    """The processes that train together, as one of them sees them.
+
+    rank: of this process, from 0; the first decides for all, and alone writes files.
+    size: how many processes train together. With one, every method returns what it was given.
+    """
 
     rank: int = 0
     size: int = 1
 
     def shard(self, batch: Tensor) -> Tensor:
-        """This process's rows of a global batch."""
+        """This process's rows of a global batch (N, ...), where `size` divides N."""
         if self.size == 1:
             return batch
         local = len(batch) // self.size
@@ -54,6 +57,7 @@ class World:
             gradient.copy_(averaged.view_as(gradient))
 
     def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over all processes."""
         if self.size == 1:
             return values
         values = values.clone()
@@ -61,63 +65,61 @@ class World:
         return values / self.size
 
     def raise_if_any(self, problem: str) -> None:
-        """Raises RunError in all processes where any has a problem ("" for none): one that left
-        alone would leave the others waiting for it."""
+        """Raise RunError in all processes if any of them has a problem ("" for none): if one left
+        alone, the others would wait for it."""
         if self.size == 1:
             problems = [problem]
         else:
             problems = [""] * self.size
             dist.all_gather_object(problems, problem)
-        for rank, told in enumerate(problems):
-            if told:
-                raise RunError(f"process {rank} of {self.size}: {told}" if self.size > 1 else told)
+        for rank, each in enumerate(problems):
+            if each:
+                raise RunError(f"process {rank} of {self.size}: {each}" if self.size > 1 else each)
 
     def broadcast(self, values: list[Any]) -> list[Any]:
-        """The first process's values, told to all."""
+        """The first process's values, in every process."""
         if self.size == 1:
             return values
-        told: list[Any] = [values]
-        dist.broadcast_object_list(told)
-        return list(told[0])
+        box: list[Any] = [values]
+        dist.broadcast_object_list(box)
+        return list(box[0])
 
 
 def torchrun_world() -> World | None:
-    """Who this process is when torchrun (or a scheduler that sets its variables) started it, else
-    None."""
+    """The world of this process if torchrun, or a scheduler that sets its variables, started it;
+    else None."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return None
     return World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
 def machines() -> int:
-    """How many machines train together: torchrun says."""
-    return max(
-        1, int(os.environ.get("WORLD_SIZE", 1)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    )
+    """The number of machines that train together, from torchrun's variables; 1 without them."""
+    processes, local = (int(os.environ.get(f"{of}WORLD_SIZE", 1)) for of in ("", "LOCAL_"))
+    return max(1, processes // local)
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all: it is alone, or the first of those that torchrun has
-    started."""
+    """True if this process speaks for all: it is alone, or the first that torchrun started."""
     world = torchrun_world()
     return world is None or world.rank == 0
 
 
 def join_group(world: World) -> None:
-    """Meet the other processes, at MASTER_ADDR and MASTER_PORT, whatever device they are to train
-    on."""
+    """Connect to the other processes at MASTER_ADDR and MASTER_PORT, for any device."""
     if world.size > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, rank=world.rank, world_size=world.size)
 
 
 def take_device(world: World, device: str) -> None:
-    """Have a GPU of one's own, before anything is put on it."""
+    """Choose this process's GPU, before anything is put on one."""
     if world.size > 1 and device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", world.rank)))
 
 
 def leave_group() -> None:
+    """Disconnect from the other processes, if connected."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -126,9 +128,12 @@ def leave_group() -> None:
 def together(
     size: int, device: str, follow: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> Iterator[World]:
-    """Be the first of `size` processes. The others are started here to call follow(world,
-    *arguments), unless torchrun has started them already. Raises RunError with what keeps one of
-    them from training."""
+    """Start the other processes and yield the world of this one, the first of `size`.
+
+    follow: each other process calls follow(world, *arguments); torchrun's have been started and
+        call it themselves.
+    Raises RunError with the reason if one of them cannot train.
+    """
     started = torchrun_world()
     if size == 1 or started is not None:
         world = started or World()
@@ -141,10 +146,10 @@ def together(
         free.bind(("127.0.0.1", 0))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
     context = torch.multiprocessing.get_context("spawn")
-    told = context.SimpleQueue()
+    problems = context.SimpleQueue()
     others = [
         context.Process(
-            target=_other, args=(World(rank, size), told, follow, arguments), daemon=True
+            target=_other, args=(World(rank, size), problems, follow, arguments), daemon=True
         )
         for rank in range(1, size)
     ]
@@ -156,22 +161,24 @@ def together(
         yield World(0, size)
         for other in others:
             other.join()
-    except RuntimeError as error:  # torch's, where another process has gone
-        if told.empty():
+    except RuntimeError as error:  # raised by torch when another process has gone
+        if problems.empty():
             raise
-        raise RunError(told.get()) from error
+        raise RunError(problems.get()) from error
     finally:
         leave_group()
         for other in others:
             other.kill()
 
 
-def _other(world: World, told: Any, follow: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    # Ctrl-C reaches every process; the first one decides for all
+def _other(
+    world: World, problems: Any, follow: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    # Ctrl-C reaches every process; the first one decides for all.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
         follow(world, *arguments)
     except GanvasError as error:
-        told.put(f"process {world.rank} of {world.size}: {error}")
+        problems.put(f"process {world.rank} of {world.size}: {error}")
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""The learner: two networks with their optimizers, and how they are run, updated, saved and loaded."""
+"""The learner: two networks with their optimizers; running, updating, saving and loading them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,34 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ganvas import objectives
 from ganvas.errors import SettingError
-from ganvas.gan import Gan
+from ganvas.gan import FastPasses, Gan, Pass
 from ganvas.layers import dropout
 from ganvas.layers.batchnorm import share_batchnorm
-from ganvas.layers.passes import AutogradPass, Pass, passes
+from ganvas.layers.dense import make_two_batches
+from ganvas.layers.passes import AutogradPass, tracer_of
 from ganvas.plan import Plan
 from ganvas.recipe import AUGMENT_BELOW, Interval, Schedule, TrainConfig
 from ganvas.system import seeding
 from ganvas.training import augment
-from ganvas.training.adam import Adam
 from ganvas.training.augment import AugmentParams, Controller
 from ganvas.training.distributed import World
-from ganvas.training.ema import Average
+from ganvas.training.optimizers import EMA, Adam
 
+if TYPE_CHECKING:
+    from ganvas.training.batches import Batch
 
-class ShownImages(NamedTuple):
-    """Images (N, C, H, W), their labels (N,), and the changes with which D sees them."""
-
-    images: Tensor
-    labels: Tensor | None
-    changes: AugmentParams
+AUTOCAST_DTYPES = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def check_learnable(gan: Gan, config: TrainConfig) -> None:
-    """Raises SettingError where a training asks for what these networks, or their objective, cannot
-    do."""
+    """Raise SettingError if these networks, or their objective, cannot be trained by `config`."""
     if gan.objective.paired and config.g_batch not in (None, config.batch):
         raise SettingError(
             f"train.g_batch={config.g_batch}: this objective sets each fake against a real image,"
@@ -60,21 +56,27 @@ def check_learnable(gan: Gan, config: TrainConfig) -> None:
 
 
 def why_apart(gan: Gan, config: TrainConfig, precision: str) -> str:
-    """Why the networks are trained one after the other, D first, where one pass is asked for; ""
-    where nothing is in the way."""
+    """The reason why order="together" cannot be used, so that D is trained first, then G; "" if it
+    can be used, or is not asked for."""
     if config.order != "together":
         return ""
     if gan.objective.g_over_d_grad is None:
         return (
             "with this objective the gradient for one network is no multiple of that for the other"
         )
-    # Loss scaling of 16 bits leaves no room for the factors between both networks' gradients.
+    # fp16's loss scaling leaves no room for the ratio of both networks' gradients.
     return "fp16 has too narrow a range for it" if precision == "fp16" else ""
 
 
 class Learner:
-    """Two networks with their optimizers: all that a step changes, and all that state.pt keeps of
-    it."""
+    """Two networks with their optimizers: all that a step changes and that state.pt keeps of it.
+
+    gan: the networks, moved to `device` and put into training mode.
+    config: how they are trained.
+    epoch: images in the data set, the unit of lengths such as "1 epoch".
+    precision: "32", "bf16" or "fp16", of forward passes and their gradients; weights are float32.
+    world: this process among those that train together.
+    """
 
     def __init__(
         self,
@@ -92,110 +94,190 @@ class Learner:
             network.to(device).train()
             if self.world.size > 1:
                 share_batchnorm(network)
+
+        # Optimizers, the average of G's weights, and loss scaling.
         self.g_parameters = list(gan.generator.parameters())
         self.d_parameters = list(gan.discriminator.parameters())
         self.g_optimizer = Adam(self.g_parameters, config.betas, config.eps)
         self.d_optimizer = Adam(self.d_parameters, config.betas, config.eps)
-        self.average = (
-            Average(gan.generator, Interval.parse(config.average).images(config.batch, epoch))
-            if config.average
-            else None
+        self.ema: EMA | None = None
+        if config.average:
+            half_life = Interval.parse(config.average).images(config.batch, epoch)
+            self.ema = EMA(gan.generator, half_life)
+        self.autocast_dtype = AUTOCAST_DTYPES[precision]
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=self.autocast_dtype == torch.float16
         )
-        self.half = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
+
+        # How passes are made. Autocast applies to autograd's alone.
         self.g_pass: Callable[..., Any]
         self.d_pass: Callable[..., Any]
         self.g_pass, self.d_pass = (
-            # autocast is of autograd's passes
-            passes(network) if self.half is None else partial(AutogradPass, network)
+            tracer_of(network) if self.autocast_dtype is None else partial(AutogradPass, network)
             for network in (gan.generator, gan.discriminator)
         )
-        self.together = config.order == "together" and not why_apart(gan, config, precision)
+        self.divisible = (
+            self.autocast_dtype is None
+            and isinstance(gan.generator, FastPasses)
+            and gan.generator.divisible
+        )
+        self.one_stage = config.order == "together" and not why_apart(gan, config, precision)
+
+        # What changes as training proceeds: see set_rates, seed_dropout and adapt_augmentation.
         self.gamma = 0.0
-        few = config.augment == "adaptive" and epoch < AUGMENT_BELOW
-        self.controller = Controller(augment.MAX_RAMP) if few else None
-        self.divisible = self.half is None and getattr(gan.generator, "divisible", False)
-        self.g_dropouts = [m for m in gan.generator.modules() if isinstance(m, dropout.Dropout)]
-        self.d_dropouts = [m for m in gan.discriminator.modules() if isinstance(m, dropout.Dropout)]
+        adaptive = config.augment == "adaptive" and epoch < AUGMENT_BELOW
+        self.controller = Controller(augment.MAX_RAMP) if adaptive else None
+        self.g_dropouts, self.d_dropouts = (
+            [layer for layer in network.modules() if isinstance(layer, dropout.Dropout)]
+            for network in (gan.generator, gan.discriminator)
+        )
 
     def set_rates(self, plan: Plan, images_seen: int) -> None:
-        """Set both learning rates, and the penalty's weight, for the coming step."""
-        for optimizer, lr in (
-            (self.g_optimizer, self.config.lr),
-            (self.d_optimizer, self.config.lr if self.config.d_lr is None else self.config.d_lr),
-        ):
+        """Set both learning rates and the penalty's weight for the coming step."""
+        config, step = self.config, images_seen // plan.batch
+        d_lr = config.lr if config.d_lr is None else config.d_lr
+        for optimizer, lr in ((self.g_optimizer, config.lr), (self.d_optimizer, d_lr)):
             if isinstance(lr, Schedule):
-                progress = (
-                    plan.epoch_progress(images_seen)
-                    if lr.per == "epoch"
-                    else plan.progress(images_seen)
-                )
-                lr = lr.at(progress, images_seen // plan.batch)
+                progress = plan.epoch_progress if lr.per == "epoch" else plan.progress
+                lr = lr.at(progress(images_seen), step)
             optimizer.lr = lr
-        gamma = self.config.gamma
+        gamma = config.gamma or 0.0
         if isinstance(gamma, Schedule):
-            gamma = gamma.at(plan.progress(images_seen), images_seen // plan.batch)
-        self.gamma = gamma or 0.0
+            gamma = gamma.at(plan.progress(images_seen), step)
+        self.gamma = gamma
         if self.controller:
             self.controller.ramp = augment.ramp_images(plan.images_at(images_seen))
 
-    def aim_dropout(self, seed: int, images_seen: int) -> None:
+    def seed_dropout(self, seed: int, images_seen: int) -> None:
         """Make the dropout masks of the coming step a function of (seed, images seen)."""
+        rank, size = self.world.rank, self.world.size
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
             if layers:
-                dropout.set_source(
-                    layers,
-                    seeding.bits(seed, purpose, images_seen),
-                    self.world.rank,
-                    self.world.size,
-                )
+                source = seeding.bits(seed, purpose, images_seen)
+                dropout.set_source(layers, source, rank, size)
+
+    # Forward passes. `make` and `judge` can be pulled back through; the others cannot.
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of mixed precision; none for 32 bits."""
+        if self.autocast_dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.autocast_dtype)
 
     def make(self, z: Tensor, labels: Tensor | None) -> Pass:
+        """Run G on latents (N, z_dim) and labels (N,), if conditional."""
         with self.autocast():
             made: Pass = self.g_pass(z) if labels is None else self.g_pass(z, labels)
         return made
 
-    def judge(self, images: Tensor, labels: Tensor | None) -> Pass:
+    def judge(self, images: Tensor, labels: Tensor | None, batches: int = 1) -> Pass:
+        """Run D on images (N, C, H, W) and labels (N,), if conditional.
+
+        batches: batches of equal size that the images consist of, for dropout's masks.
+        """
+        dropout.set_groups(self.d_dropouts, batches)
         with self.autocast():
             judged: Pass = self.d_pass(images) if labels is None else self.d_pass(images, labels)
         return judged
 
+    def make_fakes(self, batch: Batch) -> tuple[Tensor | None, Pass | None]:
+        """Make the fakes of D's and of G's step, if one pass of G can make both.
+
+        Returns the images to train D on, and the pass through which G is trained; None and None if
+        each step has to make its own.
+        """
+        config = self.config
+        if config.g_fakes == "same":
+            made = self.make(batch.d_z, batch.d_labels)
+            return made.output, made
+        # D's step comes first and leaves G as it is, so both batches can be made before it.
+        if config.order == "d-first" and self.divisible:
+            return make_two_batches(
+                self.g_pass,
+                (batch.d_z, batch.d_labels),
+                (batch.g_z, batch.g_labels),
+                first_training=config.d_fakes == "training",
+            )
+        return None, None
+
     def fakes(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Images to train D on."""
+        """Images to train D on, from latents and labels."""
         self.gan.generator.train(self.config.d_fakes == "training")
         with self.autocast():
             fakes = self.gan.make(z, labels)
         self.gan.generator.train()
         return fakes
 
-    def penalise(self, real: ShownImages, fake: ShownImages, mix: Tensor) -> None:
-        """Add to D's gradients those of the penalty on its slope by images, as they are before they
-        are changed.
+    def logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """D's logits float32 (N,), in its present mode."""
+        with self.autocast():
+            return self.gan.judge(images, labels).float()
 
-        mix: float32 (N,) in [0, 1]: where between real and fake images the gradient penalty is
-        taken.
+    @torch.no_grad()
+    def eval_logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """D's logits float32 (N,) in inference mode: without dropout or a batch's statistics, so
+        that images can be judged in parts, each as large as a step's batch."""
+        size = self.config.batch
+        labels_of = repeat(None) if labels is None else labels.split(size)
+        self.gan.discriminator.eval()
+        logits = [self.logits(*part) for part in zip(images.split(size), labels_of, strict=False)]
+        self.gan.discriminator.train()
+        return torch.cat(logits)
+
+    # Gradients and updates.
+
+    def penalise(self, batch: Batch, fakes: Tensor) -> None:
+        """Add the gradients of the penalty on D's slope to those in D's `.grad`.
+
+        The slope is taken by the images before augmentation, in 32 bits: its square would be too
+        coarse in 16. The penalty has `penalty_every` times its weight, as it is left out of the
+        steps between.
         """
+        dropout.set_groups(self.d_dropouts, 1)
 
-        def at(seen: ShownImages) -> Callable[[Tensor], Tensor]:
-            return lambda images: self.gan.judge(augment.apply(images, seen.changes), seen.labels)
+        def judge(changes: AugmentParams, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+            return lambda images: self.gan.judge(augment.apply(images, changes), labels)
 
         kind, terms = self.config.penalty, []
-        # and in 32 bits: half ones are too coarse for the square of a slope
+        judge_real = judge(batch.real_changes, batch.real_labels)
+        judge_fake = judge(batch.d_changes, batch.d_labels)
+        real, fakes = batch.real.float(), fakes.float()
         with torch.enable_grad():
             if kind in ("r1", "r1+r2"):
-                terms.append(objectives.squared_gradient_norm(at(real), real.images.float()) / 2)
+                terms.append(objectives.squared_gradient_norm(judge_real, real) / 2)
             if kind in ("r2", "r1+r2"):
-                terms.append(objectives.squared_gradient_norm(at(fake), fake.images.float()) / 2)
+                terms.append(objectives.squared_gradient_norm(judge_fake, fakes) / 2)
             if kind == "gradient":
-                terms.append(
-                    objectives.gradient_penalty(at(real), real.images, fake.images.float(), mix)
-                )
-            loss = torch.stack([term.mean() for term in terms]).sum() * (
-                self.gamma * self.config.penalty_every
-            )
+                assert batch.mix is not None
+                terms.append(objectives.gradient_penalty(judge_real, real, fakes, batch.mix))
+            weight = self.gamma * self.config.penalty_every
+            loss = torch.stack([term.mean() for term in terms]).sum() * weight
             torch.autograd.backward(
                 self.scaler.scale(loss), inputs=[p for p in self.d_parameters if p.requires_grad]
             )
+
+    def scaled(self, gradient: Tensor, factor: float) -> Tensor:
+        """A gradient times `factor` and, in fp16, times the loss scale."""
+        scaled: Tensor = self.scaler.scale(gradient * factor)
+        return scaled
+
+    def update(self, optimizer: Adam) -> None:
+        """Average the gradients over all processes, then take one step of the optimizer."""
+        self.world.average_gradients(optimizer.parameters)
+        self.scaler.step(optimizer)  # type: ignore[arg-type] # Adam has all that it uses
+        self.scaler.update()
+
+    def gradient_norms(self) -> Tensor:
+        """L2 norms of the last step's gradients, float (3,): of D, of G, and the smallest of G's
+        weight matrices."""
+        d, g = (
+            torch.stack(torch._foreach_norm([p.grad for p in parameters if p.grad is not None]))
+            for parameters in (self.d_parameters, self.g_parameters)
+        )
+        matrices = [p.ndim > 1 for p in self.g_parameters if p.grad is not None]
+        return torch.stack([d.norm(), g.norm(), g[matrices].min() if any(matrices) else g.min()])
+
+    # Augmentation.
 
     @property
     def augmentation(self) -> float:
@@ -204,102 +286,70 @@ class Learner:
             return self.controller.p
         return 0.0 if self.config.augment == "adaptive" else self.config.augment
 
-    def held_logits(self, held_out: tuple[Tensor, Tensor | None] | None) -> Tensor | None:
-        """D's logits (M,) of real images that it is not trained on, and their labels; None without
-        any."""
-        if held_out is None:
-            return None
-        images, labels = held_out
-        batch = self.config.batch
-        parts = zip(
-            images.split(batch),
-            repeat(None) if labels is None else labels.split(batch),
-            strict=False,
-        )
-        # no dropout, and no statistics of a batch: it may come in parts, as large as a step's
-        self.gan.discriminator.eval()
-        with torch.no_grad(), self.autocast():
-            logits = torch.cat([self.gan.judge(*part).float() for part in parts])
-        self.gan.discriminator.train()
-        return logits
+    def adapt_augmentation(self, known: Tensor, held_out: Tensor | None, images: int) -> None:
+        """Let the probability of augmentation follow how far D has memorised its training images.
 
-    def adapt(self, known: Tensor, held_out: Tensor | None, images: int) -> None:
-        """Let the probability of augmentation follow how far D knows its training images by heart.
-
-        known, held_out: D's logits of a batch and of what is held out. images: seen since the last
-        time.
+        known: D's logits of a training batch.
+        held_out: D's logits of held-out images; None if the data set is too small to hold any out.
+        images: seen since the last call.
         """
         assert self.controller is not None
-        share = (
-            1.0
-            if held_out is None
-            else float(self.world.mean(augment.memorised_share(known, held_out)))
-        )
+        share = 1.0  # a data set of a few dozen images is memorised in any case
+        if held_out is not None:
+            share = float(self.world.mean(augment.memorised_share(known, held_out)))
         self.controller.update(share, images)
 
-    def scaled(self, gradient: Tensor, factor: float) -> Tensor:
-        """A gradient times a factor, and in mixed precision times that of the loss scaling."""
-        scaled: Tensor = self.scaler.scale(gradient * factor)
-        return scaled
-
-    def update(self, optimizer: Adam) -> None:
-        """One optimizer step down the gradients, averaged over the processes."""
-        self.world.average_gradients(optimizer.parameters)
-        self.scaler.step(optimizer)  # type: ignore[arg-type] # it needs no more of an optimizer than ours has
-        self.scaler.update()
-
-    def gradient_norms(self) -> Tensor:
-        """L2 norms of the last step's gradients, float (3,): of D's, of G's, and the least of those
-        of G's weight matrices."""
-        d, g = (
-            torch.stack(torch._foreach_norm([p.grad for p in parameters if p.grad is not None]))
-            for parameters in (self.d_parameters, self.g_parameters)
-        )
-        matrices = [p.ndim > 1 for p in self.g_parameters if p.grad is not None]
-        return torch.stack([d.norm(), g.norm(), g[matrices].min() if any(matrices) else g.min()])
+    # The state.
 
     @property
     def sampled(self) -> nn.Module:
-        """The generator that images are made with: the average where there is one."""
-        return self.average.network if self.average else self.gan.generator
+        """The generator that samples are made with: the moving average, if it has one."""
+        return self.ema.network if self.ema else self.gan.generator
 
     @property
     def finite(self) -> bool:
-        """Whether every weight is a number: what is not, is never saved."""
+        """True if every weight of both networks is finite; others are never saved."""
         return all(bool(p.isfinite().all()) for p in [*self.g_parameters, *self.d_parameters])
 
-    def autocast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.half is None else torch.autocast(self.device.type, self.half)
+    def _parts(self) -> dict[str, Any]:
+        """All that has a state, by its name in state.pt; None for what this training has not."""
+        return {
+            "generator": self.gan.generator,
+            "discriminator": self.gan.discriminator,
+            "g_optimizer": self.g_optimizer,
+            "d_optimizer": self.d_optimizer,
+            "scaler": self.scaler,
+            "average": None if self.ema is None else self.ema.network,
+            "augmentation": self.controller,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "generator": self.gan.generator.state_dict(),
-            "discriminator": self.gan.discriminator.state_dict(),
-            "g_optimizer": self.g_optimizer.state_dict(),
-            "d_optimizer": self.d_optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "average": self.average.network.state_dict() if self.average else {},
-            "augmentation": self.controller.state_dict() if self.controller else {},
+            name: {} if part is None else part.state_dict() for name, part in self._parts().items()
         }
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load a state. Raises ValueError naming the part that does not fit."""
+        for name, part in self._parts().items():
+            if part is None:
+                continue
+            try:
+                if not isinstance(state[name], dict):
+                    raise TypeError("expected a dictionary")
+                part.load_state_dict(state[name])
+            except KeyError as error:
+                raise ValueError(f"learner.{name}: {error} is missing") from None
+            except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+                raise ValueError(f"learner.{name}: {error}") from None
+
     def start_from(self, networks: dict[str, dict[str, Tensor]]) -> None:
-        """Begin with trained weights: of "generator" and, where they are given, of "discriminator"
-        and "average"."""
+        """Begin with trained weights.
+
+        networks: state dicts of "generator" and optionally of "discriminator" and "average", the
+            generator's moving average.
+        """
         self.gan.generator.load_state_dict(networks["generator"])
         if "discriminator" in networks:
             self.gan.discriminator.load_state_dict(networks["discriminator"])
-        if self.average:
-            self.average.network.load_state_dict(networks.get("average", networks["generator"]))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.gan.generator.load_state_dict(state["generator"])
-        self.gan.discriminator.load_state_dict(state["discriminator"])
-        self.g_optimizer.load_state_dict(state["g_optimizer"])
-        self.d_optimizer.load_state_dict(state["d_optimizer"])
-        if not isinstance(state["scaler"], dict):
-            raise TypeError("the loss scaling of mixed precision is damaged")
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.network.load_state_dict(state["average"])
-        if self.controller:
-            self.controller.load_state_dict(state["augmentation"])
+        if self.ema:
+            self.ema.network.load_state_dict(networks.get("average", networks["generator"]))

@@ -1,14 +1,16 @@
-"""Training: read it top to bottom. `train_run()` is the loop, `step()` one step of both networks.
+"""The training loop. Read `train_run()` top to bottom, then `Session`, what the loop works on.
 
-What differs between GANs is in their own files and in plain fields of TrainConfig; the loop knows
-one objective.
+What differs between GANs is in their own files and in plain fields of TrainConfig: the loop knows
+no GAN by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,77 +36,9 @@ from ganvas.training.logger import Logger, crossed
 from ganvas.training.step import step
 from ganvas.training.validation import Validation, figures_of
 
-# the state is saved at least every 60 s: this leaves room for a slow step and the saving itself
+# The state is saved at least every 60 s: this leaves room for a slow step and the saving itself.
 SAVE_SECONDS = 40
-AGREE_STEPS = 16  # how often several processes agree on going on
-
-
-def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
-    """The step after `images_seen` images, with all its draws a function of that place and the
-    seed."""
-    seed = batches.seed
-    # for a user's random layers that know nothing of draws
-    torch.default_generator.manual_seed(seed ^ images_seen)
-    learner.aim_dropout(seed, images_seen)
-    batch, every = learner.config.batch, augment.ADAPT_STEPS
-    asks = learner.controller is not None and images_seen // batch % every == 0
-    # of D as the step finds it
-    held_out = learner.held_logits(batches.held_out(images_seen)) if asks else None
-    logits = step(learner, batches.at(images_seen))
-    if asks:
-        learner.adapt(logits.real, held_out, batch * every)
-    if learner.average:
-        learner.average.update(learner.gan.generator, batch, images_seen + batch)
-    return logits
-
-
-def _begun(run: Run, learner: Learner, record: Logger) -> tuple[int, float]:
-    """Images seen and seconds of training so far: take over the saved state, or, where there is
-    none, begin.
-
-    Raises RunError for a state that does not fit.
-    """
-    if (state := run.load_state()) is None:
-        if run.card.started_from:
-            learner.start_from(run.load_start())
-        if learner.world.rank == 0:
-            record.rewind(0)
-            record.real_images()
-        return 0, 0.0
-    images_seen, seconds = state["images_seen"], state["seconds"]
-    try:
-        batch, total = learner.config.batch, run.card.plan.total
-        if images_seen % batch or not 0 <= images_seen <= total or not 0 <= seconds < 1e12:
-            raise ValueError(f"{images_seen} images seen in {seconds} seconds")
-        learner.load_state_dict(state["learner"])
-        if not learner.finite:
-            raise ValueError("weights that are no numbers")
-        record.resume(images_seen, state["record"])
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise RunError(
-            f"{run.path} has a state.pt that does not fit ({reason}): restore it, or use --fresh"
-        ) from None
-    return images_seen, float(seconds)
-
-
-def _save(run: Run, learner: Learner, record: Logger, images_seen: int, seconds: float) -> None:
-    """Write the state and the generator. Raises RunError where a weight is no number: what was
-    saved before stays."""
-    record.flush()
-    record.check_weights(images_seen)
-    if learner.world.rank == 0:
-        # The generator first: a finished state promises a finished generator.
-        run.save_generator(learner.sampled.state_dict())
-        run.save_state(
-            {
-                "format": CARD_FORMAT,
-                "learner": learner.state_dict(),
-                "record": record.state_dict(),
-                "images_seen": images_seen,
-                "seconds": seconds,
-            }
-        )
+AGREE_STEPS = 16  # steps after which several processes agree on stopping and on the plan
 
 
 def train_run(
@@ -117,118 +51,251 @@ def train_run(
     world: World | None = None,
     deadline: float | None = None,
     evaluation: Validation | None = None,
-    held_out: Dataset | None = None,
     data_dir: Path | None = None,
 ) -> int:
-    """Train a run to the end of its plan, from its saved state where it has one.
+    """Train a run to the end of its plan, from its saved state if it has one.
 
-    gan: its networks with the initial weights of its seed, if they are built already.
-    held_out: images like those of `dataset` that it is not trained on, for checkups. data_dir:
-    where named data sets lie.
-    deadline: time.monotonic() by which to be through; the plan is then revised on the way, and each
-    revision stored.
-    evaluation: judges the generator on the way and at the end, in the first process; no bit of the
-    training depends on it. Returns 0 when the plan is done, or the number of the signal that
-    stopped it, with the state saved.
-    Raises RunError when a loss is not finite or the disk refuses; what was saved before stays.
+    run: the run's directory, whose card says how to train.
+    file: the GAN's file that the card names.
+    dataset: the training images.
+    gan: the networks with the initial weights of the card's seed, if they are built already.
+    world: this process among those that train together; None for one process.
+    deadline: time.monotonic() at which to be done. The plan is revised on the way to meet it, and
+        each revision is saved.
+    evaluation: judges the generator on the way and at the end, in the first process. It changes no
+        bit of the training.
+    data_dir: the folder of named data sets, for their held-out images.
+
+    Returns 0 when the plan is done, or the number of the signal that stopped the training, with its
+    state saved. Raises RunError if a loss or weight is not finite, or the disk refuses; what was
+    saved before stays.
     """
-    card, world = run.card, world or World()
-    recipe, device = card.settings(file), torch.device(card.device)
-    config = recipe.train
-    with torch.random.fork_rng(devices=[]), threads(card.threads):
-        learner = Learner(
-            gan or file.build(recipe.model, card.image, card.seed),
-            config,
-            len(dataset),
-            device,
-            card.precision,
-            world,
-        )
-        batches = Batches(dataset, learner, card.seed, card.data.flip)
-        sampler = Sampler(
-            dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device
-        )
-        checkup = Checkup(learner, batches, sampler, held_out) if world.rank == 0 else None
-        watch = Monitor(
-            RunInfo.of(run.path, card, file, learner.gan, run.gan, data_dir, "training")
-        )
-        record = Logger(run, learner, dataset, sampler, progress, checkup, watch)
-        images_seen, seconds = _begun(run, learner, record)
-        sheet_every, weights_every = (
-            Interval.parse(text).images(config.batch, len(dataset)) if text else None
+    # Set up: networks, batches, logger.
+    with (
+        torch.random.fork_rng(devices=[]),
+        threads(run.card.threads),
+        closing(Session(run, file, gan, dataset, progress, world or World(), data_dir)) as session,
+        Stop() as stop,
+    ):
+        # Begin, or resume from the saved state.
+        session.begin(deadline, evaluation)
+
+        # Loop.
+        while session.images_seen < session.plan.total:
+            session.learner.set_rates(session.plan, session.images_seen)
+            logits = take_step(session.learner, session.batches, session.images_seen)
+            session.after_step(logits)
+            if signal := session.agree(stop.signal):
+                session.save()
+                return signal
+            session.save_if_due()
+
+        # Finish: the pictures, scores and state of the end.
+        session.finish()
+    return 0
+
+
+def take_step(learner: Learner, batches: Batches, images_seen: int) -> Logits:
+    """Take the step after `images_seen` images. All that it draws is a function of this position
+    and the seed."""
+    seed, batch = batches.seed, learner.config.batch
+    # For random layers of a user's file, such as nn.Dropout.
+    torch.default_generator.manual_seed(seed ^ images_seen)
+    learner.seed_dropout(seed, images_seen)
+
+    adapt_every = batch * augment.ADAPT_STEPS
+    adapts = learner.controller is not None and images_seen % adapt_every == 0
+    held_logits = None
+    # D judges held-out images before its update, as it does the batch.
+    if adapts and (held_out := batches.held_out(images_seen)) is not None:
+        held_logits = learner.eval_logits(*held_out)
+    logits = step(learner, batches.at(images_seen))
+    if adapts:
+        learner.adapt_augmentation(logits.real, held_logits, adapt_every)
+    if learner.ema:
+        learner.ema.update(learner.gan.generator, batch, images_seen + batch)
+    return logits
+
+
+class Session:
+    """A training in progress: what the loop works on, and what happens around each step.
+
+    plan: how long the training is; revised to meet a deadline.
+    images_seen: real images seen so far, in whole steps.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        file: GanFile,
+        gan: Gan | None,
+        dataset: Dataset,
+        progress: Progress,
+        world: World,
+        data_dir: Path | None,
+    ) -> None:
+        card = run.card
+        recipe, device = card.settings(file), torch.device(card.device)
+        config, self.batch = recipe.train, recipe.train.batch
+        self.run, self.progress, self.world, self.plan = run, progress, world, card.plan
+        gan = gan or file.build(recipe.model, card.image, card.seed)
+        self.learner = Learner(gan, config, len(dataset), device, card.precision, world)
+        self.batches = Batches(dataset, self.learner, card.seed, card.data.flip)
+        sampled = dataclasses.replace(gan, generator=self.learner.sampled)
+        self.sampler = Sampler(sampled, dataset.classes, device)
+        checkup = None
+        if world.rank == 0:
+            held_out = card.held_out(data_dir, progress.say)
+            checkup = Checkup(self.learner, self.batches, self.sampler, held_out)
+        monitor = Monitor(RunInfo.of(run.path, card, file, gan, run.gan, data_dir, "training"))
+        self.logger = Logger(run, self.learner, dataset, self.sampler, progress, checkup, monitor)
+        self.sheet_every, self.weights_every = (
+            Interval.parse(text).images(self.batch, len(dataset)) if text else None
             for text in (config.sheet, config.weights)
         )
-        began = saved = time.monotonic()
-        plan = card.plan
-        clock = (
-            Clock(deadline, images_seen, evaluation.reserve)
-            if evaluation
-            else Clock(deadline, images_seen)
-        )
-        progress.begin(plan.total, images_seen)
 
-        def spent() -> float:
-            return seconds + time.monotonic() - began
+    def begin(self, deadline: float | None, evaluation: Validation | None) -> None:
+        """Load the saved state, or prepare for the first step; from here on time counts.
 
-        def save() -> None:
-            """But not with all images seen: such a state promises the pictures and figures of the
-            end."""
-            nonlocal saved
-            if images_seen < plan.total:
-                _save(run, learner, record, images_seen, spent())
-                saved = time.monotonic()
+        Raises RunError if the state does not fit.
+        """
+        # The networks and the log.
+        self.images_seen, self.seconds_before = 0, 0.0
+        if (state := self.run.load_state()) is not None:
+            self._load(state)
+        else:
+            if self.run.card.started_from:
+                self.learner.start_from(self.run.load_start())
+            if self.world.rank == 0:
+                self.logger.rewind(0)
+                self.logger.real_images()
 
-        def evaluate() -> None:
-            assert evaluation is not None
-            now = time.monotonic()
-            if verdict := evaluation.evaluate(run, sampler, images_seen, spent()):
-                record.figures(figures_of(verdict), images_seen)
-            clock.pause(time.monotonic() - now)
+        # The clock.
+        self.began = self.saved = time.monotonic()
+        self.clock = Clock(deadline, self.images_seen, evaluation.reserve if evaluation else None)
+        self.progress.begin(self.plan.total, self.images_seen)
 
+        # The evaluations, with one that a stop cut off.
+        self.evaluation = evaluation
+        if evaluation:
+            evaluation.resume(self.run)
+            before = self.images_seen - self.batch
+            if evaluation.due(before, self.images_seen, self.seconds_before):
+                self.evaluate(evaluation)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        """Load a saved state. Raises RunError, naming the field, if it does not fit."""
         try:
-            with Stop() as stop:
-                if evaluation:
-                    evaluation.resume(run)
-                    # it was stopped in it
-                    if evaluation.due(images_seen - config.batch, images_seen, seconds):
-                        evaluate()
-                while images_seen < plan.total:
-                    learner.set_rates(plan, images_seen)
-                    logits = take_step(learner, batches, images_seen)
-                    before, images_seen = images_seen, images_seen + config.batch
-                    record.step(logits, before, images_seen, spent())
-                    if crossed(sheet_every, before, images_seen):
-                        record.sheet(images_seen)
-                    if crossed(weights_every, before, images_seen):
-                        record.check_weights(images_seen)
-                        if world.rank == 0:
-                            run.save_generator(learner.sampled.state_dict(), kept_at=images_seen)
-                    if evaluation and evaluation.due(before, images_seen, spent()):
-                        save()  # first: so a generator that is kept is never of a later moment
-                        evaluate()
-                    if (
-                        world.size == 1
-                        or images_seen // config.batch % AGREE_STEPS == 0
-                        or images_seen >= plan.total
-                    ):
-                        signal, total = world.broadcast(
-                            [stop.signal, clock.revised(plan, images_seen) or -1]
-                        )
-                        # else it is at its end, or goes on to the next step
-                        if signal and images_seen < plan.total:
-                            save()
-                            return int(signal)
-                        if total >= 0:
-                            plan = plan.revise(images_seen, total)
-                            if world.rank == 0:
-                                run.save_card(dataclasses.replace(run.card, plan=plan))
-                            progress.total(plan.total)
-                    if time.monotonic() - saved > SAVE_SECONDS:
-                        save()
-                record.finish(images_seen, plan)
-                if evaluation and evaluation.last < images_seen and learner.finite:
-                    evaluate()
-                _save(run, learner, record, images_seen, spent())
-        finally:
-            record.close()
-    return 0
+            images_seen, seconds = state["images_seen"], state["seconds"]
+            if images_seen % self.batch or not 0 <= images_seen <= self.plan.total:
+                raise ValueError(
+                    f"images_seen: {images_seen}, expected a multiple of {self.batch} up to"
+                    f" {self.plan.total}"
+                )
+            if not 0 <= seconds < 1e12:
+                raise ValueError(f"seconds: {seconds}, expected 0 or more")
+            self.learner.load_state_dict(state["learner"])
+            if not self.learner.finite:
+                raise ValueError("learner: weights that are NaN or infinite")
+            self.logger.resume(images_seen, state["record"])
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            missing = " is missing" if isinstance(error, KeyError) else ""
+            reason = " ".join(str(error).split())[:100] + missing
+            raise RunError(
+                f"{self.run.path} has a state.pt that does not fit ({reason}): restore it, or use"
+                " --fresh"
+            ) from None
+        self.images_seen, self.seconds_before = images_seen, float(seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, with those before a resume."""
+        return self.seconds_before + time.monotonic() - self.began
+
+    def after_step(self, logits: Logits) -> None:
+        """Count a step and do what is due after it: log, sheet, kept weights, evaluation."""
+        before = self.images_seen
+        self.images_seen += self.batch
+        self.logger.step(logits, before, self.images_seen, self.seconds)
+        if crossed(self.sheet_every, before, self.images_seen):
+            self.logger.sheet(self.images_seen)
+        if crossed(self.weights_every, before, self.images_seen):
+            self.logger.check_weights(self.images_seen)
+            if self.world.rank == 0:
+                weights = self.learner.sampled.state_dict()
+                self.run.save_generator(weights, kept_at=self.images_seen)
+        if self.evaluation and self.evaluation.due(before, self.images_seen, self.seconds):
+            # Saved first, so that the best generator is never later than the state.
+            self.save()
+            self.evaluate(self.evaluation)
+
+    def evaluate(self, evaluation: Validation) -> None:
+        """Judge the generator. This time does not count as training time to the clock."""
+        began = time.monotonic()
+        result = evaluation.evaluate(self.run, self.sampler, self.images_seen, self.seconds)
+        if result:
+            self.logger.figures(figures_of(result), self.images_seen)
+        self.clock.pause(time.monotonic() - began)
+
+    def agree(self, signal: int) -> int:
+        """Let the first process decide for all whether to stop, and how long the plan is.
+
+        signal: the number of the signal that this process got, 0 for none.
+        Returns the signal to stop by, 0 to go on.
+        """
+        ended = self.images_seen >= self.plan.total
+        if self.world.size > 1 and self.images_seen // self.batch % AGREE_STEPS and not ended:
+            return 0
+        total = self.clock.revised(self.plan, self.images_seen) or -1
+        signal, total = self.world.broadcast([signal, total])
+        if signal and not ended:  # at its end, a training is finished instead
+            return signal
+        if total >= 0:
+            self.plan = self.plan.revise(self.images_seen, total)
+            if self.world.rank == 0:
+                self.run.save_card(dataclasses.replace(self.run.card, plan=self.plan))
+            self.progress.total(self.plan.total)
+        return 0
+
+    def save_if_due(self) -> None:
+        """Save if the last save is long ago."""
+        if time.monotonic() - self.saved > SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Save the state and the generator, unless all images are seen: such a state promises the
+        pictures and scores of the end, so `finish` saves it."""
+        if self.images_seen < self.plan.total:
+            self._save()
+            self.saved = time.monotonic()
+
+    def _save(self) -> None:
+        """Write the state and the generator. Raises RunError if a weight is not finite; what was
+        saved before stays."""
+        self.logger.flush()
+        self.logger.check_weights(self.images_seen)
+        if self.world.rank > 0:
+            return
+        # The generator first: a finished state promises a finished generator.
+        self.run.save_generator(self.learner.sampled.state_dict())
+        self.run.save_state(
+            {
+                "format": CARD_FORMAT,
+                "learner": self.learner.state_dict(),
+                "record": self.logger.state_dict(),
+                "images_seen": self.images_seen,
+                "seconds": self.seconds,
+            }
+        )
+
+    def finish(self) -> None:
+        """Make the pictures of the end, evaluate, and save."""
+        self.logger.finish(self.images_seen, self.plan)
+        evaluation = self.evaluation
+        if evaluation and evaluation.last < self.images_seen and self.learner.finite:
+            self.evaluate(evaluation)
+        self._save()
+
+    def close(self) -> None:
+        """Close the log, however the training ended."""
+        self.logger.close()
