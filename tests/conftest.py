@@ -1,16 +1,18 @@
-"""Fixtures of more than one file: the command line in this process or another, and small runs to
-start from."""
+"""Fixtures of more than one file: folders of the test's own, the command line, small runs."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import site
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,65 @@ if TYPE_CHECKING:
     from helpers.judged import Pooled
 
 pytest.register_assert_rewrite("helpers.common", "helpers.judged", "helpers.paged")
+
+REAL_DATA = "GANVAS_REAL_DATA"  # where the tests keep the user's GANVAS_DATA: see `real_mnist`
+LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+DERIVED = ("features", "extractors")  # of ganvas's cache, under the hash of what they are made from
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the user's home, caches, data and launcher before anything is imported or collected."""
+    session = Path(tempfile.mkdtemp(prefix="ganvas-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(session, ignore_errors=True))
+    # a new HOME must not hide packages that pip has installed below the old one
+    os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())
+    if "GANVAS_DATA" in os.environ:
+        os.environ[REAL_DATA] = os.environ.pop("GANVAS_DATA")
+    for name in LAUNCHER:
+        os.environ.pop(name, None)
+    # one for the session: matplotlib takes seconds to make its font cache
+    os.environ["MPLCONFIGDIR"] = str(session / "matplotlib")
+    os.environ.update(_folders(session / "session", session))
+
+
+def _folders(place: Path, session: Path) -> dict[str, str]:
+    """Environment variables of new, empty folders below `place`.
+
+    Derived files alone are shared within a session, as by a user's commands, to save time.
+    """
+    (place / "home").mkdir(parents=True)
+    (place / "cache" / "ganvas").mkdir(parents=True)
+    for name in DERIVED:
+        (session / name).mkdir(exist_ok=True)
+        with suppress(OSError):  # Windows: a link needs a privilege
+            (place / "cache" / "ganvas" / name).symlink_to(session / name)
+    return {
+        "HOME": str(place / "home"),
+        "XDG_CACHE_HOME": str(place / "cache"),
+        "XDG_CONFIG_HOME": str(place / "config"),
+        "TORCH_HOME": str(place / "torch"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _own_folders() -> Iterator[None]:
+    """A home, a cache and a configuration folder for this test and its subprocesses alone."""
+    session = Path(os.environ["MPLCONFIGDIR"]).parent
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _folders(Path(tempfile.mkdtemp(dir=session)), session).items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_mnist() -> Path:
+    """The folder that the user's GANVAS_DATA names. Skips the test if it lacks a file of MNIST."""
+    folder = Path(os.environ.get(REAL_DATA, "no folder"))
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        file = folder / "MNIST" / "raw" / f"{name}-ubyte"
+        if not file.is_file() and not file.with_name(f"{file.name}.gz").is_file():
+            pytest.skip(f"GANVAS_DATA holds no MNIST: it lacks {file.name}")
+    return folder
 
 
 @dataclass
@@ -61,8 +122,6 @@ def cli_run(
 ) -> Callable[..., Result]:
     """`ganvas ARGUMENTS` in this process and in an empty folder, which is the test's tmp_path."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
-    monkeypatch.delenv("GANVAS_DATA", raising=False)
     for verb in ("train", "tune"):  # or --minutes would count from when pytest began
         monkeypatch.setattr(f"ganvas.commands.{verb}.process_start", time.time)
 
@@ -78,10 +137,9 @@ def cli_run(
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Environment variables for a process that imports this ganvas, wherever it is started."""
-    source = str(Path(cli.__file__).resolve().parents[1])
-    return os.environ | {"XDG_CACHE_HOME": str(tmp_path.parent / "cache"), "PYTHONPATH": source}
+    return os.environ | {"PYTHONPATH": str(Path(cli.__file__).resolve().parents[1])}
 
 
 @pytest.fixture
@@ -195,7 +253,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tree() -> Callable[[Path], dict[str, bytes]]:
-    """Every file below a folder, hidden ones too, with its content; folders with an ending slash."""
+    """Every file below a folder, hidden ones too, with its content; folders end in a slash."""
 
     def call(root: Path) -> dict[str, bytes]:
         return {
@@ -209,12 +267,9 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ganvas's cache, shared by the tests of a session as by a user's commands; the test is in its
-    own folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test starts in its tmp_path, so that relative paths lead there."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path.parent / "cache" / "ganvas"
 
 
 @pytest.fixture

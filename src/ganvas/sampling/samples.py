@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,16 +82,10 @@ class Samples:
                 archive.writestr(zipfile.ZipInfo(name), content)
 
     def _save_folder(self, path: Path) -> None:
-        path = Path(os.path.abspath(path))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with files.writing(path):
-            try:
-                temporary.mkdir(parents=True)
-                for name, content in self._pngs():
-                    (temporary / name).write_bytes(content)
-                os.replace(temporary, path)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        with files.writing(path), files.temporary_folder(path) as folder:
+            for name, content in self._pngs():
+                (folder / name).write_bytes(content)
+            os.replace(folder, os.path.abspath(path))
 
 
 def kind_of(path: str | Path) -> str:
