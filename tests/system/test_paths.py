@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganvas.data import cache_dir, load_dataset
+from ganvas.data import load_dataset
+from ganvas.system.paths import cache_dir
 from helpers.common import put_idx
 
 IMAGES = np.zeros((6, 28, 28), np.uint8)
@@ -43,8 +44,8 @@ def test_the_cache_falls_back_to_the_home_folder(
 def test_a_test_sees_no_folder_of_the_user() -> None:
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     code = (
-        "import pathlib, matplotlib, torch.hub, ganvas.data as d;"
-        "print(pathlib.Path.home(), d.cache_dir(), torch.hub.get_dir(), matplotlib.get_cachedir(),"
+        "import pathlib, matplotlib, torch.hub, ganvas.system.paths as p;"
+        "print(pathlib.Path.home(), p.cache_dir(), torch.hub.get_dir(), matplotlib.get_cachedir(),"
         " sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,5 +1,4 @@
-"""Many pictures, or arrays of them, into one `Dataset`, with a note on everything that was done to
-them."""
+"""Decode pictures or arrays into one `Dataset`, with a note on every change made to them."""
 
 from __future__ import annotations
 
@@ -15,6 +14,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 from PIL import Image
 
@@ -31,24 +31,24 @@ from ganvas.data.pictures import (
     is_grey,
     strict_pillow,
 )
+from ganvas.data.pixels import Pixels
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
 
-Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 Split = Literal["train", "test"]
 T = TypeVar("T")
 
-MAX_NAMED = 100  # unreadable pictures that one line names
+MAX_NAMED = 100  # unreadable pictures named in one message
 
 
 class NoHeldOutError(DataError):
-    """A held-out part was asked of a data set that has none."""
+    """The data set has no held-out part."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture not yet decoded: its name, and what opens it (raising UnreadableError)."""
+    """A picture not yet decoded, and the function that opens it or raises UnreadableError."""
 
     name: str
     open: Callable[[], AbstractContextManager[Image.Image]]
@@ -56,11 +56,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A data set, and what was seen on the way.
+    """A data set and statistics of its originals.
 
-    sizes: "HxW" of the originals -> how many. unreadable: (name, reason) of each picture that was
-    left out.
-    digests: a hash of each original's pixels, in the order of the data set; empty unless asked for.
+    sizes: number of originals of each size "HxW".
+    unreadable: (name, reason) of each picture left out.
+    digests: a hash of each original's pixels, in the order of the data set; () if not requested.
     """
 
     dataset: Dataset
@@ -70,10 +70,11 @@ class Assembled:
 
 
 class Seen(NamedTuple):
-    """What one picture turned out to be.
+    """What decoding a picture showed.
 
-    colour: R, G and B differ somewhere in the part that is kept. transparent: alpha is below 255
-    somewhere.
+    colour: R, G and B differ somewhere in the part that is kept.
+    transparent: alpha is below 255 somewhere.
+    digest: a hash of the original's pixels; b"" if not requested.
     """
 
     header: Header
@@ -92,26 +93,27 @@ def assemble_array(
     *,
     digests: bool = False,
 ) -> Assembled:
-    """Read uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does. Raises
-    DataError."""
+    """Store uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does.
+
+    Raises DataError if the array is empty.
+    """
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.size == 0:
-        raise DataError(f"{name} holds no images (its shape is {images.shape})")
-    own = images.shape[3] if images.ndim == 4 else 1
-    if wish.size not in (None, images.shape[1:3]) or wish.channels not in (None, own):
+        raise DataError(f"{name} holds no images: its array has shape {images.shape}")
+    stored = images.shape[3] if images.ndim == 4 else 1
+    if wish.size not in (None, images.shape[1:3]) or wish.channels not in (None, stored):
         pictures = [
             Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
         ]
         return assemble(name, pictures, labels, classes, wish, notes, digests=digests)
     pixels = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
-    transparent = own == 4 and wish.channels is None and pixels[:, 3].min() < 255
-    colour = (
-        own > 1 and wish.channels is None and _coloured(pixels[:, 0], pixels[:, 1], pixels[:, 2])
+    channels = wish.channels or _needed_channels(
+        transparent=stored == 4 and pixels[:, 3].min() < 255,
+        colour=stored > 1 and _coloured(pixels[:, 0], pixels[:, 1], pixels[:, 2]),
     )
-    channels = wish.channels or (4 if transparent else 3 if colour else 1)
-    if channels < own:
-        notes += (_narrowed_note(own, channels),)
+    if channels < stored:
+        notes += (_narrowed_note(stored, channels),)
     return Assembled(
         _dataset(name, pixels[:, :channels], labels, classes, notes),
         Counter({f"{images.shape[1]}x{images.shape[2]}": len(images)}),
@@ -129,13 +131,18 @@ def assemble(
     *,
     digests: bool = False,
 ) -> Assembled:
-    """Decode, fit and store pictures in the order given, those that cannot be read left out and
-    named.
+    """Decode, fit and store pictures in the order given.
 
-    Two passes: the headers tell the size and the most channels that are needed, so that the second
-    can decode each picture straight into its place. Raises DataError when no picture can be read,
-    when the sizes differ and `wish` gives none, and when the result would not fit into memory.
+    name: of the data set. labels: int64 (N,), indices into `classes`, or None.
+    wish: size, fit and channels.
+    notes: precede those made here. digests: see `Assembled`.
+
+    A first pass over the headers finds the size and the channels, so that the second decodes each
+    picture into its place. Unreadable pictures are left out and named.
+    Raises DataError if no picture can be read, if sizes differ and `wish` gives none, or if the
+    result exceeds the machine's memory.
     """
+    # First pass: the size and the channels that the headers ask for
     with strict_pillow():
         headers = [_glance(picture) for picture in pictures]
         good = [entry for entry in headers if isinstance(entry, Header)]
@@ -145,12 +152,14 @@ def assemble(
             )
         size = wish.size or _common_size(name, pictures, headers, wish.native)
         channels = wish.channels or max(entry.channels for entry in good)
-        pixels = _room(name, (len(pictures), channels, *size))
+        pixels = _allocate(name, (len(pictures), channels, *size))
+        # Second pass
         workers = min(8, os.cpu_count() or 1) if _are_large(good) else 1
         seen = _in_threads(
             workers, partial(_place, wish=wish, digests=digests), pictures, headers, pixels
         )
 
+    # Close the gaps that unreadable pictures leave
     keep = [i for i, entry in enumerate(seen) if isinstance(entry, Seen)]
     readable = [entry for entry in seen if isinstance(entry, Seen)]
     unreadable = _failures(pictures, seen)
@@ -162,9 +171,12 @@ def assemble(
         pixels = pixels[: len(keep)]
         labels = None if labels is None else labels[keep]
         notes += (unreadable_line(unreadable, len(pictures)),)
+    # Drop channels that no picture needs
     if wish.channels is None:
-        transparent, colour = any(s.transparent for s in readable), any(s.colour for s in readable)
-        channels = 4 if transparent else 3 if colour else 1
+        channels = _needed_channels(
+            transparent=any(s.transparent for s in readable),
+            colour=any(s.colour for s in readable),
+        )
     fitted = _fitted(readable, size, channels, wish)
     notes += (
         *_size_notes(readable, size, fitted, wish),
@@ -181,11 +193,14 @@ def assemble(
 
 
 def unreadable_line(unreadable: Sequence[tuple[str, str]], total: int) -> str:
-    """How many of `total` pictures cannot be read, with names and reasons: of all, or of the first
-    MOST_NAMED."""
+    """A line that counts unreadable pictures and names the first MAX_NAMED, with reasons."""
     named = first_few((f"{name} ({reason})" for name, reason in unreadable), MAX_NAMED)
     rest = " (ganvas data inspect names all)" if len(unreadable) > MAX_NAMED else ""
     return f"{len(unreadable):,} of {count(total, 'picture')} cannot be read: {named}{rest}"
+
+
+def _needed_channels(*, transparent: bool, colour: bool) -> int:
+    return 4 if transparent else 3 if colour else 1
 
 
 def _glance(picture: Picture) -> Header | UnreadableError:
@@ -211,7 +226,8 @@ def _place(
     transparent = image.mode == "RGBA" and np.asarray(image.getchannel(3)).min() < 255
     digest = _digest(repr(image.size).encode(), image.convert("RGBA").tobytes()) if digests else b""
     if channels == 4:
-        image = flattened(image, 4)  # so that padding is transparent in every picture or in none
+        # gives every picture transparent padding, or none
+        image = flattened(image, 4)
     image = fitted(image, (height, width), wish.fit)
     colour = image.mode != "L" and _coloured(*(np.asarray(image.getchannel(i)) for i in range(3)))
     values = np.asarray(flattened(image, channels))
@@ -220,13 +236,12 @@ def _place(
 
 
 def _are_large(headers: Sequence[Header]) -> bool:
-    """Whether threads pay: Pillow decodes without Python's lock, but small pictures only make them
-    wait for it."""
+    """True if threads pay: Pillow releases the GIL while it decodes, too briefly if small."""
     return sum(entry.size[0] * entry.size[1] for entry in headers) > 256 * 256 * len(headers)
 
 
 def _in_threads(workers: int, work: Callable[..., T], *columns: Iterable[object]) -> list[T]:
-    """What `map` gives, in the same order, worked out in so many threads."""
+    """`list(map(work, *columns))` in several threads."""
     if workers == 1:
         return list(map(work, *columns))
     with ThreadPoolExecutor(workers) as pool:
@@ -239,26 +254,28 @@ def _common_size(
     headers: Sequence[Header | UnreadableError],
     native: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """The one size of all pictures that can be read, or `native` where there are two: a damaged one
-    has no say."""
-    heads = [
+    """The size of all readable pictures, or `native` if they have several.
+
+    Damaged pictures do not count, whatever size their headers claim.
+    """
+    readable = [
         (picture, entry.size)
         for picture, entry in zip(pictures, headers, strict=True)
         if isinstance(entry, Header)
     ]
     sizes: list[tuple[int, int]] = []
-    for picture, size in heads:
+    for picture, size in readable:
         if size not in sizes and _decodes(picture, size):
             sizes.append(size)
             if len(sizes) > 1:
                 break
     if len(sizes) < 2:
-        return (sizes or [heads[0][1]])[0]
+        return (sizes or [readable[0][1]])[0]
     if native is None:
-        every = sorted({size for _, size in heads})
-        listed = first_few((f"{h}x{w}" for h, w in every), 5)
+        known = sorted({size for _, size in readable})
+        listed = first_few((f"{h}x{w}" for h, w in known), 5)
         raise DataError(
-            f"{name} holds pictures of {len(every):,} sizes ({listed}): give one, as --size"
+            f"{name} holds pictures of {len(known):,} sizes ({listed}): give one, as --size"
             " HEIGHTxWIDTH"
         )
     return native
@@ -273,10 +290,8 @@ def _decodes(picture: Picture, size: tuple[int, int]) -> bool:
     return True
 
 
-def _room(name: str, shape: tuple[int, int, int, int]) -> Pixels:
-    """An empty uint8 array, refused in words where it exceeds this machine's memory."""
-    import psutil
-
+def _allocate(name: str, shape: tuple[int, int, int, int]) -> Pixels:
+    """An uninitialised uint8 array. Raises DataError if it exceeds this machine's memory."""
     n, channels, height, width = shape
     needed = n * channels * height * width
     if needed > psutil.virtual_memory().total:
@@ -297,29 +312,30 @@ def _failures(
 
 
 def _altered(seen: Sequence[Seen], fitted: str, channels: int) -> tuple[str, ...]:
-    done = {
+    """The changes that lose something (see `Dataset.altered`)."""
+    changes = {
         fitted: bool(fitted),
         "composited on white": channels < 4 and any(s.transparent for s in seen),
         "turned to grey": channels == 1 and any(s.colour for s in seen),
     }
-    return tuple(what for what, holds in done.items() if holds)
+    return tuple(change for change, applies in changes.items() if applies)
 
 
 def _fitted(seen: Sequence[Seen], size: tuple[int, int], channels: int, wish: Wish) -> str:
-    """What brings pictures to one size; "" where they have it."""
+    """A phrase for how pictures are brought to `size`; "" if all have it."""
     sizes = {s.header.size for s in seen}
     if sizes == {size}:
         return ""
     height, width = size
     paper = "transparent pixels" if channels == 4 else "white"
-    done = {
+    change = {
         "crop": "cropped and resized",
         "pad": f"resized and padded with {paper}",
         "stretch": "stretched",
     }[wish.fit]
     if all(h * width == w * height for h, w in sizes):
-        done = "resized"
-    return f"{done} to {height}x{width}"
+        change = "resized"
+    return f"{change} to {height}x{width}"
 
 
 def _size_notes(

@@ -30,9 +30,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ganvas.data.assemble import Assembled, Pixels, Split, assemble_array
+from ganvas.data.assemble import Assembled, Split, assemble_array
 from ganvas.data.idx import images_and_labels, labels_beside
 from ganvas.data.pictures import Wish
+from ganvas.data.pixels import Pixels
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
 from ganvas.system import files

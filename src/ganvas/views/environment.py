@@ -9,7 +9,7 @@ import platform
 import psutil
 import torch
 
-from ganvas.data import cache_dir
+from ganvas.system.paths import cache_dir
 from ganvas.system.machine import cores
 from ganvas.version import __version__
 
