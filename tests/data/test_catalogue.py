@@ -82,9 +82,12 @@ def test_missing_embedded_digits_are_one_line(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize(
     ("name", "folder", "classes"),
-    [("mnist", "MNIST", ["3", "0"]), ("fashion-mnist", "FashionMNIST", ["Dress", "T-shirt/top"]),
-     ("kmnist", "KMNIST", ["tsu", "o"])],
-)  # fmt: skip
+    [
+        ("mnist", "MNIST", ["3", "0"]),
+        ("fashion-mnist", "FashionMNIST", ["Dress", "T-shirt/top"]),
+        ("kmnist", "KMNIST", ["tsu", "o"]),
+    ],
+)
 def test_idx_sets_are_read_where_they_lie(
     tmp_path: Path, name: str, folder: str, classes: list[str], suffix: str
 ) -> None:

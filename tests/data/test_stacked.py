@@ -4,7 +4,6 @@ sampled like ten."""
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def rows(images: torch.Tensor) -> set[bytes]:
 
 
 def put_mnist(root: Path, parts: tuple[str, ...] = ("train", "t10k")) -> None:
-    """A set of 30 grey pictures in place of MNIST: of digit d in part p, every pixel is 10 p + d."""
+    """30 grey pictures in place of MNIST: of digit d in part p, every pixel is 10 p + d."""
     for part in parts:
         labels = [k % 10 for k in range(30)]
         values = np.array([10 * (part == "t10k") + d for d in labels], np.uint8)
@@ -162,12 +161,9 @@ class TestSource:
         with pytest.raises(DataError, match="holds no 9 to stack"):
             load_dataset("stacked-mnist", data_dir=tmp_path)
 
-    def test_real_mnist_where_there_is_one(self) -> None:
-        root = Path(os.environ.get("GANVAS_DATA", ""))
-        if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
-            pytest.skip("GANVAS_DATA holds no MNIST")
-        data = load_dataset("stacked-mnist", split="test", data_dir=root)
-        held_out = load_dataset("mnist", split="test", data_dir=root)
+    def test_the_real_mnist_is_used_if_it_is_there(self, real_mnist: Path) -> None:
+        data = load_dataset("stacked-mnist", split="test", data_dir=real_mnist)
+        held_out = load_dataset("mnist", split="test", data_dir=real_mnist)
         assert rows(data.images[:2000, 0]) <= rows(held_out.images)
 
 

@@ -1,13 +1,17 @@
-"""Small data sets in the files of large ones."""
+"""Small data sets, written as pictures, archives and torchvision's files."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from ganvas.data import load_dataset
 
 
 def put_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -32,3 +36,46 @@ def put_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": sums["batches.meta"]}
     )
     return folder
+
+
+def put_pictures(root: Path, *names: str, table: str | None = None, at: str = "") -> Path:
+    """Grey 2x2 pictures at these names, the i-th of value i; other suffixes become text. A
+    labels.csv in `at`."""
+    for value, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".png", ".PNG"):
+            Image.new("L", (2, 2), value).save(path, "PNG")
+        else:
+            path.write_text("text")
+    if table is not None:
+        (root / at / "labels.csv").write_text(table)
+    return root
+
+
+def zipped(folder: Path) -> Path:
+    target = folder.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            archive.write(path, path.relative_to(folder))
+    return target
+
+
+def read_classes(path: Path, split: str = "train") -> tuple[list[int], list[str] | None]:
+    """The values of the pictures in order, and their classes."""
+    data = load_dataset(path, split=split)  # type: ignore[arg-type]
+    values = data.images[:, 0, 0, 0].tolist()
+    return values, None if data.labels is None else [data.classes[i] for i in data.labels]
+
+
+def fill(folder: Path, *pictures: Image.Image, suffix: str = "png", **options: object) -> Path:
+    """A folder of pictures named 0, 1, ..."""
+    folder.mkdir(exist_ok=True)
+    for i, picture in enumerate(pictures):
+        picture.save(folder / f"{i}.{suffix}", **options)
+    return folder
+
+
+def stripes(width: int, height: int) -> Image.Image:
+    """Grey columns, each pixel's value its column."""
+    return Image.fromarray(np.tile(np.arange(width, dtype=np.uint8), (height, 1)))

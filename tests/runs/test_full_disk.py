@@ -99,8 +99,19 @@ class TestDisk:
             {**line, "seconds": 0} for line in tiny_run.read_log()
         ]
 
-    @pytest.mark.parametrize("place", ["state.pt", "generator.safetensors", "log.jsonl", "samples", "progress.png", "losses.png",
-                                       "neighbours.png", "events.out"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "state.pt",
+            "generator.safetensors",
+            "log.jsonl",
+            "samples",
+            "progress.png",
+            "losses.png",
+            "neighbours.png",
+            "events.out",
+        ],
+    )
     def test_each_file_that_cannot_be_written(
         self,
         place: str,
