@@ -97,7 +97,7 @@ def real_mnist() -> Path:
 
 @dataclass
 class Result:
-    """What a command gave back."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -105,8 +105,7 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The line that says what was wrong: the last of stderr, the only one that begins with the
-        command's name."""
+        """The error message: the last line of stderr, and the only one that begins "ganvas: "."""
         lines = self.err.splitlines()
         assert self.code == 2, self.err
         assert self.out == ""
@@ -120,9 +119,9 @@ class Result:
 def cli_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Result]:
-    """`ganvas ARGUMENTS` in this process and in an empty folder, which is the test's tmp_path."""
+    """`ganvas ARGUMENTS` in this process and in the test's tmp_path."""
     monkeypatch.chdir(tmp_path)
-    for verb in ("train", "tune"):  # or --minutes would count from when pytest began
+    for verb in ("train", "tune"):  # else --minutes would count from when pytest began
         monkeypatch.setattr(f"ganvas.commands.{verb}.process_start", time.time)
 
     def call(*arguments: str | Path) -> Result:
@@ -171,7 +170,7 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any use of a socket fails, as it does where there is no network."""
+    """Any use of a socket fails, as without a network."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(101, "Network is unreachable")
@@ -182,22 +181,24 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of cgan/tiny. Not to be changed: see `copy`."""
+    """A finished run of cgan/tiny. Use `copy` to change it."""
     path = tmp_path_factory.mktemp("tiny") / "run"
     return launch.train("cgan/tiny", images=320.0, seed=7, threads=1, out=path, quiet=True)
 
 
 @pytest.fixture(scope="session")
 def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of mlp/tiny, which has no classes. Not to be changed."""
+    """A finished run of mlp/tiny, which has no classes. Do not change it."""
     path = tmp_path_factory.mktemp("unconditional") / "run"
     return launch.train("mlp/tiny", images=64.0, threads=1, out=path, quiet=True)
 
 
 @pytest.fixture(scope="session")
 def half_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same training as `tiny_run`, stopped by Ctrl-C after 144 of its 320 images. Not to be
-    changed: see `copy`."""
+    """The training of `tiny_run`, stopped by Ctrl-C after 144 of its 320 images.
+
+    Use `copy` to change it.
+    """
     path = tmp_path_factory.mktemp("half") / "run"
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(patch, 9)
@@ -208,7 +209,7 @@ def half_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Callable[[Run], Path]:
-    """A copy of a run in the test's folder, to be changed at will."""
+    """Copy a run to the test's folder."""
 
     def call(run: Run, name: str = "run") -> Path:
         shutil.copytree(run.path, tmp_path / name)
@@ -274,11 +275,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """An answer takes no time: a test that would go on for ever fails."""
+    """The test fails after 150 seconds: bad input must be refused at once."""
     before = signal.signal(
         signal.SIGALRM, lambda *_: pytest.fail("a bad input was worked on for long")
     )
-    # again each second, should a callback of C++ swallow it
+    # again each second, in case a callback of C++ swallows it
     signal.setitimer(signal.ITIMER_REAL, 150, 1)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -287,7 +288,7 @@ def bounded() -> Iterator[None]:
 
 @pytest.fixture
 def steady() -> None:
-    """One thread, and the global random state at a known place."""
+    """One thread, and torch's global random state seeded."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -295,7 +296,7 @@ def steady() -> None:
 @pytest.fixture(name="training", scope="session")
 def training_digits() -> Dataset:
     """The training part of mnist-5k."""
-    from helpers.judged import digits  # once its assertions are to be rewritten
+    from helpers.judged import digits  # after its assertions are rewritten
 
     return digits()
 
@@ -317,8 +318,7 @@ def pooled() -> Pooled:
 
 @pytest.fixture
 def squares(tmp_path: Path) -> Path:
-    """120 grey 8x8 images in two classes: a bright square on black, in the upper or in the lower
-    half."""
+    """An .npz of 120 grey 8x8 images: a bright square on black, in the upper or the lower half."""
     rng = np.random.default_rng(0)
     images, labels = np.zeros((120, 8, 8), np.uint8), np.arange(120) % 2
     for image, label in zip(images, labels, strict=True):
@@ -330,8 +330,7 @@ def squares(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Trials that take no time and whose score, at every checkpoint, is a given function of the
-    recipe."""
+    """Replace trials by ones that take no time. Their score is a given function of the recipe."""
 
     def call(
         score: Callable[[Recipe], float], then: Callable[[int], None] = lambda trial: None

@@ -304,7 +304,7 @@ def test_members_that_are_no_arrays(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.npz cannot be read"):
             load_dataset(tmp_path / "a.npz")
     path = tmp_path / "a.npz"
-    # large: its checksum is told at its end
+    # large enough that its checksum is compared at its end
     np.savez(path, images=np.zeros((20, 30, 30), np.uint8))
     whole = path.read_bytes()
     assert whole.count(b"(20, 30, 30)") == 1

@@ -1,4 +1,4 @@
-"""What a look at a data set before training counts."""
+"""Counts of a data set's images, sizes, classes and duplicates."""
 
 from __future__ import annotations
 

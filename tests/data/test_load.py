@@ -1,4 +1,4 @@
-"""What is neither a data set's name nor a path to one."""
+"""Names and paths: the right reader, or one line that says what is wrong."""
 
 from __future__ import annotations
 

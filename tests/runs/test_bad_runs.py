@@ -1,4 +1,4 @@
-"""What is no run, or another's, or came to no finite end: one line, and nothing is lost."""
+"""Directories that are no run, runs of other settings, and NaN: one line, and nothing is lost."""
 
 from __future__ import annotations
 

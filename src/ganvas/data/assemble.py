@@ -70,7 +70,7 @@ class Assembled:
 
 
 class Seen(NamedTuple):
-    """What decoding a picture showed.
+    """A picture's header, and properties of its pixels.
 
     colour: R, G and B differ somewhere in the part that is kept.
     transparent: alpha is below 255 somewhere.

@@ -89,10 +89,10 @@ class _Tree:
             if split == "test" and classes:
                 of = self._labels(chosen_base, chosen, known=classes)
                 classes = classes if of else ()
-        if strangers := sorted({of[name] for name in chosen if of} - set(classes)):
+        if unknown := sorted({of[name] for name in chosen if of} - set(classes)):
             raise DataError(
                 f"{self.path}: {chosen_base} has classes that {train_base} lacks:"
-                f" {first_few(strangers)}: add pictures of them there, or remove them here"
+                f" {first_few(unknown)}: add pictures of them there, or remove them here"
             )
         self._note_others(pictures)
         return chosen, of, classes
