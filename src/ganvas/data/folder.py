@@ -24,7 +24,7 @@ import numpy as np
 
 from ganvas.data.archive import Member, members
 from ganvas.data.assemble import Assembled, NoHeldOutError, Picture, Split, assemble
-from ganvas.data.pictures import SUFFIXES, Wish, open_picture
+from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
 
@@ -32,7 +32,7 @@ _HELD_OUT = ("test", "val", "valid", "validation")
 _TABLE = "labels.csv"
 
 
-def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
+def read_folder(path: Path, split: Split, options: PictureOptions) -> Assembled:
     """Read a folder or a zip of pictures.
 
     Raises DataError; NoHeldOutError if the held-out part is missing.
@@ -43,9 +43,7 @@ def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) 
         pictures = [Picture(name, partial(open_picture, tree.files[name].open)) for name in names]
         index = {name: i for i, name in enumerate(classes)}
         labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
-        return assemble(
-            path.resolve().name, pictures, labels, classes, wish, tuple(tree.notes), digests=digests
-        )
+        return assemble(path.resolve().name, pictures, labels, classes, options, tuple(tree.notes))
 
 
 @dataclass

@@ -13,7 +13,7 @@ import numpy as np
 
 from ganvas.data.archive import MAX_RATIO, RATIO_FLOOR
 from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Split, assemble_array
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
 from ganvas.data.pixels import Pixels
 from ganvas.errors import DataError
 from ganvas.system.text import count
@@ -42,7 +42,7 @@ def _begins_as_idx(path: Path) -> bool:
         return False
 
 
-def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
+def read_idx(path: Path, split: Split, options: PictureOptions) -> Assembled:
     """Read a file of IDX images and the labels beside it, or the `split` of a folder of them.
 
     Classes are named '0', '1', ...
@@ -68,9 +68,7 @@ def read_idx(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> 
         classes = tuple(
             map(str, range(1 + max(int(idx_array(file, 1).max(initial=0)) for file in beside)))
         )
-    return assemble_array(
-        path.resolve().name, images, labels, classes, wish, notes, digests=digests
-    )
+    return assemble_array(path.resolve().name, images, labels, classes, options, notes)
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import torch
 from ganvas.data.assemble import Assembled, NoHeldOutError, Split
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import read_source
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
 from ganvas.recipe import Channels, Fit
 
 
@@ -60,12 +60,10 @@ def count_dataset(
     Arguments as for `load_dataset`. Unlike there, a single readable picture is enough.
     Raises DataError.
     """
-    wish = Wish(size, native, fit, channels)
-    parts: dict[Split, Assembled] = {
-        "train": read_source(what, "train", wish, data_dir, digests=True)
-    }
+    options = PictureOptions(size, native, fit, channels, digests=True)
+    parts: dict[Split, Assembled] = {"train": read_source(what, "train", options, data_dir)}
     with suppress(NoHeldOutError):
-        parts["test"] = read_source(what, "test", wish, data_dir, digests=True)
+        parts["test"] = read_source(what, "test", options, data_dir)
     data = parts["train"].dataset
     unreadable = tuple(pair for part in parts.values() for pair in part.unreadable)
     digests = [digest for part in parts.values() for digest in part.digests]

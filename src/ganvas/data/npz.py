@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ganvas.data.archive import opened_zip
 from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Split, assemble_array
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
 from ganvas.errors import DataError
 from ganvas.system.text import first_few
 
@@ -26,7 +26,7 @@ _KEYS = ("images", "labels", "classes")
 _UNNAMED = {"arr_0": "images", "arr_1": "labels"}
 
 
-def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
+def read_npz(path: Path, split: Split, options: PictureOptions) -> Assembled:
     """Read a .npz. Classes are named '0' to 'K-1' unless it holds `classes`. Nothing is unpickled.
 
     Raises DataError; NoHeldOutError for the split "test".
@@ -53,9 +53,7 @@ def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> 
     labels, classes = _labels(path, arrays, len(images))
     if others:
         notes.append(f"arrays not used: {first_few(others)}")
-    return assemble_array(
-        path.resolve().name, images, labels, classes, wish, tuple(notes), digests=digests
-    )
+    return assemble_array(path.resolve().name, images, labels, classes, options, tuple(notes))
 
 
 def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[str]]:

@@ -30,14 +30,15 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The size and channels that pictures are brought to.
+class PictureOptions:
+    """The size and channels that pictures are brought to, and whether to hash them.
 
     size: (H, W) of the result. None: keep the size that all pictures have, else `native`.
     native: (H, W) if the pictures have several sizes and `size` is None.
     fit: treatment of another aspect ratio: crop (centred), pad or stretch.
     channels: 1, 3 or 4. None: 4 if any picture is transparent somewhere, else 3 if any has colour,
         else 1.
+    digests: hash the pixels of each original, to find duplicates.
 
     Raises SettingError for impossible values.
     """
@@ -46,6 +47,7 @@ class Wish:
     native: tuple[int, int] | None = None
     fit: Fit = "crop"
     channels: Channels | None = None
+    digests: bool = False
 
     def __post_init__(self) -> None:
         for name, size in (("size", self.size), ("native", self.native)):
