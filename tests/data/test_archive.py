@@ -89,8 +89,8 @@ def test_a_damaged_member_is_unreadable(tmp_path: Path) -> None:
     raw = bytearray(source.read_bytes())
     raw[raw.index(b"PK\x03\x04", 10) + 45] ^= 0xFF
     source.write_bytes(raw)
-    found = count_dataset(source)
-    assert (found.images, found.unreadable) == (2, 1)
+    inspection = count_dataset(source)
+    assert (inspection.images, inspection.unreadable) == (2, 1)
 
 
 def test_nothing_is_extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

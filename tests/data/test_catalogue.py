@@ -118,8 +118,8 @@ def test_fashion_mnist_is_read_where_a_package_put_it(
     assert data.notes == test.notes == (f"read from {packaged}",)
     assert not root.exists()
     put_idx(root / "FashionMNIST" / "raw", "train", IMAGES[:1], [3])
-    own = load_dataset("fashion-mnist", data_dir=root)
-    assert (len(own), own.notes) == (1, ())  # what lies below the data's root comes first
+    nearer = load_dataset("fashion-mnist", data_dir=root)
+    assert (len(nearer), nearer.notes) == (1, ())  # what lies below the data's root comes first
 
 
 def test_a_package_without_its_labels_or_of_another_set_is_not_used(

@@ -39,9 +39,7 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
     )
 
 
-def test_one_folder_is_no_class_and_is_said_to_be_looked_through(
-    tmp_path: Path, packed: Callable[[Path], Path]
-) -> None:
+def test_a_single_folder_is_no_class(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
     source = packed(put_pictures(tmp_path / "set", "cats/a.png", "cats/b.png"))
     assert read_classes(source) == ([0, 1], None)
     assert load_dataset(source).notes == (
@@ -59,7 +57,7 @@ def test_a_wrapping_folder_is_looked_through(
     )
 
 
-def test_pictures_beside_folders_have_no_classes_and_say_so(tmp_path: Path) -> None:
+def test_pictures_beside_folders_have_no_classes(tmp_path: Path) -> None:
     source = put_pictures(tmp_path, "a.png", "cat/b.png", "dog/c.png")
     assert read_classes(source) == ([0, 1, 2], None)
     assert load_dataset(source).notes == (
@@ -107,9 +105,9 @@ def test_names_that_would_break_a_line_are_escaped(tmp_path: Path) -> None:
 def test_names_in_other_encodings_are_escaped(tmp_path: Path) -> None:
     put_pictures(tmp_path, "\udcff/a.png", "b/\udcfe.png", "b/\udcfd.txt")
     (tmp_path / "b" / "\udcff.png").write_text("text")
-    found = count_dataset(tmp_path)
-    assert found.classes == {"\\xff": 1, "b": 1}
-    assert [name for name, _ in found.unreadable_files] == ["b/\\xff.png"]
+    inspection = count_dataset(tmp_path)
+    assert inspection.classes == {"\\xff": 1, "b": 1}
+    assert [name for name, _ in inspection.unreadable_files] == ["b/\\xff.png"]
     with pytest.raises(DataError, match=r"udcff.*no UTF-8.*rename it"):
         load_dataset(tmp_path / "\udcff")
 

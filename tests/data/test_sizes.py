@@ -19,13 +19,13 @@ from helpers.sets import fill, stripes
 RED = (200, 10, 20)
 
 
-def test_one_size_is_kept_and_says_nothing(tmp_path: Path) -> None:
+def test_a_single_size_is_kept_without_a_note(tmp_path: Path) -> None:
     data = load_dataset(fill(tmp_path, stripes(7, 5)), native=(64, 64))
     assert data.images.shape == (1, 1, 5, 7)
     assert data.notes == ()
 
 
-def test_mixed_sizes_take_the_native_size_and_say_so(tmp_path: Path) -> None:
+def test_mixed_sizes_take_the_native_size_with_a_note(tmp_path: Path) -> None:
     data = load_dataset(fill(tmp_path, stripes(40, 30), stripes(50, 20)), native=(16, 16))
     assert data.images.shape == (2, 1, 16, 16)
     expected = (
@@ -58,7 +58,7 @@ def test_a_given_size_wins_and_is_noted(tmp_path: Path, fit: str, note: str) -> 
     assert data.notes == (f"2 pictures of 2 sizes, {note} to 8x16",)
 
 
-def test_same_shape_is_said_to_be_resized_only(tmp_path: Path) -> None:
+def test_a_picture_of_the_right_shape_is_only_resized(tmp_path: Path) -> None:
     assert load_dataset(fill(tmp_path, stripes(40, 20)), size=(10, 20)).notes == (
         "1 picture of 20x40, resized to 10x20",
     )

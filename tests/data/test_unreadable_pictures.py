@@ -19,7 +19,7 @@ from helpers.sets import fill, stripes
 
 
 def png_of_zeros(side: int) -> bytes:
-    """A valid 8-bit grey PNG, written by hand because Pillow would take its time."""
+    """A valid 8-bit grey PNG. Pillow would take long to write it."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -35,7 +35,7 @@ def png_of_zeros(side: int) -> bytes:
 
 
 def spoil(folder: Path) -> dict[str, str]:
-    """Put four unreadable files into a folder; their names and a word of the reasons."""
+    """Put four unreadable files into a folder. Returns their names, with words of the reasons."""
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8)).save(
         buffer, "PNG"
@@ -118,9 +118,9 @@ def test_bombs_are_refused_whatever_the_warning_filters_say(tmp_path: Path) -> N
     (fill(tmp_path, stripes(2, 2)) / "bomb.png").write_bytes(png_of_zeros(12_000))
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        found = count_dataset(tmp_path)
+        inspection = count_dataset(tmp_path)
     assert heard == []
-    assert found.unreadable_files == (("bomb.png", "more than 64 megapixels"),)
+    assert inspection.unreadable_files == (("bomb.png", "more than 64 megapixels"),)
 
 
 def test_a_picture_just_over_the_cap_is_refused_without_pillow_minding(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def state(path: Path) -> dict[str, Any]:
 
 
 def assert_same_tree(one: Any, two: Any, at: str = "") -> None:
-    """Equal to the bit, tensors and plain values; only the times may differ."""
+    """Tensors and plain values are equal to the bit. Only times may differ."""
     assert type(one) is type(two), at
     if isinstance(one, dict):
         assert one.keys() == two.keys(), at
@@ -58,7 +58,7 @@ def assert_same_tree(one: Any, two: Any, at: str = "") -> None:
 
 
 def assert_same_run(one: Path, two: Path) -> None:
-    """Weights, optimizers, log and every picture are the same to the bit."""
+    """Weights, optimizers, logs and pictures of two runs are equal to the bit."""
     assert_same_tree(state(one), state(two))
     assert_same_tree(Run.open(one).read_log(), Run.open(two).read_log())
     assert (one / "generator.safetensors").read_bytes() == (

@@ -15,7 +15,7 @@ from ganvas.data import load_dataset
 
 
 def put_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-10 in small, with torchvision told the checksums of these files."""
+    """A small CIFAR-10, whose checksums replace those that torchvision knows."""
     from torchvision import datasets
 
     folder = root / "cifar-10-batches-py"
@@ -39,8 +39,10 @@ def put_cifar(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put_pictures(root: Path, *names: str, table: str | None = None, at: str = "") -> Path:
-    """Grey 2x2 pictures at these names, the i-th of value i; other suffixes become text. A
-    labels.csv in `at`."""
+    """Grey 2x2 PNGs at these names, the i-th of value i, and text files under other suffixes.
+
+    table: content of a labels.csv in the folder `at`.
+    """
     for value, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +56,7 @@ def put_pictures(root: Path, *names: str, table: str | None = None, at: str = ""
 
 
 def zipped(folder: Path) -> Path:
+    """Pack a folder into a zip beside it."""
     target = folder.with_suffix(".zip")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*"), reverse=True):
@@ -62,14 +65,14 @@ def zipped(folder: Path) -> Path:
 
 
 def read_classes(path: Path, split: str = "train") -> tuple[list[int], list[str] | None]:
-    """The values of the pictures in order, and their classes."""
+    """The value of each picture, in order, and its class."""
     data = load_dataset(path, split=split)  # type: ignore[arg-type]
     values = data.images[:, 0, 0, 0].tolist()
     return values, None if data.labels is None else [data.classes[i] for i in data.labels]
 
 
 def fill(folder: Path, *pictures: Image.Image, suffix: str = "png", **options: object) -> Path:
-    """A folder of pictures named 0, 1, ..."""
+    """Save pictures under the names 0, 1, ..."""
     folder.mkdir(exist_ok=True)
     for i, picture in enumerate(pictures):
         picture.save(folder / f"{i}.{suffix}", **options)
@@ -77,5 +80,5 @@ def fill(folder: Path, *pictures: Image.Image, suffix: str = "png", **options: o
 
 
 def stripes(width: int, height: int) -> Image.Image:
-    """Grey columns, each pixel's value its column."""
+    """A grey picture. The value of each pixel is its column."""
     return Image.fromarray(np.tile(np.arange(width, dtype=np.uint8), (height, 1)))

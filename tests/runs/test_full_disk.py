@@ -101,16 +101,8 @@ class TestDisk:
 
     @pytest.mark.parametrize(
         "place",
-        [
-            "state.pt",
-            "generator.safetensors",
-            "log.jsonl",
-            "samples",
-            "progress.png",
-            "losses.png",
-            "neighbours.png",
-            "events.out",
-        ],
+        "state.pt generator.safetensors log.jsonl samples progress.png losses.png neighbours.png"
+        " events.out".split(),
     )
     def test_each_file_that_cannot_be_written(
         self,
@@ -170,8 +162,7 @@ class TestDisk:
         cli_run: Callable[..., Any],
         tree: Callable[[Path], Any],
     ) -> None:
-        """As the system refuses it, in a process of its own: state.pt has 345 kB, the generator 59,
-        the log 2."""
+        """Set in a process of its own. state.pt has 345 kB, the generator 59, the log 2."""
         path = copy(half_run)
         before = tree(path)
         limited = ganvas_cli(

@@ -31,8 +31,7 @@ class TestLatents:
             assert torch.equal(row, latents([index], seed, z_dim)[0])
 
     def test_they_are_what_they_were(self) -> None:
-        """Pinned bits: an image that someone has noted the seed of must not change with a new
-        version."""
+        """Pinned bits: a seed gives the same image in every version."""
         expected = np.random.Generator(np.random.Philox(key=np.array([3, 5], np.uint64)))
         assert (
             latents([5], 3, 7).numpy().tobytes()

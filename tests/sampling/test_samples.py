@@ -159,7 +159,7 @@ class TestFiles:
             ).read_bytes()
 
     @pytest.mark.parametrize(
-        ("options", "said"),
+        ("options", "words"),
         [
             ("--out x.jpg", "x.jpg"),
             ("--out x.npy", "x.npy"),
@@ -171,10 +171,10 @@ class TestFiles:
             ("--n 500 --scale 500", "the sheet needs 392"),
         ],
     )
-    def test_what_cannot_be_written_is_said_before_images_are_made(
+    def test_what_cannot_be_written_is_refused_before_images_are_made(
         self,
         options: str,
-        said: str,
+        words: str,
         tiny_run: Run,
         cli_run: Callable[..., Any],
         tmp_path: Path,
@@ -195,7 +195,7 @@ class TestFiles:
             )
 
         monkeypatch.setattr(Sampler, "__call__", one)  # one alone tells how much memory they need
-        assert said in cli_run("sample", tiny_run.path, *options.split()).error
+        assert words in cli_run("sample", tiny_run.path, *options.split()).error
 
     @pytest.mark.parametrize("out", ["long.npz", "long.zip", "long"])
     def test_only_a_png_can_be_too_long(self, out: str, tmp_path: Path) -> None:
@@ -215,18 +215,18 @@ class TestFiles:
             total = 10**12
 
         monkeypatch.setattr("psutil.virtual_memory", Small)
-        most = 10**6 // (2 * 28 * 28)
+        limit = 10**6 // (2 * 28 * 28)
         for out in ("x.npz", "x.zip", "x", "x.png"):
             assert (
-                f"at most --n {most},"
+                f"at most --n {limit},"
                 in cli_run("sample", tiny_run.path, "--n", 100_000, "--out", out).error
             )
             assert not Path(out).exists()
-        assert cli_run("sample", tiny_run.path, "--n", most, "--out", "x.npz").code == 0
+        assert cli_run("sample", tiny_run.path, "--n", limit, "--out", "x.npz").code == 0
         assert (
-            "the sheet needs" in cli_run("sample", tiny_run.path, "--n", most, "--scale", 9).error
+            "the sheet needs" in cli_run("sample", tiny_run.path, "--n", limit, "--scale", 9).error
         )
-        assert cli_run("sample", tiny_run.path, "--n", most // 8, "--scale", 1).code == 0
+        assert cli_run("sample", tiny_run.path, "--n", limit // 8, "--scale", 1).code == 0
 
     def test_existing_pictures_are_replaced_whole_and_folders_never(
         self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path

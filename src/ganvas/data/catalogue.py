@@ -16,7 +16,6 @@ Fashion-MNIST is also read where Debian's package dataset-fashion-mnist puts it.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import socket
@@ -287,6 +286,8 @@ def _damaged(name: str, root: Path) -> Path | None:
     """The first file of an array set whose checksum is not the one that torchvision knows."""
     if name not in _ARRAYS:
         return None
+    from torchvision.datasets.utils import check_integrity
+
     made = _torchvision(_ARRAYS[name])
     if name.startswith("cifar"):
         known = [
@@ -294,16 +295,5 @@ def _damaged(name: str, root: Path) -> Path | None:
         ]
     else:
         known = [(file, md5) for _, file, md5 in made.split_list.values()]
-    return next(
-        (
-            root / file
-            for file, md5 in known
-            if (root / file).is_file() and _md5(root / file) != md5
-        ),
-        None,
-    )
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
+    present = [(root / file, md5) for file, md5 in known if (root / file).is_file()]
+    return next((file for file, md5 in present if not check_integrity(file, md5)), None)
