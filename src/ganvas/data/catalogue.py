@@ -37,6 +37,7 @@ from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
 from ganvas.system import files
 from ganvas.system.paths import data_root
+from ganvas.system.text import command
 
 EMBEDDED = "mnist-5k"
 SPLIT_SEED = 5000
@@ -235,7 +236,9 @@ def _fetching(name: str, root: Path, allowed: bool) -> Iterator[Path]:
     torchvision prints to stderr here. Raises DataError.
     """
     if not allowed:
-        raise DataError(f"{name} is not in {root}")
+        raise DataError(
+            f"{name} is not in {root}: fetch it first, with {command('data inspect', name)}"
+        )
     timeout = socket.getdefaulttimeout()
     try:
         with _locked(root), redirect_stdout(sys.stderr), files.temporary_folder(root / name) as new:

@@ -58,8 +58,8 @@ class Dataset:
                 )
             if int(labels.min()) < 0 or int(labels.max()) >= len(self.classes):
                 raise DataError(
-                    f"{self.name}: labels run from {int(labels.min())} to {int(labels.max())}, "
-                    f"expected 0 to {len(self.classes) - 1}"
+                    f"{self.name}: labels run from {int(labels.min())} to {int(labels.max())},"
+                    f" expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
                 )
 
     def rows(self, indices: Tensor) -> Dataset:

@@ -68,7 +68,8 @@ class _Tree:
         if not pictures:
             others = f", only {count(len(self.files), 'other file')}" if self.files else ""
             raise DataError(
-                f"{self.path} holds no pictures{others}: expected {', '.join(sorted(SUFFIXES))}"
+                f"{self.path} holds no pictures{others}: expected files that end in"
+                f" {', '.join(sorted(SUFFIXES))}"
             )
         base = self._entered("", pictures)
         parts = self._parts(base, pictures)

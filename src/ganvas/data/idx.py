@@ -142,7 +142,8 @@ def idx_array(file: Path, dims: int) -> Pixels:
             if head[:4] != bytes((0, 0, 8, dims)):
                 raise DataError(
                     f"{file} begins with {head[:4].hex(' ') or 'nothing'}, expected 00 00 08"
-                    f" {dims:02x} (IDX)"
+                    f" {dims:02x}: it is damaged, or not an IDX file of"
+                    f" {'images' if dims == 3 else 'labels'}"
                 )
             shape = struct.unpack(f">{dims}I", head[4:])
             size = math.prod(shape)
