@@ -41,7 +41,7 @@ DERIVED = ("features", "extractors")  # of ganvas's cache, under the hash of wha
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide the user's home, caches, data and launcher before anything is imported or collected."""
+    """Hide the user's home, caches, data and launcher before a test file is imported."""
     session = Path(tempfile.mkdtemp(prefix="ganvas-tests-"))
     config.add_cleanup(lambda: shutil.rmtree(session, ignore_errors=True))
     # a new HOME must not hide packages that pip has installed below the old one

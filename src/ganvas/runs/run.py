@@ -1,4 +1,4 @@
-"""Run: the directory that a training writes. No other module knows the names of its files."""
+"""Run: the directory that a training writes, and the names of its files."""
 
 from __future__ import annotations
 
