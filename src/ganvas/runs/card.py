@@ -153,7 +153,7 @@ class Card:
                 )
             if path is not None:
                 raise RunError(
-                    f"--gan {path}: this generator's networks are built in, in {self.gan}; leave"
+                    f"--gan {path}: this generator's networks are built in ({self.gan}); leave"
                     " --gan out"
                 )
             return gans.load_gan(self.gan)

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import os
 import re
-import shlex
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.samples import Samples, sample
 from ganvas.system import files
-from ganvas.system.text import is_utf8, printable
+from ganvas.system.text import command, is_utf8, printable
 
 CARD_FILE, STATE_FILE = "recipe.json", "state.pt"
 # long enough for a process that only tests whether the lock is held
@@ -275,8 +274,7 @@ class Run:
 
     def _refuse_without_generator(self) -> None:
         if not self.generator_file.exists():
-            recipe = self.card.own_recipe(self.gan)
-            again = shlex.join(["ganvas", "train", *recipe, "--out", str(self.path)])
+            again = command("train", *self.card.own_recipe(self.gan), out=self.path)
             raise RunError(f"{self.path} has no generator yet: go on with {again}")
 
     # Log and evaluations: see `ganvas.runs.log`
