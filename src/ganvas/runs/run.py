@@ -277,18 +277,22 @@ class Run:
             again = command("train", *self.card.own_recipe(self.gan), out=self.path)
             raise RunError(f"{self.path} has no generator yet: go on with {again}")
 
-    # Log and evaluations: see `ganvas.runs.log`
+    # Log and evaluations
 
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Add lines to log.jsonl."""
         log.append_log(self.log_file, lines)
 
     def read_log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl: see `ganvas.runs.log.read_log`."""
         return log.read_log(self.log_file)
 
     def append_metrics(self, line: str) -> None:
+        """Add an evaluation, one line of JSON, to metrics.jsonl."""
         log.append_metrics(self.metrics_file, line)
 
     def read_metrics(self) -> list[dict[str, Any]]:
+        """The evaluations in metrics.jsonl, oldest first."""
         return log.read_metrics(self.metrics_file)
 
     def rewind_log(self, images_seen: int) -> None:
