@@ -1,16 +1,18 @@
-"""Fixtures of more than one file: the command line in this process or another, and small runs to
-start from."""
+"""Fixtures of more than one file: folders of the test's own, the command line, small runs."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import site
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +35,69 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("helpers.common", "helpers.judged", "helpers.paged")
 
+REAL_DATA = "GANVAS_REAL_DATA"  # where the tests keep the user's GANVAS_DATA: see `real_mnist`
+LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+DERIVED = ("features", "extractors")  # of ganvas's cache, under the hash of what they are made from
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the user's home, caches, data and launcher before a test file is imported."""
+    session = Path(tempfile.mkdtemp(prefix="ganvas-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(session, ignore_errors=True))
+    # a new HOME must not hide packages that pip has installed below the old one
+    os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())
+    if "GANVAS_DATA" in os.environ:
+        os.environ[REAL_DATA] = os.environ.pop("GANVAS_DATA")
+    for name in LAUNCHER:
+        os.environ.pop(name, None)
+    # one for the session: matplotlib takes seconds to make its font cache
+    os.environ["MPLCONFIGDIR"] = str(session / "matplotlib")
+    os.environ.update(_folders(session / "session", session))
+
+
+def _folders(place: Path, session: Path) -> dict[str, str]:
+    """Environment variables of new, empty folders below `place`.
+
+    Derived files alone are shared within a session, as by a user's commands, to save time.
+    """
+    (place / "home").mkdir(parents=True)
+    (place / "cache" / "ganvas").mkdir(parents=True)
+    for name in DERIVED:
+        (session / name).mkdir(exist_ok=True)
+        with suppress(OSError):  # Windows: a link needs a privilege
+            (place / "cache" / "ganvas" / name).symlink_to(session / name)
+    return {
+        "HOME": str(place / "home"),
+        "XDG_CACHE_HOME": str(place / "cache"),
+        "XDG_CONFIG_HOME": str(place / "config"),
+        "TORCH_HOME": str(place / "torch"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _own_folders() -> Iterator[None]:
+    """A home, a cache and a configuration folder for this test and its subprocesses alone."""
+    session = Path(os.environ["MPLCONFIGDIR"]).parent
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _folders(Path(tempfile.mkdtemp(dir=session)), session).items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_mnist() -> Path:
+    """The folder that the user's GANVAS_DATA names. Skips the test if it lacks a file of MNIST."""
+    folder = Path(os.environ.get(REAL_DATA, "no folder"))
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        file = folder / "MNIST" / "raw" / f"{name}-ubyte"
+        if not file.is_file() and not file.with_name(f"{file.name}.gz").is_file():
+            pytest.skip(f"GANVAS_DATA holds no MNIST: it lacks {file.name}")
+    return folder
+
 
 @dataclass
 class Result:
-    """What a command gave back."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -44,8 +105,7 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The line that says what was wrong: the last of stderr, the only one that begins with the
-        command's name."""
+        """The error message: the last line of stderr, and the only one that begins "ganvas: "."""
         lines = self.err.splitlines()
         assert self.code == 2, self.err
         assert self.out == ""
@@ -59,11 +119,9 @@ class Result:
 def cli_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Result]:
-    """`ganvas ARGUMENTS` in this process and in an empty folder, which is the test's tmp_path."""
+    """`ganvas ARGUMENTS` in this process and in the test's tmp_path."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
-    monkeypatch.delenv("GANVAS_DATA", raising=False)
-    for verb in ("train", "tune"):  # or --minutes would count from when pytest began
+    for verb in ("train", "tune"):  # else --minutes would count from when pytest began
         monkeypatch.setattr(f"ganvas.commands.{verb}.process_start", time.time)
 
     def call(*arguments: str | Path) -> Result:
@@ -78,10 +136,9 @@ def cli_run(
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Environment variables for a process that imports this ganvas, wherever it is started."""
-    source = str(Path(cli.__file__).resolve().parents[1])
-    return os.environ | {"XDG_CACHE_HOME": str(tmp_path.parent / "cache"), "PYTHONPATH": source}
+    return os.environ | {"PYTHONPATH": str(Path(cli.__file__).resolve().parents[1])}
 
 
 @pytest.fixture
@@ -113,7 +170,7 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any use of a socket fails, as it does where there is no network."""
+    """Any use of a socket fails, as without a network."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(101, "Network is unreachable")
@@ -124,22 +181,24 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of cgan/tiny. Not to be changed: see `copy`."""
+    """A finished run of cgan/tiny. Use `copy` to change it."""
     path = tmp_path_factory.mktemp("tiny") / "run"
     return launch.train("cgan/tiny", images=320.0, seed=7, threads=1, out=path, quiet=True)
 
 
 @pytest.fixture(scope="session")
 def unconditional_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of mlp/tiny, which has no classes. Not to be changed."""
+    """A finished run of mlp/tiny, which has no classes. Do not change it."""
     path = tmp_path_factory.mktemp("unconditional") / "run"
     return launch.train("mlp/tiny", images=64.0, threads=1, out=path, quiet=True)
 
 
 @pytest.fixture(scope="session")
 def half_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same training as `tiny_run`, stopped by Ctrl-C after 144 of its 320 images. Not to be
-    changed: see `copy`."""
+    """The training of `tiny_run`, stopped by Ctrl-C after 144 of its 320 images.
+
+    Use `copy` to change it.
+    """
     path = tmp_path_factory.mktemp("half") / "run"
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(patch, 9)
@@ -150,7 +209,7 @@ def half_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Callable[[Run], Path]:
-    """A copy of a run in the test's folder, to be changed at will."""
+    """Copy a run to the test's folder."""
 
     def call(run: Run, name: str = "run") -> Path:
         shutil.copytree(run.path, tmp_path / name)
@@ -195,7 +254,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tree() -> Callable[[Path], dict[str, bytes]]:
-    """Every file below a folder, hidden ones too, with its content; folders with an ending slash."""
+    """Every file below a folder, hidden ones too, with its content; folders end in a slash."""
 
     def call(root: Path) -> dict[str, bytes]:
         return {
@@ -209,21 +268,18 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ganvas's cache, shared by the tests of a session as by a user's commands; the test is in its
-    own folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test starts in its tmp_path, so that relative paths lead there."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path.parent / "cache" / "ganvas"
 
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """An answer takes no time: a test that would go on for ever fails."""
+    """The test fails after 150 seconds: bad input must be refused at once."""
     before = signal.signal(
         signal.SIGALRM, lambda *_: pytest.fail("a bad input was worked on for long")
     )
-    # again each second, should a callback of C++ swallow it
+    # again each second, in case a callback of C++ swallows it
     signal.setitimer(signal.ITIMER_REAL, 150, 1)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -232,7 +288,7 @@ def bounded() -> Iterator[None]:
 
 @pytest.fixture
 def steady() -> None:
-    """One thread, and the global random state at a known place."""
+    """One thread, and torch's global random state seeded."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -240,7 +296,7 @@ def steady() -> None:
 @pytest.fixture(name="training", scope="session")
 def training_digits() -> Dataset:
     """The training part of mnist-5k."""
-    from helpers.judged import digits  # once its assertions are to be rewritten
+    from helpers.judged import digits  # after its assertions are rewritten
 
     return digits()
 
@@ -262,8 +318,7 @@ def pooled() -> Pooled:
 
 @pytest.fixture
 def squares(tmp_path: Path) -> Path:
-    """120 grey 8x8 images in two classes: a bright square on black, in the upper or in the lower
-    half."""
+    """An .npz of 120 grey 8x8 images: a bright square on black, in the upper or the lower half."""
     rng = np.random.default_rng(0)
     images, labels = np.zeros((120, 8, 8), np.uint8), np.arange(120) % 2
     for image, label in zip(images, labels, strict=True):
@@ -275,8 +330,7 @@ def squares(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def landscape(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Trials that take no time and whose score, at every checkpoint, is a given function of the
-    recipe."""
+    """Replace trials by ones that take no time. Their score is a given function of the recipe."""
 
     def call(
         score: Callable[[Recipe], float], then: Callable[[int], None] = lambda trial: None

@@ -34,8 +34,7 @@ def write_idx(path: Path, array: npt.NDArray[np.uint8]) -> Path:
 
 @pytest.fixture(params=["", ".gz"])
 def usual_four(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder of the usual four files, plain or gzipped; the held-out part is the first two
-    pictures."""
+    """The usual four files, plain or gzipped. The first two pictures are held out."""
     for part, n in (("train", 6), ("t10k", 2)):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte{request.param}", IMAGES[:n])
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte{request.param}", LABELS[:n])
@@ -86,7 +85,7 @@ def test_one_file_may_have_any_name(tmp_path: Path, name: str, labels: str, suff
     assert data.classes == (("0", "1", "2") if labels else ())
 
 
-def test_a_damaged_idx_file_of_any_name_is_told_as_one(tmp_path: Path) -> None:
+def test_a_damaged_file_named_idx_is_reported_as_idx(tmp_path: Path) -> None:
     (tmp_path / "digits.idx3").write_bytes(bytes((0, 0, 9, 3)) + bytes(32))
     with pytest.raises(DataError, match=r"digits\.idx3 begins with 00 00 09 03"):
         load_dataset(tmp_path / "digits.idx3")
@@ -199,7 +198,7 @@ def test_npz_other_arrays_are_named(tmp_path: Path) -> None:
 
 
 def test_an_npz_without_names(tmp_path: Path) -> None:
-    """As np.savez(FILE, images, labels) writes it, and many a sampler does."""
+    """As np.savez(FILE, images, labels) and many samplers write it."""
     np.savez(tmp_path / "a.npz", IMAGES, LABELS)
     np.savez(tmp_path / "named.npz", images=IMAGES, labels=LABELS)
     named, unnamed = load_dataset(tmp_path / "named.npz"), load_dataset(tmp_path / "a.npz")
@@ -304,7 +303,7 @@ def test_members_that_are_no_arrays(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.npz cannot be read"):
             load_dataset(tmp_path / "a.npz")
     path = tmp_path / "a.npz"
-    # large: its checksum is told at its end
+    # large enough that its checksum is compared at its end
     np.savez(path, images=np.zeros((20, 30, 30), np.uint8))
     whole = path.read_bytes()
     assert whole.count(b"(20, 30, 30)") == 1

@@ -1,4 +1,4 @@
-"""What a look at a data set before training counts."""
+"""Counts of a data set's images, sizes, classes and duplicates."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ def picture(path: Path, value: int, size: tuple[int, int] = (4, 4), mode: str = 
 
 
 def test_the_embedded_digits_are_counted_in_both_parts() -> None:
-    found = count_dataset("mnist-5k")
-    assert (found.images, found.splits) == (5000, {"train": 4000, "test": 1000})
-    assert found.classes == {str(i): 500 for i in range(10)}
-    assert found.sizes == {"28x28": 5000}
-    assert (found.channels, found.unreadable, found.duplicates) == (1, 0, 0)
-    assert found.dataset.fingerprint == load_dataset("mnist-5k").fingerprint
+    inspection = count_dataset("mnist-5k")
+    assert (inspection.images, inspection.splits) == (5000, {"train": 4000, "test": 1000})
+    assert inspection.classes == {str(i): 500 for i in range(10)}
+    assert inspection.sizes == {"28x28": 5000}
+    assert (inspection.channels, inspection.unreadable, inspection.duplicates) == (1, 0, 0)
+    assert inspection.dataset.fingerprint == load_dataset("mnist-5k").fingerprint
 
 
 def test_a_folder_with_classes(tmp_path: Path) -> None:
     picture(tmp_path / "cat" / "a.png", 1)
     picture(tmp_path / "cat" / "b.png", 2, (6, 3))
     picture(tmp_path / "dog" / "c.png", 3)
-    found = count_dataset(tmp_path)
-    assert (found.images, found.splits) == (3, {"train": 3})
-    assert found.classes == {"cat": 2, "dog": 1}
-    assert list(found.sizes.items()) == [("4x4", 2), ("3x6", 1)]
-    assert found.dataset.images.shape == (3, 1, 64, 64)
-    assert any("64x64" in note for note in found.notes)
+    inspection = count_dataset(tmp_path)
+    assert (inspection.images, inspection.splits) == (3, {"train": 3})
+    assert inspection.classes == {"cat": 2, "dog": 1}
+    assert list(inspection.sizes.items()) == [("4x4", 2), ("3x6", 1)]
+    assert inspection.dataset.images.shape == (3, 1, 64, 64)
+    assert any("64x64" in note for note in inspection.notes)
 
 
 def test_sizes_count_pictures_as_they_are_shown(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_it_goes_on_however_many_pictures_are_unreadable(tmp_path: Path) -> None
     picture(tmp_path / "a.png", 1)
     for name in "bcd":
         (tmp_path / f"{name}.png").write_text("text")
-    found = count_dataset(tmp_path)
-    assert (found.images, found.unreadable) == (1, 3)
-    assert [name for name, _ in found.unreadable_files] == ["b.png", "c.png", "d.png"]
+    inspection = count_dataset(tmp_path)
+    assert (inspection.images, inspection.unreadable) == (1, 3)
+    assert [name for name, _ in inspection.unreadable_files] == ["b.png", "c.png", "d.png"]
     with pytest.raises(DataError, match="3 of 4 pictures cannot be read"):
         load_dataset(tmp_path)
 
@@ -84,10 +84,10 @@ def test_held_out_pictures_that_were_trained_on_are_duplicates(tmp_path: Path) -
     picture(tmp_path / "train" / "cat" / "a.png", 1)
     picture(tmp_path / "train" / "dog" / "b.png", 2)
     picture(tmp_path / "test" / "dog" / "c.png", 2)
-    found = count_dataset(tmp_path)
-    assert (found.images, found.duplicates) == (3, 1)
-    assert found.splits == {"train": 2, "test": 1}
-    assert found.classes == {"cat": 1, "dog": 2}
+    inspection = count_dataset(tmp_path)
+    assert (inspection.images, inspection.duplicates) == (3, 1)
+    assert inspection.splits == {"train": 2, "test": 1}
+    assert inspection.classes == {"cat": 1, "dog": 2}
 
 
 def test_duplicates_in_arrays(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ sampled like ten."""
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def rows(images: torch.Tensor) -> set[bytes]:
 
 
 def put_mnist(root: Path, parts: tuple[str, ...] = ("train", "t10k")) -> None:
-    """A set of 30 grey pictures in place of MNIST: of digit d in part p, every pixel is 10 p + d."""
+    """30 grey pictures in place of MNIST: of digit d in part p, every pixel is 10 p + d."""
     for part in parts:
         labels = [k % 10 for k in range(30)]
         values = np.array([10 * (part == "t10k") + d for d in labels], np.uint8)
@@ -117,11 +116,11 @@ def test_a_digit_is_drawn_from_all_of_its_kind_and_no_other() -> None:
 class TestSource:
     def test_mnist_where_it_is_there(self, tmp_path: Path) -> None:
         put_mnist(tmp_path)
-        for split, most in (("train", 0), ("test", 10)):
+        for split, first in (("train", 0), ("test", 10)):
             data = load_dataset("stacked-mnist", split=split, data_dir=tmp_path)  # type: ignore[arg-type]
             assert data.labels is not None
             assert data.classes[data.labels[123]] == "123"
-            assert data.images[123, :, 0, 0].tolist() == [most + 1, most + 2, most + 3]
+            assert data.images[123, :, 0, 0].tolist() == [first + 1, first + 2, first + 3]
             assert any("30" in note and " of mnist," in note for note in data.notes)
 
     @pytest.mark.parametrize("parts", [(), ("train",), ("t10k",)])
@@ -162,17 +161,14 @@ class TestSource:
         with pytest.raises(DataError, match="holds no 9 to stack"):
             load_dataset("stacked-mnist", data_dir=tmp_path)
 
-    def test_real_mnist_where_there_is_one(self) -> None:
-        root = Path(os.environ.get("GANVAS_DATA", ""))
-        if not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
-            pytest.skip("GANVAS_DATA holds no MNIST")
-        data = load_dataset("stacked-mnist", split="test", data_dir=root)
-        held_out = load_dataset("mnist", split="test", data_dir=root)
+    def test_the_real_mnist_is_used_if_it_is_there(self, real_mnist: Path) -> None:
+        data = load_dataset("stacked-mnist", split="test", data_dir=real_mnist)
+        held_out = load_dataset("mnist", split="test", data_dir=real_mnist)
         assert rows(data.images[:2000, 0]) <= rows(held_out.images)
 
 
 class TestThousandClasses:
-    def test_inspecting_tells_them_in_a_line(self, cli_run: Callable[..., Any]) -> None:
+    def test_inspecting_shows_them_in_one_line(self, cli_run: Callable[..., Any]) -> None:
         done = cli_run("data", "inspect", "stacked-mnist-5k", "--recipe", "mlp/tiny")
         assert done.code == 0, done.err
         lines = done.out.splitlines()
@@ -182,13 +178,13 @@ class TestThousandClasses:
             "000",
             "70,",
         ]
-        found = count_dataset("stacked-mnist-5k")
-        assert (found.images, found.channels, found.duplicates) == (70_000, 3, 0)
-        assert found.classes == dict.fromkeys(NUMBERS, 70)
+        inspection = count_dataset("stacked-mnist-5k")
+        assert (inspection.images, inspection.channels, inspection.duplicates) == (70_000, 3, 0)
+        assert inspection.classes == dict.fromkeys(NUMBERS, 70)
 
     @pytest.fixture
     def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """2,000 stacks for training, to have them sooner."""
+        """2,000 stacks for training, which are made faster."""
         monkeypatch.setitem(STACKS, "train", 2000)
 
     @pytest.mark.usefixtures("few")
@@ -229,7 +225,7 @@ class TestThousandClasses:
         )
 
     @pytest.mark.parametrize("text", ["20231223", "1234", "1x", "-1", "0000"])
-    def test_what_is_no_number_is_told_shortly(self, text: str) -> None:
+    def test_an_unknown_number_is_refused_in_few_words(self, text: str) -> None:
         with pytest.raises(SettingError, match=f"no class '{text}'") as error:
             parse_labels(text, NUMBERS)
         assert "commas" in str(error.value)

@@ -20,15 +20,12 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, RunError, SettingError
 from ganvas.evaluation import extractor_files, extractors
 from ganvas.recipe import ImageSpec
-from ganvas.system.paths import cache_dir, data_root
-
-REAL = data_root() / "MNIST"  # where the user keeps it; the fixture below hides the variable
+from ganvas.system.paths import cache_dir
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("GANVAS_DATA", raising=False)
 
 
 @pytest.fixture
@@ -87,14 +84,13 @@ class TestDigits:
         assert not judge.knows(noise(4, side=28))
         assert "mnist-5k" in " ".join(judge.notes)  # its digits are among those learned from
 
-    @pytest.mark.skipif(not REAL.is_dir(), reason="needs real MNIST in GANVAS_DATA")
-    def test_it_names_mnists_test_images_rightly_as_its_card_says(self) -> None:
-        test = data.load_dataset("mnist", split="test", data_dir=REAL.parent)
+    def test_it_names_mnists_test_images_rightly_as_its_card_says(self, real_mnist: Path) -> None:
+        test = data.load_dataset("mnist", split="test", data_dir=real_mnist)
         network, origin = extractor_files.read_extractor(extractors.DIGITS)
         found = extractor_files.accuracy(network, test)
         assert found >= 0.994
         assert found == pytest.approx(origin.accuracy, abs=2e-4)
-        assert origin.fingerprint == data.load_dataset("mnist", data_dir=REAL.parent).fingerprint
+        assert origin.fingerprint == data.load_dataset("mnist", data_dir=real_mnist).fingerprint
 
     def test_its_file_is_small_and_says_where_it_comes_from(self) -> None:
         assert extractors.DIGITS.stat().st_size < 1_000_000
@@ -464,7 +460,7 @@ class TestCommand:
             ("nothing --out a.safetensors", "'nothing' is neither a data set nor a path"),
             (
                 "pictures --out pictures/cat/00.png/a.safetensors --epochs 1",
-                "00.png/a.safetensors: a file stands there: choose another",
+                "00.png/a.safetensors: a file has this name: choose another",
             ),
         ],
     )

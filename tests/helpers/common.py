@@ -1,4 +1,4 @@
-"""What tests of more than one file call; fixtures are in conftest.py."""
+"""Functions for tests of several files. Fixtures are in conftest.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ganvas.runs.run import Run
 from ganvas.training import loop
 from ganvas.training.distributed import World, join_group, leave_group
 
-# until it is stopped
+# a training that goes on until it is stopped
 ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]
 TRAIN = ("train", "cgan/tiny", "--images", "32", "--threads", "1")
 
@@ -40,7 +40,7 @@ def state(path: Path) -> dict[str, Any]:
 
 
 def assert_same_tree(one: Any, two: Any, at: str = "") -> None:
-    """Equal to the bit, tensors and plain values; only the times may differ."""
+    """Tensors and plain values are equal to the bit. Only times may differ."""
     assert type(one) is type(two), at
     if isinstance(one, dict):
         assert one.keys() == two.keys(), at
@@ -58,7 +58,7 @@ def assert_same_tree(one: Any, two: Any, at: str = "") -> None:
 
 
 def assert_same_run(one: Path, two: Path) -> None:
-    """Weights, optimizers, log and every picture are the same to the bit."""
+    """Weights, optimizers, logs and pictures of two runs are equal to the bit."""
     assert_same_tree(state(one), state(two))
     assert_same_tree(Run.open(one).read_log(), Run.open(two).read_log())
     assert (one / "generator.safetensors").read_bytes() == (
@@ -74,7 +74,7 @@ def assert_same_run(one: Path, two: Path) -> None:
 def put_idx(
     folder: Path, part: str, images: NDArray[np.uint8], labels: list[int], suffix: str = ""
 ) -> None:
-    """Write PART-images-idx3-ubyte and PART-labels-idx1-ubyte, gzipped where the suffix is ".gz"."""
+    """Write PART-images-idx3-ubyte and PART-labels-idx1-ubyte, gzipped if the suffix is ".gz"."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in (("images-idx3", images), ("labels-idx1", np.array(labels, np.uint8))):
         head = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
@@ -85,7 +85,7 @@ def put_idx(
 
 
 def refusal(call: Any, *arguments: Any) -> str:
-    """The one line that a SettingError says."""
+    """The message of a SettingError, which is one line."""
     with pytest.raises(SettingError) as caught:
         call(*arguments)
     assert "\n" not in str(caught.value)
@@ -113,8 +113,10 @@ def spoil_weights(
     before: int | None = None,
     after: int | None = None,
 ) -> None:
-    """Fill a network's first weights with a value, before or after the step that begins at so many
-    images seen."""
+    """Fill a network's first weights with a value.
+
+    before, after: images seen at the begin of the step before or after which it happens.
+    """
     step = loop.take_step
 
     def fill(learner: Any) -> None:
@@ -157,7 +159,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     def __init__(self, spec):
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(spec.channels * spec.height * spec.width, 1))
+        size = spec.channels * spec.height * spec.width
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(size, 1))
     def forward(self, x):
         return self.layers(x).squeeze(1)
 
@@ -166,7 +169,9 @@ def build(config: Config, spec: ImageSpec) -> Gan:
 
 RECIPES = {
     "one": Recipe(
-        model=Config(), train=TrainConfig(batch=8, length="64 images", lr=1e-3, log="1 steps", sheet="32 images"),
+        model=Config(),
+        train=TrainConfig(
+            batch=8, length="64 images", lr=1e-3, log="1 steps", sheet="32 images"),
         native=ImageSpec(height=8, width=8, channels=1), summary="mine"),
     "two": Recipe(
         model=Config(z_dim=2), train=TrainConfig(batch=8, length="64 images", lr=1e-3),
@@ -176,7 +181,7 @@ RECIPES = {
 
 
 def train_no_more(world: World) -> None:
-    """Be another process of a training, in which something is wrong."""
+    """Be another process of a training, and fail."""
     join_group(world)
     world.raise_if_any("")
     raise RunError("no more")
@@ -185,8 +190,10 @@ def train_no_more(world: World) -> None:
 def normalise_part(
     rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue
 ) -> None:
-    """Be one of two processes that share a BatchNorm. (Here, since new processes find test files by
-    no name.)"""
+    """Be one of two processes that share a BatchNorm.
+
+    It is here because spawned processes cannot import test files.
+    """
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     world = World(rank, 2)
     join_group(world)

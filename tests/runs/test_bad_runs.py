@@ -1,4 +1,4 @@
-"""What is no run, or another's, or came to no finite end: one line, and nothing is lost."""
+"""Directories that are no run, runs of other settings, and NaN: one line, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ class TestNoRun:
     @pytest.mark.parametrize(
         ("path", "value"),
         [
-            ("format", 2), ("gan", "nope"), ("gan", "../../x"), ("model.z_dim", -1), ("model.z_dim", 10**12),
-            ("model.g_widths", "x"), ("model.more", 1), ("image.height", 0), ("image.channels", 2), ("image.classes", []),
-            ("train.batch", 0), ("train.lr", "x"), ("seed", "x"), ("plan", None), ("data", 3),
+            ("format", 2), ("gan", "nope"), ("gan", "../../x"), ("model.z_dim", -1),
+            ("model.z_dim", 10**12), ("model.g_widths", "x"), ("model.more", 1),
+            ("image.height", 0), ("image.channels", 2), ("image.classes", []), ("train.batch", 0),
+            ("train.lr", "x"), ("seed", "x"), ("plan", None), ("data", 3),
         ],
     )  # fmt: skip
     def test_a_card_with_a_wrong_value(
@@ -93,9 +94,10 @@ class TestNoRun:
         ("path", "value"),
         [
             ("plan.batch", 0), ("plan.epoch", 0), ("plan.images", -5),
-            ("plan.revisions", [[0, 0], [-5, 3]]), ("seed", -1), ("threads", 0), ("threads", -1), ("threads", 10**12),
-            ("processes", 0), ("processes", -1), ("precision", "64"), ("device", "tpu"), ("device", ""),
-            ("data.size", [0, 0]), ("data.size", [-3, 8]), ("data.channels", 2), ("data.fit", "x"),
+            ("plan.revisions", [[0, 0], [-5, 3]]), ("seed", -1), ("threads", 0), ("threads", -1),
+            ("threads", 10**12), ("processes", 0), ("processes", -1), ("precision", "64"),
+            ("device", "tpu"), ("device", ""), ("data.size", [0, 0]), ("data.size", [-3, 8]),
+            ("data.channels", 2), ("data.fit", "x"),
         ],
     )  # fmt: skip
     def test_a_runs_card_with_an_impossible_value(
@@ -256,8 +258,7 @@ class TestNotFinite:
         monkeypatch: pytest.MonkeyPatch,
         stop_after: Callable[[int], None],
     ) -> None:
-        """Not within an interval of the log, nor by Ctrl-C, nor when the weights are spoilt and no
-        loss has shown it."""
+        """Neither within an interval of the log, nor by Ctrl-C, nor before a loss shows it."""
         path = copy(half_run)
         spoil_weights(monkeypatch, "g_parameters", torch.inf, after=144)
         monkeypatch.setattr(loop, "SAVE_SECONDS", 1e9 if stop else -1)

@@ -27,8 +27,7 @@ pytestmark = pytest.mark.usefixtures("bounded")
 
 
 def damaged(content: bytes, seed: int) -> bytes:
-    """One of the ways in which a file goes bad: cut short, emptied, overwritten, or single bits
-    turned over."""
+    """Damage a file: cut it short, empty it, overwrite it, or flip bits."""
     rng = random.Random(seed)
     kind = seed % 5
     if kind == 0:
@@ -51,7 +50,7 @@ def flipped(content: bytes, place: int) -> bytes:
 def test_a_line_cut_short_does_not_spoil_the_next(
     tiny_run: Run, copy: Callable[[Run], Path]
 ) -> None:
-    """As a full disk or a kill leaves an evaluation's line."""
+    """A full disk or a kill leaves such a line of an evaluation."""
     run = Run.open(copy(tiny_run))
     with open(run.path / "metrics.jsonl", "wb") as file:
         file.write(b'{"fid": 0')
@@ -65,7 +64,7 @@ def test_a_line_cut_short_does_not_spoil_the_next(
 
 
 def test_one_evaluation_at_a_time_is_kept(tiny_run: Run, copy: Callable[[Run], Path]) -> None:
-    """`ganvas evaluate` may end while a training keeps one of its own."""
+    """`ganvas evaluate` may end while a training adds an evaluation."""
     run = Run.open(copy(tiny_run))
     other = threading.Thread(target=run.append_metrics, args=('{"fid": 1.0}',))
     with FileLock(run.path / ".metrics.lock"):
@@ -78,8 +77,7 @@ def test_one_evaluation_at_a_time_is_kept(tiny_run: Run, copy: Callable[[Run], P
 
 
 class TestDamage:
-    """A file may be damaged in a way that cannot be seen. Then the command works; else it says so
-    in one line."""
+    """A command either works on a damaged file or refuses it in one line."""
 
     @pytest.mark.parametrize("seed", range(30))
     def test_generator(

@@ -99,8 +99,11 @@ class TestDisk:
             {**line, "seconds": 0} for line in tiny_run.read_log()
         ]
 
-    @pytest.mark.parametrize("place", ["state.pt", "generator.safetensors", "log.jsonl", "samples", "progress.png", "losses.png",
-                                       "neighbours.png", "events.out"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "place",
+        "state.pt generator.safetensors log.jsonl samples progress.png losses.png neighbours.png"
+        " events.out".split(),
+    )
     def test_each_file_that_cannot_be_written(
         self,
         place: str,
@@ -159,8 +162,7 @@ class TestDisk:
         cli_run: Callable[..., Any],
         tree: Callable[[Path], Any],
     ) -> None:
-        """As the system refuses it, in a process of its own: state.pt has 345 kB, the generator 59,
-        the log 2."""
+        """Set in a process of its own. state.pt has 345 kB, the generator 59, the log 2."""
         path = copy(half_run)
         before = tree(path)
         limited = ganvas_cli(

@@ -1,4 +1,4 @@
-"""What a training leaves on disk."""
+"""The files that a training writes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ARTEFACTS = {
 
 
 class TestArtefacts:
-    def test_a_run_holds_what_was_promised_and_nothing_else(self, tiny_run: Run) -> None:
+    def test_a_run_holds_its_files_and_nothing_else(self, tiny_run: Run) -> None:
         assert {entry.name for entry in tiny_run.path.iterdir()} == ARTEFACTS
         assert sorted(path.name for path in (tiny_run.path / "samples").iterdir()) == [
             "000000160.png",
@@ -53,7 +53,7 @@ class TestArtefacts:
                 image.load()
                 assert len(np.unique(np.asarray(image))) > 2, picture
 
-    def test_the_card_says_all_that_repeating_needs(self, tiny_run: Run) -> None:
+    def test_the_card_holds_all_that_repeating_needs(self, tiny_run: Run) -> None:
         card = json.loads((tiny_run.path / "recipe.json").read_text())
         assert card["format"] == 1
         assert (card["recipe"], card["gan"], card["seed"], card["threads"], card["device"]) == (
@@ -108,7 +108,7 @@ class TestArtefacts:
         logged = np.array([[line[name] for name in logger.STATISTICS] for line in lines])
         np.testing.assert_allclose(logged, means, rtol=1e-5, atol=1e-6)
 
-    def test_the_probability_of_augmentation_is_told_where_it_adapts_itself(
+    def test_the_log_has_the_probability_of_adaptive_augmentation(
         self, tiny_run: Run, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         run = launch.train(
@@ -120,10 +120,14 @@ class TestArtefacts:
             verbose=True,
             settings={"train.augment": "adaptive"},
         )
-        told = [line["augmentation"] for line in run.read_log()]
-        assert 0 < told[0] < told[-1] <= MAX_AUGMENT  # of so few images none are held out: p climbs
-        assert told[-1] == state(run.path)["learner"]["augmentation"]["p"]
-        assert f"  augmented {told[-1]:.0%}  2,560 of 2,560 images" in capsys.readouterr().err
+        probabilities = [line["augmentation"] for line in run.read_log()]
+        assert (
+            0 < probabilities[0] < probabilities[-1] <= MAX_AUGMENT
+        )  # of so few images none are held out: p climbs
+        assert probabilities[-1] == state(run.path)["learner"]["augmentation"]["p"]
+        assert (
+            f"  augmented {probabilities[-1]:.0%}  2,560 of 2,560 images" in capsys.readouterr().err
+        )
         assert not any("augmentation" in line for line in tiny_run.read_log())
 
     def test_tensorboard_shows_the_log_and_the_sheets(self, tiny_run: Run) -> None:
@@ -247,16 +251,16 @@ class TestNearestImages:
             .clamp(0, 255)
             .to(torch.uint8)
         )
-        found = logger.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
-        assert torch.equal(found, store[wanted].permute(0, 2, 3, 1))
+        nearest = logger.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
+        assert torch.equal(nearest, store[wanted].permute(0, 2, 3, 1))
         assert seen == [logger.NEIGHBOUR_BYTES, logger.NEIGHBOUR_BYTES, (9000 - 2 * 4096) * 36 * 8]
 
     def test_an_exact_copy_wins_over_one_that_differs_in_a_single_level(self) -> None:
         # distances by way of a matrix product lose such differences to rounding
         store = torch.full((64, 3, 32, 32), 255, dtype=torch.uint8)
         store[:, 0, 0, 0] = torch.arange(192, 256)
-        found = logger.nearest_images(store[30:50].permute(0, 2, 3, 1), Dataset("close", store))
-        assert found[:, 0, 0, 0].tolist() == list(range(222, 242))
+        nearest = logger.nearest_images(store[30:50].permute(0, 2, 3, 1), Dataset("close", store))
+        assert nearest[:, 0, 0, 0].tolist() == list(range(222, 242))
 
     def test_neighbours_png_shows_pairs(self, tiny_run: Run) -> None:
         data = launch.data.load_dataset("mnist-5k")

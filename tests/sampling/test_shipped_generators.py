@@ -13,8 +13,8 @@ from PIL import Image
 
 from ganvas.data.dataset import Dataset
 from ganvas.evaluation import extractors
-from ganvas.runs import weights
 from ganvas.runs.run import Run
+from ganvas.runs.weights import locate_generator, open_generator, shipped_generators
 
 
 def test_digits_come_at_once(cli_run: Callable[..., Any], tmp_path: Path) -> None:
@@ -24,10 +24,10 @@ def test_digits_come_at_once(cli_run: Callable[..., Any], tmp_path: Path) -> Non
 
 
 def test_the_file_is_small_and_says_how_it_was_made() -> None:
-    (name, path), *others = weights.shipped_generators().items()
+    (name, path), *others = shipped_generators().items()
     assert (name, others) == ("digits", [])
     assert path.stat().st_size < 1_000_000
-    _, card = weights.open_generator(path)
+    _, card = open_generator(path)
     assert (card.recipe, card.data.name, card.data.images) == ("r3gan/digits", "mnist", 60_000)
     log = (Path(__file__).parents[2] / "docs" / "log.md").read_text()
     made = next(
@@ -45,7 +45,7 @@ def test_the_file_is_small_and_says_how_it_was_made() -> None:
 
 
 def test_it_writes_the_digits_that_are_asked_for() -> None:
-    sampler, card = weights.open_generator(weights.shipped_generators()["digits"])
+    sampler, card = open_generator(shipped_generators()["digits"])
     digits = [k * 7 % 10 for k in range(200)]
     images = sampler(range(200), labels=digits).permute(0, 3, 1, 2)
     reader = extractors.find_extractor(
@@ -61,14 +61,14 @@ def test_a_run_or_file_of_that_name_comes_first_and_a_folder_of_pictures_does_no
 ) -> None:
     (tmp_path / "digits").mkdir()
     assert cli_run("sample", "digits", "--labels", "2023").code == 0
-    assert weights.locate_generator(Path("digits")) == weights.shipped_generators()["digits"]
+    assert locate_generator(Path("digits")) == shipped_generators()["digits"]
     (tmp_path / "digits").rmdir()
     path = copy(tiny_run, "digits")
-    assert weights.locate_generator(Path("digits")) == Path("digits")
+    assert locate_generator(Path("digits")) == Path("digits")
     shutil.move(path / "generator.safetensors", tmp_path / "one")
     shutil.rmtree(path)
     shutil.move(tmp_path / "one", path)
-    assert weights.locate_generator(Path("digits")) == Path("digits")
+    assert locate_generator(Path("digits")) == Path("digits")
 
 
 def test_it_is_judged_by_its_name_where_no_pictures_have_that(

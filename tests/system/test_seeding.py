@@ -61,7 +61,7 @@ def test_a_generator_is_a_function_of_seed_purpose_and_position_alone() -> None:
 
 
 def masks(groups: int, rank: int, world: int, layers: int = 2) -> list[Tensor]:
-    """What two Dropout layers in turn let through of ones, in a process's part of 8 images a group."""
+    """Ones after two Dropout layers, each alone, in a process's part of 8 images a group."""
     dropouts = [dropout.Dropout(0.4) for _ in range(layers)]
     dropout.set_source(dropouts, seeding.bits(1, "d-dropout", 64), rank, world)
     dropout.set_groups(dropouts, groups)

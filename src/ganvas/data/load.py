@@ -13,7 +13,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.folder import read_folder
 from ganvas.data.idx import is_idx, read_idx
 from ganvas.data.npz import read_npz
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
 from ganvas.errors import DataError, SettingError, nearest
 from ganvas.recipe import Channels, Fit
 from ganvas.system.paths import expanded
@@ -86,7 +86,9 @@ def load_dataset(
     read, and if more than 1% of the images are unreadable; SettingError for an impossible size,
     fit, split or number of channels.
     """
-    result = read_source(what, split, Wish(size, native, fit, channels), data_dir, fetch=fetch)
+    result = read_source(
+        what, split, PictureOptions(size, native, fit, channels), data_dir, fetch=fetch
+    )
     total = len(result.dataset) + len(result.unreadable)
     if len(result.unreadable) > MAX_UNREADABLE * total:
         raise DataError(
@@ -123,29 +125,25 @@ def load_held_out(
 def read_source(
     what: str | os.PathLike[str],
     split: Split,
-    wish: Wish,
+    options: PictureOptions,
     data_dir: Path | None = None,
     *,
-    digests: bool = False,
     fetch: bool = True,
 ) -> Assembled:
-    """Read as `load_dataset` does, with details, however many images are unreadable.
-
-    digests: also hash the pixels of each image, to find duplicates.
-    """
+    """Read as `load_dataset` does, with details, however many images are unreadable."""
     if split not in ("train", "test"):
         raise SettingError(
             f"no split is called {split!r}: {nearest(str(split), ('train', 'test'))}"
         )
     if isinstance(what, str) and what in NAMES:
-        return read_named(what, split, wish, data_dir, digests=digests, fetch=fetch)
+        return read_named(what, split, options, data_dir, fetch=fetch)
     path = _existing_path(what)
     if is_idx(path):
-        return read_idx(path, split, wish, digests=digests)
+        return read_idx(path, split, options)
     if path.is_dir() or path.suffix.lower() == ".zip":
-        return read_folder(path, split, wish, digests=digests)
+        return read_folder(path, split, options)
     if path.suffix.lower() == ".npz":
-        return read_npz(path, split, wish, digests=digests)
+        return read_npz(path, split, options)
     raise DataError(
         f"{path} is a single file: expected a folder of images, a .zip, a .npz or a file of IDX"
         " images"

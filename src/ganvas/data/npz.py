@@ -1,8 +1,8 @@
-"""NumPy archives: `images` uint8 (N, H, W) or (N, H, W, C), `labels` integers (N,), `classes`
-strings (K,).
+"""NumPy archives with the arrays `images`, `labels` (optional) and `classes` (optional).
 
-Without `images`, `arr_0` and `arr_1` are read for images and labels: what `np.savez(FILE, images,
-labels)` writes, and many samplers do.
+images: uint8 (N, H, W) or (N, H, W, C). labels: integers (N,). classes: strings (K,).
+Without `images`, `arr_0` and `arr_1` are read as images and labels: `np.savez(FILE, images,
+labels)` and many samplers write these names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ganvas.data.archive import opened_zip
 from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Split, assemble_array
-from ganvas.data.pictures import Wish
+from ganvas.data.pictures import PictureOptions
 from ganvas.errors import DataError
 from ganvas.system.text import first_few
 
@@ -26,39 +26,38 @@ _KEYS = ("images", "labels", "classes")
 _UNNAMED = {"arr_0": "images", "arr_1": "labels"}
 
 
-def read_npz(path: Path, split: Split, wish: Wish, *, digests: bool = False) -> Assembled:
-    """Read a .npz; labels without `classes` are named '0' to 'K-1'. Nothing is unpickled. Raises
-    DataError."""
+def read_npz(path: Path, split: Split, options: PictureOptions) -> Assembled:
+    """Read a .npz. Classes are named '0' to 'K-1' unless it holds `classes`. Nothing is unpickled.
+
+    Raises DataError; NoHeldOutError for the split "test".
+    """
     if split == "test":
-        raise NoHeldOutError(f"{path} has no held-out part: put that into a file of its own")
+        raise NoHeldOutError(f"{path} has no held-out part: a .npz holds training images only")
     arrays, others, notes = _arrays(path)
     if "images" not in arrays:
         raise DataError(
-            f"{path} holds no array named images, only: {first_few(others) or 'nothing'}: "
-            "save the images again under that name, np.savez(FILE, images=..., labels=...)"
+            f"{path} holds no array named images, only: {first_few(others) or 'nothing'}: save the"
+            " images again under that name, np.savez(FILE, images=..., labels=...)"
         )
     images = arrays["images"]
     if images.dtype != np.uint8:
         raise DataError(
             f"{path}: images are {images.dtype}, expected uint8 from 0 to 255: scale and convert"
-            " them first"
+            " them"
         )
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
         raise DataError(
             f"{path}: images are {images.shape}, expected (N, H, W) or (N, H, W, C) with C 1, 3"
-            " or 4"
+            " or 4: transpose or reshape them"
         )
     labels, classes = _labels(path, arrays, len(images))
     if others:
         notes.append(f"arrays not used: {first_few(others)}")
-    return assemble_array(
-        path.resolve().name, images, labels, classes, wish, tuple(notes), digests=digests
-    )
+    return assemble_array(path.resolve().name, images, labels, classes, options, tuple(notes))
 
 
 def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[str]]:
-    """The arrays that we know, the names of the others, and a note where ours are taken for what
-    has no name."""
+    """The known arrays by name, the names of the others, and notes on those read as another."""
     try:
         with opened_zip(path), np.load(path, allow_pickle=False) as archive:
             names = {key: key for key in _KEYS if key in archive}
@@ -69,7 +68,7 @@ def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[st
                 (1, "i"),
                 (1, "u"),
             ):
-                del names["arr_1"], arrays["labels"]  # latents, say
+                del names["arr_1"], arrays["labels"]  # no labels: latents, for example
             others = sorted(set(archive.files) - set(names))
         if strange := [
             key for key, name in names.items() if not isinstance(arrays[name], np.ndarray)
@@ -90,7 +89,8 @@ def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[st
         MemoryError,
         NotImplementedError,
     ) as error:
-        raise DataError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} cannot be read ({reason}): save it again with np.savez") from None
 
 
 def _labels(
@@ -105,17 +105,20 @@ def _labels(
         return None, ()
     if labels.dtype.kind not in "iu" or labels.shape != (n,):
         raise DataError(
-            f"{path}: labels are {labels.dtype} {labels.shape}, expected {n:,} integers"
+            f"{path}: labels are {labels.dtype} {labels.shape}, expected {n:,} integers, one per"
+            " image"
         )
     if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
         raise DataError(
-            f"{path}: classes are {names.dtype} {names.shape}, expected a list of strings"
+            f"{path}: classes are {names.dtype} {names.shape}, expected a list of strings, one per"
+            " class"
         )
     if names is None:
-        most = int(labels.max(initial=0))
-        if most >= max(n, 1000):
+        largest = int(labels.max(initial=0))
+        if largest >= max(n, 1000):
             raise DataError(
-                f"{path}: labels run up to {most:,}, expected 0 to K-1: number the classes from 0"
+                f"{path}: labels run up to {largest:,}, expected 0 to K-1: number the classes from"
+                " 0"
             )
-        names = np.array([str(i) for i in range(most + 1)])
+        names = np.array([str(i) for i in range(largest + 1)])
     return labels.astype(np.int64), tuple(map(str, names))

@@ -1,5 +1,7 @@
-"""One picture at a time: open a stranger's file, bring it to 8-bit grey, RGB or RGBA, fit it to a
-size."""
+"""A single picture: opened, converted to 8-bit grey, RGB or RGBA, and fitted to a size.
+
+Files are untrusted: damaged ones and decompression bombs raise UnreadableError.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +26,28 @@ _MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class UnreadableError(Exception):
-    """A picture that cannot be used. Its text is the reason, in a few words on one line."""
+    """The picture cannot be used. The message is the reason, a few words on one line."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the caller wants of the pictures. Raises SettingError for a size, fit or number of
-    channels that cannot be.
+class PictureOptions:
+    """The size and channels that pictures are brought to, and whether to hash them.
 
-    size: (H, W) of the result; None keeps the size of pictures that are all of one size.
-    native: (H, W) to take where the pictures are of several sizes and `size` is None.
-    fit: how a picture of another shape comes to `size`: crop (centred), pad, or stretch.
-    channels: 1, 3 or 4; None takes 4 if any picture is transparent somewhere, else 3 if any has
-    colour, else 1.
+    size: (H, W) of the result. None: keep the size that all pictures have, else `native`.
+    native: (H, W) if the pictures have several sizes and `size` is None.
+    fit: treatment of another aspect ratio: crop (centred), pad or stretch.
+    channels: 1, 3 or 4. None: 4 if any picture is transparent somewhere, else 3 if any has colour,
+        else 1.
+    digests: hash the pixels of each original, to find duplicates.
+
+    Raises SettingError for impossible values.
     """
 
     size: tuple[int, int] | None = None
     native: tuple[int, int] | None = None
     fit: Fit = "crop"
     channels: Channels | None = None
+    digests: bool = False
 
     def __post_init__(self) -> None:
         for name, size in (("size", self.size), ("native", self.native)):
@@ -64,11 +69,12 @@ class Wish:
 
 
 class Header(NamedTuple):
-    """What a picture's header tells.
+    """The header of a picture.
 
-    size: (H, W) as it is shown. mode: Pillow's name of how pixels are stored. channels: the most
-    that it can fill, 1, 3
-    or 4. animated: it has further frames or pages.
+    size: (H, W), turned as EXIF says.
+    mode: Pillow's mode of the stored pixels.
+    channels: 1, 3 or 4, the most that the picture can need.
+    animated: True if it has several frames or pages.
     """
 
     size: tuple[int, int]
@@ -79,10 +85,9 @@ class Header(NamedTuple):
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Make Pillow refuse bombs and truncated files, whatever the process has set, and keep quiet
-    about metadata.
+    """Make Pillow refuse bombs and truncated files and not warn of metadata, in the whole process.
 
-    Warning filters belong to the whole process: enter this once, outside the threads that decode.
+    Enter it once, outside the threads that decode.
     """
     lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
@@ -96,22 +101,22 @@ def strict_pillow() -> Iterator[None]:
 
 @contextmanager
 def _unreadable() -> Iterator[None]:
-    """Turn whatever Pillow raises into UnreadableError. Only its own calls go inside: bugs of ours
-    must not hide."""
+    """Turn any error of Pillow into UnreadableError. Only calls of Pillow belong inside."""
     try:
         yield
     except UnidentifiedImageError:
         raise UnreadableError("not a PNG, JPEG, WEBP, BMP, GIF or TIFF picture") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UnreadableError("more than 64 megapixels") from None
-    except Exception as error:  # its parsers raise nearly anything on damaged files
+    # Pillow's parsers raise nearly anything on damaged files
+    except Exception as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UnreadableError(" ".join(text.split())[:100] or type(error).__name__) from error
 
 
 @contextmanager
 def open_picture(stream: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
-    """A picture with its header read and its pixels not yet decoded. Raises UnreadableError."""
+    """Open a picture without decoding its pixels. Raises UnreadableError."""
     with ExitStack() as stack:
         with _unreadable():
             image = Image.open(stack.enter_context(stream()), formats=FORMATS)
@@ -124,34 +129,32 @@ def header(image: Image.Image) -> Header:
     """The header of an image that is not decoded yet. Raises UnreadableError."""
     with _unreadable():
         turned = False
-        # A TIFF comes with its size already turned; a PNG without this entry would be decoded by
-        # getexif().
+        # Pillow has turned a TIFF's size already; getexif() would decode a PNG without this entry
         if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info):
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
         size = (image.width, image.height) if turned else (image.height, image.width)
         channels = 4 if image.has_transparency_data else 1 if is_grey(image.mode) else 3
-        # last, because it looks for the next frame
+        # last, because it seeks the next frame
         animated = bool(getattr(image, "is_animated", False))
     return Header(size, image.mode, channels, animated)
 
 
 def is_grey(mode: str) -> bool:
-    """Whether a picture of this mode is stored without colour, with an alpha channel or without."""
+    """True if a mode has no colour. It may have alpha."""
     return mode in ("1", "L", "LA") or is_deep(mode)
 
 
 def is_deep(mode: str) -> bool:
-    """Whether a picture of this mode is stored with more than 8 bits of grey."""
+    """True if a mode stores grey with more than 8 bits."""
     return mode == "I" or mode.startswith("I;16")
 
 
 def decode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The pixels, upright as EXIF tells, in mode L, RGB or RGBA, 8 bits each; the first frame of an
-    animation.
+    """Decode to mode L, RGB or RGBA, turned as EXIF says; of an animation, the first frame.
 
-    16-bit grey is scaled to 8 bits (65535 to 255). CMYK and palettes become RGB, or RGBA where they
-    are transparent. A JPEG that will be shrunk to much less, `size` (H, W), is decoded to no less
-    than twice that, several times faster.
+    16-bit grey is scaled to 8 bits (65535 to 255). CMYK and palettes become RGB, or RGBA if they
+    are transparent. A large JPEG is decoded to no less than twice `size` (H, W), which is several
+    times faster.
     Raises UnreadableError.
     """
     with _unreadable():
@@ -173,12 +176,11 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
-    """The picture at `size` (H, W), resized with an antialiasing Lanczos filter; alpha weighs the
-    colours as it should.
+    """Bring a picture to `size` (H, W) with an antialiasing Lanczos filter and premultiplied alpha.
 
-    crop: the largest centred part of the right shape. stretch: all of it, its shape changed. pad:
-    all of it, its shape kept, centred on white, which is transparent where the picture has alpha. A
-    picture of `size` is returned unchanged.
+    crop: the largest centred part of the right aspect ratio.
+    pad: the whole picture, centred on white, which is transparent if the picture has alpha.
+    stretch: the whole picture, its aspect ratio changed.
     """
     (height, width), (w, h) = size, image.size
     if (h, w) == size:
@@ -188,7 +190,7 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     if fit == "crop":
         scale = min(w / width, h / height)
         across, down = min(width * scale, w), min(height * scale, h)
-        # whole pixels, so that a mere crop leaves them sharp
+        # whole pixels keep a crop without resizing sharp
         left, top = (w - across) // 2, (h - down) // 2
         return image.resize(
             (width, height), Image.Resampling.LANCZOS, box=(left, top, left + across, top + down)
@@ -206,8 +208,7 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
 
 
 def flattened(image: Image.Image, channels: int) -> Image.Image:
-    """An L, RGB or RGBA picture as L (1), RGB (3) or RGBA (4); transparency is composited on white
-    where it must go."""
+    """Convert L, RGB or RGBA to L (1), RGB (3) or RGBA (4), compositing lost alpha on white."""
     if image.mode == "RGBA" and channels < 4:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])

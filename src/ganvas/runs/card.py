@@ -1,8 +1,6 @@
-"""The card: everything that a run or a generator's file says of itself, as one numbered JSON
-document.
+"""The card of a run or a generator: settings and names as JSON, with a format number.
 
-It is a run's recipe.json and the metadata of generator.safetensors. It holds settings and names,
-never code.
+It is a run's recipe.json and the metadata of generator.safetensors. It never holds code.
 """
 
 from __future__ import annotations
@@ -35,10 +33,12 @@ CARD_FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
-    """Which data, how they were read, and what they were (SHA-256 of shapes, pixels, labels and
-    class names).
+    """The data of a run, and the options they were read with.
 
-    flip: half of the images that a training sees are mirrored, left to right.
+    what: the name or path given by the user.
+    fingerprint: see `Dataset.fingerprint`.
+    size, fit, channels: see `ganvas.data.load_dataset`.
+    flip: True if training mirrors half of the images it sees, left to right.
     """
 
     what: str
@@ -55,13 +55,12 @@ class DataCard:
         return Reading(self.size, self.fit, self.channels, data_dir)
 
 
-START_FILE = "start.safetensors"  # a run's copy of the weights that it was started from
+START_FILE = "start.safetensors"  # a run's copy of the weights that it started from
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartedFrom:
-    """The run or file that a training took its first weights from, and the SHA-256 of those (see
-    `weights_sha256`)."""
+    """The run or file that a training took its first weights from, and their `weights_sha256`."""
 
     path: str
     sha256: str
@@ -69,14 +68,14 @@ class StartedFrom:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a run is. `gan` names a built-in or, ending in .py, a file of the user's, of which only
-    the hash is kept.
+    """All that a run's weights depend on, and how they were made.
 
-    evaluate_every: how often it is evaluated in training, "auto" or an interval; weights do not
-    depend on it.
-    threads, precision: 0 and "" where they are yet to be measured.
-    weights_sha256: of the weights that a generator.safetensors holds beside this card; "" in a
-    run's recipe.json.
+    gan: name of a built-in GAN or, ending in .py, of a file of the user's.
+    gan_sha256: hash of that file, whose code is not kept.
+    model, train: the resolved settings.
+    threads, precision: 0 and "" until they are measured.
+    evaluate_every: "auto" or the interval of evaluations in training, on which no weight depends.
+    weights_sha256: hash of the weights stored beside this card; "" in recipe.json.
     """
 
     format: int = CARD_FORMAT
@@ -103,7 +102,7 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str | bytes, origin: str) -> Card:
-        """Raises RunError, naming `origin`, for what is no card or one of a newer format."""
+        """Parse a card. Raises RunError, naming `origin`, if it is damaged or of a newer format."""
         try:
             plain = msgspec.json.decode(text)
             if (
@@ -126,34 +125,35 @@ class Card:
 
     @property
     def recipe_key(self) -> str:
-        """The recipe's name within the GAN's file."""
+        """Name of the recipe within the GAN's file."""
         return self.recipe.removeprefix(self.gan)[1:]
 
     def own_recipe(self, gan: str | None) -> list[str]:
-        """How a command names the recipe where it is in a file of the user's, at `gan`, which a run
-        does not lead to."""
+        """Arguments that name the recipe in a command: [] unless it is in a file of the user's.
+
+        gan: path of that file, which a run does not know.
+        """
         folder = Path(gan).parent if gan else Path("PATH")
         return [str(folder / self.recipe)] if self.gan.endswith(".py") else []
 
     def own_file(self, gan: str | None) -> list[str]:
-        """--gan FILE, for a command that takes a run, where the GAN is in a file of the user's."""
+        """["--gan", FILE] for a command that takes a run; [] unless the GAN is the user's."""
         return ["--gan", gan or f"PATH/{self.gan}"] if self.gan.endswith(".py") else []
 
     def gan_file(self, path: str | None = None) -> GanFile:
-        """The GAN's file: a built-in, or the user's at `path`. A card never leads to code by
-        itself.
+        """Load the GAN: a built-in, or the user's file at `path`. A card alone never runs code.
 
-        Raises RunError when the file is the user's and no path, or another file, is given.
+        Raises RunError if the GAN is unknown, or `path` does not fit it.
         """
         if not self.gan.endswith(".py"):
             if self.gan not in gans.gan_names():
                 raise RunError(
-                    f"this generator is of a GAN {self.gan[:40]!r} that this ganvas does not have:"
+                    f"this generator's GAN is {self.gan[:40]!r}, which this ganvas does not have:"
                     " upgrade ganvas"
                 )
             if path is not None:
                 raise RunError(
-                    f"--gan {path}: this generator's networks are built in, in {self.gan}; leave"
+                    f"--gan {path}: this generator's networks are built in ({self.gan}); leave"
                     " --gan out"
                 )
             return gans.load_gan(self.gan)
@@ -170,18 +170,17 @@ class Card:
         return gans.load_gan(path)
 
     def dataset(self, data_dir: Path | None = None, *, fetch: bool = True) -> Dataset:
-        """The images that the run is trained on, read as it reads them. Raises DataError where they
-        cannot be."""
+        """Load the run's training images. fetch: see `load_dataset`. Raises DataError."""
         native = (self.image.height, self.image.width)
         return self.data.reading(data_dir).load(self.data.what, native, fetch=fetch)
 
     def held_out(
         self, data_dir: Path | None = None, tell: Callable[[str], None] = lambda line: None
     ) -> Dataset | None:
-        """The part of the run's data that is held out, as its images are, of its classes; None
-        where there is none here.
+        """Load the held-out part of the run's data, in the run's size, channels and classes.
 
-        tell: is told of a part that is there and cannot be read, which is left out.
+        Returns None if nothing is held out, if a named set is not on this machine, or if the part
+        cannot be read, which `tell` is called with.
         """
         classes = self.image.classes
         try:
@@ -197,24 +196,24 @@ class Card:
         except NoHeldOutError:
             return None
         except DataError as error:
-            if self.data.what not in data.NAMES:  # a set by name is not fetched for this
+            # a named set may be missing, as it is not fetched here
+            if self.data.what not in data.NAMES:
                 tell(f"the held-out part is left out: {error}")
             return None
         if part.classes == classes:
             return part
+        # Keep the images of the run's classes, and number these as the run does
         if not classes or part.labels is None:
             return None if classes else Dataset(part.name, part.images)
         place = {name: k for k, name in enumerate(classes)}
         labels = torch.tensor([place.get(name, -1) for name in part.classes])[part.labels]
         known = labels >= 0
-        return (
-            Dataset(part.name, part.images[known], labels[known], classes)
-            if bool(known.any())
-            else None
-        )
+        if not bool(known.any()):
+            return None
+        return Dataset(part.name, part.images[known], labels[known], classes)
 
     def settings(self, file: GanFile) -> Recipe:
-        """The resolved recipe. Raises RunError when its settings do not fit the GAN's file."""
+        """The resolved recipe. Raises RunError if its settings do not fit the GAN's file."""
         try:
             return Recipe(
                 model=convert(self.model, file.config, "model"),
@@ -228,7 +227,7 @@ class Card:
 
 
 def versions() -> dict[str, str]:
-    """What the figures of a run may depend on."""
+    """Versions that the results of a run may depend on."""
     return {
         "ganvas": __version__,
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""The loss curves of a run as a picture."""
+"""The loss curves of a run, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# blue and vermilion, told apart by the colour-blind too
+# blue and vermilion differ for the colour-blind too
 _D_COLOUR, _G_COLOUR = "#0072b2", "#d55e00"
 
 
 def losses(log: list[dict[str, Any]]) -> bytes:
-    """A PNG of both losses and D's mean scores over epochs; a running mean over the raw values
-    where these are many.
+    """Draw both losses and D's mean scores over epochs, with a running mean of many values, as PNG.
 
-    A last line of the log that is of less than half an interval is not drawn: the mean of so few
-    steps looks like a leap.
+    A last line of the log that spans less than half an interval is left out: the mean of few steps
+    would look like a leap.
     """
     log = log[:-1] if _short_last(log) else log
     figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
@@ -47,7 +46,7 @@ def losses(log: list[dict[str, Any]]) -> bytes:
     for axes in (above, below):
         axes.grid(alpha=0.3)
         if log:
-            # above: it hides no curve
+            # above the axes, where it hides no curve
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

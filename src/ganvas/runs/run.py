@@ -1,14 +1,11 @@
-"""Run: everything that a training leaves on disk. Nothing else knows the names of its files."""
+"""Run: the directory that a training writes, and the names of its files."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import json
-import math
 import os
 import re
-import shlex
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganvas.errors import RunError
+from ganvas.runs import log
 from ganvas.runs.card import START_FILE, Card
 from ganvas.runs.weights import (
     flatten_networks,
@@ -34,15 +32,11 @@ from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.samples import Samples, sample
 from ganvas.system import files
-from ganvas.system.text import is_utf8, printable
+from ganvas.system.text import command, is_utf8, printable
 
-STATISTICS = ("d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")  # what a step tells
-PLACE = ("images", "step", "epoch", "seconds", "lr")
-LOGGED = (*PLACE, *STATISTICS)  # what a line of the log holds
-# and, in newer logs: norms in its last step (see Learner)
-GRADIENTS = ("d_gradient", "g_gradient", "g_least_gradient")
-# seconds to wait for a run's lock: who only looks whether it is held holds it for a moment
-PATIENCE = 0.3
+CARD_FILE, STATE_FILE = "recipe.json", "state.pt"
+# long enough for a process that only tests whether the lock is held
+LOCK_SECONDS = 0.3
 
 
 class BusyError(RunError):
@@ -50,50 +44,64 @@ class BusyError(RunError):
 
 
 class Run:
-    """A run's directory.
+    """The directory of a run, and its card.
 
-    recipe.json             its card: settings, image spec, data, seed, plan, versions
-    log.jsonl               one line per logging interval
-    tensorboard/            the same scalars, and the sheets
+    recipe.json             the card: settings, image spec, data, seed, plan, versions
+    log.jsonl               one line per logging interval (see `ganvas.runs.log`)
+    metrics.jsonl           one line per evaluation (see `ganvas.evaluation.result`)
+    tensorboard/            the log's scalars and the sheets
     real_images.png         some of the training images
-    samples/                sheets from the same latents as training went on
-    weights/                generators kept on the way, where the recipe asks for it
-    losses.png              both networks' losses
-    progress.png            sheets from four moments, beside each other
-    neighbours.png          generated images, each beside the training image nearest to it
-    metrics.jsonl           one line per evaluation: see `ganvas.evaluation.result` copies.png
-    of an evaluation's generated images, those nearest to training images, beside these report.html
-    all this on one page
-    generator.safetensors   the generator with its card: all that sampling needs best.safetensors
-    the same of the generator with the least FID of those evaluated on the way start.safetensors
-    the weights that training was started from, where there are such (--from)
-    state.pt                both networks, optimizers and images seen: all that going on needs
+    samples/                sheets from the same latents in the course of training
+    losses.png              losses of both networks
+    progress.png            sheets from four moments, side by side
+    neighbours.png          generated images, each beside its nearest training image
+    copies.png              from an evaluation: generated images nearest to training images
+    report.html             all of this on one page
+    state.pt                networks, optimizers and images seen: all that resuming needs
+    generator.safetensors   the generator and its card: all that sampling needs
+    best.safetensors        the generator with the least FID of the evaluations in training
+    start.safetensors       the weights that --from started with
+    weights/                generators kept in the course of training, if the recipe asks for it
     """
 
     def __init__(self, path: str | Path, card: Card, gan: str | None = None) -> None:
         self.path, self.card, self.gan = Path(path), card, gan
+        self.card_file = self.path / CARD_FILE
+        self.log_file = self.path / "log.jsonl"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.samples_folder = self.path / "samples"
+        self.closest_file = self.path / "copies.png"
+        self.report_file = self.path / "report.html"
+        self.state_file = self.path / STATE_FILE
+        self.generator_file = self.path / "generator.safetensors"
+        self.best_file = self.path / "best.safetensors"
+        self.start_file = self.path / START_FILE
+        self.lock_file = self.path / ".lock"
+
+    # The directory
 
     @classmethod
     def open(cls, path: str | Path, *, gan: str | None = None) -> Run:
-        """An existing run. gan: path of the user's own GAN file, where one was trained.
+        """Open an existing run.
 
-        Raises RunError for a directory that is no run, or a damaged one.
+        gan: path of the user's own GAN file, if the run trained one.
+        Raises RunError if the directory is missing, not a run, or damaged.
         """
         path = Path(path)
         _refuse_bytes(path)
         with files.reading(path):
-            there = path.exists()
-        if not there:
+            exists = path.exists()
+        if not exists:
             raise RunError(f"no run {path}: it does not exist; ganvas train makes runs")
         if not path.is_dir():
-            raise RunError(f"{path} is a file, not a run's directory")
-        if not (path / "recipe.json").is_file():
-            raise RunError(f"{path} is not a run: it has no recipe.json")
-        card = path / "recipe.json"
-        with files.reading(card):
-            content = card.read_bytes()
+            raise RunError(f"{path} is a file: expected a run's directory")
+        file = path / CARD_FILE
+        if not file.is_file():
+            raise RunError(f"{path} is not a run: it has no {CARD_FILE}")
+        with files.reading(file):
+            content = file.read_bytes()
         try:
-            return cls(path, Card.from_json(content, str(card)), gan)
+            return cls(path, Card.from_json(content, str(file)), gan)
         except RunError as error:
             raise RunError(
                 f"{error}; restore it, or name a recipe and start anew with --fresh"
@@ -101,17 +109,16 @@ class Run:
 
     @staticmethod
     def is_at(path: Path) -> bool:
-        """Whether a run is in a directory, be it damaged. Raises RunError for one that cannot be
-        looked into."""
+        """True if a directory holds a run, even a damaged one. Raises RunError if it is closed."""
         with files.reading(path):
-            return path.is_dir() and not {"recipe.json", "state.pt"}.isdisjoint(os.listdir(path))
+            return path.is_dir() and not {CARD_FILE, STATE_FILE}.isdisjoint(os.listdir(path))
 
     @classmethod
     def create(cls, path: Path, card: Card, gan: str | None = None, made: bool = False) -> Run:
-        """A new run in an empty or new directory. Raises RunError when it cannot be made there.
+        """Create a run in a new or empty directory.
 
-        made: the caller has made the directory for it; it is taken away again where nothing can be
-        written.
+        made: the caller created the directory; it is removed if nothing can be written to it.
+        Raises RunError if the directory holds something else or cannot be written.
         """
         _refuse_bytes(path)
         run = cls(path, card, gan)
@@ -121,79 +128,28 @@ class Run:
             refuse_foreign(path)
         try:
             with run.locked():
-                if (path / "recipe.json").exists():
+                if run.card_file.exists():
                     raise RunError(f"another training is writing to {path}: choose another --out")
                 run.save_card(card)
         except RunError:
-            if made and not (path / "recipe.json").exists():
-                (path / ".lock").unlink(missing_ok=True)
+            if made and not run.card_file.exists():
+                run.lock_file.unlink(missing_ok=True)
                 path.rmdir()
             raise
         return run
 
-    @property
-    def generator_file(self) -> Path:
-        return self.path / "generator.safetensors"
-
-    @property
-    def finished(self) -> bool:
-        """Whether the planned images have all been seen."""
-        state = self.load_state()
-        return state is not None and state["images_seen"] >= self.card.plan.total
-
-    @property
-    def best_file(self) -> Path:
-        return self.path / "best.safetensors"
-
-    @property
-    def closest_file(self) -> Path:
-        return self.path / "copies.png"
-
-    @property
-    def report_file(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def pictures(self) -> dict[str, Path]:
-        """The pictures beside the sheets that are there: real_images, neighbours, copies."""
-        paths = {
-            name: self.path / f"{name}.png" for name in ("real_images", "neighbours", "copies")
-        }
-        return {name: path for name, path in paths.items() if path.is_file()}
-
-    def sampler(self, device: str = "cpu") -> Sampler:
-        """The run's generator. Raises RunError when there is none yet, or it is damaged."""
-        return self.generator(device)[0]
-
-    def generator_card(self) -> Card:
-        """The card of the generator as it is now. Raises RunError as `sampler` does."""
-        self._refuse_without_generator()
-        return read_weights(self.generator_file)[1]
-
-    def generator(self, device: str = "cpu") -> tuple[Sampler, Card]:
-        """The run's generator with its own card. Raises RunError as `sampler` does."""
-        self._refuse_without_generator()
-        return open_generator(self.generator_file, self.gan, device)
-
-    def _refuse_without_generator(self) -> None:
-        if not self.generator_file.exists():
-            again = shlex.join(
-                ["ganvas", "train", *self.card.own_recipe(self.gan), "--out", str(self.path)]
-            )
-            raise RunError(f"{self.path} has no generator yet: go on with {again}")
-
-    def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
-        """Images from the run's generator, to look at or `.save()`: see
-        `ganvas.sampling.samples.sample`."""
-        return sample(self.sampler(), n=n, labels=labels, seed=seed)
+    def save_card(self, card: Card) -> None:
+        """Replace the card, also in recipe.json."""
+        self.card = card
+        files.write(self.card_file, card.to_json())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainings out. Raises BusyError when one is in here already."""
-        lock = FileLock(self.path / ".lock")
-        with files.writing(self.path / ".lock"):
+        """Keep other trainings out. Raises BusyError if one is already writing to the run."""
+        lock = FileLock(self.lock_file)
+        with files.writing(self.lock_file):
             try:
-                lock.acquire(timeout=PATIENCE)
+                lock.acquire(timeout=LOCK_SECONDS)
             # held by another process, or by another training of this one
             except (Timeout, RuntimeError):
                 raise BusyError(
@@ -207,47 +163,46 @@ class Run:
 
     @property
     def busy(self) -> bool:
-        """Whether a training is writing to the run now."""
-        if not (self.path / ".lock").exists():
+        """True if a training is writing to the run now."""
+        if not self.lock_file.exists():
             return False
         try:
             with self.locked():
                 return False
         except BusyError:
             return True
-        except RunError:  # a disk that cannot be written: nobody trains there
+        except RunError:  # on a read-only disk nobody trains
             return False
 
-    def save_card(self, card: Card) -> None:
-        self.card = card
-        files.write(self.path / "recipe.json", card.to_json())
+    # State
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write state.pt whole or not at all; `state` holds tensors and plain values only."""
+        """Write state.pt whole or not at all. `state` holds tensors and plain values only."""
 
         def save(file: Any) -> None:
-            # torch.save to a file turns a full disk into a RuntimeError that does not say so
+            # torch.save to a file reports a full disk as a RuntimeError that does not say so
             buffer = io.BytesIO()
             torch.save(state, buffer)
             file.write(buffer.getbuffer())
 
-        files.write(self.path / "state.pt", save)
+        files.write(self.state_file, save)
 
     def load_state(self) -> dict[str, Any] | None:
-        """The saved state, None before the first save. Raises RunError for a damaged file."""
-        path = self.path / "state.pt"
+        """The saved state, or None before the first save. Raises RunError for a damaged file."""
+        path = self.state_file
         if not path.exists():
             return None
         try:
-            # torch looks at no checksum; this takes 10 ms for 30 MB
+            # torch compares no checksums; this takes 10 ms for 30 MB
             with zipfile.ZipFile(path) as archive:
                 if (member := archive.testzip()) is not None:
                     raise ValueError(f"the checksum of {member} is wrong")
-            # Not mapped: Windows replaces no file that is, and tensors of it live on in a training.
+            # not mmap: Windows cannot replace a mapped file, and a training keeps these tensors
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if state["format"] > self.card.format:
                 raise RunError(
-                    f"{path} has format {state['format']}: upgrade ganvas to go on with it"
+                    f"{path} has format {state['format']}, this ganvas reads up to"
+                    f" {self.card.format}: upgrade ganvas to go on with it"
                 )
             if not isinstance(state["images_seen"], int) or not isinstance(state["seconds"], float):
                 raise TypeError("images_seen is no whole number")
@@ -261,113 +216,115 @@ class Run:
             ) from None
         return state
 
+    @property
+    def finished(self) -> bool:
+        """True if all images of the plan have been seen."""
+        state = self.load_state()
+        return state is not None and state["images_seen"] >= self.card.plan.total
+
+    # Weights
+
     def save_generator(self, tensors: dict[str, Tensor], kept_at: int | None = None) -> None:
-        """Write the generator with its card; with `kept_at` (images seen) as one more file in
-        weights/."""
-        path = (
-            self.generator_file
-            if kept_at is None
-            else self.path / "weights" / f"{kept_at:09d}.safetensors"
-        )
-        _save_weights(path, tensors, self.card)
+        """Write the generator with its card; if `kept_at` (images seen) is given, to weights/."""
+        kept = self.path / "weights" / f"{kept_at or 0:09d}.safetensors"
+        _save_weights(self.generator_file if kept_at is None else kept, tensors, self.card)
 
     def save_best(self, tensors: dict[str, Tensor]) -> None:
+        """Write best.safetensors."""
         _save_weights(self.best_file, tensors, self.card)
 
     def save_start(self, networks: dict[str, dict[str, Tensor]], card: Card) -> None:
-        """Keep the weights that the training starts from, with the card of what made them, unless
-        they are here."""
-        if not (self.path / START_FILE).exists():
-            _save_weights(self.path / START_FILE, flatten_networks(networks), card)
+        """Write start.safetensors, with the card of the run that made it, unless it exists."""
+        if not self.start_file.exists():
+            _save_weights(self.start_file, flatten_networks(networks), card)
 
     def load_start(self) -> dict[str, dict[str, Tensor]]:
-        """The weights that the training starts from, by network. Raises RunError where they are
-        missing or others."""
+        """The weights that the training starts from, by network.
+
+        Raises RunError if they are missing or not those named by the card.
+        """
         assert self.card.started_from is not None
-        tensors, _ = read_weights(self.path / START_FILE)
+        tensors, _ = read_weights(self.start_file)
         if weights_sha256(tensors) != self.card.started_from.sha256:
             raise RunError(
-                f"{self.path / START_FILE} holds other weights than the run was started from: restore it"
+                f"{self.start_file} holds other weights than the run was started from: restore it"
             )
         return split_networks(tensors)
 
+    def generator(self, device: str = "cpu") -> tuple[Sampler, Card]:
+        """The generator and its own card. Raises RunError if it is missing or damaged."""
+        self._refuse_without_generator()
+        return open_generator(self.generator_file, self.gan, device)
+
+    def generator_card(self) -> Card:
+        """The card in generator.safetensors. Raises RunError if that is missing or damaged."""
+        self._refuse_without_generator()
+        return read_weights(self.generator_file)[1]
+
+    def sampler(self, device: str = "cpu") -> Sampler:
+        """The generator, ready to sample. Raises RunError if it is missing or damaged."""
+        return self.generator(device)[0]
+
+    def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
+        """Images from the generator, to look at or to `.save()`.
+
+        See `ganvas.sampling.samples.sample`.
+        """
+        return sample(self.sampler(), n=n, labels=labels, seed=seed)
+
+    def _refuse_without_generator(self) -> None:
+        if not self.generator_file.exists():
+            again = command("train", *self.card.own_recipe(self.gan), out=self.path)
+            raise RunError(f"{self.path} has no generator yet: go on with {again}")
+
+    # Log and evaluations
+
     def append_log(self, lines: Iterable[dict[str, Any]]) -> None:
-        with (
-            files.writing(self.path / "log.jsonl"),
-            open(self.path / "log.jsonl", "a", encoding="utf-8") as file,
-        ):
-            file.writelines(_row(line) for line in lines)
-
-    def append_metrics(self, line: str) -> None:
-        """Keep an evaluation, one line of JSON. What a full disk or a kill left of an earlier line
-        is dropped before."""
-        path = self.path / "metrics.jsonl"
-        with (
-            files.writing(path),
-            FileLock(self.path / ".metrics.lock"),
-        ):  # `ganvas evaluate` may come while a run trains
-            before = path.read_bytes() if path.exists() else b""
-            if before and not before.endswith(b"\n"):
-                files.write(path, before[: before.rfind(b"\n") + 1])
-            with open(path, "ab") as file:
-                file.write(line.encode() + b"\n")
-
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All evaluations, oldest first; a last line cut short by a crash is left out. Raises
-        RunError for a damaged file."""
-        path = self.path / "metrics.jsonl"
-        try:
-            lines = _json_lines(path)
-            for line in lines:
-                if not isinstance(line, dict) or not isinstance(
-                    line.get("fid"), float | int | None
-                ):
-                    raise ValueError
-                if not isinstance(line.get("images", 0), int) or not isinstance(
-                    line.get("cost_seconds", 0), float | int
-                ):
-                    raise ValueError
-            return lines
-        except (ValueError, RecursionError):
-            raise RunError(f"{path} is damaged: restore it, or take it away") from None
+        """Add lines to log.jsonl."""
+        log.append_log(self.log_file, lines)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's lines; a last line cut short by a crash is left out. A figure that was no
-        number, as null, is NaN."""
-        path = self.path / "log.jsonl"
-        try:
-            lines = _json_lines(path)
-            for line in lines:
-                line.update(
-                    {
-                        name: math.nan
-                        for name in (*STATISTICS, *GRADIENTS)
-                        if line.get(name, 0) is None
-                    }
-                )
-            if any(not isinstance(line[name], (int, float)) for line in lines for name in LOGGED):
-                raise ValueError
-            return lines
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
+        """The lines of log.jsonl: see `ganvas.runs.log.read_log`."""
+        return log.read_log(self.log_file)
+
+    def append_metrics(self, line: str) -> None:
+        """Add an evaluation, one line of JSON, to metrics.jsonl."""
+        log.append_metrics(self.metrics_file, line)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The evaluations in metrics.jsonl, oldest first."""
+        return log.read_metrics(self.metrics_file)
+
+    def rewind_log(self, images_seen: int) -> None:
+        """Delete what was logged and evaluated after the state that training resumes from."""
+        log.rewind_metrics(self.metrics_file, images_seen)
+        log.rewind_log(self.log_file, images_seen)
+
+    # Sheets and charts
+
+    def save_sheet(self, name: str, images: Tensor, columns: int) -> Path:
+        """Write samples/NAME.png of uint8 images (N, H, W, C)."""
+        path = self.samples_folder / f"{name}.png"
+        sheets.save_sheet(path, images.numpy(), columns)
+        return path
 
     def sheets(self) -> list[tuple[int, Path]]:
-        """Images seen and path of each sheet in samples/, in the order in which they were made.
+        """Images seen and path of each sheet in samples/, oldest first.
 
-        The state knows when a sheet was made, and of one that was made since, its name tells.
-        Raises RunError for a picture of which neither does.
+        The state knows when a sheet was made; of a newer one, the name says it.
+        Raises RunError for a picture of unknown time.
         """
         state = self.load_state()
         try:
             known = {name: images for images, name in state["record"]["sheets"]} if state else {}
         except (KeyError, TypeError, ValueError):
             raise RunError(
-                f"{self.path / 'state.pt'} is damaged: it does not say when sheets were made"
+                f"{self.state_file} is damaged: it does not say when sheets were made"
             ) from None
         template = self.card.train.get("sheet_name", "{images:09d}")
         unit = self.card.plan.epoch if "{epoch" in template and "{images" not in template else 1
-        found = []
-        for path in sorted((self.path / "samples").glob("*.png")):
+        result = []
+        for path in sorted(self.samples_folder.glob("*.png")):
             images = known.get(path.name)
             if images is None:
                 number = re.search(r"(\d+)\D*$", path.stem)
@@ -377,47 +334,32 @@ class Run:
                         " elsewhere"
                     )
                 images = int(number[1]) * unit
-            found.append((images, path))
-        return sorted(found)
+            result.append((images, path))
+        return sorted(result)
 
-    def rewind_log(self, images_seen: int) -> None:
-        """Forget what was logged, and evaluated in training, after the state that training goes on
-        from."""
-        metrics = [line for line in self.read_metrics() if line.get("images", 0) <= images_seen]
-        if (self.path / "metrics.jsonl").exists():
-            files.write(
-                self.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics)
-            )
-        lines = [line for line in self.read_log() if line["images"] <= images_seen]
-        if (self.path / "log.jsonl").exists():
-            files.write(self.path / "log.jsonl", "".join(map(_row, lines)))
-
-    def save_sheet(self, name: str, images: Tensor, columns: int) -> Path:
-        """Write samples/NAME.png of uint8 NHWC images."""
-        path = self.path / "samples" / f"{name}.png"
-        self._save_grid(path, images, columns)
-        return path
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """Those of real_images, neighbours and copies that exist, by name."""
+        paths = {
+            name: self.path / f"{name}.png" for name in ("real_images", "neighbours", "copies")
+        }
+        return {name: path for name, path in paths.items() if path.is_file()}
 
     def save_real_images(self, images: Tensor, columns: int) -> None:
-        self._save_grid(self.path / "real_images.png", images, columns)
-
-    def _save_grid(self, path: Path, images: Tensor, columns: int) -> None:
-        pixels = images.numpy()
-        scale = sheets.viewing_scale(*pixels.shape[1:3])
-        sheets.save_png(path, sheets.grid(pixels, columns, gap=2, scale=scale))
+        """Write real_images.png of uint8 images (N, H, W, C)."""
+        sheets.save_sheet(self.path / "real_images.png", images.numpy(), columns)
 
     def save_neighbours(self, fakes: Tensor, nearest: Tensor) -> None:
-        """Write neighbours.png: uint8 NHWC images, each generated one left of its nearest training
-        image."""
+        """Write neighbours.png of uint8 images (N, H, W, C) and their nearest training images."""
         title = "left: generated, right: the nearest training image"
         sheets.save_pairs(self.path / "neighbours.png", fakes.numpy(), nearest.numpy(), title)
 
     def save_progress(self, moments: Iterable[tuple[str, str]]) -> None:
-        """Write progress.png: a few sheets, given as (caption, file name), under their captions."""
+        """Write progress.png of sheets, given as (caption, file name)."""
         panels = []
         for caption, name in moments:
-            path = self.path / "samples" / name
-            if not path.exists():  # a sheet that the user took away
+            path = self.samples_folder / name
+            if not path.exists():  # deleted by the user
                 continue
             with Image.open(path) as image:
                 panels.append((caption, image.copy()))
@@ -425,39 +367,21 @@ class Run:
             files.write(self.path / "progress.png", sheets.encode(sheets.captioned(panels, 4)))
 
     def save_losses(self) -> None:
-        """Write losses.png: both networks' losses over the images seen, from the log."""
+        """Write losses.png from the log."""
         from ganvas.runs.loss_curves import losses  # matplotlib takes half a second to import
 
         files.write(self.path / "losses.png", losses(self.read_log()))
 
 
-def _json_lines(path: Path) -> list[Any]:
-    """What a file of JSON lines holds, nothing where there is none; a last line cut short by a
-    crash is left out."""
-    with files.reading(path):
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def _row(line: dict[str, Any]) -> str:
-    """A line of the log as JSON, which knows no NaN and no infinity: null stands for both."""
-    plain = {
-        name: None if isinstance(v, float) and not math.isfinite(v) else v
-        for name, v in line.items()
-    }
-    return json.dumps(plain) + "\n"
-
-
 def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     card = dataclasses.replace(card, weights_sha256=weights_sha256(contiguous))
-    files.write(
-        path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
-    )  # one entry: several have no order
+    # a single entry: safetensors does not keep the order of several
+    files.write(path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()}))
 
 
 def _refuse_bytes(path: Path) -> None:
-    # neither torch nor safetensors opens a file there, and no JSON holds the path
+    # neither torch nor safetensors opens a file there, and JSON cannot hold the path
     if not is_utf8(str(path)):
         raise RunError(
             f"{printable(str(path))}: the path's bytes are no UTF-8: choose another, or rename it"
@@ -465,8 +389,7 @@ def _refuse_bytes(path: Path) -> None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raises RunError for a directory with content that is no run's. Hidden files, such as a lock,
-    do not count."""
+    """Raises RunError if a directory has content but is not a run. Hidden files do not count."""
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-    if names and "recipe.json" not in names:
+    if names and CARD_FILE not in names:
         raise RunError(f"{path} is not empty and not a run: choose another --out")

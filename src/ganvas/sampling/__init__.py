@@ -1,1 +1,1 @@
-"""From a generator to images, sheets and files."""
+"""Images from a generator, as arrays, sheets and files."""

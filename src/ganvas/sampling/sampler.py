@@ -1,4 +1,4 @@
-"""From a generator to images: seeds and labels in, uint8 out."""
+"""Sampler: uint8 images from a generator, for seeds and labels."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from ganvas.data.pixels import to_uint8
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import Gan
 
-SAMPLING_CHUNK = 64  # images made at a time
+SAMPLING_CHUNK = 64  # images per batch
 
 
 def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -> Tensor:
-    """Latents float32 (N, z_dim), N(0, 1): each from a Philox generator of its own, keyed by (seed,
-    index).
+    """Draw latents float32 (N, z_dim) from N(0, 1), each with its own Philox keyed (seed, index).
 
-    So image k of a seed has the same latent, to the bit, whatever the batch, the device or the
-    runtime.
+    So image k of a seed has the same latent, to the bit, in any batch, on any device or runtime.
     Raises SettingError unless 0 <= seed < 2**64.
     """
     if not 0 <= seed < 2**64:
@@ -34,16 +32,17 @@ def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -
 
 
 class Sampler:
-    """A generator, ready to be asked for images. Runs in inference mode and 32-bit floats."""
+    """A generator as a function from indices to images, in inference mode and 32-bit floats.
+
+    classes: names of the classes, if the generator is conditional; () otherwise.
+    """
 
     def __init__(
         self, gan: Gan, classes: tuple[str, ...], device: str | torch.device = "cpu"
     ) -> None:
-        self.gan, self.classes, self.device = (
-            gan,
-            classes if gan.conditional else (),
-            torch.device(device),
-        )
+        self.gan = gan
+        self.classes = classes if gan.conditional else ()
+        self.device = torch.device(device)
         gan.generator.to(self.device)
 
     @torch.inference_mode()
@@ -55,12 +54,12 @@ class Sampler:
         labels: Sequence[int] | None = None,
         strict: bool = False,
     ) -> Tensor:
-        """Images uint8 (N, H, W, C) on the CPU for the given indices of a seed.
+        """Images uint8 (N, H, W, C) on the CPU, one for each index of `seed`.
 
-        labels: one class index an image, for a conditional generator; without them image k shows
-        class k modulo K.
-        strict: raise RunError for a pixel that is no number, which else is black.
-        The generator's mode (training or inference) is as before afterwards.
+        labels: a class index for each image of a conditional generator. Default: index modulo the
+            number of classes.
+        strict: raise RunError for NaN or infinite pixels, which are black otherwise.
+        The generator keeps its mode (training or evaluation).
         """
         if self.gan.conditional and labels is None:
             labels = [int(index) % len(self.classes) for index in indices]
@@ -68,21 +67,16 @@ class Sampler:
         self.gan.generator.eval()
         images = []
         for start in range(0, len(indices), SAMPLING_CHUNK):
-            z = latents(indices[start : start + SAMPLING_CHUNK], seed, self.gan.z_dim).to(
-                self.device
-            )
-            y = (
-                None
-                if labels is None
-                else torch.tensor(labels[start : start + SAMPLING_CHUNK], device=self.device)
-            )
-            made = self.gan.make(z, y)
-            if strict and not bool(made.isfinite().all()):
+            chunk = slice(start, start + SAMPLING_CHUNK)
+            z = latents(indices[chunk], seed, self.gan.z_dim).to(self.device)
+            y = None if labels is None else torch.tensor(labels[chunk], device=self.device)
+            fakes = self.gan.make(z, y)
+            if strict and not bool(fakes.isfinite().all()):
                 raise RunError(
                     f"the generator gives pixels that are no numbers, among images {start} to"
                     f" {start + len(z) - 1} of seed {seed}: its training diverged, or its layers"
                     " overflow; train it anew"
                 )
-            images.append(to_uint8(made))
+            images.append(to_uint8(fakes))
         self.gan.generator.train(was_training)
         return torch.cat(images)

@@ -1,5 +1,4 @@
-"""Pictures of pictures: sheets, rows, and sheets beside each other with captions. uint8 NHWC in,
-PNG bytes out."""
+"""Sheets: many images in one PNG, side by side or in a table with captions."""
 
 from __future__ import annotations
 
@@ -8,68 +7,73 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ganvas.data.pixels import Pixels
 from ganvas.system import files
-
-Pixels = NDArray[np.uint8]
 
 _PAPER, _INK = 255, 0
 
 
 def grid(images: Pixels, columns: int, gap: int = 0, scale: int = 1) -> Pixels:
-    """Images (N, H, W, C) row by row in one (H', W', C): `gap` pixels of white between them, each
-    pixel `scale` wide.
+    """Lay out images (N, H, W, C) row by row in one (H', W', C).
 
-    With gap 0 and N columns: the images side by side and nothing else.
+    gap: pixels of white between images.
+    scale: width and height of each image's pixels.
     """
     n, height, width, channels = images.shape
     columns = min(columns, n)
     rows = -(-n // columns)
-    cell = np.full(
+    cells = np.full(
         (rows * columns, height * scale + gap, width * scale + gap, channels), _PAPER, np.uint8
     )
-    cell[:n, : height * scale, : width * scale] = images.repeat(scale, 1).repeat(scale, 2)
-    sheet = cell.reshape(rows, columns, *cell.shape[1:]).swapaxes(1, 2)
-    sheet = sheet.reshape(rows * cell.shape[1], columns * cell.shape[2], channels)
+    cells[:n, : height * scale, : width * scale] = images.repeat(scale, 1).repeat(scale, 2)
+    sheet = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * cells.shape[1], columns * cells.shape[2], channels)
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
 
 
 def picture(pixels: Pixels) -> Image.Image:
-    """(H, W, C) with C 1, 3 or 4 as a Pillow image."""
+    """Turn (H, W, C), C one of 1, 3, 4, into a Pillow image."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def png(pixels: Pixels) -> bytes:
-    """(H, W, C) as PNG."""
+    """Encode (H, W, C) as PNG."""
     return encode(picture(pixels))
 
 
 def encode(image: Image.Image) -> bytes:
+    """Encode a Pillow image as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def save_png(path: Path, pixels: Pixels) -> None:
-    """Write (H, W, C) as a PNG, whole or not at all. Raises RunError when the disk refuses."""
+    """Write (H, W, C) as a PNG, whole or not at all. Raises RunError if the disk refuses."""
     files.write(path, png(pixels))
 
 
 def viewing_scale(height: int, width: int) -> int:
-    """How many times to enlarge an image so that a person sees it: small ones to about 64 pixels."""
+    """Factor that enlarges a small image to about 64 pixels."""
     return max(1, round(64 / max(height, width)))
+
+
+def save_sheet(path: Path, images: Pixels, columns: int) -> None:
+    """Write a PNG of images (N, H, W, C), enlarged for viewing. Raises RunError as `save_png`."""
+    scale = viewing_scale(*images.shape[1:3])
+    save_png(path, grid(images, columns, gap=2, scale=scale))
 
 
 def captioned(
     panels: Sequence[tuple[str, Image.Image]], columns: int, title: str = ""
 ) -> Image.Image:
-    """Pictures in a table, each under its caption, on white."""
+    """Lay out (caption, image) pairs in a table on white, each image under its caption."""
     font, margin, line = ImageFont.load_default(16), 12, 24
-    under = line if any(text for text, _ in panels) else 0
+    caption_height = line if any(text for text, _ in panels) else 0
     width = max(max(image.width, round(font.getlength(text))) for text, image in panels) + margin
-    height = max(image.height for _, image in panels) + under + margin
+    height = max(image.height for _, image in panels) + caption_height + margin
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     top = line + margin if title else margin // 2
@@ -84,20 +88,19 @@ def captioned(
         x, y = margin + i % columns * width, top + i // columns * height
         draw.text((x, y), text, (_INK,) * 3, font)
         mask = image.getchannel("A") if image.mode == "RGBA" else None
-        paper.paste(image.convert("RGB"), (x, y + under), mask)
+        paper.paste(image.convert("RGB"), (x, y + caption_height), mask)
     return paper
 
 
 def save_pairs(path: Path, left: Pixels, right: Pixels, title: str) -> None:
-    """Write a PNG of pairs of images, (N, H, W, C) both, four pairs in a row."""
+    """Write a PNG of pairs of images, both (N, H, W, C), four pairs in a row."""
     scale = viewing_scale(*left.shape[1:3])
     table = picture(grid(np.concatenate([left, right], 2), 4, gap=10, scale=scale))
     files.write(path, encode(captioned([("", table)], 1, title)))
 
 
 def sheet_classes(count: int, classes: int) -> list[int]:
-    """The class of each image of a sheet: one class after another, or, where they are more than
-    images, a spread of them."""
+    """Class of each image of a sheet: 0, 1, ... in turn, or a spread if they exceed `count`."""
     if classes > count:
         return [k * (classes - 1) // max(1, count - 1) for k in range(count)]
     return [k % classes for k in range(count)]

@@ -1,1 +1,1 @@
-"""The machine below: files, paths, threads, signals, random draws, the terminal."""
+"""The ground that every other package stands on: files, paths, text, settings, the machine."""

@@ -1,10 +1,11 @@
-"""Writing files so that nobody ever meets half of one."""
+"""Whole files or none: every write goes to a temporary file that is then moved into place."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,15 +24,15 @@ REASONS = {
     errno.EACCES: "permission denied: choose another place with --out",
     errno.EPERM: "permission denied: choose another place with --out",
     errno.ENOTDIR: "a part of this path is a file: choose another place with --out",
-    errno.EISDIR: "a folder stands there: choose another name with --out",
-    errno.EEXIST: "a file stands there: choose another name with --out",
+    errno.EISDIR: "a folder has this name: choose another name with --out",
+    errno.EEXIST: "a file has this name: choose another name with --out",
     errno.ENAMETOOLONG: "the name is too long: choose another with --out",
 }
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses while `path` is written into a RunError of one line."""
+    """Turn an OSError while `path` is written into a RunError of one line."""
     try:
         yield
     except OSError as error:
@@ -41,7 +42,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses while `path` is read into a RunError of one line."""
+    """Turn an OSError while `path` is read into a RunError of one line."""
     try:
         yield
     except OSError as error:
@@ -49,14 +50,16 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def refuse_ending(out: Path, what: str, *endings: str) -> None:
-    """Raises SettingError where --out does not end in one of these, in small or capital letters.
-    what: what is written."""
+    """Raises SettingError unless --out ends in one of `endings`, in small or capital letters.
+
+    what: the start of the message, such as "the report is HTML".
+    """
     if out.suffix.lower() not in endings:
         raise SettingError(f"--out {out}: {what}; give a name that ends in {endings[0]}")
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raises RunError where the disk would refuse `path`. Folders above it are made."""
+    """Raises RunError if `path` cannot be written. Makes the folders above it."""
     with writing(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
@@ -65,12 +68,15 @@ def refuse_unwritable(path: Path) -> None:
             pass
 
 
-def sweep(folder: Path) -> None:
-    """Take away what `write` left below a folder where it was killed: files of processes that are
-    no more.
+def _temporary(path: Path) -> Path:
+    """A hidden name beside `path`, of this process alone."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
-    To be called while nobody else writes there, nor this process. Raises RunError when the disk
-    refuses.
+
+def sweep(folder: Path) -> None:
+    """Delete temporary files that killed processes left below a folder.
+
+    Call it while nobody else writes there, nor this process. Raises RunError if the disk refuses.
     """
     for path in folder.rglob(".*.tmp"):
         pid = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
@@ -84,17 +90,15 @@ def sweep(folder: Path) -> None:
 
 
 def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None:
-    """Write a whole file or leave what was there: into a temporary file beside it, then moved into
-    place.
+    """Write a whole file or leave what was there. Makes the folders above it.
 
-    content: bytes, text (UTF-8), or a function that writes to the open file. Folders above it are
-    made.
-    Raises RunError when the disk refuses.
+    content: bytes, text (stored as UTF-8), or a function that writes to the open file.
+    Raises RunError if the disk refuses.
     """
     path = Path(os.path.abspath(path))
     if not path.name:
         raise RunError(f"cannot write {path}: {REASONS[errno.EISDIR]}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -109,3 +113,14 @@ def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, to be filled and then moved. Deleted at the end if it remains."""
+    temporary = _temporary(Path(os.path.abspath(path)))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

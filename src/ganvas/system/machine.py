@@ -1,5 +1,4 @@
-"""CPU threads: how many this process may use, and as many as wanted for a while. Results depend on
-the number to the bit."""
+"""The machine: CPU cores and threads, devices, memory. Results depend on the thread count."""
 
 from __future__ import annotations
 
@@ -18,13 +17,13 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch work on so many threads."""
+    """Set torch's number of threads, and restore it at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -34,7 +33,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def pick_device(name: str) -> str:
-    """ "auto", "cpu", "cuda" or "mps" as a device that is there. Raises SettingError."""
+    """Resolve "auto", "cpu", "cuda" or "mps". Raises SettingError if the device is missing."""
     available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -52,7 +51,7 @@ def pick_device(name: str) -> str:
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has held so far, in MB (10^6 bytes)."""
+    """Peak memory of this process so far, in MB (10^6 bytes)."""
     try:
         import resource
     except ImportError:  # Windows
@@ -62,12 +61,11 @@ def peak_rss_mb() -> float:
 
 
 def prepare_cpu() -> None:
-    """Two settings of this process that training is faster with.
+    """Make training faster in this process. Call it before the first parallel work.
 
-    Denormals count as zero: activations and moments of such size slow a CPU down many times. It
-    holds for this thread and those started later, so it comes before the first parallel work. Freed
-    memory is kept (with glibc) instead of given back: every step asks for the same again, and fresh
-    pages cost a tenth of a small convolutional step.
+    Denormals are flushed to zero, in this thread and later ones: activations and moments of that
+    size slow a CPU down many times. With glibc, freed memory is kept for the next step instead of
+    returned: fresh pages cost a tenth of a small convolutional step.
     """
     torch.set_flush_denormal(True)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -1,4 +1,4 @@
-"""Where ganvas keeps what it fetches."""
+"""Folders of downloads and caches, and ~ in paths."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from ganvas.errors import SettingError
 
 
 def expanded(path: str) -> str:
-    """A path with its ~ or ~NAME as the home folder it stands for. Raises SettingError where there
-    is none."""
+    """Expand ~ or ~NAME in a path. Raises SettingError if that home folder is unknown."""
     whole = os.path.expanduser(path)
     if path.startswith("~") and whole == path:
         raise SettingError(
@@ -20,10 +19,9 @@ def expanded(path: str) -> str:
 
 
 def cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/ganvas`, or `~/.cache/ganvas` where that is unset or not absolute. It is not
-    created here.
+    """`$XDG_CACHE_HOME/ganvas`, or `~/.cache/ganvas` if that is unset or relative. Not created.
 
-    Raises SettingError where there is no home folder either.
+    Raises SettingError if the home folder is unknown too.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
@@ -37,7 +35,6 @@ def cache_dir() -> Path:
 
 
 def data_root(given: Path | None = None) -> Path:
-    """Where the named data sets lie: `given`, else `$GANVAS_DATA`, else `cache_dir()/data`. It is
-    not created here."""
+    """The folder of named data sets: `given`, `$GANVAS_DATA` or `cache_dir()/data`. Not created."""
     chosen = given or os.environ.get("GANVAS_DATA")
     return Path(expanded(os.fspath(chosen))) if chosen else cache_dir() / "data"

@@ -1,5 +1,4 @@
-"""What a person sees while a training goes on: a live display in a terminal, plain lines elsewhere.
-All on stderr."""
+"""Progress of a training on stderr: a live display in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,17 +16,18 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between lines within an epoch
-EPOCH_SECONDS = 0.05  # between lines of epochs that are over in no time
+EPOCH_SECONDS = 0.05  # between lines of very short epochs
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 0:07, 12:30 or 1:02:03."""
+    """Format seconds as 0:07, 12:30 or 1:02:03."""
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def figures(line: Mapping[str, Any]) -> str:
+def format_statistics(line: Mapping[str, Any]) -> str:
+    """Format a step's or a log line's losses and scores."""
     return (
         f"D loss {line['d_loss']:.3f}  G loss {line['g_loss']:.3f}  D(real) {line['d_real']:.3f} "
         f" D(fake) {line['d_fake']:.3f}  D right {line['d_accuracy']:.0%}"
@@ -36,13 +36,17 @@ def figures(line: Mapping[str, Any]) -> str:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Nobody reads on: fall silent and train on. (Rich would leave the program.)"""
+        """Fall silent and train on, where rich would exit."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class Progress:
-    """The display of one training. verbose: print every line of the log. quiet: show nothing."""
+    """The display of one training.
+
+    verbose: print every line of the log.
+    quiet: print nothing.
+    """
 
     def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
         self.console = _Console(stderr=True, quiet=quiet, highlight=False)
@@ -53,11 +57,11 @@ class Progress:
         self.newest, self.line_epoch = "", 0
 
     def say(self, text: str) -> None:
-        """One line for the user, above the live display."""
+        """Print a line for the user, above the live display."""
         self.console.print(Text(text), soft_wrap=True)
 
     def begin(self, planned: int, seen: int) -> None:
-        """planned: images in all. seen: images already seen before."""
+        """Start the display. planned: images in all. seen: images seen before."""
         self.planned, self.seen, self.start = planned, seen, seen
         self.began = time.monotonic()
         if self.console.is_terminal and not self.console.quiet:
@@ -74,7 +78,7 @@ class Progress:
             self.live.start()
 
     def total(self, planned: int) -> None:
-        """The plan was revised."""
+        """Set a new number of planned images."""
         self.planned = planned
         if self.live is not None:
             self.bar.update(self.task, total=planned)
@@ -86,7 +90,7 @@ class Progress:
         return f"{self.seen:,} of {self.planned:,} images  {rate:,.0f} images/s  {left}"
 
     def update(self, seen: int, statistics: Mapping[str, Any]) -> None:
-        """The newest step's figures."""
+        """Show the newest step's statistics."""
         self.seen = seen
         if self.live is not None:
             self.bar.update(self.task, completed=seen, pace=self._pace())
@@ -95,10 +99,10 @@ class Progress:
                 if self.newest
                 else Text("no sheet yet")
             )
-            self.live.update(Group(self.bar, Text(figures(statistics)), sheet))
+            self.live.update(Group(self.bar, Text(format_statistics(statistics)), sheet))
 
     def line(self, line: Mapping[str, Any]) -> None:
-        """A line of the log: one that ends an epoch is printed, and otherwise one now and then."""
+        """Print a line of the log if it ends an epoch or some time has passed."""
         self.seen = line["images"]
         now = time.monotonic()
         new_epoch = int(line["epoch"]) > self.line_epoch
@@ -106,12 +110,16 @@ class Progress:
         if self.verbose or now - self.printed >= wait or self.seen >= self.planned:
             self.printed, self.line_epoch = now, int(line["epoch"])
             augmented = f"  augmented {line['augmentation']:.0%}" if "augmentation" in line else ""
-            self.say(f"epoch {line['epoch']:.4g}  {figures(line)}{augmented}  {self._pace()}")
+            self.say(
+                f"epoch {line['epoch']:.4g}  {format_statistics(line)}{augmented}  {self._pace()}"
+            )
 
     def sheet(self, path: Path) -> None:
+        """Show the path of the newest sheet from now on."""
         self.newest = str(path)
 
     def end(self) -> None:
+        """Remove the live display."""
         if self.live is not None:
             self.live.stop()
             self.live = None

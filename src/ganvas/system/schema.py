@@ -1,4 +1,4 @@
-"""From plain trees, of JSON and TOML, to settings that are checked, and how two trees differ."""
+"""Trees of JSON and TOML, checked and converted to dataclasses of settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganvas.errors import SettingError, nearest
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What differs between two settings trees, as "train.batch=64, not 32" (old, not new)."""
+    """Differences of two settings trees, as "train.batch=64, not 32" (old, not new)."""
     before, after = dict(leaves(old)), dict(leaves(new))
     return [
         f"{path}={before.get(path)}, not {after.get(path)}"
@@ -24,8 +24,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def convert(tree: Any, kind: type, where: str) -> Any:
-    """A plain tree as the dataclass `kind`, checked: names, types, ranges, finite numbers. Raises
-    SettingError."""
+    """Convert a tree to the dataclass `kind`, checking names, types, ranges and finite numbers.
+
+    where: path of the tree, for messages. Raises SettingError.
+    """
     _check_names(tree, kind, where)
     for path, value in leaves({where: tree}):
         if isinstance(value, float) and not math.isfinite(value):
@@ -42,26 +44,26 @@ def convert(tree: Any, kind: type, where: str) -> Any:
 
 
 def _worded(tree: Any, kind: type) -> Any:
-    """The tree with numbers as words where only words can be: `precision=32` is a number to TOML."""
+    """Turn numbers into words where only words fit: TOML reads `precision=32` as a number."""
     if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
         return tree
     hints = typing.get_type_hints(kind)
     return {
-        # a bool is no number here
+        # type(): a bool is an int, but no number here
         name: str(part) if type(part) is int and _is_word(hints[name]) else part
         for name, part in tree.items()
     }
 
 
 def _is_word(kind: Any) -> bool:
+    """True if a type is a Literal of strings."""
     return typing.get_origin(kind) is Literal and all(
         isinstance(word, str) for word in typing.get_args(kind)
     )
 
 
 def _choices(kind: Any, path: str) -> list[str]:
-    """The words that a setting can be, for the path of one inside the dataclass `kind`, such as
-    ".lr.shape"."""
+    """The words allowed for the setting at a path, such as ".lr.shape", in the dataclass `kind`."""
     for name in path.split(".")[1:]:
         parts = [part for part in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(part)]
         if not parts or name not in (hints := typing.get_type_hints(parts[0])):
@@ -74,7 +76,7 @@ def _choices(kind: Any, path: str) -> list[str]:
 
 
 def _check_names(tree: Any, kind: Any, where: str) -> None:
-    # msgspec passes over unknown names in dataclasses; here nothing is silently ignored.
+    # msgspec ignores unknown names in dataclasses
     if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
         return
     hints = typing.get_type_hints(kind)
@@ -92,7 +94,7 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The single values of nested settings, each with its dotted path."""
+    """Yield each value of nested settings with its dotted path."""
     for name, value in tree.items():
         path = f"{prefix}.{name}" if prefix else name
         if isinstance(value, Mapping):

@@ -1,8 +1,8 @@
-"""Every random draw of a training, from generators seeded by (seed, purpose, position).
+"""Random draws of a training, from generators seeded by (seed, purpose, position).
 
-So there is no random state to save: a resumed training draws what it would have drawn. Draws are
-made for the whole batch on the CPU, and each process takes its part, so they do not depend on the
-device or the number of processes.
+No random state needs saving: a resumed training draws what it would have drawn. Draws are made for
+the whole batch on the CPU and each process takes its part, so they depend neither on the device nor
+on the number of processes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str, position: int) -> torch.Generator:
-    """A CPU generator of its own for one purpose ("order", "z", ...) at one position (images seen,
-    or an epoch)."""
+    """A CPU generator for a purpose ("order", "z", ...) and position (images seen or epoch)."""
     # CPU generators use 32 bits of a seed: two draws in billions share a stream, at unrelated
-    # places of the training.
+    # positions
     return torch.Generator().manual_seed(_key(seed, purpose, position) % 2**32)
 
 
@@ -30,22 +29,21 @@ def _key(seed: int, purpose: str, position: int) -> int:
 
 
 def bits(seed: int, purpose: str, position: int) -> np.random.SFC64:
-    """Like `generator()`, for masks: three times as fast, in raw bits."""
+    """Like `generator`, in raw bits for masks: three times as fast."""
     return np.random.SFC64(_key(seed, purpose, position))
 
 
 def kept(source: np.random.SFC64, shape: tuple[int, ...], p: float) -> Tensor:
-    """A mask, bool, of the given shape: False with probability p, to one part in 2**32."""
+    """Draw a bool mask of the given shape: False with probability p, to one part in 2**32."""
     count = math.prod(shape)
     raw = source.random_raw((count + 1) // 2).view(np.uint32)[:count]
     return torch.from_numpy(raw >= np.uint32(p * 2**32)).view(shape)
 
 
 class EpochOrder:
-    """Which images a step sees: shuffled epochs, one after another, each image once in each.
+    """The endless order of images: shuffled epochs, each with every image once.
 
-    A batch may lie across two epochs (or, in a data set smaller than a batch, many): none is ever
-    short or left out.
+    A batch may span two epochs, or more if the data set is smaller, so that no batch is short.
     """
 
     def __init__(self, seed: int, size: int) -> None:
@@ -53,8 +51,7 @@ class EpochOrder:
         self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
 
     def indices(self, start: int, count: int) -> Tensor:
-        """Indices int64 (count,) of the images at positions start ... start + count - 1 of the
-        endless order."""
+        """Indices int64 (count,) of the images at positions start to start + count - 1."""
         parts = []
         while count > 0:
             epoch, offset = divmod(start, self.size)

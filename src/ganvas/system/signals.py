@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: note the wish, let the step end, save, leave."""
+"""Ctrl-C and SIGTERM in training: noted, so that the step can end and the run be saved."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 
 
 class Stop:
-    """Within `with Stop() as stop:` the first SIGINT or SIGTERM only sets `stop.signal`; a second
-    one acts at once."""
+    """Within `with Stop() as stop:`, the first SIGINT or SIGTERM only sets `stop.signal`.
+
+    A second one acts at once.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
-        # Python allows handlers nowhere else
+        # Python allows handlers in the main thread only
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)

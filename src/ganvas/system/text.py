@@ -1,4 +1,4 @@
-"""Counts and strangers' names, worded for notes and one-line errors."""
+"""Words for notes and one-line messages: counts, and names from untrusted files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from collections.abc import Iterable
 
 
 def count(n: int, thing: str) -> str:
-    """'1 picture', '5,000 pictures', '3 classes'."""
+    """Format a number of things: '1 picture', '5,000 pictures', '3 classes'."""
     return f"{n:,} {thing}{'' if n == 1 else 'es' if thing.endswith('s') else 's'}"
 
 
 def printable(name: str) -> str:
-    """A stranger's file name, safe to print on one line."""
+    """Escape an untrusted name that would not print on one line."""
     return name if name.isprintable() else ascii(name)
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name is text: Python holds other bytes of it as lone surrogates, which no
-    JSON can."""
+    """True if a file's name is valid UTF-8.
+
+    Python keeps other bytes as lone surrogates, which JSON cannot hold.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -28,21 +30,21 @@ def is_utf8(name: str) -> bool:
 
 
 def not_utf8(name: str) -> str:
-    """Why such a path is refused, and what to do."""
+    """The message that refuses a path which is not `is_utf8`."""
     return f"{printable(name)}: the path's bytes are no UTF-8, so no run could note it: rename it"
 
 
 def readable(path: str | os.PathLike[str]) -> str:
-    """A path as text, its bytes that are no UTF-8 as \\xff."""
+    """Format a path, with bytes that are not UTF-8 as \\xff."""
     name = os.fspath(path)
     return name if is_utf8(name) else os.fsencode(name).decode(errors="backslashreplace")
 
 
-def first_few(items: Iterable[str], most: int = 10) -> str:
-    """The first items joined by commas, and how many more there are."""
+def first_few(items: Iterable[str], limit: int = 10) -> str:
+    """Join the first items by commas, and count the others."""
     listed = [printable(item) for item in items]
-    more = f", and {len(listed) - most:,} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    more = f", and {len(listed) - limit:,} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
 
 
 def command(verb: str, *words: str | os.PathLike[str] | None, **options: object) -> str:

@@ -20,7 +20,8 @@ from ganvas.gan import Logits
 from ganvas.objectives import Objective
 from ganvas.plan import Plan
 from ganvas.recipe import Interval
-from ganvas.runs.run import GRADIENTS, PLACE, STATISTICS, Run
+from ganvas.runs.log import GRADIENTS, PLACE, STATISTICS
+from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.sheets import grid, png, sheet_classes
 from ganvas.system.progress import Progress
@@ -69,7 +70,7 @@ class Span(NamedTuple):
 
 
 def statistics(objective: Objective, d_loss_scale: float, steps: list[Logits]) -> Tensor:
-    """run.STATISTICS of some steps, float (steps, 5): both losses, mean scores of real images and
+    """log.STATISTICS of some steps, float (steps, 5): both losses, mean scores of real images and
     fakes, D's accuracy."""
     if not steps:
         return torch.zeros(0, len(STATISTICS))

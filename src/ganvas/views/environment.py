@@ -9,8 +9,8 @@ import platform
 import psutil
 import torch
 
-from ganvas.data import cache_dir
 from ganvas.system.machine import cores
+from ganvas.system.paths import cache_dir
 from ganvas.version import __version__
 
 _PACKAGES = (

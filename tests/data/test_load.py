@@ -1,0 +1,45 @@
+"""Names and paths: the right reader, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ganvas.data import load_dataset
+from ganvas.errors import DataError
+from helpers.sets import put_pictures
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("mnst-5k", r"'mnst-5k' is neither a data set nor a path: did you mean mnist-5k\?"),
+        ("MNIST", r"did you mean mnist\?"),
+        ("fashoin-mnist", r"did you mean fashion-mnist\?"),
+        ("zzz", "choose one of: mnist-5k, mnist, "),
+        ("no/such/folder", "no file or folder no/such/folder"),
+        ("pictures.zip", r"no file or folder pictures\.zip"),
+    ],
+)
+def test_neither_a_name_nor_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=words):
+        load_dataset(what)
+
+
+def test_a_single_picture_is_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.png is a single file: expected a folder"):
+        load_dataset(put_pictures(tmp_path, "a.png") / "a.png")
+
+
+def test_a_name_wins_over_a_folder_that_a_dot_reaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(tmp_path / "mnist-5k", "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_dataset("mnist-5k")) == 4000
+    assert len(load_dataset("./mnist-5k")) == 1
+    assert len(load_dataset(Path("mnist-5k"))) == 1
