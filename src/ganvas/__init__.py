@@ -15,10 +15,11 @@ from ganvas.version import __version__
 
 if TYPE_CHECKING:
     from ganvas.evaluation.evaluate import evaluate
+    from ganvas.evaluation.extractors import Extractor
     from ganvas.launch.launch import train
     from ganvas.runs.run import Run
 
-__all__ = ["Run", "__version__", "evaluate", "train"]
+__all__ = ["Extractor", "Run", "__version__", "evaluate", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,6 +32,10 @@ def __getattr__(name: str) -> Any:
         from ganvas.evaluation.evaluate import evaluate
 
         return evaluate
+    if name == "Extractor":
+        from ganvas.evaluation.extractors import Extractor
+
+        return Extractor
     if name == "Run":
         from ganvas.runs.run import Run
 

@@ -52,13 +52,13 @@ def test_what_it_says_of_an_image_does_not_depend_on_the_others(
     trained: classifier.Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = shapes(30, seed=3).images
-    features, probabilities = trained.train().judge(images)  # whatever mode it was in
+    features, probabilities = trained.train().predict(images)  # whatever mode it was in
     assert features.shape == (30, 128)
     assert torch.allclose(probabilities.sum(1), torch.ones(30))
     monkeypatch.setattr(classifier, "CLASSIFIER_CHUNK", 7)
-    again, _ = trained.judge(images)
+    again, _ = trained.predict(images)
     assert torch.allclose(again, features, atol=1e-5)
-    assert torch.allclose(trained.judge(images[4:5])[0][0], features[4], atol=1e-5)
+    assert torch.allclose(trained.predict(images[4:5])[0][0], features[4], atol=1e-5)
 
 
 def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
@@ -83,12 +83,12 @@ def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
 
 
 def test_epochs_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    told: list[tuple[int, float]] = []
+    epochs: list[tuple[int, float]] = []
     classifier.train_classifier(
-        shapes(200, seed=1), epochs=3, tell=lambda epoch, loss: told.append((epoch, loss))
+        shapes(200, seed=1), epochs=3, tell=lambda epoch, loss: epochs.append((epoch, loss))
     )
-    assert [epoch for epoch, _ in told] == [1, 2, 3]
-    assert told[-1][1] < told[0][1]
+    assert [epoch for epoch, _ in epochs] == [1, 2, 3]
+    assert epochs[-1][1] < epochs[0][1]
 
 
 @pytest.mark.parametrize("classes", [(), ("one",)])

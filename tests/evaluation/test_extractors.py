@@ -76,24 +76,24 @@ class TestDigits:
 
     def test_it_names_real_digits_rightly(self) -> None:
         held_out = data.load_dataset("mnist-5k", split="test")
-        judge = extractors.find_extractor("digits", held_out)
-        features, probabilities = judge(held_out.images)
+        extractor = extractors.find_extractor("digits", held_out)
+        features, probabilities = extractor(held_out.images)
         assert features.shape == (1000, 128)
         assert probabilities is not None
         assert torch.allclose(probabilities.sum(1), torch.ones(1000))
         assert (probabilities.argmax(1) == held_out.labels).double().mean() >= 0.994
-        assert judge.classes == tuple("0123456789")
-        assert judge.knows(held_out)
-        assert not judge.knows(noise(4, side=28))
-        assert "mnist-5k" in " ".join(judge.notes)  # its digits are among those learned from
+        assert extractor.classes == tuple("0123456789")
+        assert extractor.knows(held_out)
+        assert not extractor.knows(noise(4, side=28))
+        assert "mnist-5k" in " ".join(extractor.notes)  # its digits are among those learned from
 
     @pytest.mark.skipif(not REAL.is_dir(), reason="needs real MNIST in GANVAS_DATA")
     def test_it_names_mnists_test_images_rightly_as_its_card_says(self) -> None:
         test = data.load_dataset("mnist", split="test", data_dir=REAL.parent)
         network, origin = extractor_files.read_extractor(extractors.DIGITS)
-        found = extractor_files.accuracy(network, test)
-        assert found >= 0.994
-        assert found == pytest.approx(origin.accuracy, abs=2e-4)
+        accuracy = extractor_files.accuracy(network, test)
+        assert accuracy >= 0.994
+        assert accuracy == pytest.approx(origin.accuracy, abs=2e-4)
         assert origin.fingerprint == data.load_dataset("mnist", data_dir=REAL.parent).fingerprint
 
     def test_its_file_is_small_and_says_where_it_comes_from(self) -> None:
@@ -114,8 +114,10 @@ class TestDigits:
         assert origin.versions.keys() >= {"ganvas", "torch", "python"}
 
     def test_its_weights_are_the_ones_that_figures_were_published_with(self) -> None:
-        judge = extractors.find_extractor("digits", data.load_dataset("mnist-5k"))
-        assert judge.sha256 == "7deb6b89204855a6648f0a5fec2750c869ec1523794b1c360e39b3a811d403e7"
+        extractor = extractors.find_extractor("digits", data.load_dataset("mnist-5k"))
+        assert (
+            extractor.sha256 == "7deb6b89204855a6648f0a5fec2750c869ec1523794b1c360e39b3a811d403e7"
+        )
 
     @pytest.mark.parametrize("change", [{"side": 32}, {"side": 28, "channels": 3}])
     def test_other_images_are_refused(self, change: dict[str, int]) -> None:
@@ -184,48 +186,49 @@ class TestNames:
         assert "digits" in str(caught.value) or "classifier" in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("name", "said"),
+        ("name", "message"),
         [
-            ("classifier", "noise has no classes to tell apart: judge with self:noise"),
+            ("classifier", "noise has no classes to tell apart: extractor with self:noise"),
             ("classifier:nowhere", "'nowhere' is neither a data set nor a path"),
             ("self:./nowhere", "no file or folder ./nowhere"),
             ("self:mnist-5k", "self:mnist-5k takes images of 28x28 grey, these are 12x12 grey"),
             ("nowhere.safetensors", "there is no file nowhere.safetensors"),
         ],
     )
-    def test_what_cannot_be_is_one_line(self, name: str, said: str) -> None:
+    def test_what_cannot_be_is_one_line(self, name: str, message: str) -> None:
         with pytest.raises(GanvasError) as caught:
             extractors.find_extractor(name, noise(4), tell=tell_nobody)
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert "\n" not in str(caught.value)
 
     @pytest.mark.usefixtures("quick")
     def test_another_data_sets_extractor_judges_these_images(self, pictures: Path) -> None:
         """It is trained on the data set that it is named after, read as large as the images to be
         judged."""
-        told: list[str] = []
-        judge = extractors.find_extractor(
-            f"classifier:{pictures}", noise(4, side=10), tell=told.append
+        lines: list[str] = []
+        extractor = extractors.find_extractor(
+            f"classifier:{pictures}", noise(4, side=10), tell=lines.append
         )
-        assert judge.classes == ("cat", "dog")
-        assert judge.name == f"classifier:{pictures}"
-        assert any("10x10" in line for line in told)
-        assert judge(noise(4, side=10).images).features.shape == (4, 128)
+        assert extractor.classes == ("cat", "dog")
+        assert extractor.name == f"classifier:{pictures}"
+        assert any("10x10" in line for line in lines)
+        assert extractor(noise(4, side=10).images).features.shape == (4, 128)
 
     @pytest.mark.usefixtures("quick")
     def test_a_path_is_what_lies_there_whatever_the_judged_against_are_called(
         self, pictures: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(pictures.parent)
-        other, told = replace(noise(12, side=8), name="pictures"), list[str]()
+        other, lines = replace(noise(12, side=8), name="pictures"), list[str]()
         one, two = (
-            extractors.find_extractor(name, other, tell=told.append)
+            extractors.find_extractor(name, other, tell=lines.append)
             for name in ("self", "self:pictures")
         )
         assert one.sha256 != two.sha256
         monkeypatch.chdir(pictures)
         assert (
-            extractors.find_extractor("self:pictures", other, tell=told.append).sha256 == one.sha256
+            extractors.find_extractor("self:pictures", other, tell=lines.append).sha256
+            == one.sha256
         )
 
 
@@ -235,22 +238,24 @@ class TestKept:
     def test_it_is_trained_once_and_found_by_the_datas_content(
         self, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        dataset, told = noise(60, classes=2), list[str]()
+        dataset, lines = noise(60, classes=2), list[str]()
         torch.set_num_threads(1)
-        first = extractors.find_extractor(kind, dataset, tell=told.append)
-        assert len(told) == 1
+        first = extractors.find_extractor(kind, dataset, tell=lines.append)
+        assert len(lines) == 1
         assert first.knows(dataset)
         assert not first.knows(noise(60, classes=2, seed=1))
-        assert "60 images" in told[0]
+        assert "60 images" in lines[0]
         again = extractors.find_extractor(
-            kind, replace(noise(60, classes=2, seed=1), name="others"), tell=told.append
+            kind, replace(noise(60, classes=2, seed=1), name="others"), tell=lines.append
         )
-        assert len(told) == 2
+        assert len(lines) == 2
         assert again.sha256 != first.sha256
         monkeypatch.setattr(extractor_files, "train_classifier", never)
         monkeypatch.setattr(extractor_files, "train_encoder", never)
-        cached = extractors.find_extractor(kind, replace(dataset, name="renamed"), tell=told.append)
-        assert len(told) == 2
+        cached = extractors.find_extractor(
+            kind, replace(dataset, name="renamed"), tell=lines.append
+        )
+        assert len(lines) == 2
         assert cached.name == f"{kind}:renamed"
         assert cached.sha256 == first.sha256
         for mine, other in zip(cached(dataset.images), first(dataset.images), strict=True):
@@ -273,7 +278,7 @@ class TestKept:
 
     @pytest.mark.parametrize("damage", ["cut", "bit", "card", "text", "other"])
     def test_a_damaged_file_is_told_of_and_made_anew(self, damage: str) -> None:
-        dataset, told = noise(40, classes=2), list[str]()
+        dataset, lines = noise(40, classes=2), list[str]()
         first = extractors.find_extractor("self", dataset, tell=tell_nobody)
         (file,) = (cache_dir() / "extractors").glob("*.safetensors")
         good = file.read_bytes()
@@ -288,9 +293,9 @@ class TestKept:
             extractors.find_extractor("self", noise(40, seed=1), tell=tell_nobody)
             bad = next(f for f in file.parent.glob("*.safetensors") if f != file).read_bytes()
         file.write_bytes(bad)
-        again = extractors.find_extractor("self", dataset, tell=told.append)
-        assert str(file) in told[0]
-        assert "made anew" in told[0]
+        again = extractors.find_extractor("self", dataset, tell=lines.append)
+        assert str(file) in lines[0]
+        assert "made anew" in lines[0]
         assert again.sha256 == first.sha256
         assert file.read_bytes() == good
 
@@ -298,20 +303,22 @@ class TestKept:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "file").touch()
-        dataset, told = noise(40), list[str]()
+        dataset, lines = noise(40), list[str]()
         kept = extractors.find_extractor("self", dataset, tell=tell_nobody)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        assert extractors.find_extractor("self", dataset, tell=told.append).sha256 == kept.sha256
-        assert "cannot write" in told[-1]
-        assert "trained again the next time" in told[-1]
+        assert extractors.find_extractor("self", dataset, tell=lines.append).sha256 == kept.sha256
+        assert "cannot write" in lines[-1]
+        assert "trained again the next time" in lines[-1]
 
     def test_of_two_processes_one_trains(self, environment: dict[str, str], tmp_path: Path) -> None:
-        program = (
-            "import torch\nfrom ganvas.evaluation import extractors, extractor_files as trained\nfrom ganvas.data.dataset import"
-            " Dataset\ntrained.ENCODER_STEPS, trained.THREADS = 40, 1\nimages = torch.arange(60 *"
-            " 144).view(60, 1, 12, 12).to(torch.uint8)\nprint(extractors.find_extractor(None, Dataset('d',"
-            " images)).sha256)"
-        )
+        program = """
+import torch
+from ganvas.data.dataset import Dataset
+from ganvas.evaluation import extractor_files, extractors
+extractor_files.ENCODER_STEPS, extractor_files.THREADS = 40, 1
+images = torch.arange(60 * 144).view(60, 1, 12, 12).to(torch.uint8)
+print(extractors.find_extractor(None, Dataset("d", images)).sha256)
+"""
         start = partial(
             subprocess.Popen,
             [sys.executable, "-c", program],
@@ -320,9 +327,9 @@ class TestKept:
             stderr=subprocess.PIPE,
             env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
         )
-        said = [process.communicate(timeout=400) for process in [start(), start()]]
-        assert said[0][0] == said[1][0] != ""
-        assert sum("training self:d" in err for _, err in said) == 1, said
+        message = [process.communicate(timeout=400) for process in [start(), start()]]
+        assert message[0][0] == message[1][0] != ""
+        assert sum("training self:d" in err for _, err in message) == 1, message
         assert len(list((tmp_path / "ganvas" / "extractors").glob("*.safetensors"))) == 1
 
 
@@ -352,18 +359,20 @@ class TestTraining:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 40)
-        judge = extractors.find_extractor(None, noise(100, classes=10, side=8), tell=tell_nobody)
-        assert judge.classes == tuple(f"class {k}" for k in range(10))
-        said = "; ".join(judge.notes)
-        assert "learned from 90 images of noise and names" in said
-        assert "of 10 others rightly" in said
-        assert "is often wrong" in said  # of noise nothing can be learned
-        assert "teach an extractor little" in said
+        extractor = extractors.find_extractor(
+            None, noise(100, classes=10, side=8), tell=tell_nobody
+        )
+        assert extractor.classes == tuple(f"class {k}" for k in range(10))
+        message = "; ".join(extractor.notes)
+        assert "learned from 90 images of noise and names" in message
+        assert "of 10 others rightly" in message
+        assert "is often wrong" in message  # of noise nothing can be learned
+        assert "teach an extractor little" in message
 
     @pytest.mark.usefixtures("quick")
     def test_too_few_images_to_try_it_on_any_are_told_of(self) -> None:
-        judge = extractors.find_extractor("classifier", noise(12, classes=2), tell=tell_nobody)
-        assert "could be tried on no others" in judge.notes[0]
+        extractor = extractors.find_extractor("classifier", noise(12, classes=2), tell=tell_nobody)
+        assert "could be tried on no others" in extractor.notes[0]
 
     @pytest.mark.usefixtures("quick")
     def test_one_picture_is_too_few(self) -> None:
@@ -389,17 +398,17 @@ class TestTraining:
     ) -> None:
         rng = torch.Generator().manual_seed(0)
         images = torch.randint(256, (20, *shape), generator=rng).to(torch.uint8)
-        judge = extractors.find_extractor(
+        extractor = extractors.find_extractor(
             kind, Dataset("any", images, torch.arange(20) % 2, ("a", "b")), tell=tell_nobody
         )
-        assert judge.resize == resize
-        assert judge.spec == ImageSpec(
+        assert extractor.resize == resize
+        assert extractor.spec == ImageSpec(
             height=shape[1], width=shape[2], channels=shape[0], classes=("a", "b")
         )  # type: ignore[arg-type]
-        features, probabilities = judge(images)
+        features, probabilities = extractor(images)
         assert features.shape == (20, 128 if kind == "classifier" else 64)
         assert features.isfinite().all()
-        assert (probabilities is None) == (judge.classes == ()) == (kind == "self")
+        assert (probabilities is None) == (extractor.classes == ()) == (kind == "self")
 
     def test_large_pictures_are_seen_as_means_of_areas(self) -> None:
         from ganvas.evaluation.classifier import shrunk
@@ -426,13 +435,13 @@ class TestCommand:
             == "ganvas extractor pictures --epochs 30 --seed 0 --threads 1 --out judge.safetensors"
         )
         dataset = data.load_dataset("pictures")
-        judge = extractors.find_extractor("judge.safetensors", dataset)
-        assert (judge.name, judge.classes, judge.sha256) == (
+        extractor = extractors.find_extractor("judge.safetensors", dataset)
+        assert (extractor.name, extractor.classes, extractor.sha256) == (
             "judge.safetensors",
             ("cat", "dog"),
             document["sha256"],
         )
-        assert judge(dataset.images).features.shape == (12, 128)
+        assert extractor(dataset.images).features.shape == (12, 128)
         with pytest.raises(DataError, match="takes images of 8x8 grey"):
             extractors.find_extractor("judge.safetensors", noise(4))
 
@@ -444,15 +453,15 @@ class TestCommand:
         )
         assert (document["images"], document["held_out"]) == (4000, 1000)
         held_out = data.load_dataset("mnist-5k", split="test")
-        judge = extractors.find_extractor("j.safetensors", held_out)
-        probabilities = judge(held_out.images).probabilities
+        extractor = extractors.find_extractor("j.safetensors", held_out)
+        probabilities = extractor(held_out.images).probabilities
         assert probabilities is not None
         assert document["accuracy"] == float(
             (probabilities.argmax(1) == held_out.labels).double().mean()
         )
 
     @pytest.mark.parametrize(
-        ("words", "said"),
+        ("words", "message"),
         [
             (
                 "mnist-5k --out judge.pt",
@@ -469,9 +478,9 @@ class TestCommand:
         ],
     )
     def test_bad_input(
-        self, cli_run: Callable[..., Any], pictures: Path, words: str, said: str
+        self, cli_run: Callable[..., Any], pictures: Path, words: str, message: str
     ) -> None:
-        assert said in cli_run("extractor", *words.split()).error
+        assert message in cli_run("extractor", *words.split()).error
 
     def test_where_it_cannot_be_written_is_said_before_the_training(
         self,

@@ -44,30 +44,30 @@ def weights(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) 
 def test_features_are_torch_fidelitys(
     network: torch.nn.Module, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3)))
-    features, probabilities = judge(images(3))
+    extractor = extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3)))
+    features, probabilities = extractor(images(3))
     with torch.inference_mode():
         expected, logits = network(images(3))
     assert torch.equal(features, expected)
     assert probabilities is not None
     assert torch.equal(probabilities, logits.softmax(1))
     assert (features.shape, probabilities.shape) == ((2, 2048), (2, 1008))
-    assert judge.name == "inception"
-    assert judge.spec is None
-    assert "299x299" in judge.resize
+    assert extractor.name == "inception"
+    assert extractor.spec is None
+    assert "299x299" in extractor.resize
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
     other = extractors.find_extractor(
         f"inception:{tmp_path / 'inception.safetensors'}", Dataset("grey", images(1))
     )
-    assert other.sha256 == judge.sha256
+    assert other.sha256 == extractor.sha256
     # its code may make other features of the same weights
     monkeypatch.setattr(inception, "version", lambda: "9.9")
     assert (
         extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3))).sha256
-        != judge.sha256
+        != extractor.sha256
     )
     grey = images(1)
-    assert torch.equal(other(grey).features, judge(grey.expand(-1, 3, -1, -1)).features)
+    assert torch.equal(other(grey).features, extractor(grey.expand(-1, 3, -1, -1)).features)
 
 
 def test_what_is_no_file_of_weights_is_one_line_and_nothing_is_unpickled(tmp_path: Path) -> None:

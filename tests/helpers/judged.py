@@ -1,4 +1,4 @@
-"""What tests of judging share: images to judge, and features that cost nothing."""
+"""For tests of evaluation: images, an extractor that costs nothing, and made-up results."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ganvas import data
+from ganvas.data.catalogue import DIGIT_NAMES
 from ganvas.data.dataset import Dataset
-from ganvas.evaluation import evaluate
+from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.evaluation.result import EvaluationResult, Protocol, Scores
 
 
 class Pooled:
-    """Features that cost nothing: 16 means. Notes the number of images of each call."""
+    """A cheap extractor: 16 means of an image. `seen` lists the number of images of each call."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -44,14 +45,16 @@ def npz(path: Path, images: Tensor, labels: Tensor | None = None, **more: Any) -
     return path
 
 
-def judge(images: Tensor, labels: Tensor | None = None, **options: Any) -> EvaluationResult:
-    """Images beside the digits that are held out of mnist-5k."""
-    made = Dataset("made", images, labels, () if labels is None else tuple("0123456789"))
-    return evaluate.evaluate(made, **({"data": "mnist-5k", "quiet": True, "prdc_n": 500} | options))
+def evaluate_images(
+    images: Tensor, labels: Tensor | None = None, **options: Any
+) -> EvaluationResult:
+    """Evaluate images, against the held-out digits of mnist-5k by default."""
+    made = Dataset("made", images, labels, () if labels is None else DIGIT_NAMES)
+    return evaluate(made, **({"data": "mnist-5k", "quiet": True, "prdc_n": 500} | options))
 
 
 def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> EvaluationResult:
-    """What a judge might say, by a protocol of no meaning."""
+    """A made-up result with this FID."""
     protocol = Protocol(
         extractor="made",
         extractor_sha256="",

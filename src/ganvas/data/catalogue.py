@@ -46,7 +46,7 @@ PACKAGED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 
 _LOCK = ".ganvas.lock"
 _PARTS = {"train": "train", "test": "t10k"}  # how MNIST's files are called
-_DIGITS = tuple("0123456789")
+DIGIT_NAMES = tuple("0123456789")
 _LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 _CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -74,12 +74,12 @@ def _plain_or_gzipped(folder: Path, part: str) -> Path:
 
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _IDX = {
-    "mnist": _Idx("MNIST", _DIGITS),
+    "mnist": _Idx("MNIST", DIGIT_NAMES),
     "fashion-mnist": _Idx("FashionMNIST", tuple(_CLOTHES.split(","))),
     "kmnist": _Idx("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
-    "emnist-digits": _Idx("EMNIST", _DIGITS, "digits"),
+    "emnist-digits": _Idx("EMNIST", DIGIT_NAMES, "digits"),
     "emnist-letters": _Idx("EMNIST", _LETTERS, "letters", first_label=1),
-    "emnist-balanced": _Idx("EMNIST", (*_DIGITS, *_CAPITALS, *"abdefghnqrt"), "balanced"),
+    "emnist-balanced": _Idx("EMNIST", (*DIGIT_NAMES, *_CAPITALS, *"abdefghnqrt"), "balanced"),
 }
 # name -> torchvision's class
 _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -163,7 +163,7 @@ def _read_embedded(split: Split, wish: Wish, digests: bool) -> Assembled:
     part = "400 of each for training" if split == "train" else "the 100 of each that are held out"
     notes = (f"{len(rows):,} of 5,000 real MNIST digits, {part}",)
     return assemble_array(
-        EMBEDDED, images[rows], labels[rows], _DIGITS, wish, notes, digests=digests
+        EMBEDDED, images[rows], labels[rows], DIGIT_NAMES, wish, notes, digests=digests
     )
 
 
@@ -222,7 +222,7 @@ def _read_array_set(
             made = make(root, download=True, **options)
     images = made.data.transpose(0, 2, 3, 1) if name == "svhn" else made.data
     labels = np.asarray(made.labels if name == "svhn" else made.targets, np.int64)
-    classes = tuple(getattr(made, "classes", _DIGITS))
+    classes = tuple(getattr(made, "classes", DIGIT_NAMES))
     return assemble_array(
         name, np.ascontiguousarray(images), labels, classes, wish, digests=digests
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ganvas import objectives
+from ganvas.data.catalogue import DIGIT_NAMES
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.layers.dense import Dense
@@ -80,8 +81,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     )
 
 
-_DIGITS = tuple("0123456789")
-
 RECIPES = {
     "digits": Recipe(
         summary="conditional GAN with label embeddings: writes the digits asked for",
@@ -98,7 +97,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_NAMES),
     ),
     "tiny": Recipe(
         summary="a few neurons, to try things out in a second",
@@ -115,6 +114,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_NAMES),
     ),
 }

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, linear, pad, pixel_shuffle
 
 from ganvas import objectives
+from ganvas.data.catalogue import DIGIT_NAMES
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
@@ -222,7 +223,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     )
 
 
-_DIGITS = tuple("0123456789")
 _TRAINING = TrainConfig(
     batch=32,
     length="5 minutes",
@@ -246,7 +246,7 @@ RECIPES = {
         summary="the default: a conditional GAN made for speed, legible digits within a minute",
         model=Config(),
         train=_TRAINING,
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_NAMES),
         # A minute or two is too short to end with small steps, and for the recall that a larger
         # gamma brings; slower blocks pay where there is an hour (docs/log.md).
         presets={
@@ -296,6 +296,6 @@ RECIPES = {
             sheet="48 images",
             sheet_rows=2,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_NAMES),
     ),
 }

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganvas import objectives
+from ganvas.data.catalogue import DIGIT_NAMES
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
@@ -119,8 +120,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     )
 
 
-_DIGITS = tuple("0123456789")
-
 RECIPES = {
     "digits": Recipe(
         summary="small convolutional conditional GAN: legible digits within minutes",
@@ -137,7 +136,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_NAMES),
     ),
     "tiny": Recipe(
         summary="a few channels, to try things out in a second",
@@ -154,6 +153,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_NAMES),
     ),
 }

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ganvas import objectives
+from ganvas.data.catalogue import DIGIT_NAMES
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
@@ -114,8 +115,6 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     )
 
 
-_DIGITS = tuple("0123456789")
-
 RECIPES = {
     "digits": Recipe(
         summary="WGAN with gradient penalty: slow and steady, its loss tells the distance",
@@ -133,7 +132,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_NAMES),
     ),
     "tiny": Recipe(
         summary="a few channels, to try things out in a second",
@@ -151,6 +150,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=_DIGITS),
+        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_NAMES),
     ),
 }

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
 from PIL import Image
@@ -29,6 +28,7 @@ from ganvas.runs.weights import (
     read_weights,
     split_networks,
     weights_sha256,
+    write_safetensors,
 )
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
@@ -451,9 +451,7 @@ def _row(line: dict[str, Any]) -> str:
 def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     card = dataclasses.replace(card, weights_sha256=weights_sha256(contiguous))
-    files.write(
-        path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()})
-    )  # one entry: several have no order
+    write_safetensors(path, contiguous, card.to_json())
 
 
 def _refuse_bytes(path: Path) -> None:
