@@ -1,4 +1,4 @@
-"""The classifier that images are judged by."""
+"""The classifier: training, prediction, distortions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("steady")
 
 
 def shapes(count: int, seed: int) -> Dataset:
-    """Bars, lying and standing, and squares, in noise: three classes that a few steps tell apart."""
+    """Bars, lying and standing, and squares, in noise: three classes, learned in a few steps."""
     rng = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 60, (count, 1, 12, 12), generator=rng, dtype=torch.uint8)
     for k in range(count):
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_al
     assert not torch.equal(other.last.weight, trained.last.weight)
 
 
-def test_what_it_says_of_an_image_does_not_depend_on_the_others(
+def test_predictions_do_not_depend_on_other_images(
     trained: classifier.Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = shapes(30, seed=3).images
@@ -82,7 +82,7 @@ def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
     assert ((moved.sum((1, 2)) / ink.sum((1, 2))).log2().abs() < 0.6).all()
 
 
-def test_epochs_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_epoch_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     epochs: list[tuple[int, float]] = []
     classifier.train_classifier(
         shapes(200, seed=1), epochs=3, tell=lambda epoch, loss: epochs.append((epoch, loss))

@@ -123,7 +123,7 @@ class TestTable:
             evaluate(path, n=n, **options)
         assert history.last_result(path).protocol.n_fake == 60
 
-    def test_another_seed_or_version_is_no_other_protocol_but_versions_are_told(
+    def test_another_seed_or_version_is_the_same_protocol_but_versions_get_a_note(
         self, cli_run: Callable[..., Any]
     ) -> None:
         one, two = (
@@ -132,10 +132,10 @@ class TestTable:
         )
         done = cli_run("compare", one, two)
         assert done.code == 0
-        assert "note: one.json and two.json were results with unlike versions" in done.out
+        assert "note: one.json and two.json were evaluated with different versions" in done.out
         assert "torch 2.6 and 2.7" in done.out
 
-    def test_unlike_samplings_are_told_of_each(self, cli_run: Callable[..., Any]) -> None:
+    def test_different_samplings_are_noted_of_each(self, cli_run: Callable[..., Any]) -> None:
         two = dataclasses.replace(made(2.5), seeds=3, spread=Scores(kid=0.5))
         out = cli_run("compare", saved("one.json", made()), saved("two.json", two)).out
         assert "note: one.json: seed 0" in out
@@ -144,14 +144,14 @@ class TestTable:
         assert "note:" not in alone
         assert "means and ± over 3 seeds from 0; " in alone
 
-    def test_figures_that_are_not_there_are_dashes(self, cli_run: Callable[..., Any]) -> None:
+    def test_missing_scores_are_dashes(self, cli_run: Callable[..., Any]) -> None:
         done = cli_run("compare", saved("one.json", made()), saved("two.json", made(None)))
         assert ["FID", "1.5", "-", "0.75", "lower"] in [
             line.split() for line in done.out.splitlines()
         ]
 
     @pytest.mark.usefixtures("cache")
-    def test_a_generator_that_was_trained_further_since_is_told_of(
+    def test_a_generator_that_was_trained_further_since_gets_a_note(
         self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(half_run)
@@ -183,14 +183,14 @@ class TestRefusal:
         assert "n_real" not in error
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"fid": 3}', '{"fid": "low"}', "\x00\xff"])
-    def test_what_is_no_result(self, content: str, cli_run: Callable[..., Any]) -> None:
+    def test_a_file_that_is_no_result(self, content: str, cli_run: Callable[..., Any]) -> None:
         Path("bad.json").write_text(content)
         assert (
             "bad.json is no result of ganvas evaluate --json"
             in cli_run("compare", "bad.json").error
         )
 
-    def test_what_is_missing_not_judged_or_damaged(
+    def test_runs_that_are_missing_damaged_or_not_evaluated(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         assert "cannot read missing.json" in cli_run("compare", "missing.json").error

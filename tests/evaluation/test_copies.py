@@ -1,5 +1,4 @@
-"""The copy check: a generator that returns training images is called a copier, whatever the sets'
-sizes, and no other."""
+"""The copy check finds generators that return training images, and no others."""
 
 from __future__ import annotations
 
@@ -79,8 +78,7 @@ class TestVerdict:
     def test_a_few_copies_among_many_are_the_closest_pairs(
         self, spoil: Callable[[Tensor], Tensor], identical: int
     ) -> None:
-        """They make no copier, and most of them are not among the images that are asked for their
-        ratio."""
+        """They make no copier, and most of them are not among the images that get a ratio."""
         training, unseen, rows = (
             digits().images[:3000],
             digits().images[3000:],
@@ -92,8 +90,8 @@ class TestVerdict:
         assert (result.copies.verdict, result.copies.n_fake) == ("not a copier", NUMBER)
         assert torch.equal(result.training, rows[result.fakes - len(unseen)])
         assert result.copies.identical == identical
-        said = "copy check: training images, to the pixel, among the 1,016 generated ones: 16"
-        assert (said in result.notes) == (identical == 16)
+        note = "copy check: 16 of the 1,016 generated images are training images, to the pixel"
+        assert (note in result.notes) == (identical == 16)
 
     def test_held_out_images(self) -> None:
         result = copies.check_copies(
@@ -118,8 +116,7 @@ class TestVerdict:
         assert result.ratio == pytest.approx(1, abs=0.25)
 
     def test_the_sizes_of_the_sets_do_not_count(self) -> None:
-        """Forty times as many training images are nearer by chance, and held-out images are asked
-        the same."""
+        """The nearest of forty times as many training images is nearer, for held-out images too."""
         held_out = digits("test").images
         fakes, few_held_out = held_out[:NUMBER], held_out[NUMBER : NUMBER + 100]
         result = copies.check_copies(fakes, digits().images, few_held_out).copies
@@ -182,9 +179,9 @@ class TestVerdict:
     def test_training_images_that_are_there_twice_are_no_yardstick(self) -> None:
         result = copies.check_copies(some(), some().repeat(2, 1, 1, 1), None)
         assert (result.copies.verdict, result.copies.share) == ("cannot tell", None)
-        assert "there more than once, so nobody can say how near is too near" in result.notes[1]
+        assert "occur more than once, so no distance counts as too near" in result.notes[1]
 
-    def test_next_to_no_training_images_tell_nothing(self) -> None:
+    def test_hardly_any_training_images_tell_nothing(self) -> None:
         result = copies.check_copies(some(), digits().images[:3], None)
         assert (result.copies.verdict, result.copies.ratio, result.copies.share) == (
             "cannot tell",
@@ -224,7 +221,7 @@ class TestVerdict:
         assert result.copies.verdict == "cannot tell"
         assert "themselves among the training images" in result.notes[0]
 
-    def test_few_held_out_images_are_said_and_hardly_any_tell_nothing(self) -> None:
+    def test_few_held_out_images_get_a_note_and_hardly_any_tell_nothing(self) -> None:
         held_out = digits("test").images
         assert (
             "only 20 held-out images"

@@ -159,7 +159,7 @@ def test_lists_of_rows_and_reversed_arrays_will_do() -> None:
         (lambda x: x.flatten(1)[:, :0], r"gave no features at all, an array of the shape \(6, 0\)"),
     ],
 )
-def test_what_is_no_array_of_numbers_is_one_line(
+def test_output_that_is_no_array_of_numbers_is_one_line(
     function: Callable[[Tensor], Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -172,13 +172,13 @@ def test_as_many_features_of_each_image(monkeypatch: pytest.MonkeyPatch) -> None
         Extractor.of(lambda x: x.flatten(1)[:, : len(x)])(noise(6))
 
 
-def test_features_that_are_not_finite_are_left_to_the_figures() -> None:
+def test_features_that_are_not_finite_are_left_to_the_metrics() -> None:
     extractor = Extractor.of(lambda x: x.float().flatten(1)[:, :3] / 0)
     with pytest.raises(MetricError, match="features of the real images are not finite"):
         metrics.frechet(extractor(noise(9)).features, extractor(noise(9)).features)
 
 
-def test_a_spec_is_held() -> None:
+def test_images_of_another_spec_are_refused() -> None:
     extractor = Extractor.of(means, spec=ImageSpec(height=12, width=12, channels=3))
     with pytest.raises(DataError, match="means takes images of 12x12 RGB, these are 12x12 grey"):
         extractor(noise(4))

@@ -1,4 +1,4 @@
-"""ganvas evaluate: what means nothing is one line or a stated caveat, never a silent number."""
+"""ganvas evaluate: bad input is one line, and a score that means nothing gets a note."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAN = Extractor(
 )
 
 
-def test_a_bare_command_asks_for_the_usual_numbers(
+def test_a_bare_command_uses_the_default_numbers(
     monkeypatch: pytest.MonkeyPatch, cli_run: Callable[..., Any]
 ) -> None:
     calls: list[dict[str, Any]] = []
@@ -54,7 +54,7 @@ class TestBadInput:
         [
             ("RUN --n 0", "--n 0: expected 1 to"),
             ("RUN --n -5", "--n -5"),
-            ("RUN --n 1", "1 judged image: figures are of sets, give 2 or more"),
+            ("RUN --n 1", "1 generated image: scores compare sets, give at least 2 images"),
             ("RUN --n 10000001", "--n 10000001: expected 1 to 10000000"),
             ("RUN --seeds 0", "--seeds 0"),
             ("RUN --seed -1", "--seed -1"),
@@ -67,12 +67,15 @@ class TestBadInput:
                 "--out images.npz: the sheet of the closest pairs is a picture",
             ),
             ("RUN --gan some.py", "leave --gan out"),
-            ("missing", "no missing: give a run's directory, a generator.safetensors, or images"),
+            (
+                "missing",
+                "missing does not exist: give a run's directory, a generator.safetensors, or images",
+            ),
             ("missing/generator.safetensors", "no file"),
             ("images.npz", "say by --data or --against"),
             (
                 "images.npz --data mnist-5k --seeds 3",
-                "--seeds 3: all images of images.npz are judged",
+                "--seeds 3: all images of images.npz are used",
             ),
             ("images.npz --data mnist-5k --gan some.py", "--gan some.py does nothing for images"),
             ("images.npz --against images.npz --copies", "--copies needs training images"),
@@ -87,7 +90,7 @@ class TestBadInput:
             ),
             (
                 "images.npz --data mnist-5k --seed 3",
-                "--seed 3: all images of images.npz are judged",
+                "--seed 3: all images of images.npz are used",
             ),
             (
                 "keyless.npz --data mnist-5k",
@@ -101,9 +104,9 @@ class TestBadInput:
             ("colour.npz --data mnist-5k", "colour.npz holds RGB images, mnist-5k grey ones"),
             (
                 "clear.npz --data mnist-5k",
-                "clear.npz holds RGBA images, mnist-5k grey ones: both sides need one",
+                "clear.npz holds RGBA images, mnist-5k grey ones: they need one",
             ),
-            ("one.npz --data mnist-5k", "1 judged image"),
+            ("one.npz --data mnist-5k", "1 generated image"),
             ("images.npz --against one.npz", "1 real image"),
             ("negative.npz --data mnist-5k", "labels run from -1"),
             ("eleven.npz --data mnist-5k", "labels run up to 11, expected 0 to 9"),
@@ -151,7 +154,7 @@ class TestBadInput:
     def test_a_run_is_no_folder_of_pictures(
         self, command: str, cli_run: Callable[..., Any], tiny_run: Run
     ) -> None:
-        """Its sheets and charts are no images of its generator's."""
+        """Its sheets and charts are not images of its generator."""
         named = {"RUN": tiny_run.path, "GENERATOR": tiny_run.generator_file}
         message = cli_run(*(named.get(word, word) for word in command.split())).error
         assert (
@@ -163,7 +166,7 @@ class TestBadInput:
     def test_one_named_class(
         self, tmp_path: Path, cli_run: Callable[..., Any], pooled: Pooled
     ) -> None:
-        """Labels of the images judged are its number; a classifier has nothing to learn from it."""
+        """Labels 0 get its name; GAN-train needs two classes."""
         images = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8)
         for part in ("train", "test"):
             (folder := tmp_path / "cats" / part).mkdir(parents=True)
@@ -181,7 +184,7 @@ class TestBadInput:
         message = cli_run("evaluate", "made.npz", "--data", "cats", "--gan-train").error
         assert "--gan-train needs two classes or more, the training images have one" in message
 
-    def test_what_does_nothing_for_images_is_refused(self, training: Dataset) -> None:
+    def test_options_without_effect_on_images_are_refused(self, training: Dataset) -> None:
         for options in ({"device": "cuda"}, {"gan": "x.py"}):
             with pytest.raises(SettingError, match="does nothing for images: leave it out"):
                 evaluate_images(training.images[:30], **options)
@@ -190,7 +193,7 @@ class TestBadInput:
         with pytest.raises(RunError, match=r"--gan x\.py: this generator's networks are built in"):
             evaluate(tiny_run, gan="x.py", quiet=True)
 
-    def test_a_damaged_run_is_one_line_and_not_judged_as_pictures(
+    def test_a_damaged_run_is_one_line_and_not_taken_for_pictures(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[..., Path]
     ) -> None:
         broken = copy(tiny_run, "broken")
@@ -219,21 +222,15 @@ class TestBadInput:
         with pytest.raises(MetricError, match="nan gives features of mnist-5k that are not finite"):
             evaluate_images(training.images[:50], extractor=NAN)
 
-    def test_an_extractor_that_tells_nothing_apart(self, training: Dataset) -> None:
+    def test_an_extractor_with_constant_features(self, training: Dataset) -> None:
         dead = Extractor.of(lambda x: torch.ones(len(x), 4), name="dead")
         result = evaluate(
             training.rows(torch.arange(60)), data="mnist-5k", extractor=dead, quiet=True
         )
-        assert (
-            "all 1,000 real images have the same features: figures of them mean little"
-            in result.notes
-        )
-        assert (
-            "all 60 generated images have the same features: figures of them mean little"
-            in result.notes
-        )
+        assert "all 1,000 real images have the same features: scores mean little" in result.notes
+        assert "all 60 generated images have the same features: scores mean little" in result.notes
 
-    def test_pixels_that_are_no_numbers_are_not_judged_as_black(
+    def test_pixels_that_are_not_finite_do_not_count_as_black(
         self,
         tiny_run: Run,
         copy: Callable[[Run], Path],
@@ -271,11 +268,11 @@ class TestBadInput:
         result = evaluate_images(training.images[:3], training.labels[:3])
         assert (result.fid, result.precision) == (None, None)
         assert any(
-            "3 images of a side are too few for 5 neighbours" in note for note in result.notes
+            "3 images of each set are too few for 5 neighbours" in note for note in result.notes
         )
         assert json.loads(result.to_json())["kid"] is not None
 
-    def test_an_all_black_set_is_judged_and_said_to_be(self, training: Dataset) -> None:
+    def test_an_all_black_set_gets_scores_and_a_note(self, training: Dataset) -> None:
         result = evaluate_images(torch.zeros(200, 1, 28, 28, dtype=torch.uint8))
         assert any(
             "all 200 generated images are one and the same black image" in note

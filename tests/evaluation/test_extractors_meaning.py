@@ -1,5 +1,4 @@
-"""Every extractor means something: what generated images can lack moves the scores, each of them
-the right way."""
+"""With every extractor, faults of generated images move each score the right way."""
 
 from __future__ import annotations
 
@@ -48,8 +47,7 @@ def drawn(count: int, seed: int, side: int = 20) -> Dataset:
 
 @dataclass(frozen=True)
 class Case:
-    """An extractor; real images; and as many others of the same kind, which stand for those of a
-    perfect generator."""
+    """An extractor, real images, and as many others of their kind, as of a perfect generator."""
 
     extractor: Extractor
     real: Tensor
@@ -66,7 +64,7 @@ class Case:
 
 
 def patches(images: Tensor) -> Tensor:
-    """Means and spreads of patches: what anybody might extractor by."""
+    """Means and spreads of patches: a simple function of a user."""
     means, squares = (avg_pool2d((images.float() / 255) ** power, 4).flatten(1) for power in (1, 2))
     return torch.cat([means, (squares - means**2).clamp(min=0).sqrt()], 1)
 

@@ -1,5 +1,4 @@
-"""torch-fidelity's Inception, with weights by chance: that they are read safely and used as
-torch-fidelity uses them."""
+"""torch-fidelity's Inception with random weights: read safely, and the same features."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ def images(channels: int, count: int = 2, side: int = 16) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    """torch-fidelity's own, which needs a file of weights: it goes without, so its weights are as
-    they were drawn."""
+    """torch-fidelity's own network with its initial weights instead of a file's."""
     from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
     chosen = theirs.FeatureExtractorInceptionV3
@@ -70,7 +68,7 @@ def test_features_are_torch_fidelitys(
     assert torch.equal(other(grey).features, extractor(grey.expand(-1, 3, -1, -1)).features)
 
 
-def test_what_is_no_file_of_weights_is_one_line_and_nothing_is_unpickled(tmp_path: Path) -> None:
+def test_other_files_are_one_line_and_nothing_is_unpickled(tmp_path: Path) -> None:
     class Wicked:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "touched",)

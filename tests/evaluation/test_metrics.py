@@ -1,5 +1,4 @@
-"""Metrics: closed forms, other people's code on the same features, and that they move when and as
-they should."""
+"""Metrics: closed forms, agreement with other implementations, and what moves them."""
 
 from __future__ import annotations
 
@@ -99,7 +98,7 @@ class TestClosedForms:
 
 
 class TestOthers:
-    """The same figures as torch-fidelity, torchmetrics and prdc give for the same features."""
+    """Agreement with torch-fidelity, torchmetrics and prdc on the same features."""
 
     @pytest.fixture
     def pair(self) -> tuple[Tensor, Tensor]:
@@ -262,7 +261,7 @@ def test_kernels_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             lambda: metrics.frechet(normal(8), normal(100)),
-            r"8 real images for 8 features: their covariance is singular",
+            r"8 real images for 8 features: the covariance is singular",
         ),
         (
             lambda: metrics.frechet(normal(100), normal(5)),
@@ -273,17 +272,17 @@ def test_kernels_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
             lambda: metrics.frechet(normal(100), normal(100) / 0),
             r"features of the generated images are not finite",
         ),
-        (lambda: metrics.prdc(normal(5), normal(100)), r"5 real images: .* k = 5 need 6 or more"),
+        (lambda: metrics.prdc(normal(5), normal(100)), r"5 real images: .* k = 5 need at least 6"),
         (lambda: metrics.kid(normal(1), normal(100)), r"real features have the shape \(1, 8\)"),
         (lambda: metrics.kid(normal(9, 0), normal(9, 0)), r"real features have the shape \(9, 0\)"),
         (lambda: metrics.histogram_kl(torch.tensor([4]), torch.ones(4)), r"from 0 to 3"),
         (
             lambda: metrics.histogram_kl(torch.tensor([], dtype=torch.int64), torch.ones(4)),
-            r"labels must be some",
+            r"expected at least one label",
         ),
     ],
 )
-def test_what_would_mean_nothing_is_refused(measure: Callable[[], object], message: str) -> None:
+def test_meaningless_input_is_refused(measure: Callable[[], object], message: str) -> None:
     with pytest.raises(MetricError, match=message):
         measure()
 

@@ -1,4 +1,4 @@
-"""Figures of an evaluation move when and as they should: real digits, spoiled in one way each."""
+"""Scores of an evaluation respond to real digits that are spoiled in one way each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TestMeaning:
             assert getattr(result, name) == pytest.approx(getattr(result.floor, name), abs=0.15)
         assert result.class_kl == pytest.approx(0, abs=0.02)
 
-    def test_training_images_by_heart_have_excellent_figures_and_the_copy_check_tells(
+    def test_memorised_training_images_have_excellent_scores_and_the_copy_check_finds_them(
         self, training: Dataset, tmp_path: Path
     ) -> None:
         result = evaluate_images(
@@ -99,7 +99,7 @@ class TestMeaning:
         assert result.per_class["4"] is None
         assert result.per_class["7"] > 0.8
 
-    def test_images_sorted_by_class_are_judged_like_the_same_in_another_order(
+    def test_images_sorted_by_class_get_the_scores_of_the_same_in_another_order(
         self, training: Dataset
     ) -> None:
         images, labels = training.images[:400], training.labels[:400]
@@ -182,7 +182,7 @@ class TestModes:
         assert result.floor.modes is not None
         assert result.modes < 20 < result.floor.modes < 120
 
-    def test_images_sorted_by_number_are_judged_by_some_of_all(
+    def test_of_images_sorted_by_number_some_of_all_are_used(
         self, stacked: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         some = stacked.rows(torch.arange(0, 1000, 5))
