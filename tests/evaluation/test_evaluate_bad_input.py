@@ -69,7 +69,7 @@ class TestBadInput:
             ("RUN --gan some.py", "leave --gan out"),
             (
                 "missing",
-                "missing does not exist: give a run's directory, a generator.safetensors, or images",
+                "missing does not exist: give a run's directory, a generator.safetensors, or",
             ),
             ("missing/generator.safetensors", "no file"),
             ("images.npz", "say by --data or --against"),

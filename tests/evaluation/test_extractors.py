@@ -168,7 +168,7 @@ class TestNames:
 
     @pytest.mark.usefixtures("quick")
     def test_another_data_sets_extractor(self, pictures: Path) -> None:
-        """It is trained on the data set that it is named after, read in the size of these images."""
+        """It is trained on the data set of its name, read in the size of these images."""
         lines: list[str] = []
         extractor = extractors.find_extractor(
             f"classifier:{pictures}", noise(4, side=10), tell=lines.append

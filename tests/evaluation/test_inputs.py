@@ -77,7 +77,10 @@ class TestRealImages:
     ) -> None:
         options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
         result = evaluate(training.rows(torch.arange(40)), against="mnist-5k", **options)
-        expected = "--against mnist-5k takes its training part: --data mnist-5k compares with the held-out one"
+        expected = (
+            "--against mnist-5k takes its training part: --data mnist-5k compares with the held-out"
+            " one"
+        )
         assert expected in result.notes
 
     def test_a_size_that_the_images_have_is_no_resizing(
