@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.results import Pooled
 
 from ganvas.commands.options import print_table
 from ganvas.errors import MetricError
@@ -26,6 +25,7 @@ from ganvas.evaluation.result import (
 )
 from ganvas.runs.run import Run
 from helpers.common import train
+from helpers.judged import Pooled
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 

@@ -106,23 +106,13 @@ def evaluate(
     inputs.raise_if_impossible(generated, real, settings, gan_train, copies)
 
     # Extractor
-    if extractor is None or isinstance(extractor, str):
-        extractor = extractors.find_extractor(
-            extractor, real.like, data_dir=reading.data_dir, tell=tell
-        )
-    elif not isinstance(extractor, Extractor):
-        extractor = Extractor.of(extractor)
+    extractor = extractors.find_extractor(
+        extractor, real.like, data_dir=reading.data_dir, tell=tell
+    )
 
     # Features, scores, floor, result
-    comparison = Comparison(
-        generated,
-        real,
-        extractor,
-        settings,
-        resize=_changes(generated, real, extractor),
-        max_modes=extractors.MODES_N,
-        tell=tell,
-    )
+    resize, modes_n = _changes(generated, real, extractor), extractors.MODES_N
+    comparison = Comparison(generated, real, extractor, settings, resize, modes_n, tell)
     with threads(cores()):  # as during training: the last digits depend on it
         real_features = comparison.extract(real.images, real=True)
         result, fakes = _result(comparison, repeat, real_features)
@@ -143,13 +133,17 @@ def _result(
 
     floor: computed here if None.
     """
-    # Scores of each seed
-    first_seed, seeds = comparison.settings.seed, comparison.settings.seeds
-    samplings = []
-    for seed in range(first_seed, first_seed + seeds):
-        samplings.append(comparison.score_seed(real_features, seed))
-    means, spread = mean_and_spread([each.scores for each in samplings])
-    fakes = samplings[0].images
+    # Scores of each seed; only the first images are kept in memory
+    settings, generated = comparison.settings, comparison.generated
+    each, notes = [], []
+    fakes: Dataset | None = None
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        scores, images, caveats = comparison.score_seed(real_features, seed)
+        each.append(scores)
+        notes += caveats
+        fakes = fakes or images
+    assert fakes is not None
+    means, spread = mean_and_spread(each)
 
     # Floor
     floor = floor or comparison.compute_floor(real_features, len(fakes))
@@ -157,18 +151,16 @@ def _result(
     # Notes, each once
     correct = real_features.correct
     real_accuracy = None if correct is None else float(correct.mean())
-    notes = [note for each in samplings for note in each.notes]
     floor_notes = [note for note in floor.notes if note.removeprefix("floor: ") not in notes]
     notes = [*comparison.caveats(real_accuracy), *notes, *floor_notes]
 
-    generated = comparison.generated
     result = EvaluationResult(
         **vars(means),
         source=generated.name,
         kind=generated.kind,
         floor=floor.scores,
         spread=spread,
-        seeds=seeds,
+        seeds=settings.seeds,
         real_accuracy=real_accuracy,
         protocol=comparison.protocol(len(fakes)),
         notes=tuple(dict.fromkeys(notes)),

@@ -140,16 +140,17 @@ class Extractor:
 
 
 def find_extractor(
-    name: str | None,
+    name: Extractor | Callable[[Tensor], Any] | str | None,
     dataset: Dataset,
     *,
     data_dir: Path | None = None,
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> Extractor:
-    """Find the extractor of this name, or train it and keep it in the cache by the data's content.
+    """Find an extractor by name, or train it and keep it in the cache by the data's content.
 
     name: see the module; None: the `default` of the data set. `classifier` and `self` alone are
-        trained on `dataset`, with a colon and a name or path on that data set.
+        trained on `dataset`, with a colon and a name or path on that data set. An `Extractor`
+        is returned as it is; of a function or module one is made.
     dataset: images like those to be evaluated; usually the real ones trained on.
     data_dir: where named data sets are.
     tell: gets a line when something is trained.
@@ -157,6 +158,10 @@ def find_extractor(
     Raises SettingError for an unknown name, DataError for images of another kind, RunError for a
     damaged file.
     """
+    if isinstance(name, Extractor):
+        return name
+    if name is not None and not isinstance(name, str):
+        return Extractor.of(name)
     if name in (None, "digits") and is_stacked(dataset):
         return _per_channel(_shipped(1, dataset.height, dataset.width))
     kind, _, of = (default(dataset) if name is None else name).partition(":")

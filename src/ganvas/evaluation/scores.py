@@ -155,17 +155,7 @@ def compute_scores(
         )
     kernel = metrics.kid(real.features, fake.features, size=size)
 
-    # Inception score
-    inception = None
-    if fake.probabilities is not None:
-        inception = metrics.inception_score(_part(fake.probabilities, len(fake.features)))
-        if len(fake.features) < MIN_INCEPTION_IMAGES:
-            notes.append(
-                f"inception_score is of {len(fake.features):,} images in ten parts: it cannot"
-                f" exceed {math.ceil(len(fake.features) / 10)}, and is too low below"
-                f" {MIN_INCEPTION_IMAGES:,}"
-            )
-
+    inception = _inception_score(fake, notes)
     scores = Scores(
         fid=_frechet(real, fake, notes),
         kid=kernel.mean,
@@ -178,6 +168,18 @@ def compute_scores(
         per_class=_per_class(fake, classes),
     )
     return scores, tuple(notes)
+
+
+def _inception_score(fake: FeatureSet, notes: list[str]) -> metrics.Spread | None:
+    if fake.probabilities is None:
+        return None
+    n = len(fake.features)
+    if n < MIN_INCEPTION_IMAGES:
+        notes.append(
+            f"inception_score is of {n:,} images in ten parts: it cannot exceed"
+            f" {math.ceil(n / 10)}, and is too low below {MIN_INCEPTION_IMAGES:,}"
+        )
+    return metrics.inception_score(_part(fake.probabilities, n))
 
 
 def _frechet(real: FeatureSet, fake: FeatureSet, notes: list[str]) -> float | None:
