@@ -14,7 +14,6 @@ import pytest
 from ganvas.commands.options import print_table
 from ganvas.errors import MetricError
 from ganvas.evaluation import history
-from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.result import (
     COMPARED,
     EvaluationResult,
@@ -25,7 +24,7 @@ from ganvas.evaluation.result import (
 )
 from ganvas.runs.run import Run
 from helpers.common import train
-from helpers.judged import Pooled
+from helpers.judged import evaluate_pooled
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
@@ -66,10 +65,9 @@ class TestTable:
     def test_files_and_runs_beside_each_other(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[..., Path]
     ) -> None:
-        options: dict[str, Any] = {"n": 60, "extractor": Pooled().extractor(), "quiet": True}
         paths = [copy(tiny_run, name) for name in ("one", "two")]
-        results = [evaluate(path, seed=seed, **options) for seed, path in enumerate(paths)]
-        file = saved("third.json", evaluate(tiny_run.generator_file, seed=7, **options))
+        results = [evaluate_pooled(path, seed=seed, n=60) for seed, path in enumerate(paths)]
+        file = saved("third.json", evaluate_pooled(tiny_run.generator_file, seed=7, n=60))
         done = cli_run("compare", *paths, file)
         assert (done.code, done.err) == (0, "")
         for name in (
@@ -118,9 +116,8 @@ class TestTable:
         self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(tiny_run)
-        options: dict[str, Any] = {"extractor": Pooled().extractor(), "quiet": True}
         for n in (40, 60):
-            evaluate(path, n=n, **options)
+            evaluate_pooled(path, n=n)
         assert history.last_result(path).protocol.n_fake == 60
 
     def test_another_seed_or_version_is_the_same_protocol_but_versions_get_a_note(
@@ -155,7 +152,7 @@ class TestTable:
         self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(half_run)
-        evaluate(path, n=20, extractor=Pooled().extractor(), quiet=True)
+        evaluate_pooled(path, n=20)
         assert "trained further" not in cli_run("compare", path).out
         train("cgan/tiny", path, images=320.0, seed=7)
         assert f"{path} was trained further since it was evaluated" in cli_run("compare", path).out

@@ -20,7 +20,7 @@ from ganvas.evaluation import history
 from ganvas.evaluation.evaluate import evaluate
 from ganvas.runs.run import Run
 from ganvas.system import seeding
-from helpers.judged import Pooled, evaluate_images, npz
+from helpers.judged import Pooled, evaluate_images, evaluate_pooled, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
@@ -132,16 +132,15 @@ class TestReport:
         assert history.last_result(run.path) == result
 
     def test_a_run_a_generator_and_their_images_get_the_same_scores(
-        self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled, tmp_path: Path
+        self, tiny_run: Run, copy: Callable[[Run], Path], tmp_path: Path
     ) -> None:
-        options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
-        run = evaluate(copy(tiny_run), n=200, **options)
-        file = evaluate(tiny_run.generator_file, n=200, **options)
+        run = evaluate_pooled(copy(tiny_run), n=200)
+        file = evaluate_pooled(tiny_run.generator_file, n=200)
         assert dataclasses.replace(file, source=run.source, kind=run.kind) == run
         samples = tiny_run.sample(n=200)
         for name in ("made.npz", "made.zip", "made"):
             samples.save(tmp_path / name)
-            images = evaluate(tmp_path / name, data="mnist-5k", **options)
+            images = evaluate_pooled(tmp_path / name, data="mnist-5k")
             assert images.protocol.n_fake == 200
             assert images.fid == run.fid, name
             assert images.precision == run.precision
@@ -160,10 +159,9 @@ class TestReport:
         assert result.label_accuracy is None
         assert any("means knows no classes" in note for note in result.notes)
 
-    def test_seeds_give_means_and_spreads(self, tiny_run: Run, pooled: Pooled) -> None:
-        options: dict[str, Any] = {"n": 150, "extractor": pooled.extractor(), "quiet": True}
-        each = [evaluate(tiny_run.generator_file, seed=seed, **options) for seed in (5, 6, 7)]
-        result = evaluate(tiny_run.generator_file, seed=5, seeds=3, **options)
+    def test_seeds_give_means_and_spreads(self, tiny_run: Run) -> None:
+        each = [evaluate_pooled(tiny_run.generator_file, seed=seed, n=150) for seed in (5, 6, 7)]
+        result = evaluate_pooled(tiny_run.generator_file, seed=5, seeds=3, n=150)
         for name in ("fid", "kid", "coverage"):
             values = [getattr(one, name) for one in each]
             assert getattr(result, name) == pytest.approx(np.mean(values))
@@ -172,29 +170,24 @@ class TestReport:
         assert (result.seeds, result.protocol.seed, each[0].spread) == (3, 5, None)
 
     def test_a_set_smaller_than_n_is_used_whole_and_a_larger_one_in_part(
-        self, held_out: Dataset, pooled: Pooled
+        self, held_out: Dataset
     ) -> None:
-        options: dict[str, Any] = {
-            "data": "mnist-5k",
-            "extractor": pooled.extractor(),
-            "quiet": True,
-        }
         some = held_out.rows(torch.arange(400))
-        assert evaluate(some, **options).protocol.n_fake == 400
-        part = [evaluate(some, n=200, seed=seed, **options) for seed in (0, 0, 1)]
+        assert evaluate_pooled(some, data="mnist-5k").protocol.n_fake == 400
+        part = [evaluate_pooled(some, n=200, seed=seed, data="mnist-5k") for seed in (0, 0, 1)]
         assert [one.protocol.n_fake for one in part] == [200] * 3
         assert part[0].fid == part[1].fid != part[2].fid
         order = torch.randperm(
             400, generator=seeding.generator(0, "judged", 0)
         )  # seeds take parts without one in common
-        others = evaluate(some.rows(order[200:]), **options)
-        both = evaluate(some, n=200, seeds=2, **options)
+        others = evaluate_pooled(some.rows(order[200:]), data="mnist-5k")
+        both = evaluate_pooled(some, n=200, seeds=2, data="mnist-5k")
         assert both.fid == pytest.approx((part[0].fid + others.fid) / 2)
         with pytest.raises(
             SettingError,
             match=r"takes 3 parts of 200, and .* holds 400 images: give --n 133 or less",
         ):
-            evaluate(some, n=200, seeds=3, **options)
+            evaluate_pooled(some, n=200, seeds=3, data="mnist-5k")
 
     def test_an_inception_score_of_few_images_gets_a_note(self, held_out: Dataset) -> None:
         note = (

@@ -19,7 +19,7 @@ from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.gan import Gan
 from ganvas.runs.run import Run
-from helpers.judged import Pooled, evaluate_images, npz
+from helpers.judged import evaluate_images, evaluate_pooled, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
@@ -163,9 +163,7 @@ class TestBadInput:
         )
         assert f"ganvas sample {tiny_run.path} --n 10000 --out x.npz" in message
 
-    def test_one_named_class(
-        self, tmp_path: Path, cli_run: Callable[..., Any], pooled: Pooled
-    ) -> None:
+    def test_one_named_class(self, tmp_path: Path, cli_run: Callable[..., Any]) -> None:
         """Labels 0 get its name; GAN-train needs two classes."""
         images = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8)
         for part in ("train", "test"):
@@ -176,7 +174,7 @@ class TestBadInput:
                 "file,label\n" + "".join(f"{k}.png,cat\n" for k in range(12))
             )
         npz(Path("made.npz"), images, torch.zeros(24, dtype=torch.int64))
-        result = evaluate("made.npz", data="cats", extractor=pooled.extractor(), quiet=True)
+        result = evaluate_pooled("made.npz", data="cats")
         assert any(
             note == "labels of made.npz are read as numbers of the classes: 0 is cat"
             for note in result.notes
@@ -310,9 +308,9 @@ class TestBadInput:
         assert any("no class_kl: it is infinite" in note for note in result.notes)
 
     def test_a_run_that_cannot_be_written_to_loses_no_work(
-        self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled
+        self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(tiny_run)
         (path / "metrics.jsonl").mkdir()
-        result = evaluate(path, n=50, extractor=pooled.extractor(), quiet=True)
+        result = evaluate_pooled(path, n=50)
         assert any(note.startswith("not kept with the run: cannot write") for note in result.notes)

@@ -20,14 +20,14 @@ from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.runs.run import Run
 from helpers.common import train
-from helpers.judged import Pooled, evaluate_images, npz
+from helpers.judged import Pooled, evaluate_images, evaluate_pooled, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
 
 class TestRealImages:
-    def test_nothing_held_out_gets_a_note(self, pictures: Path, pooled: Pooled) -> None:
-        result = evaluate(pictures, data=pictures, extractor=pooled.extractor(), quiet=True)
+    def test_nothing_held_out_gets_a_note(self, pictures: Path) -> None:
+        result = evaluate_pooled(pictures, data=pictures)
         assert (result.protocol.split, result.protocol.n_real) == ("train", 12)
         assert any("no held-out part" in note for note in result.notes)
         assert any(
@@ -73,10 +73,9 @@ class TestRealImages:
         assert not any("kid_std" in note for note in both.notes)
 
     def test_against_a_named_set_takes_its_training_part_with_a_note(
-        self, training: Dataset, pooled: Pooled
+        self, training: Dataset
     ) -> None:
-        options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
-        result = evaluate(training.rows(torch.arange(40)), against="mnist-5k", **options)
+        result = evaluate_pooled(training.rows(torch.arange(40)), against="mnist-5k")
         expected = (
             "--against mnist-5k takes its training part: --data mnist-5k compares with the held-out"
             " one"
@@ -84,55 +83,38 @@ class TestRealImages:
         assert expected in result.notes
 
     def test_a_size_that_the_images_have_is_no_resizing(
-        self, training: Dataset, pooled: Pooled, tmp_path: Path
+        self, training: Dataset, tmp_path: Path
     ) -> None:
-        options: dict[str, Any] = {
-            "data": "mnist-5k",
-            "extractor": pooled.extractor(),
-            "size": (28, 28),
-            "quiet": True,
-        }
+        options: dict[str, Any] = {"data": "mnist-5k", "size": (28, 28)}
         same = npz(tmp_path / "same.npz", training.images[:20])
-        assert evaluate(same, **options).protocol.resize == "none"
+        assert evaluate_pooled(same, **options).protocol.resize == "none"
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 2))
-        assert evaluate(large, **options).protocol.resize == "resized to 28x28"
+        assert evaluate_pooled(large, **options).protocol.resize == "resized to 28x28"
 
     def test_real_images_that_were_resized_are_in_the_protocol(
-        self, training: Dataset, pooled: Pooled, tmp_path: Path
+        self, training: Dataset, tmp_path: Path
     ) -> None:
-        options: dict[str, Any] = {"extractor": pooled.extractor(), "size": (28, 28), "quiet": True}
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 3))
-        result = evaluate(training.rows(torch.arange(30)), against=large, **options)
+        result = evaluate_pooled(training.rows(torch.arange(30)), against=large, size=(28, 28))
         assert result.protocol.resize == "real ones cropped and resized to 28x28"
 
-    def test_colours_that_go_are_in_the_protocol(
-        self, training: Dataset, pooled: Pooled, tmp_path: Path
-    ) -> None:
-        options: dict[str, Any] = {
-            "data": "mnist-5k",
-            "extractor": pooled.extractor(),
-            "quiet": True,
-        }
+    def test_colours_that_go_are_in_the_protocol(self, training: Dataset, tmp_path: Path) -> None:
         for k in range(20):
             pixels = np.random.default_rng(k).integers(256, size=(28, 28, 3), dtype=np.uint8)
             (tmp_path / "colour").mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / "colour" / f"{k}.png")
-        result = evaluate(tmp_path / "colour", channels=1, **options)
+        result = evaluate_pooled(tmp_path / "colour", channels=1, data="mnist-5k")
         assert result.protocol.resize == "turned to grey"
         grey = npz(tmp_path / "grey.npz", training.images[:20])
-        assert evaluate(grey, channels=1, **options).protocol.resize == "none"
+        assert evaluate_pooled(grey, channels=1, data="mnist-5k").protocol.resize == "none"
 
-    def test_pictures_get_the_given_size_and_channels(self, pooled: Pooled, tmp_path: Path) -> None:
+    def test_pictures_get_the_given_size_and_channels(self, tmp_path: Path) -> None:
         real = npz(tmp_path / "real.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
         wide = npz(tmp_path / "wide.npz", torch.randint(0, 256, (20, 3, 8, 24), dtype=torch.uint8))
-        options: dict[str, Any] = {
-            "against": real,
-            "extractor": pooled.extractor(),
-            "quiet": True,
-            "channels": 1,
-        }
+        options: dict[str, Any] = {"against": real, "channels": 1}
         result = [
-            evaluate(wide, size=(8, 8), fit=fit, **options) for fit in ("crop", "pad", "stretch")
+            evaluate_pooled(wide, size=(8, 8), fit=fit, **options)
+            for fit in ("crop", "pad", "stretch")
         ]
         assert [one.protocol.resize for one in result] == [
             f"{done} to 8x8, turned to grey"
@@ -141,18 +123,17 @@ class TestRealImages:
         assert len({one.kid for one in result}) == 3
         assert "20 colour pictures turned to grey" in result[0].notes
 
-    def test_images_with_transparency(self, pooled: Pooled, tmp_path: Path) -> None:
+    def test_images_with_transparency(self, tmp_path: Path) -> None:
         """They keep transparency beside such images, and lose or get it beside others."""
         clear = npz(tmp_path / "clear.npz", torch.randint(0, 256, (20, 4, 8, 8), dtype=torch.uint8))
         colour = npz(
             tmp_path / "colour.npz", torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
         )
-        options: dict[str, Any] = {"extractor": pooled.extractor(), "quiet": True}
-        assert evaluate(clear, against=clear, **options).precision == 1
-        result = evaluate(clear, against=colour, channels=3, **options)
+        assert evaluate_pooled(clear, against=clear).precision == 1
+        result = evaluate_pooled(clear, against=colour, channels=3)
         assert "20 transparent pictures composited on white" in result.notes
         assert result.protocol.resize == "composited on white"
-        wider = evaluate(colour, against=clear, **options)
+        wider = evaluate_pooled(colour, against=clear)
         assert "20 RGB images of colour.npz widened to RGBA" in wider.notes
 
     def test_digits_of_few_classes_in_any_order(
@@ -180,20 +161,20 @@ class TestRealImages:
         assert result.per_class["7"] is None
         assert result.class_kl == pytest.approx(0, abs=0.02)
 
-    def test_a_single_training_image_makes_no_floor(self, tmp_path: Path, pooled: Pooled) -> None:
+    def test_a_single_training_image_makes_no_floor(self, tmp_path: Path) -> None:
         images = torch.randint(0, 256, (30, 8, 8), dtype=torch.uint8).numpy()
         for part, number in (("train", 1), ("test", 30)):
             (folder := tmp_path / "photos" / part).mkdir(parents=True)
             for k in range(number):
                 Image.fromarray(images[k]).save(folder / f"{k}.png")
         made = npz(tmp_path / "made.npz", torch.from_numpy(images)[:, None])
-        result = evaluate(made, data=tmp_path / "photos", extractor=pooled.extractor(), quiet=True)
+        result = evaluate_pooled(made, data=tmp_path / "photos")
         assert (
             "no floor: 30 real images and 1 in place of generated ones are too few" in result.notes
         )
         assert result.floor.kid is None
 
-    def test_a_held_out_folder(self, tmp_path: Path, pooled: Pooled) -> None:
+    def test_a_held_out_folder(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
         for part, number in (("train", 40), ("test", 30)):
             (tmp_path / "photos" / part).mkdir(parents=True)
@@ -201,12 +182,7 @@ class TestRealImages:
                 pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "photos" / part / f"{k}.png")
         images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
-        result = evaluate(
-            npz(tmp_path / "made.npz", images),
-            data=tmp_path / "photos",
-            extractor=pooled.extractor(),
-            quiet=True,
-        )
+        result = evaluate_pooled(npz(tmp_path / "made.npz", images), data=tmp_path / "photos")
         assert (result.protocol.split, result.protocol.n_real, result.protocol.n_fake) == (
             "test",
             30,
@@ -217,7 +193,7 @@ class TestRealImages:
         )
 
     def test_a_runs_own_data_are_read_as_in_training_and_a_change_gets_a_note(
-        self, pictures: Path, pooled: Pooled, tmp_path: Path
+        self, pictures: Path, tmp_path: Path
     ) -> None:
         run = train("cgan/tiny", tmp_path / "run", data=pictures, size=(6, 6), images=16.0)
         assert run.card.image.height == 6
@@ -246,17 +222,15 @@ class TestRealImages:
         assert any("stand in for the training images" in note for note in against.notes)
         assert (against.protocol.asked_classes, result.protocol.asked_classes) == ("equal", "")
 
-    def test_grey_images_are_widened_to_rgb_with_a_note(
-        self, pooled: Pooled, tmp_path: Path
-    ) -> None:
+    def test_grey_images_are_widened_to_rgb_with_a_note(self, tmp_path: Path) -> None:
         grey = npz(tmp_path / "grey.npz", torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8))
         colour = npz(
             tmp_path / "colour.npz", torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
         )
         for images, against in ((grey, colour), (colour, grey)):
-            result = evaluate(images, against=against, extractor=pooled.extractor(), quiet=True)
+            result = evaluate_pooled(images, against=against)
             assert any("20 grey images of grey.npz widened to RGB" in note for note in result.notes)
-        same = evaluate(grey, against=grey, extractor=pooled.extractor(), quiet=True)
+        same = evaluate_pooled(grey, against=grey)
         assert not any("widened" in note for note in same.notes)
 
     def test_class_numbers_get_the_real_images_names(self, tmp_path: Path) -> None:

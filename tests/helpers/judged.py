@@ -54,6 +54,11 @@ def evaluate_images(
     return evaluate(made, **({"data": "mnist-5k", "quiet": True, "prdc_n": 500} | options))
 
 
+def evaluate_pooled(source: Any, **options: Any) -> EvaluationResult:
+    """Evaluate with the cheap extractor."""
+    return evaluate(source, extractor=Pooled().extractor(), quiet=True, **options)
+
+
 def verdict(fid: float | None, notes: tuple[str, ...] = ()) -> EvaluationResult:
     """A made-up result with this FID."""
     protocol = Protocol(

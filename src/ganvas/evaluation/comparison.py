@@ -26,7 +26,7 @@ from ganvas.sampling.samples import raise_if_too_many
 from ganvas.system.text import count
 
 MIN_REAL_IMAGES = 1000  # below it, a note says that scores are rough
-FEWER_HIGHER = "; the fewer images, the higher the FID"
+FID_NOTE = "; the fewer images, the higher the FID"
 
 
 class SeedScores(NamedTuple):
@@ -135,11 +135,11 @@ class Comparison:
         if self.real.split != "test":
             notes.append(
                 f"floor: {len(stand_ins):,} of the real images against {len(others):,} others, at"
-                f" random{FEWER_HIGHER}"
+                f" random{FID_NOTE}"
             )
         elif len(stand_ins) < n:
             few = count(len(stand_ins), "training image")
-            notes.append(f"floor: only {few}, fewer than the {n:,} generated{FEWER_HIGHER}")
+            notes.append(f"floor: only {few}, fewer than the {n:,} generated{FID_NOTE}")
         if self.extractor.knows(self.real.like if self.real.split == "test" else self.real.images):
             notes.append(
                 f"floor: {self.extractor.name} learned from the very images that stand in for"

@@ -12,7 +12,6 @@ One seed gives the same weights on one machine and thread count.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -65,18 +64,11 @@ class Encoder(nn.Module):
         return torch.cat(parts)
 
 
-def train_encoder(
-    dataset: Dataset,
-    *,
-    steps: int = ENCODER_STEPS,
-    seed: int = 0,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
-) -> Encoder:
+def train_encoder(dataset: Dataset, *, steps: int = ENCODER_STEPS, seed: int = 0) -> Encoder:
     """Train an encoder on the pictures of a data set; labels are ignored.
 
     steps: number of optimizer steps.
     seed: of weights, batches and crops.
-    tell: called after each step with its number and loss.
 
     Raises DataError for fewer than two pictures.
     """
@@ -105,7 +97,6 @@ def train_encoder(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        tell(step + 1, float(loss.detach()))
     _whiten(model, pictures)
     return model.eval()
 

@@ -73,13 +73,13 @@ def evaluate(
     seeds, seed: number of samplings, and the seed of the first.
     prdc_n, k: images of each set, and neighbours, for precision, recall, density and coverage.
     gan_train, copies: add these checks (see `classifier.gan_train` and `copies`).
-    gan: the GAN's own file, if it is one of yours.
+    gan: path of the user's GAN file, if the GAN is not built in.
     size, fit, channels, data_dir: how pictures are read (see `ganvas.data.load_dataset`).
     device: of the generator.
     out: path of the sheet of closest pairs; by default copies.png, in the run's directory if any.
     quiet: show no progress.
 
-    Raises a GanvasError for anything that cannot be.
+    Raises a GanvasError for input that cannot be evaluated.
     """
     settings = EvaluationSettings(n=n, prdc_n=prdc_n, seed=seed, seeds=seeds, k=k)
     inputs.raise_if_out_of_range(settings)

@@ -108,19 +108,9 @@ def learn_classes(
     with running_threads(threads):
         model = train_classifier(training, epochs=epochs, seed=seed, tell=tell)
         tested = accuracy(model, test) if test else None
-    return model, Origin(
-        kind="classifier",
-        data=dataset.name,
-        fingerprint=dataset.fingerprint,
-        image=ImageSpec.of(dataset),
-        images=len(training),
-        epochs=round(epochs, 3),
-        seed=seed,
-        threads=threads,
-        accuracy=tested,
-        held_out=len(test) if test else 0,
-        command=command,
-        weights_sha256=weights_sha256(_tensors(model)),
+    origin = _origin(model, dataset, len(training), epochs, seed=seed, threads=threads)
+    return model, replace(
+        origin, accuracy=tested, held_out=len(test) if test else 0, command=command
     )
 
 
@@ -129,15 +119,21 @@ def learn_pictures(dataset: Dataset) -> tuple[Encoder, Origin]:
     with running_threads(THREADS):
         model = train_encoder(dataset, steps=ENCODER_STEPS, seed=SEED)
     epochs = ENCODER_STEPS * min(ENCODER_BATCH, len(dataset)) / len(dataset)
-    return model, Origin(
-        kind="self",
+    return model, _origin(model, dataset, len(dataset), epochs, seed=SEED, threads=THREADS)
+
+
+def _origin(
+    model: Network, dataset: Dataset, images: int, epochs: float, *, seed: int, threads: int
+) -> Origin:
+    return Origin(
+        kind="classifier" if isinstance(model, Classifier) else "self",
         data=dataset.name,
         fingerprint=dataset.fingerprint,
         image=ImageSpec.of(dataset),
-        images=len(dataset),
+        images=images,
         epochs=round(epochs, 3),
-        seed=SEED,
-        threads=THREADS,
+        seed=seed,
+        threads=threads,
         weights_sha256=weights_sha256(_tensors(model)),
     )
 

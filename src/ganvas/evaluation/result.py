@@ -55,18 +55,13 @@ SCORE_NAMES = tuple(f.name for f in fields(Scores) if f.name != "per_class")
 
 # scores that are shown: title, and which way is better
 ROWS = {
-    "fid": ("FID", "lower"),
-    "kid": ("KID", "lower"),
+    "fid": ("FID", "lower"), "kid": ("KID", "lower"),
     "inception_score": ("inception score", "higher"),
-    "precision": ("precision", "higher"),
-    "recall": ("recall", "higher"),
-    "density": ("density", "1"),
-    "coverage": ("coverage", "higher"),
-    "class_kl": ("class KL", "lower"),
-    "label_accuracy": ("label accuracy", "higher"),
-    "modes": ("modes of 1,000", "higher"),
-    "reverse_kl": ("reverse KL", "lower"),
-}
+    "precision": ("precision", "higher"), "recall": ("recall", "higher"),
+    "density": ("density", "1"), "coverage": ("coverage", "higher"),
+    "class_kl": ("class KL", "lower"), "label_accuracy": ("label accuracy", "higher"),
+    "modes": ("modes of 1,000", "higher"), "reverse_kl": ("reverse KL", "lower"),
+}  # fmt: skip
 
 
 DEFAULT_K = 5  # the command line has no option for it
@@ -125,17 +120,9 @@ class Protocol:
 # of the same) and versions (a note). Numbers of images count: FID falls with them, precision and
 # recall move.
 COMPARED = (
-    "extractor_sha256",
-    "n_real",
-    "n_fake",
-    "n_prdc",
-    "k",
-    "n_modes",
-    "split",
-    "resize",
-    "real_sha256",
-    "asked_classes",
-)
+    "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes",
+    "split", "resize", "real_sha256", "asked_classes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

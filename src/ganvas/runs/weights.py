@@ -24,7 +24,7 @@ class _HasChecksum(Protocol):
     def weights_sha256(self) -> str: ...
 
 
-AnyCard = TypeVar("AnyCard", bound=_HasChecksum)
+CheckedCard = TypeVar("CheckedCard", bound=_HasChecksum)
 
 
 def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -64,8 +64,8 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], card: str) -> None
 
 
 def read_safetensors(
-    path: Path, kind: type[AnyCard], newest: int, expected: str
-) -> tuple[dict[str, Tensor], AnyCard]:
+    path: Path, kind: type[CheckedCard], newest: int, expected: str
+) -> tuple[dict[str, Tensor], CheckedCard]:
     """Read and check a file of `write_safetensors`: its tensors and its card.
 
     kind: the card's dataclass, with the tensors' checksum as `weights_sha256` ("": not checked).
