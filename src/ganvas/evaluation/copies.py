@@ -4,7 +4,7 @@
 of nine alignments (none, or one pixel in any direction), without the border; mirrored ones too, if
 training saw images mirrored. Classifier features would not do: within a class they are trained to
 be alike, so a copy is hardly nearer than a neighbour. Without the alignments, a copy shifted by one
-pixel is as far away, on MNIST, as the next digit. Noise of 30 grey levels is seen through.
+pixel is as far away, on MNIST, as the next digit. Noise of 30 grey levels hides no copy.
 
 **Ratio.** For each image x: r(x) = distance to training / distance to held-out. The more training
 images, the smaller r, for real images too; so r is also taken of held-out images (each left out of

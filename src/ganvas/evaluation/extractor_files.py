@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -250,15 +250,13 @@ def _restored(origin: Origin, tensors: dict[str, Tensor], name: str) -> tuple[Ne
 def _alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
     """Let one process at a time make the file `path`; without a writable lock nobody waits."""
     lock = FileLock(path.with_suffix(".lock"))
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             tell("waiting for another process that trains the same extractor")
             lock.acquire()
-    except OSError:
-        pass
     try:
         yield
     finally:

@@ -139,7 +139,6 @@ def open_generated(
 
     source: a `Run` or its directory, a generator.safetensors, the name of a shipped generator, or
         images: a `Dataset`, a folder, .zip, .npz, IDX, or a data set's name.
-    reading: how pictures are read.
     gan: the user's GAN file, of a generator.
     device: of a generator.
 
@@ -199,7 +198,6 @@ def open_real(
 
     data: name or path of a data set; by default, of a generator, its own.
     against: other images to compare with.
-    reading: how pictures are read.
 
     Raises SettingError if nothing is named, DataError for what cannot be read.
     """

@@ -95,7 +95,7 @@ def read_safetensors(
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
-    """Read a generator.safetensors: its tensors and its card. Raises RunError as above."""
+    """Read a generator.safetensors: its tensors and card. Raises RunError as `read_safetensors`."""
     known = ", ".join(shipped_generators())
     expected = f"a run's directory, a generator.safetensors that ganvas wrote, or {known}"
     return read_safetensors(path, Card, CARD_FORMAT, expected)
