@@ -78,7 +78,7 @@ class TestTable:
             "floor",
             "coverage",
             "pooled",
-            "60 results against 1,000",
+            "60 judged against 1,000",
         ):
             assert str(name) in done.out
         assert f"{results[0].fid:.4g}" in done.out

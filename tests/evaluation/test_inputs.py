@@ -15,7 +15,7 @@ from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import Reading
 from ganvas.errors import GanvasError
-from ganvas.evaluation import inputs
+from ganvas.evaluation import inputs, metrics
 from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.runs.run import Run
@@ -58,19 +58,20 @@ class TestRealImages:
             ] == [text in expected for text in (of_floor, of_real)]
 
     def test_kids_subsets_are_at_most_half_of_a_set(
-        self, training: Dataset, pooled: Pooled
+        self, training: Dataset, pooled: Pooled, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        result = evaluate_images(training.images[:1200], extractor=pooled.extractor())
+        monkeypatch.setattr(metrics, "SUBSET", 100)
+        result = evaluate_images(training.images[:150], extractor=pooled.extractor())
         assert result.kid_std is not None
         assert result.floor.kid_std is not None
         assert result.kid_std > 0 < result.floor.kid_std
         assert [note for note in result.notes if "kid_std" in note] == [
-            "kid_std is of subsets of 500 images instead of 1,000: the smaller set has 1,000"
+            "kid_std is of subsets of 75 images instead of 100: the smaller set has 150"
         ]
-        both = evaluate_images(
-            training.images[:2400], data=None, against=training, extractor=pooled.extractor()
+        large = evaluate_images(
+            training.images[:200], data=None, against=training, extractor=pooled.extractor()
         )
-        assert not any("kid_std" in note for note in both.notes)
+        assert not any("kid_std" in note for note in large.notes)
 
     def test_against_a_named_set_takes_its_training_part_with_a_note(
         self, training: Dataset
