@@ -189,7 +189,7 @@ def while_training(
     # Inputs
     settings = EvaluationSettings(n=n, prdc_n=n, seed=0, seeds=1)
     repeat = history.repeat_options(**asdict(settings), data_dir=data_dir)
-    reading = Reading(card.data.size, card.data.fit, card.data.channels, data_dir)
+    reading = card.data.reading(data_dir)
     real = inputs.real_from(dataset, reading.held_out(card.data.what, dataset))
     generated = Generated(card.recipe, "run", card=card)
     if extractors.is_stacked(real.images):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ganvas.evaluation.result import (
     read_result,
 )
 from ganvas.runs.run import Run
-from ganvas.system.text import readable
+from ganvas.system.text import command, readable
 
 
 def last_result(path: str | os.PathLike[str]) -> EvaluationResult:
@@ -33,8 +32,8 @@ def last_result(path: str | os.PathLike[str]) -> EvaluationResult:
     run = Run.open(path)
     if results := results_of(run):
         return results[-1][1]
-    command = shlex.join(["ganvas", "evaluate", str(path), *run.card.own_file(None)])
-    raise RunError(f"{path} has not been evaluated: do so with {command}")
+    repeat = command("evaluate", path, *run.card.own_file(None))
+    raise RunError(f"{path} has not been evaluated: do so with {repeat}")
 
 
 def results_of(run: Run) -> list[tuple[int | None, EvaluationResult]]:
