@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import ganvas
 from ganvas.errors import DataError, MetricError
 from ganvas.evaluation import extractors, metrics
 from ganvas.evaluation.extractors import Extractor, Features
@@ -112,6 +113,7 @@ class TestIdentity:
     def test_a_given_hash_wins(self) -> None:
         extractor = Extractor.of(means, sha256="mine")
         assert (extractor.sha256, extractor.cacheable) == ("mine", True)
+        assert ganvas.Extractor is Extractor
         assert not Extractor.of(means).cacheable
 
 

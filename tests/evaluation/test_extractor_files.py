@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ganvas.data.dataset import Dataset
-from ganvas.errors import DataError
+from ganvas.errors import DataError, RunError
 from ganvas.evaluation import extractor_files, extractors
 from ganvas.recipe import ImageSpec
+from ganvas.runs.weights import write_safetensors
 from ganvas.system.paths import cache_dir
 from helpers.judged import never, noise, tell_nobody
 
@@ -209,3 +211,13 @@ class TestTraining:
         means = images.view(3, 1, 64, 2, 64, 2).double().mean((3, 5))
         assert torch.equal(shrunk(images), means.round().to(torch.uint8))
         assert shrunk(images[:, :, :64, :64]).data_ptr() == images.data_ptr()
+
+
+def test_a_newer_format_or_a_missing_card_is_one_line(tmp_path: Path) -> None:
+    path, tensors = tmp_path / "x.safetensors", {"a": torch.ones(2)}
+    write_safetensors(path, tensors, '{"format": 2}')
+    with pytest.raises(RunError, match="has format 2, this ganvas reads up to 1: upgrade ganvas"):
+        extractor_files.read_extractor(path)
+    save_file(tensors, path)
+    with pytest.raises(RunError, match="no ganvas card: give a file that ganvas extractor wrote"):
+        extractor_files.read_extractor(path)
