@@ -26,17 +26,7 @@ pytestmark = pytest.mark.usefixtures("steady", "cache")
 
 
 KEYS = {"fid", "kid", "precision", "recall", "density", "coverage", "class_kl", "label_accuracy"}
-PROTOCOL = {
-    "extractor",
-    "extractor_sha256",
-    "n_real",
-    "n_fake",
-    "n_prdc",
-    "split",
-    "resize",
-    "seed",
-    "versions",
-}
+PROTOCOL = set("extractor extractor_sha256 n_real n_fake n_prdc split resize seed versions".split())
 
 
 class TestReport:
