@@ -1,4 +1,4 @@
-"""The classifier that images are judged by."""
+"""The classifier: training, prediction, distortions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("steady")
 
 
 def shapes(count: int, seed: int) -> Dataset:
-    """Bars, lying and standing, and squares, in noise: three classes that a few steps tell apart."""
+    """Bars, lying and standing, and squares, in noise: three classes, learned in a few steps."""
     rng = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 60, (count, 1, 12, 12), generator=rng, dtype=torch.uint8)
     for k in range(count):
@@ -48,17 +48,17 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_al
     assert not torch.equal(other.last.weight, trained.last.weight)
 
 
-def test_what_it_says_of_an_image_does_not_depend_on_the_others(
+def test_predictions_do_not_depend_on_other_images(
     trained: classifier.Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = shapes(30, seed=3).images
-    features, probabilities = trained.train().judge(images)  # whatever mode it was in
+    features, probabilities = trained.train().predict(images)  # whatever mode it was in
     assert features.shape == (30, 128)
     assert torch.allclose(probabilities.sum(1), torch.ones(30))
     monkeypatch.setattr(classifier, "CLASSIFIER_CHUNK", 7)
-    again, _ = trained.judge(images)
+    again, _ = trained.predict(images)
     assert torch.allclose(again, features, atol=1e-5)
-    assert torch.allclose(trained.judge(images[4:5])[0][0], features[4], atol=1e-5)
+    assert torch.allclose(trained.predict(images[4:5])[0][0], features[4], atol=1e-5)
 
 
 def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
@@ -82,13 +82,13 @@ def test_distortions_are_small_each_images_own_and_keep_the_range() -> None:
     assert ((moved.sum((1, 2)) / ink.sum((1, 2))).log2().abs() < 0.6).all()
 
 
-def test_epochs_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    told: list[tuple[int, float]] = []
+def test_each_epoch_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    epochs: list[tuple[int, float]] = []
     classifier.train_classifier(
-        shapes(200, seed=1), epochs=3, tell=lambda epoch, loss: told.append((epoch, loss))
+        shapes(200, seed=1), epochs=3, tell=lambda epoch, loss: epochs.append((epoch, loss))
     )
-    assert [epoch for epoch, _ in told] == [1, 2, 3]
-    assert told[-1][1] < told[0][1]
+    assert [epoch for epoch, _ in epochs] == [1, 2, 3]
+    assert epochs[-1][1] < epochs[0][1]
 
 
 @pytest.mark.parametrize("classes", [(), ("one",)])

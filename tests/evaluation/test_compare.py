@@ -13,7 +13,7 @@ import pytest
 
 from ganvas.commands.options import print_table
 from ganvas.errors import MetricError
-from ganvas.evaluation import evaluate, history
+from ganvas.evaluation import history
 from ganvas.evaluation.result import (
     COMPARED,
     EvaluationResult,
@@ -24,7 +24,7 @@ from ganvas.evaluation.result import (
 )
 from ganvas.runs.run import Run
 from helpers.common import train
-from helpers.judged import Pooled
+from helpers.judged import evaluate_pooled
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
@@ -44,7 +44,7 @@ PROTOCOL = Protocol(
 )
 
 
-def verdict(fid: float | None = 1.5, **protocol: Any) -> EvaluationResult:
+def made(fid: float | None = 1.5, **protocol: Any) -> EvaluationResult:
     return EvaluationResult(
         source="some",
         kind="images",
@@ -65,10 +65,9 @@ class TestTable:
     def test_files_and_runs_beside_each_other(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[..., Path]
     ) -> None:
-        options: dict[str, Any] = {"n": 60, "extractor": Pooled().extractor(), "quiet": True}
         paths = [copy(tiny_run, name) for name in ("one", "two")]
-        judged = [evaluate.evaluate(path, seed=seed, **options) for seed, path in enumerate(paths)]
-        file = saved("third.json", evaluate.evaluate(tiny_run.generator_file, seed=7, **options))
+        results = [evaluate_pooled(path, seed=seed, n=60) for seed, path in enumerate(paths)]
+        file = saved("third.json", evaluate_pooled(tiny_run.generator_file, seed=7, n=60))
         done = cli_run("compare", *paths, file)
         assert (done.code, done.err) == (0, "")
         for name in (
@@ -82,12 +81,14 @@ class TestTable:
             "60 judged against 1,000",
         ):
             assert str(name) in done.out
-        assert f"{judged[0].fid:.4g}" in done.out
-        found = json.loads(cli_run("compare", *paths, "--json").out)
-        assert [found["results"][str(path)]["fid"] for path in paths] == [one.fid for one in judged]
+        assert f"{results[0].fid:.4g}" in done.out
+        result = json.loads(cli_run("compare", *paths, "--json").out)
+        assert [result["results"][str(path)]["fid"] for path in paths] == [
+            one.fid for one in results
+        ]
 
     def test_floors_that_differ_are_each_shown(self, cli_run: Callable[..., Any]) -> None:
-        one, two = verdict(), dataclasses.replace(verdict(), floor=Scores(fid=0.5))
+        one, two = made(), dataclasses.replace(made(), floor=Scores(fid=0.5))
         out = cli_run("compare", saved("one.json", one), saved("two.json", two)).out
         table = [line.split() for line in out.splitlines()]
         assert [
@@ -115,44 +116,43 @@ class TestTable:
         self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(tiny_run)
-        options: dict[str, Any] = {"extractor": Pooled().extractor(), "quiet": True}
         for n in (40, 60):
-            evaluate.evaluate(path, n=n, **options)
+            evaluate_pooled(path, n=n)
         assert history.last_result(path).protocol.n_fake == 60
 
-    def test_another_seed_or_version_is_no_other_protocol_but_versions_are_told(
+    def test_another_seed_or_version_is_the_same_protocol_but_versions_get_a_note(
         self, cli_run: Callable[..., Any]
     ) -> None:
         one, two = (
-            saved("one.json", verdict()),
-            saved("two.json", verdict(2.5, seed=9, versions={"torch": "2.7"})),
+            saved("one.json", made()),
+            saved("two.json", made(2.5, seed=9, versions={"torch": "2.7"})),
         )
         done = cli_run("compare", one, two)
         assert done.code == 0
-        assert "note: one.json and two.json were judged with unlike versions" in done.out
+        assert "note: one.json and two.json were evaluated with different versions" in done.out
         assert "torch 2.6 and 2.7" in done.out
 
-    def test_unlike_samplings_are_told_of_each(self, cli_run: Callable[..., Any]) -> None:
-        two = dataclasses.replace(verdict(2.5), seeds=3, spread=Scores(kid=0.5))
-        out = cli_run("compare", saved("one.json", verdict()), saved("two.json", two)).out
+    def test_different_samplings_are_noted_of_each(self, cli_run: Callable[..., Any]) -> None:
+        two = dataclasses.replace(made(2.5), seeds=3, spread=Scores(kid=0.5))
+        out = cli_run("compare", saved("one.json", made()), saved("two.json", two)).out
         assert "note: one.json: seed 0" in out
         assert "note: two.json: means and ± over 3 seeds from 0" in out
         alone = cli_run("compare", saved("two.json", two)).out
         assert "note:" not in alone
         assert "means and ± over 3 seeds from 0; " in alone
 
-    def test_figures_that_are_not_there_are_dashes(self, cli_run: Callable[..., Any]) -> None:
-        done = cli_run("compare", saved("one.json", verdict()), saved("two.json", verdict(None)))
+    def test_missing_scores_are_dashes(self, cli_run: Callable[..., Any]) -> None:
+        done = cli_run("compare", saved("one.json", made()), saved("two.json", made(None)))
         assert ["FID", "1.5", "-", "0.75", "lower"] in [
             line.split() for line in done.out.splitlines()
         ]
 
     @pytest.mark.usefixtures("cache")
-    def test_a_generator_that_was_trained_further_since_is_told_of(
+    def test_a_generator_that_was_trained_further_since_gets_a_note(
         self, cli_run: Callable[..., Any], half_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(half_run)
-        evaluate.evaluate(path, n=20, extractor=Pooled().extractor(), quiet=True)
+        evaluate_pooled(path, n=20)
         assert "trained further" not in cli_run("compare", path).out
         train("cgan/tiny", path, images=320.0, seed=7)
         assert f"{path} was trained further since it was evaluated" in cli_run("compare", path).out
@@ -162,34 +162,32 @@ class TestRefusal:
     @pytest.mark.parametrize("name", COMPARED)
     def test_each_part_of_the_protocol_counts(self, name: str) -> None:
         value = getattr(PROTOCOL, name)
-        other = verdict(**{name: f"c{value}" if isinstance(value, str) else (value or 0) + 1})
+        other = made(**{name: f"c{value}" if isinstance(value, str) else (value or 0) + 1})
         with pytest.raises(
             MetricError, match="cannot be compared, their protocols differ"
         ) as caught:
-            raise_if_incomparable([("a", verdict()), ("b", verdict()), ("c", other)])
+            raise_if_incomparable([("a", made()), ("b", made()), ("c", other)])
         assert "\n" not in str(caught.value)
         assert str(caught.value).startswith("a and c cannot")
         assert str(caught.value).count(";") == 1
 
     def test_it_is_one_line_that_names_every_difference(self, cli_run: Callable[..., Any]) -> None:
-        one = saved("one.json", verdict())
-        two = saved(
-            "two.json", verdict(n_fake=9, extractor="self:photos", extractor_sha256="d" * 64)
-        )
+        one = saved("one.json", made())
+        two = saved("two.json", made(n_fake=9, extractor="self:photos", extractor_sha256="d" * 64))
         error = cli_run("compare", one, two).error
         assert "extractor digits aaaaaaaa and self:photos dddddddd" in error
         assert "n_fake 500 and 9" in error
         assert "n_real" not in error
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"fid": 3}', '{"fid": "low"}', "\x00\xff"])
-    def test_what_is_no_result(self, content: str, cli_run: Callable[..., Any]) -> None:
+    def test_a_file_that_is_no_result(self, content: str, cli_run: Callable[..., Any]) -> None:
         Path("bad.json").write_text(content)
         assert (
             "bad.json is no result of ganvas evaluate --json"
             in cli_run("compare", "bad.json").error
         )
 
-    def test_what_is_missing_not_judged_or_damaged(
+    def test_runs_that_are_missing_damaged_or_not_evaluated(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         assert "cannot read missing.json" in cli_run("compare", "missing.json").error

@@ -1,5 +1,4 @@
-"""The copy check: a generator that returns training images is called a copier, whatever the sets'
-sizes, and no other."""
+"""The copy check finds generators that return training images, and no others."""
 
 from __future__ import annotations
 
@@ -16,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ganvas.data.dataset import Dataset
-from ganvas.evaluation import copies, evaluate
+from ganvas.evaluation import copies
+from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.inputs import Generated
 from ganvas.runs.run import Run
 from helpers.common import train
@@ -44,7 +44,7 @@ def noisy(images: Tensor, amount: float) -> Tensor:
     return (images.float() + noise).round().clamp(0, 255).to(torch.uint8)
 
 
-def check(fakes: Tensor) -> copies.Found:
+def check(fakes: Tensor) -> copies.CopyCheck:
     return copies.check_copies(fakes, digits().images, digits("test").images)
 
 
@@ -64,11 +64,11 @@ class TestVerdict:
         ids=["exactly", "little noise", "noise", "moved", "moved and noise", "a fifth of them"],
     )
     def test_training_images(self, spoil: Callable[[Tensor], Tensor]) -> None:
-        found = check(spoil(some())).copies
-        assert found.verdict == "copier"
-        assert found.share is not None
-        assert found.share_held_out is not None
-        assert found.share - found.share_held_out > copies.COPIER_SHARE
+        result = check(spoil(some())).copies
+        assert result.verdict == "copier"
+        assert result.share is not None
+        assert result.share_held_out is not None
+        assert result.share - result.share_held_out > copies.COPIER_SHARE
 
     @pytest.mark.parametrize(
         ("spoil", "identical"),
@@ -78,30 +78,29 @@ class TestVerdict:
     def test_a_few_copies_among_many_are_the_closest_pairs(
         self, spoil: Callable[[Tensor], Tensor], identical: int
     ) -> None:
-        """They make no copier, and most of them are not among the images that are asked for their
-        ratio."""
+        """They make no copier, and most of them are not among the images that get a ratio."""
         training, unseen, rows = (
             digits().images[:3000],
             digits().images[3000:],
             torch.arange(16) * 7,
         )
-        found = copies.check_copies(
+        result = copies.check_copies(
             torch.cat([unseen, spoil(training[rows])]), training, digits("test").images
         )
-        assert (found.copies.verdict, found.copies.n_fake) == ("not a copier", NUMBER)
-        assert torch.equal(found.training, rows[found.fakes - len(unseen)])
-        assert found.copies.identical == identical
-        said = "copy check: training images, to the pixel, among the 1,016 generated ones: 16"
-        assert (said in found.notes) == (identical == 16)
+        assert (result.copies.verdict, result.copies.n_fake) == ("not a copier", NUMBER)
+        assert torch.equal(result.training, rows[result.fakes - len(unseen)])
+        assert result.copies.identical == identical
+        note = "copy check: 16 of the 1,016 generated images are training images, to the pixel"
+        assert (note in result.notes) == (identical == 16)
 
     def test_held_out_images(self) -> None:
-        found = copies.check_copies(
+        result = copies.check_copies(
             some("test"), digits().images, digits("test").images[NUMBER:]
         ).copies
-        assert found.verdict == "not a copier"
-        assert found.ratio == pytest.approx(1, abs=0.08)
-        assert found.spread is not None
-        assert abs(found.ratio - 1) < 4 * found.spread < 0.2
+        assert result.verdict == "not a copier"
+        assert result.ratio == pytest.approx(1, abs=0.08)
+        assert result.spread is not None
+        assert abs(result.ratio - 1) < 4 * result.spread < 0.2
         # even those that it is asked beside
         assert check(some("test")).copies.verdict == "not a copier"
 
@@ -112,20 +111,19 @@ class TestVerdict:
             "noise": torch.randint(0, 256, (NUMBER, 1, 28, 28), dtype=torch.uint8),
             "black": torch.zeros(NUMBER, 1, 28, 28, dtype=torch.uint8),
         }
-        found = check(made[kind]).copies
-        assert found.verdict == "not a copier"
-        assert found.ratio == pytest.approx(1, abs=0.25)
+        result = check(made[kind]).copies
+        assert result.verdict == "not a copier"
+        assert result.ratio == pytest.approx(1, abs=0.25)
 
     def test_the_sizes_of_the_sets_do_not_count(self) -> None:
-        """Forty times as many training images are nearer by chance, and held-out images are asked
-        the same."""
+        """The nearest of forty times as many training images is nearer, for held-out images too."""
         held_out = digits("test").images
         fakes, few_held_out = held_out[:NUMBER], held_out[NUMBER : NUMBER + 100]
-        found = copies.check_copies(fakes, digits().images, few_held_out).copies
-        assert found.nearest_held_out is not None
-        assert found.nearest_training < 0.8 * found.nearest_held_out
-        assert found.ratio == pytest.approx(1, abs=0.1)
-        assert found.verdict == "not a copier"
+        result = copies.check_copies(fakes, digits().images, few_held_out).copies
+        assert result.nearest_held_out is not None
+        assert result.nearest_training < 0.8 * result.nearest_held_out
+        assert result.ratio == pytest.approx(1, abs=0.1)
+        assert result.verdict == "not a copier"
         assert copies.check_copies(some(), digits().images, few_held_out).copies.verdict == "copier"
 
     def test_large_colour_pictures(self) -> None:
@@ -170,28 +168,28 @@ class TestVerdict:
     def test_without_held_out_images_training_images_are_the_yardstick(
         self, made: Callable[[], Tensor], verdict: str
     ) -> None:
-        found = copies.check_copies(made(), digits().images, None)
-        assert (found.copies.verdict, found.copies.yardstick) == (verdict, "training")
+        result = copies.check_copies(made(), digits().images, None)
+        assert (result.copies.verdict, result.copies.yardstick) == (verdict, "training")
         assert (
             "nothing held out, so the yardstick is how near training images are to one another"
-            in found.notes[0]
+            in result.notes[0]
         )
-        assert found.copies.nearest_held_out is None
+        assert result.copies.nearest_held_out is None
 
     def test_training_images_that_are_there_twice_are_no_yardstick(self) -> None:
-        found = copies.check_copies(some(), some().repeat(2, 1, 1, 1), None)
-        assert (found.copies.verdict, found.copies.share) == ("cannot tell", None)
-        assert "there more than once, so nobody can say how near is too near" in found.notes[1]
+        result = copies.check_copies(some(), some().repeat(2, 1, 1, 1), None)
+        assert (result.copies.verdict, result.copies.share) == ("cannot tell", None)
+        assert "occur more than once, so no distance counts as too near" in result.notes[1]
 
-    def test_next_to_no_training_images_tell_nothing(self) -> None:
-        found = copies.check_copies(some(), digits().images[:3], None)
-        assert (found.copies.verdict, found.copies.ratio, found.copies.share) == (
+    def test_hardly_any_training_images_tell_nothing(self) -> None:
+        result = copies.check_copies(some(), digits().images[:3], None)
+        assert (result.copies.verdict, result.copies.ratio, result.copies.share) == (
             "cannot tell",
             None,
             None,
         )
-        assert "3 training images are too few" in found.notes[-2]
-        assert len(found.fakes) == copies.PAIRS
+        assert "3 training images are too few" in result.notes[-2]
+        assert len(result.fakes) == copies.PAIRS
 
     def test_mirrored_copies_count_where_training_saw_images_mirrored(self) -> None:
         exactly = some()[:20].flip(3)
@@ -219,19 +217,19 @@ class TestVerdict:
 
     def test_held_out_images_that_are_training_images_too(self) -> None:
         training = digits().images[:300]
-        found = copies.check_copies(some("test"), training, training[:100])
-        assert found.copies.verdict == "cannot tell"
-        assert "themselves among the training images" in found.notes[0]
+        result = copies.check_copies(some("test"), training, training[:100])
+        assert result.copies.verdict == "cannot tell"
+        assert "themselves among the training images" in result.notes[0]
 
-    def test_few_held_out_images_are_said_and_hardly_any_tell_nothing(self) -> None:
+    def test_few_held_out_images_get_a_note_and_hardly_any_tell_nothing(self) -> None:
         held_out = digits("test").images
         assert (
             "only 20 held-out images"
             in copies.check_copies(some(), digits().images, held_out[:20]).notes[0]
         )
-        found = copies.check_copies(some(), digits().images, held_out[:2])
-        assert found.copies.yardstick == "training"
-        assert "only 2 held out" in found.notes[0]
+        result = copies.check_copies(some(), digits().images, held_out[:2])
+        assert result.copies.yardstick == "training"
+        assert "only 2 held out" in result.notes[0]
 
 
 class TestNearest:
@@ -242,7 +240,7 @@ class TestNearest:
         )
         monkeypatch.setattr(copies, "COPIES_CHUNK", 10)
         distance, which, _ = copies.nearest_training(probes, others)
-        for probe, found, index in zip(probes, distance, which, strict=True):
+        for probe, result, index in zip(probes, distance, which, strict=True):
             middle = others[:, :, 1:-1, 1:-1].double() / 255
             each = [
                 (probe[:, y : y + 5, x : x + 7].double() / 255 - middle).flatten(1).norm(dim=1)
@@ -251,7 +249,7 @@ class TestNearest:
             ]
             least = torch.stack(each).min(0).values
             assert index == least.argmin()
-            assert float(found) == pytest.approx(float(least.min()))
+            assert float(result) == pytest.approx(float(least.min()))
 
     def test_a_probe_is_not_its_own_neighbour(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(copies, "COPIES_CHUNK", 16)
@@ -296,10 +294,10 @@ class TestCommand:
     ) -> None:
         path = copy(tiny_run)
         done = cli_run("evaluate", path, "--n", 60, "--copies", "--json")
-        found = json.loads(done.out)["copies"]
-        assert found["verdict"] == "not a copier"
-        assert (found["n_training"], found["n_held_out"], found["n_fake"]) == (4000, 1000, 60)
-        assert found["sheet"] == str(path / "copies.png")
+        result = json.loads(done.out)["copies"]
+        assert result["verdict"] == "not a copier"
+        assert (result["n_training"], result["n_held_out"], result["n_fake"]) == (4000, 1000, 60)
+        assert result["sheet"] == str(path / "copies.png")
         with Image.open(path / "copies.png") as sheet:
             assert sheet.width > 4 * 2 * 28 * 2
             assert sheet.height > 4 * 28 * 2
@@ -334,27 +332,27 @@ class TestCommand:
         monkeypatch.setattr(Generated, "take", lambda *_, **__: mirrored)
         pairs: list[Any] = []
         monkeypatch.setattr(
-            evaluate.sheets,
+            copies.sheets,
             "save_pairs",
             lambda path, left, right, caption: pairs.extend((left, right)),
         )
-        verdict = evaluate.evaluate(run, n=NUMBER, copies=True, quiet=True)
-        assert verdict.copies is not None
-        assert verdict.copies.verdict == "copier"
+        evaluation = evaluate(run, n=NUMBER, copies=True, quiet=True)
+        assert evaluation.copies is not None
+        assert evaluation.copies.verdict == "copier"
         np.testing.assert_array_equal(*pairs)
 
     def test_the_sheets_pairs_are_the_closest_ones(self, tmp_path: Path) -> None:
-        """Sixteen copies among other images are found, nearest first, each beside its original."""
+        """Sixteen copies among other images are result, nearest first, each beside its original."""
         rows = torch.arange(16) * 7
         mixed = torch.cat([digits("test").images[:50], digits().images[rows]])
         made = Dataset(
             "made", mixed[torch.randperm(66, generator=torch.Generator().manual_seed(1))]
         )
-        found = check(made.images)
-        assert torch.equal(made.images[found.fakes], digits().images[found.training])
-        verdict = evaluate.evaluate(
+        result = check(made.images)
+        assert torch.equal(made.images[result.fakes], digits().images[result.training])
+        evaluation = evaluate(
             made, data="mnist-5k", copies=True, out=tmp_path / "sheet.png", quiet=True
         )
-        assert verdict.copies is not None
-        assert verdict.copies.nearest_training > 1
+        assert evaluation.copies is not None
+        assert evaluation.copies.nearest_training > 1
         assert (tmp_path / "sheet.png").is_file()

@@ -1,4 +1,4 @@
-"""ganvas evaluate: what means nothing is one line or a stated caveat, never a silent number."""
+"""ganvas evaluate: bad input is one line, and a score that means nothing gets a note."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, MetricError, RunError, SettingError
-from ganvas.evaluation import evaluate
+from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.extractors import Extractor, Features
 from ganvas.gan import Gan
 from ganvas.runs.run import Run
-from helpers.judged import Pooled, judge, npz
+from helpers.judged import evaluate_images, evaluate_pooled, npz
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
@@ -29,16 +29,17 @@ NAN = Extractor(
 )
 
 
-def test_a_bare_command_asks_for_the_usual_numbers(
+def test_a_bare_command_uses_the_default_numbers(
     monkeypatch: pytest.MonkeyPatch, cli_run: Callable[..., Any]
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        evaluate, "evaluate", lambda source, **options: asked.append(options) or 1 / 0
+        "ganvas.evaluation.evaluate.evaluate",
+        lambda source, **options: calls.append(options) or 1 / 0,
     )
     with pytest.raises(ZeroDivisionError):
         cli_run("evaluate", "run")
-    (options,) = asked
+    (options,) = calls
     assert (options["n"], options["prdc_n"], options["seeds"], options["seed"]) == (
         10_000,
         2000,
@@ -49,11 +50,11 @@ def test_a_bare_command_asks_for_the_usual_numbers(
 
 class TestBadInput:
     @pytest.mark.parametrize(
-        ("options", "said"),
+        ("options", "message"),
         [
             ("RUN --n 0", "--n 0: expected 1 to"),
             ("RUN --n -5", "--n -5"),
-            ("RUN --n 1", "1 judged image: figures are of sets, give 2 or more"),
+            ("RUN --n 1", "1 generated image: scores compare sets, give at least 2 images"),
             ("RUN --n 10000001", "--n 10000001: expected 1 to 10000000"),
             ("RUN --seeds 0", "--seeds 0"),
             ("RUN --seed -1", "--seed -1"),
@@ -66,12 +67,15 @@ class TestBadInput:
                 "--out images.npz: the sheet of the closest pairs is a picture",
             ),
             ("RUN --gan some.py", "leave --gan out"),
-            ("missing", "no missing: give a run's directory, a generator.safetensors, or images"),
+            (
+                "missing",
+                "missing does not exist: give a run's directory, a generator.safetensors, or",
+            ),
             ("missing/generator.safetensors", "no file"),
             ("images.npz", "say by --data or --against"),
             (
                 "images.npz --data mnist-5k --seeds 3",
-                "--seeds 3: all images of images.npz are judged",
+                "--seeds 3: all images of images.npz are used",
             ),
             ("images.npz --data mnist-5k --gan some.py", "--gan some.py does nothing for images"),
             ("images.npz --against images.npz --copies", "--copies needs training images"),
@@ -86,7 +90,7 @@ class TestBadInput:
             ),
             (
                 "images.npz --data mnist-5k --seed 3",
-                "--seed 3: all images of images.npz are judged",
+                "--seed 3: all images of images.npz are used",
             ),
             (
                 "keyless.npz --data mnist-5k",
@@ -100,9 +104,9 @@ class TestBadInput:
             ("colour.npz --data mnist-5k", "colour.npz holds RGB images, mnist-5k grey ones"),
             (
                 "clear.npz --data mnist-5k",
-                "clear.npz holds RGBA images, mnist-5k grey ones: both sides need one",
+                "clear.npz holds RGBA images, mnist-5k grey ones: they need one",
             ),
-            ("one.npz --data mnist-5k", "1 judged image"),
+            ("one.npz --data mnist-5k", "1 generated image"),
             ("images.npz --against one.npz", "1 real image"),
             ("negative.npz --data mnist-5k", "labels run from -1"),
             ("eleven.npz --data mnist-5k", "labels run up to 11, expected 0 to 9"),
@@ -111,7 +115,7 @@ class TestBadInput:
         ],
     )
     def test_it_is_one_line(
-        self, options: str, said: str, cli_run: Callable[..., Any], tiny_run: Run
+        self, options: str, message: str, cli_run: Callable[..., Any], tiny_run: Run
     ) -> None:
         rng = torch.Generator().manual_seed(0)
         images = torch.randint(0, 256, (24, 1, 28, 28), dtype=torch.uint8, generator=rng)
@@ -136,7 +140,7 @@ class TestBadInput:
         np.savez("floats.npz", images=np.full((4, 28, 28), np.nan, np.float32))
         Path("damaged.npz").write_bytes(b"PK no archive")
         words = options.replace("RUN", str(tiny_run.generator_file)).split()
-        assert said in cli_run("evaluate", *words).error
+        assert message in cli_run("evaluate", *words).error
 
     @pytest.mark.parametrize(
         "command",
@@ -150,18 +154,17 @@ class TestBadInput:
     def test_a_run_is_no_folder_of_pictures(
         self, command: str, cli_run: Callable[..., Any], tiny_run: Run
     ) -> None:
-        """Its sheets and charts are no images of its generator's."""
+        """Its sheets and charts are not images of its generator."""
         named = {"RUN": tiny_run.path, "GENERATOR": tiny_run.generator_file}
-        said = cli_run(*(named.get(word, word) for word in command.split())).error
+        message = cli_run(*(named.get(word, word) for word in command.split())).error
         assert (
-            f"{tiny_run.path} is a run, whose images are sheets and charts: name its data" in said
+            f"{tiny_run.path} is a run, whose images are sheets and charts: name its data"
+            in message
         )
-        assert f"ganvas sample {tiny_run.path} --n 10000 --out x.npz" in said
+        assert f"ganvas sample {tiny_run.path} --n 10000 --out x.npz" in message
 
-    def test_one_named_class(
-        self, tmp_path: Path, cli_run: Callable[..., Any], pooled: Pooled
-    ) -> None:
-        """Labels of the images judged are its number; a classifier has nothing to learn from it."""
+    def test_one_named_class(self, tmp_path: Path, cli_run: Callable[..., Any]) -> None:
+        """Labels 0 get its name; GAN-train needs two classes."""
         images = torch.randint(0, 256, (24, 1, 8, 8), dtype=torch.uint8)
         for part in ("train", "test"):
             (folder := tmp_path / "cats" / part).mkdir(parents=True)
@@ -171,24 +174,24 @@ class TestBadInput:
                 "file,label\n" + "".join(f"{k}.png,cat\n" for k in range(12))
             )
         npz(Path("made.npz"), images, torch.zeros(24, dtype=torch.int64))
-        found = evaluate.evaluate("made.npz", data="cats", extractor=pooled.extractor(), quiet=True)
+        result = evaluate_pooled("made.npz", data="cats")
         assert any(
             note == "labels of made.npz are read as numbers of the classes: 0 is cat"
-            for note in found.notes
+            for note in result.notes
         )
-        said = cli_run("evaluate", "made.npz", "--data", "cats", "--gan-train").error
-        assert "--gan-train needs two classes or more, the training images have one" in said
+        message = cli_run("evaluate", "made.npz", "--data", "cats", "--gan-train").error
+        assert "--gan-train needs two classes or more, the training images have one" in message
 
-    def test_what_does_nothing_for_images_is_refused(self, training: Dataset) -> None:
+    def test_options_without_effect_on_images_are_refused(self, training: Dataset) -> None:
         for options in ({"device": "cuda"}, {"gan": "x.py"}):
             with pytest.raises(SettingError, match="does nothing for images: leave it out"):
-                judge(training.images[:30], **options)
+                evaluate_images(training.images[:30], **options)
 
     def test_a_file_named_beside_a_run_is_not_dropped(self, tiny_run: Run) -> None:
         with pytest.raises(RunError, match=r"--gan x\.py: this generator's networks are built in"):
-            evaluate.evaluate(tiny_run, gan="x.py", quiet=True)
+            evaluate(tiny_run, gan="x.py", quiet=True)
 
-    def test_a_damaged_run_is_one_line_and_not_judged_as_pictures(
+    def test_a_damaged_run_is_one_line_and_not_taken_for_pictures(
         self, cli_run: Callable[..., Any], tiny_run: Run, copy: Callable[..., Path]
     ) -> None:
         broken = copy(tiny_run, "broken")
@@ -211,27 +214,21 @@ class TestBadInput:
         next(v for v in tensors.values() if v.is_floating_point()).fill_(torch.nan)
         run.save_generator(tensors)
         with pytest.raises(GanvasError, match="weights are not finite"):
-            evaluate.evaluate(run, n=20, quiet=True)
+            evaluate(run, n=20, quiet=True)
 
     def test_features_that_are_not_finite(self, training: Dataset) -> None:
         with pytest.raises(MetricError, match="nan gives features of mnist-5k that are not finite"):
-            judge(training.images[:50], extractor=NAN)
+            evaluate_images(training.images[:50], extractor=NAN)
 
-    def test_an_extractor_that_tells_nothing_apart(self, training: Dataset) -> None:
+    def test_an_extractor_with_constant_features(self, training: Dataset) -> None:
         dead = Extractor.of(lambda x: torch.ones(len(x), 4), name="dead")
-        found = evaluate.evaluate(
+        result = evaluate(
             training.rows(torch.arange(60)), data="mnist-5k", extractor=dead, quiet=True
         )
-        assert (
-            "all 1,000 real images have the same features: figures of them mean little"
-            in found.notes
-        )
-        assert (
-            "all 60 generated images have the same features: figures of them mean little"
-            in found.notes
-        )
+        assert "all 1,000 real images have the same features: scores mean little" in result.notes
+        assert "all 60 generated images have the same features: scores mean little" in result.notes
 
-    def test_pixels_that_are_no_numbers_are_not_judged_as_black(
+    def test_pixels_that_are_not_finite_do_not_count_as_black(
         self,
         tiny_run: Run,
         copy: Callable[[Run], Path],
@@ -250,49 +247,50 @@ class TestBadInput:
         with pytest.raises(
             RunError, match="pixels that are no numbers, among images 0 to 63 of seed 0"
         ):
-            evaluate.evaluate(path, n=100, quiet=True)
+            evaluate(path, n=100, quiet=True)
         done = cli_run("sample", path, "--n", 4, "--out", "a.png")
         assert "the generator gives pixels that are no numbers, among images 0 to 3" in done.error
         assert not Path("a.png").exists()
 
     def test_fewer_images_than_features(self, training: Dataset) -> None:
-        found = judge(training.images[:60], training.labels[:60])
-        assert found.fid is None
+        result = evaluate_images(training.images[:60], training.labels[:60])
+        assert result.fid is None
         assert any(
             note.startswith("no fid: 60 generated images for") and "singular" in note
-            for note in found.notes
+            for note in result.notes
         )
-        assert found.kid is not None
-        assert found.precision is not None
+        assert result.kid is not None
+        assert result.precision is not None
 
     def test_hardly_any_images(self, training: Dataset) -> None:
-        found = judge(training.images[:3], training.labels[:3])
-        assert (found.fid, found.precision) == (None, None)
+        result = evaluate_images(training.images[:3], training.labels[:3])
+        assert (result.fid, result.precision) == (None, None)
         assert any(
-            "3 images of a side are too few for 5 neighbours" in note for note in found.notes
+            "3 images of each set are too few for 5 neighbours" in note for note in result.notes
         )
-        assert json.loads(found.to_json())["kid"] is not None
+        assert json.loads(result.to_json())["kid"] is not None
 
-    def test_an_all_black_set_is_judged_and_said_to_be(self, training: Dataset) -> None:
-        found = judge(torch.zeros(200, 1, 28, 28, dtype=torch.uint8))
+    def test_an_all_black_set_gets_scores_and_a_note(self, training: Dataset) -> None:
+        result = evaluate_images(torch.zeros(200, 1, 28, 28, dtype=torch.uint8))
         assert any(
             "all 200 generated images are one and the same black image" in note
-            for note in found.notes
+            for note in result.notes
         )
-        assert found.fid > 50 * found.floor.fid
-        assert found.coverage < 0.1
+        assert result.fid > 50 * result.floor.fid
+        assert result.coverage < 0.1
         half = torch.cat([training.images[:100], training.images[:100]])
         assert any(
-            "only 100 of 200 generated images are different" in note for note in judge(half).notes
+            "only 100 of 200 generated images are different" in note
+            for note in evaluate_images(half).notes
         )
 
     def test_images_of_other_classes_than_the_extractors(self, training: Dataset) -> None:
         made = Dataset("made", training.images[:200], torch.arange(200) % 2, ("boot", "bag"))
-        found = evaluate.evaluate(made, data="mnist-5k", quiet=True)
-        assert found.label_accuracy is None
+        result = evaluate(made, data="mnist-5k", quiet=True)
+        assert result.label_accuracy is None
         assert any(
             "no label_accuracy: digits does not know the images' classes bag, boot" in n
-            for n in found.notes
+            for n in result.notes
         )
 
     def test_a_class_that_no_real_image_shows(self, training: Dataset) -> None:
@@ -303,14 +301,16 @@ class TestBadInput:
             classes=(),
             name="zeros",
         )
-        found = judge(training.images[:200], data=None, against=zeros, extractor="digits")
-        assert found.class_kl is None
-        assert any("no class_kl: it is infinite" in note for note in found.notes)
+        result = evaluate_images(
+            training.images[:200], data=None, against=zeros, extractor="digits"
+        )
+        assert result.class_kl is None
+        assert any("no class_kl: it is infinite" in note for note in result.notes)
 
     def test_a_run_that_cannot_be_written_to_loses_no_work(
-        self, tiny_run: Run, copy: Callable[[Run], Path], pooled: Pooled
+        self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         path = copy(tiny_run)
         (path / "metrics.jsonl").mkdir()
-        found = evaluate.evaluate(path, n=50, extractor=pooled.extractor(), quiet=True)
-        assert any(note.startswith("not kept with the run: cannot write") for note in found.notes)
+        result = evaluate_pooled(path, n=50)
+        assert any(note.startswith("not kept with the run: cannot write") for note in result.notes)

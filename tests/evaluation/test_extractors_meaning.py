@@ -1,5 +1,4 @@
-"""Every extractor means something: what generated images can lack moves the figures, each of them
-the right way."""
+"""With every extractor, faults of generated images move each score the right way."""
 
 from __future__ import annotations
 
@@ -48,25 +47,24 @@ def drawn(count: int, seed: int, side: int = 20) -> Dataset:
 
 @dataclass(frozen=True)
 class Case:
-    """An extractor; real images; and as many others of the same kind, which stand for those of a
-    perfect generator."""
+    """An extractor, real images, and as many others of their kind, as of a perfect generator."""
 
-    judge: Extractor
+    extractor: Extractor
     real: Tensor
     perfect: Tensor
     labels: Tensor  # of the perfect ones
 
     @cached_property
     def seen(self) -> Tensor:
-        return self.judge(self.real).features
+        return self.extractor(self.real).features
 
-    def figures(self, images: Tensor) -> dict[str, float]:
-        real, fake = self.seen, self.judge(images).features
+    def scores(self, images: Tensor) -> dict[str, float]:
+        real, fake = self.seen, self.extractor(images).features
         return {"fid": metrics.frechet(real, fake), **metrics.prdc(real, fake)._asdict()}
 
 
 def patches(images: Tensor) -> Tensor:
-    """Means and spreads of patches: what anybody might judge by."""
+    """Means and spreads of patches: a simple function of a user."""
     means, squares = (avg_pool2d((images.float() / 255) ** power, 4).flatten(1) for power in (1, 2))
     return torch.cat([means, (squares - means**2).clamp(min=0).sqrt()], 1)
 
@@ -104,12 +102,12 @@ def case(
         patch.setattr(extractor_files, "ENCODER_STEPS", 200)
         patch.setattr(extractor_files, "EPOCHS", 10)
         patch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 60)
-        judge = (
+        extractor = (
             Extractor.of(patches)
             if name == "a function"
             else extractors.find_extractor(name, training)
         )
-        yield Case(judge, real.images, perfect.images, perfect.labels)
+        yield Case(extractor, real.images, perfect.images, perfect.labels)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
@@ -130,36 +128,36 @@ def noisy(images: Tensor, strength: float) -> Tensor:
 @pytest.mark.long
 class TestMeaning:
     def test_the_same_images_have_a_distance_of_0_and_everything_covered(self, case: Case) -> None:
-        same = case.figures(case.real)
+        same = case.scores(case.real)
         assert same["fid"] == pytest.approx(0, abs=1e-4)
         assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
 
     def test_a_perfect_generator_is_nearly_as_good(self, case: Case) -> None:
-        perfect = case.figures(case.perfect)
-        assert perfect["fid"] < case.figures(noisy(case.perfect, 0.3))["fid"] / 3
+        perfect = case.scores(case.perfect)
+        assert perfect["fid"] < case.scores(noisy(case.perfect, 0.3))["fid"] / 3
         assert min(perfect["precision"], perfect["recall"]) > 0.8
         assert perfect["coverage"] > 0.7
 
     @pytest.mark.parametrize("change", [blurred, noisy])
     def test_blur_and_noise_are_the_worse_the_stronger(self, case: Case, change: object) -> None:
         strengths = (0.7, 1.2, 2.0, 3.0) if change is blurred else (0.1, 0.2, 0.4, 0.8)
-        figures = [
-            case.figures(case.perfect),
-            *(case.figures(change(case.perfect, s)) for s in strengths),
+        scores = [
+            case.scores(case.perfect),
+            *(case.scores(change(case.perfect, s)) for s in strengths),
         ]  # type: ignore[operator]
-        distances = [each["fid"] for each in figures]
+        distances = [each["fid"] for each in scores]
         assert distances == sorted(distances), distances
         assert distances[-1] > 5 * distances[0]
-        assert figures[-1]["precision"] < figures[0]["precision"] - 0.1
-        assert figures[-1]["coverage"] < figures[0]["coverage"] - 0.1
+        assert scores[-1]["precision"] < scores[0]["precision"] - 0.1
+        assert scores[-1]["coverage"] < scores[0]["coverage"] - 0.1
 
     def test_a_shift_of_brightness_or_colour_is_seen(self, case: Case) -> None:
         shift = torch.tensor([0.2, 0.0, -0.2] if case.real.shape[1] == 3 else [0.2]).view(-1, 1, 1)
         shifted = to_uint8(to_float(case.perfect) + shift).permute(0, 3, 1, 2)
-        assert case.figures(shifted)["fid"] > 5 * case.figures(case.perfect)["fid"]
+        assert case.scores(shifted)["fid"] > 5 * case.scores(case.perfect)["fid"]
 
     def test_one_mode_dropped_is_seen_in_what_measures_diversity(self, case: Case) -> None:
-        perfect, dropped = case.figures(case.perfect), case.figures(case.perfect[case.labels != 0])
+        perfect, dropped = case.scores(case.perfect), case.scores(case.perfect[case.labels != 0])
         assert dropped["fid"] > 1.3 * perfect["fid"]
         assert dropped["coverage"] < perfect["coverage"] - 0.03
         assert dropped["precision"] > perfect["precision"] - 0.03
@@ -167,7 +165,7 @@ class TestMeaning:
     def test_a_collapse_to_few_modes_loses_recall_and_coverage_and_keeps_precision(
         self, case: Case
     ) -> None:
-        perfect, collapsed = case.figures(case.perfect), case.figures(case.perfect[case.labels < 3])
+        perfect, collapsed = case.scores(case.perfect), case.scores(case.perfect[case.labels < 3])
         assert collapsed["recall"] < perfect["recall"] - 0.1
         assert collapsed["coverage"] < perfect["coverage"] - 0.2
         assert collapsed["precision"] > perfect["precision"] - 0.05
@@ -175,8 +173,8 @@ class TestMeaning:
 
     def test_the_same_few_images_again_and_again_lose_recall_and_coverage(self, case: Case) -> None:
         perfect, few = (
-            case.figures(case.perfect),
-            case.figures(case.perfect[:20].repeat(30, 1, 1, 1)),
+            case.scores(case.perfect),
+            case.scores(case.perfect[:20].repeat(30, 1, 1, 1)),
         )
         assert few["recall"] < 0.1
         assert few["coverage"] < 0.3

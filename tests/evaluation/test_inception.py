@@ -1,5 +1,4 @@
-"""torch-fidelity's Inception, with weights by chance: that they are read safely and used as
-torch-fidelity uses them."""
+"""torch-fidelity's Inception with random weights: read safely, and the same features."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ def images(channels: int, count: int = 2, side: int = 16) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    """torch-fidelity's own, which needs a file of weights: it goes without, so its weights are as
-    they were drawn."""
+    """torch-fidelity's own network with its initial weights instead of a file's."""
     from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
     chosen = theirs.FeatureExtractorInceptionV3
@@ -44,33 +42,33 @@ def weights(network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) 
 def test_features_are_torch_fidelitys(
     network: torch.nn.Module, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3)))
-    features, probabilities = judge(images(3))
+    extractor = extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3)))
+    features, probabilities = extractor(images(3))
     with torch.inference_mode():
         expected, logits = network(images(3))
     assert torch.equal(features, expected)
     assert probabilities is not None
     assert torch.equal(probabilities, logits.softmax(1))
     assert (features.shape, probabilities.shape) == ((2, 2048), (2, 1008))
-    assert judge.name == "inception"
-    assert judge.spec is None
-    assert "299x299" in judge.resize
+    assert extractor.name == "inception"
+    assert extractor.spec is None
+    assert "299x299" in extractor.resize
     save_file(network.state_dict(), tmp_path / "inception.safetensors")
     other = extractors.find_extractor(
         f"inception:{tmp_path / 'inception.safetensors'}", Dataset("grey", images(1))
     )
-    assert other.sha256 == judge.sha256
+    assert other.sha256 == extractor.sha256
     # its code may make other features of the same weights
     monkeypatch.setattr(inception, "version", lambda: "9.9")
     assert (
         extractors.find_extractor(f"inception:{weights}", Dataset("rgb", images(3))).sha256
-        != judge.sha256
+        != extractor.sha256
     )
     grey = images(1)
-    assert torch.equal(other(grey).features, judge(grey.expand(-1, 3, -1, -1)).features)
+    assert torch.equal(other(grey).features, extractor(grey.expand(-1, 3, -1, -1)).features)
 
 
-def test_what_is_no_file_of_weights_is_one_line_and_nothing_is_unpickled(tmp_path: Path) -> None:
+def test_other_files_are_one_line_and_nothing_is_unpickled(tmp_path: Path) -> None:
     class Wicked:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "touched",)

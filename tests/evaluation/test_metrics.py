@@ -1,5 +1,4 @@
-"""Metrics: closed forms, other people's code on the same features, and that they move when and as
-they should."""
+"""Metrics: closed forms, agreement with other implementations, and what moves them."""
 
 from __future__ import annotations
 
@@ -99,7 +98,7 @@ class TestClosedForms:
 
 
 class TestOthers:
-    """The same figures as torch-fidelity, torchmetrics and prdc give for the same features."""
+    """Agreement with torch-fidelity, torchmetrics and prdc on the same features."""
 
     @pytest.fixture
     def pair(self) -> tuple[Tensor, Tensor]:
@@ -175,7 +174,7 @@ class TestOthers:
         )
 
 
-def figures(real: Tensor, fake: Tensor) -> dict[str, float]:
+def scores(real: Tensor, fake: Tensor) -> dict[str, float]:
     return {
         "frechet": metrics.frechet(real, fake),
         "kid": metrics.kid(real, fake, subsets=10, size=300).mean,
@@ -188,16 +187,16 @@ class TestMeaning:
     GOOD = mixture(1000, 10, seed=2)
 
     def test_samples_of_the_same_kind_are_at_the_floor(self) -> None:
-        good = figures(self.REAL, self.GOOD)
+        good = scores(self.REAL, self.GOOD)
         assert good["frechet"] < 0.5
-        assert abs(good["kid"]) < 0.05 * figures(self.REAL, mixture(1000, 3, seed=2))["kid"]
+        assert abs(good["kid"]) < 0.05 * scores(self.REAL, mixture(1000, 3, seed=2))["kid"]
         assert min(good["precision"], good["recall"], good["coverage"]) > 0.85
         assert good["density"] == pytest.approx(1, abs=0.1)
 
     def test_a_collapse_to_few_modes_keeps_precision_and_loses_recall_and_coverage(self) -> None:
         collapsed, good = (
-            figures(self.REAL, mixture(1000, 3, seed=2)),
-            figures(self.REAL, self.GOOD),
+            scores(self.REAL, mixture(1000, 3, seed=2)),
+            scores(self.REAL, self.GOOD),
         )
         assert collapsed["precision"] > 0.85
         assert collapsed["recall"] < 0.4
@@ -205,28 +204,28 @@ class TestMeaning:
         assert collapsed["frechet"] > 10 * good["frechet"]
 
     def test_one_mode_dropped_is_seen(self) -> None:
-        dropped, good = figures(self.REAL, mixture(1000, 9, seed=2)), figures(self.REAL, self.GOOD)
+        dropped, good = scores(self.REAL, mixture(1000, 9, seed=2)), scores(self.REAL, self.GOOD)
         assert dropped["precision"] > 0.85
         assert dropped["coverage"] < good["coverage"] - 0.05
         assert dropped["frechet"] > 2 * good["frechet"]
         assert dropped["kid"] > good["kid"]
 
     def test_noise_loses_precision_before_recall(self) -> None:
-        noisy = figures(self.REAL, self.GOOD + normal(1000, seed=5, scale=3))
+        noisy = scores(self.REAL, self.GOOD + normal(1000, seed=5, scale=3))
         assert noisy["precision"] < 0.3
         assert noisy["recall"] > 0.8
         assert noisy["density"] < 0.4
 
     def test_blur_towards_the_means_keeps_precision_and_loses_recall(self) -> None:
         centres = self.REAL.view(100, 10, 8).mean(0)
-        blurred = figures(
+        blurred = scores(
             self.REAL, (self.GOOD.view(100, 10, 8) * 0.2 + centres * 0.8).reshape(1000, 8)
         )
         assert blurred["precision"] > 0.95
         assert blurred["recall"] < 0.5
 
     def test_identical_sets_have_a_distance_of_0_and_everything_covered(self) -> None:
-        same = figures(self.REAL, self.REAL)
+        same = scores(self.REAL, self.REAL)
         assert same["frechet"] == pytest.approx(0, abs=1e-8)
         assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
 
@@ -258,11 +257,11 @@ def test_kernels_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "said"),
+    ("measure", "message"),
     [
         (
             lambda: metrics.frechet(normal(8), normal(100)),
-            r"8 real images for 8 features: their covariance is singular",
+            r"8 real images for 8 features: the covariance is singular",
         ),
         (
             lambda: metrics.frechet(normal(100), normal(5)),
@@ -273,18 +272,18 @@ def test_kernels_are_summed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
             lambda: metrics.frechet(normal(100), normal(100) / 0),
             r"features of the generated images are not finite",
         ),
-        (lambda: metrics.prdc(normal(5), normal(100)), r"5 real images: .* k = 5 need 6 or more"),
+        (lambda: metrics.prdc(normal(5), normal(100)), r"5 real images: .* k = 5 need at least 6"),
         (lambda: metrics.kid(normal(1), normal(100)), r"real features have the shape \(1, 8\)"),
         (lambda: metrics.kid(normal(9, 0), normal(9, 0)), r"real features have the shape \(9, 0\)"),
         (lambda: metrics.histogram_kl(torch.tensor([4]), torch.ones(4)), r"from 0 to 3"),
         (
             lambda: metrics.histogram_kl(torch.tensor([], dtype=torch.int64), torch.ones(4)),
-            r"labels must be some",
+            r"expected at least one label",
         ),
     ],
 )
-def test_what_would_mean_nothing_is_refused(measure: Callable[[], object], said: str) -> None:
-    with pytest.raises(MetricError, match=said):
+def test_meaningless_input_is_refused(measure: Callable[[], object], message: str) -> None:
+    with pytest.raises(MetricError, match=message):
         measure()
 
 

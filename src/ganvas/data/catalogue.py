@@ -35,6 +35,7 @@ from ganvas.data.pictures import PictureOptions
 from ganvas.data.pixels import Pixels
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
+from ganvas.recipe import DIGIT_CLASSES
 from ganvas.system import files
 from ganvas.system.paths import data_root
 from ganvas.system.text import command
@@ -47,7 +48,6 @@ PACKAGED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 _LOCK = ".ganvas.lock"
 _FETCH_TIMEOUT = 30  # seconds without an answer from the network
 _PARTS = {"train": "train", "test": "t10k"}  # in the names of MNIST's files
-DIGIT_NAMES = tuple("0123456789")
 _LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 _CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -78,12 +78,12 @@ def _plain_or_gzipped(folder: Path, part: str) -> Path:
 
 _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _IDX = {
-    "mnist": _Idx("MNIST", DIGIT_NAMES),
+    "mnist": _Idx("MNIST", DIGIT_CLASSES),
     "fashion-mnist": _Idx("FashionMNIST", tuple(_CLOTHES.split(","))),
     "kmnist": _Idx("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
-    "emnist-digits": _Idx("EMNIST", DIGIT_NAMES, "digits"),
+    "emnist-digits": _Idx("EMNIST", DIGIT_CLASSES, "digits"),
     "emnist-letters": _Idx("EMNIST", _LETTERS, "letters", first_label=1),
-    "emnist-balanced": _Idx("EMNIST", (*DIGIT_NAMES, *_CAPITALS, *"abdefghnqrt"), "balanced"),
+    "emnist-balanced": _Idx("EMNIST", (*DIGIT_CLASSES, *_CAPITALS, *"abdefghnqrt"), "balanced"),
 }
 # name -> torchvision's class
 _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -163,7 +163,7 @@ def _read_embedded(split: Split, options: PictureOptions) -> Assembled:
     rows = (by_class[:, :400] if split == "train" else by_class[:, 400:]).T.ravel()
     part = "400 of each for training" if split == "train" else "the 100 of each that are held out"
     notes = (f"{len(rows):,} of 5,000 real MNIST digits, {part}",)
-    return assemble_array(EMBEDDED, images[rows], labels[rows], DIGIT_NAMES, options, notes)
+    return assemble_array(EMBEDDED, images[rows], labels[rows], DIGIT_CLASSES, options, notes)
 
 
 @functools.cache
@@ -218,7 +218,7 @@ def _read_array_set(
             made = make(folder, download=True, **arguments)
     images = made.data.transpose(0, 2, 3, 1) if name == "svhn" else made.data
     labels = np.asarray(made.labels if name == "svhn" else made.targets, np.int64)
-    classes = tuple(getattr(made, "classes", DIGIT_NAMES))
+    classes = tuple(getattr(made, "classes", DIGIT_CLASSES))
     return assemble_array(name, np.ascontiguousarray(images), labels, classes, options)
 
 

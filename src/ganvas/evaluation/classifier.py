@@ -1,11 +1,8 @@
-"""A small convolutional classifier: its features are what images are judged by.
+"""A small convolutional classifier: the extractor for labelled images, and GAN-train.
 
-Trained from a seed on a labelled data set, it gives the same weights on the same machine and thread
-count. Small distortions (digits must keep their sense, so nothing is mirrored) stand in for the
-pictures that the set does not hold.
-
-It takes images of any size, but sees no more than 64x64 pixels of them: larger ones are brought to
-that by area average.
+Small distortions augment its training; nothing is mirrored, since digits must keep their meaning.
+Images of any size will do; those of more than 64x64 pixels are reduced to that by area average.
+One seed gives the same weights on one machine and thread count.
 """
 
 from __future__ import annotations
@@ -20,27 +17,29 @@ from torch.nn.functional import adaptive_avg_pool2d, affine_grid, cross_entropy,
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
+from ganvas.evaluation.result import GanTrain
 from ganvas.system import seeding
+from ganvas.system.text import count
 
 CLASSIFIER_BATCH = 128
 CLASSIFIER_LR = 3e-3
-# radians, part of the size, part of the side: the most an image is distorted by
+# largest distortions: radians, relative size, share of the side
 TURN, ZOOM, SHIFT = 0.2, 0.12, 0.08
 SMOOTHING = 0.05
-CLASSIFIER_CHUNK = 500  # images judged at a time
-MAX_CLASSIFIER_PIXELS = 64 * 64  # of an image, as the network sees it
-LARGE = 40  # pixels: images with a longer side than that are halved by the first convolution
+CLASSIFIER_CHUNK = 500  # images in a forward pass
+MAX_CLASSIFIER_PIXELS = 64 * 64  # of an image as the network sees it
+LARGE = 40  # pixels: the first convolution has stride 2 for images with a longer side
+GAN_TRAIN_STEPS = 400  # of each GAN-train classifier, in whole epochs: six of 10,000 images
 
 
 def inner_size(height: int, width: int) -> tuple[int, int]:
-    """The size that images of this size are seen in: their own, or MOST_PIXELS in the same shape."""
+    """Height and width as the network sees them: MAX_CLASSIFIER_PIXELS at most, in proportion."""
     scale = min(1.0, math.sqrt(MAX_CLASSIFIER_PIXELS / (height * width)))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def shrunk(images: Tensor) -> Tensor:
-    """uint8 (N, C, H, W) -> uint8 (N, C, *inner_size(H, W)), each pixel the mean of the area that
-    it stands for."""
+    """Area average: uint8 (N, C, H, W) -> uint8 (N, C, *inner_size(H, W))."""
     size = inner_size(*images.shape[2:])
     if size == images.shape[2:]:
         return images
@@ -51,13 +50,15 @@ def shrunk(images: Tensor) -> Tensor:
 
 
 def stride_for(height: int, width: int) -> int:
-    """The first convolution's stride for images of this size."""
+    """Stride of the first convolution for images of this size."""
     return 2 if max(inner_size(height, width)) > LARGE else 1
 
 
 def convolutions(channels: int, width: int, stride: int) -> nn.Sequential:
-    """Five of them: float (N, channels, H, W) -> (N, 4 * width, H / 4 / stride, W / 4 / stride),
-    rounded up."""
+    """Five convolutions: float (N, channels, H, W) -> (N, 4 * width, h, w).
+
+    h is H / 4 / stride, rounded up; w likewise.
+    """
     w = width
     layers: list[nn.Module] = []
     for fan_in, fan_out, step in (
@@ -76,30 +77,29 @@ def convolutions(channels: int, width: int, stride: int) -> nn.Sequential:
 
 
 class Classifier(nn.Module):
-    """Five convolutions and a mean over what is left of the image: `features` of it, and a linear
-    layer on them."""
+    """Five convolutions and a mean over positions give `features`; a linear layer gives logits."""
 
     def __init__(self, channels: int, classes: int, width: int = 32, stride: int = 1) -> None:
         super().__init__()
-        self.layers, self.last = (
-            convolutions(channels, width, stride),
-            nn.Linear(4 * width, classes),
-        )
+        self.layers = convolutions(channels, width, stride)
+        self.last = nn.Linear(4 * width, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """images float (N, C, H, W) in [-1, 1] -> (N, 4 * width)."""
+        """float (N, C, H, W) in [-1, 1] -> (N, 4 * width)."""
         means: Tensor = self.layers(images).mean((2, 3))
         return means
 
     def forward(self, images: Tensor) -> Tensor:
-        """-> logits (N, classes)."""
+        """float (N, C, H, W) in [-1, 1] -> logits (N, classes)."""
         logits: Tensor = self.last(self.features(images))
         return logits
 
     @torch.inference_mode()
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (N, C, H, W) -> features (N, 4 * width), class probabilities (N, classes), in
-        inference mode."""
+    def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, 4 * width) and class probabilities (N, classes), in inference mode.
+
+        images: uint8 (N, C, H, W).
+        """
         self.eval()
         features = torch.cat(
             [
@@ -117,12 +117,13 @@ def train_classifier(
     seed: int = 0,
     tell: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Classifier:
-    """Train a classifier on a labelled data set. tell: called after each epoch with its number and
-    mean loss.
+    """Train a classifier on a labelled data set.
 
-    epochs: passes over the data, also a part of one.
+    epochs: passes over the data; need not be whole.
+    seed: of weights, order and distortions.
+    tell: called after each epoch with its number and mean loss.
 
-    Raises DataError for a data set without labels, or of one class.
+    Raises DataError for a data set without labels or with a single class.
     """
     if dataset.labels is None or len(dataset.classes) < 2:
         raise DataError(
@@ -137,18 +138,16 @@ def train_classifier(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=CLASSIFIER_LR, weight_decay=0.01, fused=True
     )
-    steps, order = (
-        max(1, math.ceil(len(dataset) * epochs / CLASSIFIER_BATCH)),
-        seeding.EpochOrder(seed, len(dataset)),
-    )
+    steps = max(1, math.ceil(len(dataset) * epochs / CLASSIFIER_BATCH))
+    order = seeding.EpochOrder(seed, len(dataset))
     model.train()
-    seen = shrunk(dataset.images)
+    pictures = shrunk(dataset.images)
     losses, epoch = [], 0
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = CLASSIFIER_LR * rate((step + 0.5) / steps, 0.2)
         indices = order.indices(step * CLASSIFIER_BATCH, CLASSIFIER_BATCH)
-        images = _distorted(to_float(seen[indices]), seed, step)
+        images = _distorted(to_float(pictures[indices]), seed, step)
         loss = cross_entropy(model(images), dataset.labels[indices], label_smoothing=SMOOTHING)
         optimizer.zero_grad()
         loss.backward()
@@ -162,18 +161,17 @@ def train_classifier(
 
 
 def rate(progress: float, climb: float) -> float:
-    """The part of the peak rate: up over the first part of a training, `climb`, then down to
-    nothing (Smith and Topin 2017, arXiv 1708.07120)."""
-    return (
-        progress / climb
-        if progress < climb
-        else (1 + math.cos(math.pi * (progress - climb) / (1 - climb))) / 2
-    )
+    """One-cycle learning rate, relative to its peak (Smith and Topin 2017, arXiv 1708.07120).
+
+    It rises over the first part of a training, `climb`, then falls to 0.
+    """
+    if progress < climb:
+        return progress / climb
+    return (1 + math.cos(math.pi * (progress - climb) / (1 - climb))) / 2
 
 
 def _distorted(images: Tensor, seed: int, step: int) -> Tensor:
-    """Each image a little turned, stretched and moved; what comes in from outside is its border's
-    continuation."""
+    """Rotate, stretch and shift each image a little at random; borders are continued outwards."""
     r = torch.rand(5, len(images), generator=seeding.generator(seed, "distortion", step)) * 2 - 1
     turn, (tall, wide) = r[0] * TURN, 1 + r[1:3] * ZOOM
     rows = [
@@ -191,6 +189,30 @@ def _distorted(images: Tensor, seed: int, step: int) -> Tensor:
 
 
 def accuracy(model: Classifier, dataset: Dataset) -> float:
-    """The part of a labelled data set's images that the classifier names as they are labelled."""
+    """Share of a labelled data set's images that the classifier names correctly."""
     assert dataset.labels is not None
-    return float((model.judge(dataset.images)[1].argmax(1) == dataset.labels).double().mean())
+    return float((model.predict(dataset.images)[1].argmax(1) == dataset.labels).double().mean())
+
+
+def gan_train(
+    fakes: Dataset,
+    training: Dataset,
+    held_out: Dataset,
+    tell: Callable[[str], None] = lambda text: None,
+) -> GanTrain:
+    """GAN-train (Shmelkov et al. 2018, arXiv 1807.09499): accuracy learned from generated images.
+
+    Train one classifier on generated images and one on as many real images, and test both on
+    held-out images. All three data sets have the same class names.
+    """
+    n = min(len(fakes), len(training))
+    epochs = math.ceil(GAN_TRAIN_STEPS * CLASSIFIER_BATCH / n)
+    accuracies = []
+    for dataset in (fakes, training):
+        rows = torch.randperm(len(dataset), generator=seeding.generator(0, "gan-train", 0))[:n]
+        tell(
+            f"training a classifier on {count(n, 'image')} of {dataset.name},"
+            f" {count(epochs, 'epoch')}"
+        )
+        accuracies.append(accuracy(train_classifier(dataset.rows(rows), epochs=epochs), held_out))
+    return GanTrain(fakes=accuracies[0], reals=accuracies[1], images=n)

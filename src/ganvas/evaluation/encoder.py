@@ -1,20 +1,17 @@
-"""A small encoder that learns without labels: its features are what pictures are judged by where
-nobody sorted them.
+"""A small self-supervised encoder: the extractor for pictures without labels.
 
-It learns to tell pictures apart: two windows cut out of one picture shall be nearer to each other
-than to windows of all others (Chen et al. 2020, SimCLR, arXiv 2002.05709, equation 1). Windows are
-the only change that is made to pictures. What a generator can get wrong, such as sharpness, noise,
-contrast and colour, is left in, so no insensitivity to it is learned.
-Features are whitened over the training pictures at the end: no one property of them, such as
-brightness, rules the rest.
+It learns to tell pictures apart: two crops of one picture must be closer to each other than to
+crops of all others (SimCLR, Chen et al. 2020, arXiv 2002.05709, equation 1). Cropping is the only
+augmentation, so that features stay sensitive to what a generator can get wrong: sharpness, noise,
+contrast, colour. Features are whitened over the training pictures at the end, so that no single
+property such as brightness dominates.
 
-Trained from a seed it gives the same weights on the same machine and thread count.
+One seed gives the same weights on one machine and thread count.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -27,18 +24,16 @@ from ganvas.evaluation.classifier import CLASSIFIER_CHUNK, convolutions, rate, s
 from ganvas.system import seeding
 
 ENCODER_STEPS = 800
-ENCODER_BATCH = 64  # pictures a step, two windows of each
-WINDOW = 0.75  # of each side
+ENCODER_BATCH = 64  # pictures a step, two crops of each
+WINDOW = 0.75  # side of a crop, relative to the picture's
 TEMPERATURE = 0.1
 ENCODER_LR = 2e-3
-# of the largest variance: what every direction's variance is raised by, so that rounding is not
-# blown up
+# added to every direction's variance, relative to the largest: keeps rounding errors small
 RIDGE = 0.01
 
 
 class Encoder(nn.Module):
-    """The classifier's convolutions at half its width, a mean over the picture, and a whitening of
-    that."""
+    """The classifier's convolutions at half the width, a mean over positions, and a whitening."""
 
     mean: Tensor
     whitening: Tensor
@@ -50,13 +45,13 @@ class Encoder(nn.Module):
         self.register_buffer("whitening", torch.eye(4 * width))
 
     def raw(self, images: Tensor) -> Tensor:
-        """images float (N, C, H, W) in [-1, 1] -> (N, 4 * width), before the whitening."""
+        """Features before whitening: float (N, C, H, W) in [-1, 1] -> (N, 4 * width)."""
         means: Tensor = self.layers(images).mean((2, 3))
         return means
 
     @torch.inference_mode()
-    def judge(self, images: Tensor) -> Tensor:
-        """uint8 (N, C, H, W) -> features (N, 4 * width), in inference mode."""
+    def encode(self, images: Tensor) -> Tensor:
+        """Features in inference mode: uint8 (N, C, H, W) -> (N, 4 * width)."""
         self.eval()
         parts = [
             (
@@ -69,22 +64,18 @@ class Encoder(nn.Module):
         return torch.cat(parts)
 
 
-def train_encoder(
-    dataset: Dataset,
-    *,
-    steps: int = ENCODER_STEPS,
-    seed: int = 0,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
-) -> Encoder:
-    """Train an encoder on a data set's pictures; labels are not looked at. tell: called after each
-    step with its loss.
+def train_encoder(dataset: Dataset, *, steps: int = ENCODER_STEPS, seed: int = 0) -> Encoder:
+    """Train an encoder on the pictures of a data set; labels are ignored.
 
-    Raises DataError for less than two pictures.
+    steps: number of optimizer steps.
+    seed: of weights, batches and crops.
+
+    Raises DataError for fewer than two pictures.
     """
     if len(dataset) < 2:
         raise DataError(
-            f"{dataset.name} holds one picture: an encoder learns by telling pictures apart, give"
-            " it more"
+            f"{dataset.name} holds one picture: an encoder learns to tell pictures apart and needs"
+            " at least two"
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -106,14 +97,12 @@ def train_encoder(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        tell(step + 1, float(loss.detach()))
     _whiten(model, pictures)
     return model.eval()
 
 
 def _windows(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A window of each image, at a place of its own, pixel for pixel: nothing is scaled or
-    smoothed."""
+    """Crop each image at a random place of its own, without scaling or smoothing."""
     n, channels, height, width = images.shape
     rows, columns = (
         torch.randint(side - part + 1, (n, 1), generator=rng) + torch.arange(part)
@@ -124,18 +113,16 @@ def _windows(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _contrast(outputs: Tensor) -> Tensor:
-    """The loss of rows (2N, D), of which k and k + N belong together: to name for each the other
-    one of its pair."""
+    """Contrastive loss of rows (2N, D), where rows k and k + N are a pair."""
     directions = normalize(outputs, dim=1)
-    likeness = directions @ directions.T / TEMPERATURE
-    likeness = likeness.masked_fill(torch.eye(len(outputs), dtype=torch.bool), -1e9)
-    return cross_entropy(likeness, torch.arange(len(outputs)).roll(len(outputs) // 2))
+    similarity = directions @ directions.T / TEMPERATURE
+    similarity = similarity.masked_fill(torch.eye(len(outputs), dtype=torch.bool), -1e9)
+    return cross_entropy(similarity, torch.arange(len(outputs)).roll(len(outputs) // 2))
 
 
 def _whiten(model: Encoder, pictures: Tensor) -> None:
-    """Set the model's whitening, so that features of these pictures have mean 0 and, nearly, unit
-    covariance."""
-    features = model.judge(pictures).double()
+    """Set the whitening that gives features of these pictures mean 0 and almost unit covariance."""
+    features = model.encode(pictures).double()
     values, vectors = torch.linalg.eigh(torch.cov(features.T))
     scales = (values.clamp(min=0) + RIDGE * values.max() + 1e-8).rsqrt()
     with torch.no_grad():

@@ -1,9 +1,8 @@
-"""Evaluations that were made before: those that a run keeps, and those that were saved to a file."""
+"""Earlier evaluations: those kept with a run, those saved to a file, and how to repeat them."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,62 +10,67 @@ import msgspec
 
 from ganvas.data.catalogue import NAMES
 from ganvas.errors import RunError
-from ganvas.evaluation import result
-from ganvas.evaluation.result import EvaluationResult, RepeatOptions
+from ganvas.evaluation.result import (
+    DEFAULT_K,
+    EvaluationResult,
+    RepeatOptions,
+    parse_result,
+    read_result,
+)
 from ganvas.runs.run import Run
-from ganvas.system.text import readable
-
-K = 5  # neighbours of precision, recall, density and coverage: the command line has no other
+from ganvas.system.text import command, readable
 
 
 def last_result(path: str | os.PathLike[str]) -> EvaluationResult:
-    """The last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`.
-    Raises RunError."""
+    """Last evaluation of a run's directory, or one saved by `ganvas evaluate --json > PATH`.
+
+    Raises RunError.
+    """
     path = Path(path)
     if not path.is_dir():
-        return result.read_result(path)
+        return read_result(path)
     run = Run.open(path)
-    found = results_of(run)
-    if not found:
-        command = shlex.join(["ganvas", "evaluate", str(path), *run.card.own_file(None)])
-        raise RunError(f"{path} has not been evaluated: do so with {command}")
-    return found[-1][1]
+    if results := results_of(run):
+        return results[-1][1]
+    repeat = command("evaluate", path, *run.card.own_file(None))
+    raise RunError(f"{path} has not been evaluated: do so with {repeat}")
 
 
 def results_of(run: Run) -> list[tuple[int | None, EvaluationResult]]:
-    """A run's, oldest first, each with the images seen until then, None where it was made after
-    training.
+    """Evaluations of a run, oldest first, each with the images seen so far, None after training.
 
     Raises RunError for a damaged metrics.jsonl.
     """
     lines = [line for line in run.read_metrics() if "protocol" in line]
     return [
-        (line.get("images"), result.parse_result(msgspec.json.encode(line), str(run.path)))
+        (line.get("images"), parse_result(msgspec.json.encode(line), str(run.path)))
         for line in lines
     ]
 
 
-def stale_note(path: str | os.PathLike[str], judged: EvaluationResult) -> str | None:
-    """What to say where a run's generator is not the one that was judged."""
-    if (
-        not Path(path).is_dir()
-        or Run.open(Path(path)).generator_card().weights_sha256 == judged.weights_sha256
-    ):
+def stale_note(path: str | os.PathLike[str], result: EvaluationResult) -> str | None:
+    """Note for a run whose generator has changed since this evaluation; else None."""
+    if not Path(path).is_dir():
+        return None
+    if Run.open(Path(path)).generator_card().weights_sha256 == result.weights_sha256:
         return None
     return f"{path} was trained further since it was evaluated"
 
 
 def repeat_options(
-    *, k: int = K, flags: dict[str, bool] | None = None, **options: Any
+    *, k: int = DEFAULT_K, flags: dict[str, bool] | None = None, **options: Any
 ) -> RepeatOptions:
-    """Arguments of `judging.evaluate` as options of `ganvas evaluate`, with paths from the root;
-    None is left out."""
+    """Turn arguments of `evaluate` into options of `ganvas evaluate`, with absolute paths.
+
+    options: by name, in the order of the command line; None is left out.
+    flags: options without a value.
+    """
     hindrances = [
         f"its {name} was an object of Python's"
         for name, value in options.items()
         if _is_object(value)
     ]
-    hindrances += [f"precision to coverage were taken with k = {k}"] * (k != K)
+    hindrances += [f"precision to coverage were taken with k = {k}"] * (k != DEFAULT_K)
     words = [
         word
         for name, value in options.items()
@@ -91,17 +95,14 @@ def _word(name: str, value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     text = os.fspath(value)
-    if name == "extractor":  # KIND:DATA, KIND:PATH or FILE.safetensors
-        kind, colon, of = text.partition(":")
-        return (
-            f"{kind}:{_from_root(of)}"
-            if colon
-            else _from_root(text)
-            if text.endswith(".safetensors")
-            else text
-        )
-    return _from_root(text)
+    if name != "extractor":
+        return _absolute(text)
+    # KIND, KIND:DATA, KIND:PATH or FILE.safetensors
+    kind, colon, of = text.partition(":")
+    if colon:
+        return f"{kind}:{_absolute(of)}"
+    return _absolute(text) if text.endswith(".safetensors") else text
 
 
-def _from_root(path: str) -> str:
+def _absolute(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) and path not in NAMES else path

@@ -1,4 +1,4 @@
-"""The two sides of a judgement: what is judged, and the real images that it is judged against."""
+"""Inputs of an evaluation: generated images, and the real images that they are compared with."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ganvas import data as sources
+from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import Reading
-from ganvas.errors import DataError, RunError, SettingError
+from ganvas.errors import DataError, MetricError, RunError, SettingError
+from ganvas.evaluation.result import EvaluationSettings
 from ganvas.recipe import KINDS
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.runs.weights import locate_generator, open_generator
 from ganvas.sampling.sampler import Sampler
+from ganvas.sampling.samples import MAX_SAMPLES
 from ganvas.system import seeding
 from ganvas.system.text import count, first_few
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What is judged: a generator (`sampler` and `card`, and `run` where it is one's) or `images`
-    that are there already."""
+    """Generated images: a generator (`sampler` and `card`, of a run also `run`), or `images`."""
 
     name: str
     kind: Literal["run", "generator", "images"]
@@ -46,7 +47,7 @@ class Generated:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """() where images come without labels."""
+        """Class names; () for images without labels."""
         if self.images is not None:
             return self.images.classes
         assert self.sampler is not None
@@ -55,115 +56,41 @@ class Generated:
     def take(
         self, n: int, seed: int, shares: Tensor | None = None, part: int = 0, least: int = 0
     ) -> Dataset:
-        """n images: a generator's first n of the seed that is `part` after this one, or n of the
-        images that are there, by chance, from the place on where so many parts of `least` end; all
-        where they are fewer, shuffled, for they may come sorted and a part of them is to stand for
-        all.
+        """Take n images.
 
-        shares: (K,) how often a conditional generator is asked for each class; else for each as
-        often.
+        Of a generator: images 0 to n - 1 of `seed + part`. Of a set: n at random, or all, shuffled,
+        if it holds fewer; parts of `least` images have none in common.
+
+        shares: (K,) proportions of a conditional generator's classes; equal by default.
         """
         if self.images is not None:
             rows = torch.randperm(len(self.images), generator=seeding.generator(seed, "judged", 0))
             return self.images.rows(rows.roll(-part * least)[:n])
         assert self.sampler is not None
-        classes = self.sampler.classes
-        wanted = (
-            spread_labels(n, torch.ones(len(classes)) if shares is None else shares)
-            if classes
-            else None
-        )
+        classes, labels = self.sampler.classes, None
+        if classes:
+            labels = spread_labels(n, torch.ones(len(classes)) if shares is None else shares)
         images = self.sampler(
             range(n),
             seed=seed + part,
-            labels=None if wanted is None else wanted.tolist(),
+            labels=None if labels is None else labels.tolist(),
             strict=True,
         )
-        return Dataset(self.name, images.permute(0, 3, 1, 2).contiguous(), wanted, classes)
-
-
-def spread_labels(n: int, shares: Tensor) -> Tensor:
-    """n labels, int64, in the proportions of `shares` (K,), each class as evenly spread as can be:
-    for equal shares 0, 1, ..., K - 1, and so on, as `ganvas sample` goes through the classes."""
-    part = shares.double() / shares.double().sum()
-    labels = torch.arange(len(part)).repeat_interleave((part * n).ceil().long() + 1)
-    labels = labels[part[labels] > 0]
-    first = torch.searchsorted(labels, labels)  # where each label's own begin
-    due = (torch.arange(len(labels)) - first + 0.5) / part[labels]
-    return labels[due.argsort(stable=True)[:n]]
-
-
-def open_generated(
-    what: Run | Dataset | str | os.PathLike[str],
-    reading: Reading,
-    *,
-    gan: str | None = None,
-    device: str = "cpu",
-) -> Generated:
-    """A run, a run's directory, an exported generator, one that comes with the package, by its
-    name, or images: a
-    `Dataset`, a folder, .zip, .npz, IDX or a set's name.
-
-    Raises RunError for what is missing or damaged, DataError for images that cannot be read.
-    """
-    if isinstance(what, Run):
-        return _of_run(Run(what.path, what.card, gan or what.gan), device)
-    if isinstance(what, Dataset):
-        _refuse_of_generators(gan, device)
-        return Generated(what.name, "images", images=what)
-    # a folder of pictures is judged itself
-    path = Path(what) if Path(what).exists() else locate_generator(Path(what))
-    is_run = any(
-        (path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt")
-    )
-    if is_run:
-        return _of_run(Run.open(path, gan=gan), device)
-    if path.suffix == ".safetensors":
-        sampler, card = open_generator(path, gan, device)
-        return Generated(str(what), "generator", sampler=_finite(sampler, str(what)), card=card)
-    _refuse_of_generators(gan, device)
-    if not path.exists() and str(what) not in sources.NAMES:
-        raise RunError(
-            f"no {what}: give a run's directory, a generator.safetensors, or images (.npz, .zip or"
-            " a folder)"
-        )
-    return Generated(str(what), "images", images=reading.load(what))
-
-
-def _refuse_of_generators(gan: str | None, device: str) -> None:
-    for option, value, usual in (("--gan", gan, None), ("--device", device, "cpu")):
-        if value != usual:
-            raise SettingError(f"{option} {value} does nothing for images: leave it out")
-
-
-def _of_run(run: Run, device: str) -> Generated:
-    sampler, card = run.generator(device)
-    return Generated(
-        str(run.path), "run", sampler=_finite(sampler, str(run.path)), card=card, run=run
-    )
-
-
-def _finite(sampler: Sampler, name: str) -> Sampler:
-    """Pixels made of NaN would be black, and nobody would know."""
-    for tensor in sampler.gan.generator.state_dict().values():
-        if not bool(torch.isfinite(tensor).all()):
-            raise RunError(
-                f"{name}: the generator's weights are not finite, its training diverged; train it"
-                " anew"
-            )
-    return sampler
+        return Dataset(self.name, images.permute(0, 3, 1, 2).contiguous(), labels, classes)
 
 
 @dataclass(frozen=True)
 class Real:
-    """The real images.
+    """Real images.
 
-    real: what is judged against: the held-out part, `split` "test"; all, "train", where nothing is
-    held out; or other images, "against". training, held_out: the parts of the data, where they are
-    known.
+    images: those compared with.
+    split: which they are: "test", the held-out part; "train", all, if nothing is held out;
+        "against", any others.
+    training, held_out: parts of the generator's data, if known.
+    notes: caveats.
     """
 
-    real: Dataset
+    images: Dataset
     split: Literal["test", "train", "against"]
     training: Dataset | None
     held_out: Dataset | None
@@ -171,40 +98,114 @@ class Real:
 
     @property
     def like(self) -> Dataset:
-        """The images that an extractor is chosen for and trained on, and whose class names count."""
-        return self.training or self.real
+        """The images that an extractor is chosen for and trained on, and whose classes count."""
+        return self.training or self.images
 
     def floor(self, n: int) -> tuple[Dataset, Dataset]:
-        """(real, in place of generated) images for the floor: n training images by chance against
-        the held-out ones, or one half of the images against the other where there are no two parts.
+        """Images for the floor: real ones, and others in place of generated ones.
+
+        These are n random training images against the held-out ones, or two halves of `images`.
         """
         if self.split == "test":
             assert self.training is not None
-            rows = torch.randperm(len(self.training), generator=seeding.generator(0, "floor", 0))[
-                :n
-            ]
-            return self.real, self.training.rows(rows)
-        rows = torch.randperm(len(self.real), generator=seeding.generator(0, "floor", 0))
+            rows = torch.randperm(len(self.training), generator=seeding.generator(0, "floor", 0))
+            return self.images, self.training.rows(rows[:n])
+        rows = torch.randperm(len(self.images), generator=seeding.generator(0, "floor", 0))
         half = len(rows) // 2
-        return self.real.rows(rows[half:]), self.real.rows(rows[:half][:n])
+        return self.images.rows(rows[half:]), self.images.rows(rows[:half][:n])
+
+
+def spread_labels(n: int, shares: Tensor) -> Tensor:
+    """n labels, int64, in the proportions `shares` (K,), each class spread as evenly as possible.
+
+    Equal shares give 0, 1, ..., K - 1, 0, ..., as `ganvas sample` goes through the classes.
+    """
+    part = shares.double() / shares.double().sum()
+    labels = torch.arange(len(part)).repeat_interleave((part * n).ceil().long() + 1)
+    labels = labels[part[labels] > 0]
+    first = torch.searchsorted(labels, labels)  # position of each class's first label
+    due = (torch.arange(len(labels)) - first + 0.5) / part[labels]
+    return labels[due.argsort(stable=True)[:n]]
+
+
+def open_generated(
+    source: Run | Dataset | str | os.PathLike[str],
+    reading: Reading,
+    *,
+    gan: str | None = None,
+    device: str = "cpu",
+) -> Generated:
+    """Open a run, a generator, or images.
+
+    source: a `Run` or its directory, a generator.safetensors, the name of a shipped generator, or
+        images: a `Dataset`, a folder, .zip, .npz, IDX, or a data set's name.
+    gan: the user's GAN file, of a generator.
+    device: of a generator.
+
+    Raises RunError for what is missing or damaged, DataError for images that cannot be read.
+    """
+    if isinstance(source, Run):
+        return _of_run(Run(source.path, source.card, gan or source.gan), device)
+    if isinstance(source, Dataset):
+        _raise_if_for_generators(gan, device)
+        return Generated(source.name, "images", images=source)
+    # a folder of pictures wins over a shipped generator of the same name
+    path = Path(source) if Path(source).exists() else locate_generator(Path(source))
+    if any((path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt")):
+        return _of_run(Run.open(path, gan=gan), device)
+    name = str(source)
+    if path.suffix == ".safetensors":
+        sampler, card = open_generator(path, gan, device)
+        return Generated(name, "generator", sampler=_finite(sampler, name), card=card)
+    _raise_if_for_generators(gan, device)
+    if not path.exists() and name not in NAMES:
+        raise RunError(
+            f"{name} does not exist: give a run's directory, a generator.safetensors, or images"
+            " (.npz, .zip or a folder)"
+        )
+    return Generated(name, "images", images=reading.load(source))
+
+
+def _raise_if_for_generators(gan: str | None, device: str) -> None:
+    for option, value, usual in (("--gan", gan, None), ("--device", device, "cpu")):
+        if value != usual:
+            raise SettingError(f"{option} {value} does nothing for images: leave it out")
+
+
+def _of_run(run: Run, device: str) -> Generated:
+    sampler, card = run.generator(device)
+    name = str(run.path)
+    return Generated(name, "run", sampler=_finite(sampler, name), card=card, run=run)
+
+
+def _finite(sampler: Sampler, name: str) -> Sampler:
+    """Return the sampler. Raises RunError for weights that are not finite: or images are black."""
+    tensors = sampler.gan.generator.state_dict().values()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        raise RunError(
+            f"{name}: the generator's weights are not finite, its training diverged; train it anew"
+        )
+    return sampler
 
 
 def open_real(
-    source: Generated,
+    generated: Generated,
     data: str | os.PathLike[str] | None,
     against: Dataset | str | os.PathLike[str] | None,
     reading: Reading,
 ) -> Real:
-    """The real side of a source: `data` or, without it, a generator's own data; or the images
-    `against`.
+    """Open the real images.
 
-    Raises SettingError where nothing is named, DataError for what cannot be read.
+    data: name or path of a data set; by default, of a generator, its own.
+    against: other images to compare with.
+
+    Raises SettingError if nothing is named, DataError for what cannot be read.
     """
     notes: list[str] = []
     training = held_out = None
-    if data is not None or source.card is not None:
+    if data is not None or generated.card is not None:
         try:
-            training, held_out, notes = _parts(source, data, reading)
+            training, held_out, notes = _parts(generated, data, reading)
         except DataError as error:
             if data is not None or against is None:
                 raise
@@ -213,117 +214,108 @@ def open_real(
         other = (
             against
             if isinstance(against, Dataset)
-            else reading.load(against, native=source.shape[1:])
+            else reading.load(against, native=generated.shape[1:])
         )
-        if isinstance(against, str) and against in sources.NAMES:
+        if isinstance(against, str) and against in NAMES:
             notes.append(
-                f"--against {against} takes its training part: --data {against} judges by the"
+                f"--against {against} takes its training part: --data {against} compares with the"
                 " held-out one"
             )
-        return Real(_widened(other, source.shape[0]), "against", training, held_out, tuple(notes))
+        other = _widened(other, generated.shape[0])
+        return Real(other, "against", training, held_out, tuple(notes))
     if training is None:
         raise SettingError(
-            f"{source.name} holds images: say by --data or --against which real ones to judge"
-            " them by"
+            f"{generated.name} holds images: say by --data or --against which real ones to compare"
+            " them with"
         )
     return real_from(training, held_out, notes)
 
 
 def real_from(training: Dataset, held_out: Dataset | None, notes: Sequence[str] = ()) -> Real:
-    """The real side from the parts of a data set: what is held out, or all where nothing is. notes:
-    more to say of it."""
+    """Real images of a data set: its held-out part, or all if it has none."""
     if held_out is not None:
         return Real(held_out, "test", training, held_out, tuple(notes))
     note = (
-        f"{training.name} has no held-out part: judged by the training images themselves, where a"
-        " copy looks perfect; put some into test/ and the rest into train/"
+        f"{training.name} has no held-out part: generated images are compared with the training"
+        " images themselves, where a copy looks perfect; put some into test/ and the rest into"
+        " train/"
     )
     return Real(training, "train", training, None, (*notes, note))
 
 
 def _parts(
-    source: Generated, data: str | os.PathLike[str] | None, reading: Reading
+    generated: Generated, data: str | os.PathLike[str] | None, reading: Reading
 ) -> tuple[Dataset, Dataset | None, list[str]]:
-    """The training and the held-out part, and notes."""
-    notes: list[str] = []
-    what, native = data, source.shape[1:]
-    if data is None:
-        assert source.card is not None
-        own = source.card.data
-        what = own.what
-        reading = replace(
-            reading,
-            size=reading.size or own.size,
-            fit=reading.fit or own.fit,
-            channels=reading.channels or own.channels,
-        )
-    assert what is not None
+    """Training part, held-out part, and notes."""
+    native = generated.shape[1:]
+    if data is not None:
+        training = reading.load(data, native=native)
+        return training, reading.held_out(data, training), []
+    assert generated.card is not None
+    card = generated.card.data
+    reading = replace(
+        reading,
+        size=reading.size or card.size,
+        fit=reading.fit or card.fit,
+        channels=reading.channels or card.channels,
+    )
     try:
-        training = reading.load(what, native=native)
+        training = reading.load(card.what, native=native)
     except DataError as error:
-        if data is not None:
-            raise
         raise DataError(
-            f"the data that {source.name} was trained on cannot be read ({error}); say by --data"
+            f"the data that {generated.name} was trained on cannot be read ({error}); say by --data"
             " where they are now"
         ) from None
-    if (
-        data is None
-        and source.card is not None
-        and training.fingerprint != source.card.data.fingerprint
-    ):
-        notes.append(f"{what} is not as it was in training: other images, labels or classes")
-    return training, reading.held_out(what, training), notes
+    notes = []
+    if training.fingerprint != card.fingerprint:
+        notes.append(f"{card.what} is not as it was in training: other images, labels or classes")
+    return training, reading.held_out(card.what, training), notes
 
 
-def with_real_form(source: Generated, reality: Real) -> Generated:
-    """The source with its images in the form of the real ones: grey as RGB where these are, labels
-    by their class names.
+def with_real_form(generated: Generated, real: Real) -> Generated:
+    """Bring generated images into the form of the real ones: grey to RGB, labels by class name.
 
-    Raises DataError where one cannot become the other without loss.
+    Raises DataError if that would lose something.
     """
-    images = source.images
+    images = generated.images
     if images is not None:
-        images = _named(_widened(images, reality.real.channels), reality.like.classes)
-        source = replace(source, images=images)
-    for real in (reality.real, reality.like):
-        _refuse_other_shape(source, real)
-    return source
-
-
-def _refuse_other_shape(source: Generated, real: Dataset) -> None:
-    channels, height, width = source.shape
-    if (height, width) != (real.height, real.width):
-        raise DataError(
-            f"{source.name} holds images of {height}x{width}, {real.name} of"
-            f" {real.height}x{real.width}: both sides need one size; --size HxW brings pictures"
-            " to it"
-        )
-    if channels != real.channels:
-        raise DataError(
-            f"{source.name} holds {KINDS[channels]} images, {real.name} {KINDS[real.channels]}"
-            " ones: both sides need one number of channels; --channels brings pictures to it"
-        )
+        images = _named(_widened(images, real.images.channels), real.like.classes)
+        generated = replace(generated, images=images)
+    channels, height, width = generated.shape
+    for other in (real.images, real.like):
+        if (height, width) != (other.height, other.width):
+            raise DataError(
+                f"{generated.name} holds images of {height}x{width}, {other.name} of"
+                f" {other.height}x{other.width}: they need one size; --size HxW brings pictures"
+                " to it"
+            )
+        if channels != other.channels:
+            raise DataError(
+                f"{generated.name} holds {KINDS[channels]} images, {other.name}"
+                f" {KINDS[other.channels]} ones: they need one number of channels; --channels"
+                " brings pictures to it"
+            )
+    return generated
 
 
 def _widened(dataset: Dataset, channels: int) -> Dataset:
-    """Grey as RGB, opaque as RGBA: nothing is lost. More channels than asked for stay."""
-    own, images = dataset.channels, dataset.images
-    if own >= channels:
+    """Turn grey to RGB and opaque to RGBA, without loss; more channels than these stay."""
+    narrow, images = dataset.channels, dataset.images
+    if narrow >= channels:
         return dataset
-    if own == 1:
+    if narrow == 1:
         images = images.repeat(1, 3, 1, 1)
     if channels == 4:
         images = torch.cat([images, torch.full_like(images[:, :1], 255)], 1)
     note = (
-        f"{count(len(dataset), KINDS[own] + ' image')} of {dataset.name} widened to"
+        f"{count(len(dataset), KINDS[narrow] + ' image')} of {dataset.name} widened to"
         f" {KINDS[channels]}"
     )
     return replace(dataset, images=images, notes=(*dataset.notes, note))
 
 
 def _named(images: Dataset, classes: tuple[str, ...]) -> Dataset:
-    """Class numbers, as a .npz without names has them, get the real images' class names."""
+    """Give class numbers, as in a .npz without names, the real images' class names."""
     numbers = images.classes == tuple(map(str, range(len(images.classes))))
     if not classes or not numbers or set(images.classes) <= set(classes):
         return images
@@ -335,3 +327,72 @@ def _named(images: Dataset, classes: tuple[str, ...]) -> Dataset:
     first = ", ".join(f"{number} is {name}" for number, name in enumerate(classes[:2]))
     note = f"labels of {images.name} are read as numbers of the classes: {first}"
     return replace(images, classes=classes, notes=(*images.notes, note))
+
+
+def raise_if_out_of_range(settings: EvaluationSettings) -> None:
+    """Raise SettingError for numbers that no evaluation takes."""
+    for option, value, least, most in (
+        ("--n", settings.n, 1, MAX_SAMPLES),
+        ("--seeds", settings.seeds, 1, 1000),
+        ("--seed", settings.seed, 0, 2**63),
+        ("k", settings.k, 1, 1000),
+        ("--prdc-n", settings.prdc_n, settings.k + 1, MAX_SAMPLES),
+    ):
+        if not least <= value <= most:
+            raise SettingError(f"{option} {value}: expected {least} to {most}")
+
+
+def raise_if_impossible(
+    generated: Generated, real: Real, settings: EvaluationSettings, gan_train: bool, copies: bool
+) -> None:
+    """Raise, before any work, if these images cannot be compared in this way."""
+    n, seeds, images = settings.n, settings.seeds, generated.images
+    taken = n if images is None else min(n, len(images))
+    for kind, number in (("generated", taken), ("real", len(real.images))):
+        if number < 2:
+            raise MetricError(f"{number} {kind} image: scores compare sets, give at least 2 images")
+    if images is not None and n >= len(images):
+        for option, value, usual in (("--seeds", seeds, 1), ("--seed", settings.seed, 0)):
+            if value != usual:
+                raise SettingError(
+                    f"{option} {value}: all images of {generated.name} are used, which no seed"
+                    " changes; leave it out"
+                )
+    elif images is not None and seeds * n > len(images):
+        raise SettingError(
+            f"--seeds {seeds} takes {seeds} parts of {n:,}, and {generated.name} holds"
+            f" {len(images):,} images: give --n {max(2, len(images) // seeds)} or less"
+        )
+    if copies and real.training is None:
+        raise SettingError("--copies needs training images: name them by --data")
+    if gan_train:
+        _raise_if_no_gan_train(generated, real)
+
+
+def _raise_if_no_gan_train(generated: Generated, real: Real) -> None:
+    training, held_out = real.training, real.held_out
+    if training is None:
+        raise SettingError("--gan-train needs training images: name them by --data")
+    if held_out is None:
+        raise SettingError(
+            f"--gan-train is tested on held-out images, and {training.name} has none: leave it out"
+        )
+    for name, labelled in (
+        (generated.name, generated),
+        ("the training images", training),
+        ("the held-out images", held_out),
+    ):
+        if not labelled.classes:
+            raise SettingError(
+                f"--gan-train needs labels, and {name} have none: leave it out, or name data by"
+                " --data"
+            )
+    if len(training.classes) < 2:
+        raise SettingError(
+            "--gan-train needs two classes or more, the training images have one: leave it out"
+        )
+    if unknown := set(generated.classes) - set(training.classes):
+        raise SettingError(
+            f"--gan-train: the training images have no class {first_few(sorted(unknown))}; leave"
+            " it out"
+        )

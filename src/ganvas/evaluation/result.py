@@ -1,8 +1,7 @@
-"""What an evaluation says: figures, the floor beside them, and the protocol under which they mean
-something. No torch.
+"""Result of an evaluation: scores, their floor, and the protocol that they depend on. No torch.
 
-The JSON that `ganvas evaluate --json` prints is a `EvaluationResult`, field by field; `ganvas compare` reads
-it again.
+The JSON of `ganvas evaluate --json` is an `EvaluationResult`, field by field; `ganvas compare`
+reads it back.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,19 +21,18 @@ from ganvas.system import files
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """How generated images differ from real ones; None where a figure does not apply or means
-    nothing (a note says why).
+    """Scores of generated images; None if one does not apply or means nothing (a note says why).
 
-    fid: Frechet distance, in squared units of the features. kid, kid_std: kernel distance and its
-    spread over subsets.
-    inception_score, inception_score_std: by the extractor's own classes, 1 to their number.
-    precision, recall, density, coverage: see `metrics.prdc`.
-    class_kl: KL divergence, in nats, of the predicted classes' histogram from that of the real
-    images.
-    label_accuracy: the part of the images that the extractor names as they are labelled
-    ("GAN-test"); per_class: of each.
-    modes, reverse_kl: of StackedMNIST, how many of 1,000 numbers occur, and the KL divergence of
-    their histogram from an even one, in nats.
+    fid: Frechet distance, in squared units of the features.
+    kid, kid_std: kernel distance and its spread over subsets.
+    inception_score, inception_score_std: by the extractor's classes, from 1 to their number.
+    precision, recall, density, coverage: see `metrics.Coverage`.
+    class_kl: KL divergence, in nats, of the histogram of predicted classes from that of the real
+        images.
+    label_accuracy: share of the images that the extractor names as labelled ("GAN-test").
+    per_class: label accuracy of each class.
+    modes: of StackedMNIST, how many of the 1,000 numbers occur.
+    reverse_kl: KL divergence, in nats, of their histogram from a uniform one.
     """
 
     fid: float | None = None
@@ -54,28 +53,51 @@ class Scores:
 
 SCORE_NAMES = tuple(f.name for f in fields(Scores) if f.name != "per_class")
 
-# What is shown of them, under which title, and which way is better.
+# scores that are shown: title, and which way is better
 ROWS = {
-    "fid": ("FID", "lower"), "kid": ("KID", "lower"), "inception_score": ("inception score", "higher"),
-    "precision": ("precision", "higher"), "recall": ("recall", "higher"), "density": ("density", "1"),
-    "coverage": ("coverage", "higher"), "class_kl": ("class KL", "lower"),
-    "label_accuracy": ("label accuracy", "higher"), "modes": ("modes of 1,000", "higher"),
-    "reverse_kl": ("reverse KL", "lower"),
+    "fid": ("FID", "lower"), "kid": ("KID", "lower"),
+    "inception_score": ("inception score", "higher"),
+    "precision": ("precision", "higher"), "recall": ("recall", "higher"),
+    "density": ("density", "1"), "coverage": ("coverage", "higher"),
+    "class_kl": ("class KL", "lower"), "label_accuracy": ("label accuracy", "higher"),
+    "modes": ("modes of 1,000", "higher"), "reverse_kl": ("reverse KL", "lower"),
 }  # fmt: skip
+
+
+DEFAULT_K = 5  # the command line has no option for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """Numbers that an evaluation is called with.
+
+    n: generated images; all if a set has fewer.
+    prdc_n: images of each set for precision, recall, density and coverage.
+    seed: of the first sampling.
+    seeds: number of samplings.
+    k: neighbours for precision, recall, density and coverage.
+    """
+
+    n: int
+    prdc_n: int
+    seed: int
+    seeds: int
+    k: int = DEFAULT_K
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """All that a figure depends on beside the images judged.
+    """All that scores depend on beside the generated images.
 
-    n_real, n_fake: images on each side. n_prdc: on each side of precision, recall, density and
-    coverage, with k neighbours.
-    n_modes: images whose modes are counted. split: which real images: "test", "train" where nothing
-    is held out, or "against". resize: what is done to images before features are taken. data,
-    real_sha256: the real images, by name and
-    by content. seed: of the first sampling. asked_classes: "equal" where a conditional generator
-    was asked for each class as often, for want of training images by whose proportions it is asked
-    otherwise.
+    n_real, n_fake: numbers of images.
+    n_prdc, k: images of each set, and neighbours, for precision, recall, density and coverage.
+    n_modes: images whose modes are counted.
+    split: the real images: "test", "train" if nothing is held out, or "against".
+    resize: changes to images before features are extracted.
+    data, real_sha256: the real images, by name and by content.
+    seed: of the first sampling.
+    asked_classes: "equal" if a conditional generator made each class equally often, because the
+        proportions in its training images are unknown.
     """
 
     extractor: str
@@ -94,27 +116,29 @@ class Protocol:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-# Names say nothing that hashes do not; another seed is another sample of the same; versions are
-# noted, as last digits may depend on them. Numbers of images all count: FID falls with them,
-# precision and recall move.
+# Results compare only if these are equal. Left out: names (hashes cover them), seed (another sample
+# of the same) and versions (a note). Numbers of images count: FID falls with them, precision and
+# recall move.
 COMPARED = (
-    "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes", "split", "resize", "real_sha256", "asked_classes",
+    "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes",
+    "split", "resize", "real_sha256", "asked_classes",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """Whether generated images are nearer to training images than unseen real images are: see
-    `ganvas.evaluation.copies`.
+    """Result of the copy check, see `ganvas.evaluation.copies`.
 
-    yardstick: the real images that are asked the same: held-out ones or, without these, training
-    images, each as if it
-    were not among them. ratio, spread: with the standard deviation over bootstrap samples.
-    share, share_held_out: the part of the generated images, and of the real ones that are the
-    yardstick, that count as copies.
-    n_fake: generated images asked for all this, a part of all by chance. identical: how many of all
-    are training images to the pixel (or mirrored, where training saw such); None in results of
-    earlier versions.
+    ratio, spread: with the standard deviation over bootstrap samples.
+    share, share_held_out: share of the generated images, and of the yardstick's, that count as
+        copies.
+    nearest_training, nearest_held_out: median distance of generated images to the nearest one.
+    n_fake: generated images that these are taken of, chosen at random.
+    space: how distances are taken.
+    sheet: path of the sheet of closest pairs; "" if none was written.
+    yardstick: the real images compared with: held-out ones or, without these, training images.
+    identical: number of all generated images that are training images to the pixel (or mirrored,
+        if training saw images mirrored); None in results of earlier versions.
     """
 
     verdict: Literal["copier", "not a copier", "cannot tell"]
@@ -135,8 +159,8 @@ class Copies:
 
 @dataclass(frozen=True, kw_only=True)
 class GanTrain:
-    """Accuracy on held-out real images of a classifier trained on generated ones, and of one
-    trained on as many real."""
+    """Accuracy on held-out images of a classifier trained on `images` generated ones (`fakes`),
+    and of one trained on as many real ones (`reals`)."""
 
     fakes: float
     reals: float
@@ -145,8 +169,7 @@ class GanTrain:
 
 @dataclass(frozen=True, kw_only=True)
 class RepeatOptions:
-    """How to ask for an evaluation once more: the options of `ganvas evaluate`; hindrance: why no
-    options do, where none do."""
+    """Options of `ganvas evaluate` that repeat an evaluation; hindrance: why none do, else ""."""
 
     options: tuple[str, ...] = ()
     hindrance: str = ""
@@ -154,15 +177,16 @@ class RepeatOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult(Scores):
-    """The result of an evaluation.
+    """Result of an evaluation: its scores, and what belongs to them.
 
-    floor: the same figures for real training images in place of generated ones: about the best that
-    a generator can do, but where a note on it says otherwise.
-    spread: with several seeds, the standard deviation of each figure over them; the figures are
-    then means.
-    real_accuracy: the part of the real images that the extractor names as they are labelled.
-    weights_sha256: of the generator judged; "" for images. asked: None in results of earlier
-    versions.
+    source: the run, file or data set that was evaluated.
+    floor: the same scores for real training images in place of generated ones: about the best that
+        a generator can reach, unless a note says otherwise.
+    seeds, spread: with several seeds, scores are means and `spread` their standard deviations.
+    real_accuracy: share of the real images that the extractor names as labelled.
+    notes: caveats.
+    weights_sha256: of the generator; "" for images.
+    asked: options that repeat the evaluation; None in results of earlier versions.
     """
 
     source: str
@@ -179,48 +203,47 @@ class EvaluationResult(Scores):
     asked: RepeatOptions | None = None
 
     def to_json(self) -> str:
-        """One line."""
+        """JSON on one line."""
         return msgspec.json.encode(self).decode()
 
 
-def shown_scores(verdict: EvaluationResult) -> list[str]:
-    """The ROWS that a verdict or its floor has a figure for."""
+def shown_scores(result: EvaluationResult) -> list[str]:
+    """Names in ROWS for which a result or its floor has a score."""
     return [
         name
         for name in ROWS
-        if getattr(verdict, name) is not None or getattr(verdict.floor, name) is not None
+        if getattr(result, name) is not None or getattr(result.floor, name) is not None
     ]
 
 
-def cell(verdict: EvaluationResult, name: str) -> str:
-    """A figure, with its spread over seeds or, of KID, over subsets."""
-    value, spread = getattr(verdict, name), getattr(verdict.spread, name, None)
+def cell(result: EvaluationResult, name: str) -> str:
+    """A score with its spread over seeds or, of KID, over subsets."""
+    value, spread = getattr(result, name), getattr(result.spread, name, None)
     if spread is None:
-        spread = getattr(verdict, f"{name}_std", None)
+        spread = getattr(result, f"{name}_std", None)
     return format_score(value) + (
         f" ± {format_score(spread)}" if value is not None and spread is not None else ""
     )
 
 
 def format_score(value: float | None) -> str:
-    """Four digits; a dash where there is no figure."""
+    """Four digits; a dash for None."""
     return "-" if value is None else f"{value:.4g}"
 
 
 def mean_and_spread(each: Sequence[Scores]) -> tuple[Scores, Scores | None]:
-    """Figures of several seeds as one, with their sample standard deviation (None for a single
-    seed)."""
+    """Means over seeds, and sample standard deviations (None for a single seed)."""
     if len(each) == 1:
         return each[0], None
-    columns = {name: [getattr(figures, name) for figures in each] for name in SCORE_NAMES}
+    columns = {name: [getattr(scores, name) for scores in each] for name in SCORE_NAMES}
     known: dict[str, list[float]] = {
         name: values for name, values in columns.items() if None not in values
     }
     means: dict[str, Any] = {name: statistics.fmean(values) for name, values in known.items()}
-    if all(figures.per_class is not None for figures in each):
-        classes = [figures.per_class or {} for figures in each]
+    if all(scores.per_class is not None for scores in each):
+        classes = [scores.per_class or {} for scores in each]
         rows = {
-            name: [found for one in classes if (found := one[name]) is not None]
+            name: [value for one in classes if (value := one[name]) is not None]
             for name in classes[0]
         }
         means["per_class"] = {
@@ -231,14 +254,14 @@ def mean_and_spread(each: Sequence[Scores]) -> tuple[Scores, Scores | None]:
 
 
 def read_result(path: Path) -> EvaluationResult:
-    """A result that was saved by `ganvas evaluate --json > PATH`. Raises RunError."""
+    """Read a result of `ganvas evaluate --json > PATH`. Raises RunError."""
     with files.reading(path):
         content = path.read_bytes()
     return parse_result(content, str(path))
 
 
 def parse_result(content: bytes | str, origin: str) -> EvaluationResult:
-    """A verdict from its JSON. Raises RunError, naming `origin`, for anything else."""
+    """Parse a result's JSON. Raises RunError, naming `origin`, for anything else."""
     try:
         return msgspec.json.decode(content, type=EvaluationResult)
     except (
@@ -254,7 +277,7 @@ def parse_result(content: bytes | str, origin: str) -> EvaluationResult:
 
 
 def raise_if_incomparable(results: Sequence[tuple[str, EvaluationResult]]) -> None:
-    """Raises MetricError, naming what differs, unless all results stem from one protocol."""
+    """Raise MetricError, naming what differs, unless all results have one protocol."""
     (first, reference), *others = results
     for name, result in others:
         if different := _differences(reference.protocol, result.protocol):
@@ -265,42 +288,38 @@ def raise_if_incomparable(results: Sequence[tuple[str, EvaluationResult]]) -> No
 
 
 def same_protocol(a: EvaluationResult, b: EvaluationResult) -> bool:
-    """Whether two results stem from one protocol."""
+    """Return True if two results have the same protocol."""
     return not _differences(a.protocol, b.protocol)
 
 
 def results_during_training(
-    found: Sequence[tuple[int | None, EvaluationResult]],
+    results: Sequence[tuple[int | None, EvaluationResult]],
 ) -> list[tuple[int, EvaluationResult]]:
-    """Of a run's evaluations (see `evaluations.all_of`) those made during training, under the
-    newest of their protocols."""
-    measured = [(images, each) for images, each in found if images is not None]
+    """Results made during training, under the newest of their protocols.
+
+    results: of `history.results_of`.
+    """
+    measured = [(images, each) for images, each in results if images is not None]
     return [(images, each) for images, each in measured if same_protocol(each, measured[-1][1])]
 
 
 def _differences(a: Protocol, b: Protocol) -> list[str]:
-    shown_scores: dict[str, Callable[[Protocol], str]] = {
-        "extractor_sha256": lambda p: f"{p.extractor} {p.extractor_sha256[:8]}",
-        "real_sha256": lambda p: f"{p.data} {p.real_sha256[:8]}",
-        "asked_classes": lambda p: p.asked_classes or "as in training",
+    # for these fields: a title, and the text of a value
+    formats: dict[str, tuple[str, Callable[[Protocol], str]]] = {
+        "extractor_sha256": ("extractor", lambda p: f"{p.extractor} {p.extractor_sha256[:8]}"),
+        "real_sha256": ("real images", lambda p: f"{p.data} {p.real_sha256[:8]}"),
+        "asked_classes": ("classes asked for", lambda p: p.asked_classes or "as in training"),
     }
-    titles = {
-        "extractor_sha256": "extractor",
-        "real_sha256": "real images",
-        "asked_classes": "classes asked for",
-    }
-    found = []
+    different = []
     for name in COMPARED:
         if getattr(a, name) != getattr(b, name):
-            one, two = (
-                shown_scores[name](p) if name in shown_scores else getattr(p, name) for p in (a, b)
-            )
-            found.append(f"{titles.get(name, name)} {one} and {two}")
-    return found
+            title, text = formats.get(name, (name, attrgetter(name)))
+            different.append(f"{title} {text(a)} and {text(b)}")
+    return different
 
 
 def version_notes(results: Sequence[tuple[str, EvaluationResult]]) -> list[str]:
-    """What differs in versions: last digits may depend on them."""
+    """Notes on versions that differ: last digits may depend on them."""
     (first, reference), *others = results
     notes = []
     for name, result in others:
@@ -312,7 +331,7 @@ def version_notes(results: Sequence[tuple[str, EvaluationResult]]) -> list[str]:
         ]
         if different:
             notes.append(
-                f"{first} and {name} were judged with unlike versions, which last digits may depend"
-                f" on: {', '.join(different)}"
+                f"{first} and {name} were evaluated with different versions, which the last digits"
+                f" may depend on: {', '.join(different)}"
             )
     return notes

@@ -1,6 +1,6 @@
-"""Two sides, real and generated, as an extractor sees them, and every figure that tells them apart.
+"""Features of real and generated images, and the scores of one against the other.
 
-What would mean nothing is None, with a note that says why; what points to a mistake raises.
+A score that would mean nothing is None, with a note that says why; what points to a mistake raises.
 """
 
 from __future__ import annotations
@@ -8,33 +8,33 @@ from __future__ import annotations
 import hashlib
 import math
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import safetensors.torch
+import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import MetricError, RunError
 from ganvas.evaluation import metrics
 from ganvas.evaluation.extractors import Extractor, Features
-from ganvas.evaluation.result import Scores
-from ganvas.runs.weights import weights_sha256
-from ganvas.system import files, seeding
+from ganvas.evaluation.result import EvaluationSettings, Scores
+from ganvas.runs.weights import read_safetensors, weights_sha256, write_safetensors
+from ganvas.system import seeding
 from ganvas.system.paths import cache_dir
 from ganvas.system.text import count, first_few
 
-CACHE_FORMAT = 1  # part of every key: what is cached under another is not read
-MIN_IMAGES = 1000  # images, below which figures are rough
-MIN_INCEPTION_IMAGES = 1000  # images, of which an inception score's ten parts are of a hundred
-PART_SEED = 0  # of which images stand for all where neighbours are counted
+CACHE_FORMAT = 1  # part of every key of the cache
+MIN_INCEPTION_IMAGES = 1000  # a hundred for each of an inception score's ten parts
+PART_SEED = 0  # of the images chosen for precision, recall, density and coverage
 
 
 class FeatureSet(NamedTuple):
-    """Images as an extractor sees them.
+    """Features of N images, with what the extractor's classes say of them.
 
-    features: float32 (N, D). probabilities: float32 (N, K) over the extractor's classes, or None.
+    features: float32 (N, D).
+    probabilities: float32 (N, K) over the extractor's classes, or None.
     labels: int64 (N,), indices into the extractor's classes, or None.
     """
 
@@ -42,14 +42,34 @@ class FeatureSet(NamedTuple):
     probabilities: Tensor | None
     labels: Tensor | None
 
+    def first(self, n: int) -> FeatureSet:
+        """The first n images."""
+        probabilities = None if self.probabilities is None else self.probabilities[:n]
+        return FeatureSet(
+            self.features[:n], probabilities, None if self.labels is None else self.labels[:n]
+        )
 
-def extract(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> FeatureSet:
-    """A data set's images as a side; its labels are translated by the classes' names.
+    @property
+    def correct(self) -> Tensor | None:
+        """float64 (N,): 1 where the likeliest class is the label; None without either."""
+        if self.labels is None or self.probabilities is None:
+            return None
+        return (self.probabilities.argmax(1) == self.labels).double()
 
-    cached: keep the features, and take them from the cache where they are, by the images' content
-    and the extractor's hash.
-    Raises MetricError for features that are not finite, DataError for images that do not suit the
-    extractor.
+
+@dataclass(frozen=True)
+class _CacheCard:
+    weights_sha256: str
+
+
+def extract_features(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> FeatureSet:
+    """Extract features of a data set's images; labels are matched by class name.
+
+    cached: keep the features, or take them from the cache, by the images' content and the
+        extractor's hash.
+
+    Raises MetricError for features that are not finite, DataError for images that the extractor
+    does not take.
     """
     features, probabilities = _cached(dataset, extractor) if cached else extractor(dataset.images)
     for values in (features, probabilities):
@@ -60,104 +80,106 @@ def extract(dataset: Dataset, extractor: Extractor, *, cached: bool = False) -> 
             raise MetricError(f"{extractor.name} gives {rows} of {dataset.name}: expected one each")
         if not bool(values.isfinite().all()):
             raise MetricError(
-                f"{extractor.name} gives features of {dataset.name} that are not finite: mend it,"
-                " or choose another"
+                f"{extractor.name} gives features of {dataset.name} that are not finite: correct"
+                " it, or choose another"
             )
     return FeatureSet(features, probabilities, labels_in(dataset, extractor.classes))
 
 
 def labels_in(dataset: Dataset, classes: tuple[str, ...]) -> Tensor | None:
-    """The data set's labels as indices into `classes`, by name; None where it has none, or one
-    whose name is not there."""
+    """Labels as indices into `classes`, by name; None without labels or if a class is missing."""
     if dataset.labels is None or not set(dataset.classes) <= set(classes):
         return None
-    places = {name: k for k, name in enumerate(classes)}
-    return torch.tensor([places[name] for name in dataset.classes])[dataset.labels]
+    index = {name: k for k, name in enumerate(classes)}
+    return torch.tensor([index[name] for name in dataset.classes])[dataset.labels]
 
 
 def _cached(dataset: Dataset, extractor: Extractor) -> Features:
-    """Features from the cache, or made and put there. A damaged file is made anew; a disk that
-    refuses is no matter."""
+    """Features from the cache, or extracted and kept.
+
+    A damaged file is replaced; a disk that refuses is ignored.
+    """
     digest = hashlib.sha256(
         repr((CACHE_FORMAT, tuple(dataset.images.shape), extractor.sha256)).encode()
     )
     digest.update(dataset.images.contiguous().numpy().data)
     path = cache_dir() / "features" / f"{digest.hexdigest()}.safetensors"
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            if (file.metadata() or {}).get("sha256") == weights_sha256(tensors):
-                return Features(tensors["features"], tensors.get("probabilities"))
-    except (SafetensorError, OSError, KeyError):
-        pass
+    with suppress(RunError, KeyError):
+        tensors, _ = read_safetensors(path, _CacheCard, CACHE_FORMAT, "")
+        return Features(tensors["features"], tensors.get("probabilities"))
     made = extractor(dataset.images)
     tensors = {
         name: value.contiguous() for name, value in made._asdict().items() if value is not None
     }
+    card = msgspec.json.encode(_CacheCard(weights_sha256(tensors))).decode()
     with suppress(RunError):
-        files.write(path, safetensors.torch.save(tensors, {"sha256": weights_sha256(tensors)}))
+        write_safetensors(path, tensors, card)
     return made
 
 
 def compute_scores(
-    real: FeatureSet, fake: FeatureSet, classes: tuple[str, ...], *, prdc_n: int, k: int
+    real: FeatureSet, fake: FeatureSet, classes: tuple[str, ...], settings: EvaluationSettings
 ) -> tuple[Scores, tuple[str, ...]]:
-    """Every figure of two sides but the modes, and notes on those that mean nothing.
+    """Compute all scores but the modes, and notes on those that mean nothing or little.
 
-    classes: the extractor's. prdc_n: how many of each side precision, recall, density and coverage
-    are taken from, the same of a side every time.
-    Raises MetricError for a side of a single image.
+    classes: the extractor's.
+    Raises MetricError for a single image.
     """
-    for name, one in (("real", real), ("generated", fake)):
+    pair = (("real", real), ("generated", fake))
+    for name, one in pair:
         if len(one.features) < 2:
-            raise MetricError(f"1 {name} image: figures are of sets, give 2 or more")
+            raise MetricError(f"1 {name} image: scores compare sets, give at least 2")
     notes = [
-        f"all {len(one.features):,} {name} images have the same features: figures of them mean"
-        " little"
-        for name, one in (("real", real), ("generated", fake))
+        f"all {len(one.features):,} {name} images have the same features: scores mean little"
+        for name, one in pair
         if bool((one.features == one.features[0]).all())
     ]
-    n = min(prdc_n, len(real.features), len(fake.features))
-    near = None
-    if n > k:
-        near = metrics.prdc(_part(real.features, n), _part(fake.features, n), k)
+    smaller = min(len(real.features), len(fake.features))
+
+    # Precision, recall, density and coverage, of some images of each set
+    near, n = None, min(settings.prdc_n, smaller)
+    if n > settings.k:
+        near = metrics.prdc(_part(real.features, n), _part(fake.features, n), settings.k)
     else:
         notes.append(
-            f"no precision, recall, density, coverage: {n} images of a side are too few for {k}"
-            " neighbours"
+            f"no precision, recall, density, coverage: {n} images of each set are too few for"
+            f" {settings.k} neighbours"
         )
-    smaller = min(len(real.features), len(fake.features))
-    # At most half of a side: of subsets that are alike, the spread says nothing.
+
+    # KID; subsets of at most half of a set, since its spread says nothing if they are alike
     size = min(metrics.SUBSET, max(2, smaller // 2))
     if size < metrics.SUBSET:
         notes.append(
-            f"kid_std is of subsets of {size:,} images, where {metrics.SUBSET:,} are usual: a side"
-            f" has {smaller:,}"
-        )
-    if fake.probabilities is not None and len(fake.features) < MIN_INCEPTION_IMAGES:
-        notes.append(
-            f"inception_score is of {len(fake.features):,} images in ten parts: it cannot exceed "
-            f"{math.ceil(len(fake.features) / 10)}, and is too low below {MIN_INCEPTION_IMAGES:,}"
+            f"kid_std is of subsets of {size:,} images instead of {metrics.SUBSET:,}: the smaller"
+            f" set has {smaller:,}"
         )
     kernel = metrics.kid(real.features, fake.features, size=size)
-    sure = (
-        None
-        if fake.probabilities is None
-        else metrics.inception_score(_part(fake.probabilities, len(fake.features)))
-    )
-    accuracy, per_class = _accuracy(fake, classes)
-    figures = Scores(
+
+    inception = _inception_score(fake, notes)
+    scores = Scores(
         fid=_frechet(real, fake, notes),
         kid=kernel.mean,
         kid_std=kernel.std if smaller > size else None,
-        inception_score=sure and sure.mean,
-        inception_score_std=sure and sure.std,
+        inception_score=inception and inception.mean,
+        inception_score_std=inception and inception.std,
         **(near._asdict() if near else {}),
         class_kl=_class_kl(real, fake, classes, notes),
-        label_accuracy=accuracy,
-        per_class=per_class,
+        label_accuracy=None if fake.correct is None else float(fake.correct.mean()),
+        per_class=_per_class(fake, classes),
     )
-    return figures, tuple(notes)
+    return scores, tuple(notes)
+
+
+def _inception_score(fake: FeatureSet, notes: list[str]) -> metrics.Spread | None:
+    if fake.probabilities is None:
+        return None
+    n = len(fake.features)
+    if n < MIN_INCEPTION_IMAGES:
+        notes.append(
+            f"inception_score is of {n:,} images in ten parts: it cannot exceed"
+            f" {math.ceil(n / 10)}, and is too low below {MIN_INCEPTION_IMAGES:,}"
+        )
+    return metrics.inception_score(_part(fake.probabilities, n))
 
 
 def _frechet(real: FeatureSet, fake: FeatureSet, notes: list[str]) -> float | None:
@@ -169,52 +191,46 @@ def _frechet(real: FeatureSet, fake: FeatureSet, notes: list[str]) -> float | No
 
 
 def _part(features: Tensor, n: int) -> Tensor:
-    """n rows at random, always the same ones of so many: images often come sorted by class."""
-    return features[
-        torch.randperm(len(features), generator=seeding.generator(PART_SEED, "part", 0))[:n]
-    ]
+    """Choose n random rows, the same ones for equal numbers: images often come sorted by class."""
+    rows = torch.randperm(len(features), generator=seeding.generator(PART_SEED, "part", 0))
+    return features[rows[:n]]
 
 
 def _class_kl(
     real: FeatureSet, fake: FeatureSet, classes: tuple[str, ...], notes: list[str]
 ) -> float | None:
-    """Of the classes that the extractor sees on both sides, so that its errors are on both."""
+    """KL divergence of predicted classes, predicted for both sets so that errors are in both."""
     if real.probabilities is None or fake.probabilities is None:
         return None
-    seen = fake.probabilities.argmax(1)
+    predicted = fake.probabilities.argmax(1)
     expected = torch.bincount(real.probabilities.argmax(1), minlength=len(classes))
-    value = metrics.histogram_kl(seen, expected)
+    value = metrics.histogram_kl(predicted, expected)
     if math.isinf(value):
-        strange = first_few(classes[int(c)] for c in seen.unique() if expected[c] == 0)
-        notes.append(
-            f"no class_kl: it is infinite, as among the real images nothing looks like {strange}"
-        )
+        missing = first_few(classes[int(c)] for c in predicted.unique() if expected[c] == 0)
+        notes.append(f"no class_kl: it is infinite, since no real image looks like {missing}")
         return None
     return value
 
 
-def _accuracy(
-    fake: FeatureSet, classes: tuple[str, ...]
-) -> tuple[float | None, dict[str, float | None] | None]:
-    if fake.labels is None or fake.probabilities is None:
-        return None, None
-    right = (fake.probabilities.argmax(1) == fake.labels).double()
-    per_class: dict[str, float | None] = {}
-    for c in range(len(classes)):
-        own = right[fake.labels == c]
-        per_class[classes[c]] = float(own.mean()) if len(own) else None
-    return float(right.mean()), per_class
+def _per_class(fake: FeatureSet, classes: tuple[str, ...]) -> dict[str, float | None] | None:
+    if fake.correct is None or fake.labels is None:
+        return None
+    groups = [fake.correct[fake.labels == c] for c in range(len(classes))]
+    return {
+        name: float(group.mean()) if len(group) else None
+        for name, group in zip(classes, groups, strict=True)
+    }
 
 
 def same_images_note(name: str, images: Tensor) -> str | None:
-    """What to say where images uint8 (N, ...) are not all different."""
+    """Note for images, uint8 (N, ...), that are not all different; else None."""
     distinct = len({hash(image.numpy().tobytes()) for image in images})
     if distinct == len(images):
         return None
     if distinct == 1:
         black = " black" if not bool(images[0].any()) else ""
         return (
-            f"all {len(images):,} {name} images are one and the same{black} image: figures of a set"
-            " mean little"
+            f"all {len(images):,} {name} images are one and the same{black} image: scores mean"
+            " little"
         )
     return f"only {distinct:,} of {len(images):,} {name} images are different"

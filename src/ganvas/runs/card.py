@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import torch
@@ -29,6 +29,8 @@ from ganvas.system.schema import convert
 from ganvas.version import __version__
 
 CARD_FORMAT = 1
+
+AnyCard = TypeVar("AnyCard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,26 +104,8 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str | bytes, origin: str) -> Card:
-        """Parse a card. Raises RunError, naming `origin`, if it is damaged or of a newer format."""
-        try:
-            plain = msgspec.json.decode(text)
-            if (
-                isinstance(plain, dict)
-                and isinstance(plain.get("format"), int)
-                and plain["format"] > CARD_FORMAT
-            ):
-                raise RunError(
-                    f"{origin} has format {plain['format']}, this ganvas reads up to {CARD_FORMAT}:"
-                    " upgrade ganvas"
-                )
-            return msgspec.convert(plain, cls)
-        except (
-            msgspec.DecodeError,
-            msgspec.ValidationError,
-            UnicodeDecodeError,
-            RecursionError,
-        ) as error:
-            raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
+        """Raises RunError, naming `origin`, for what is no card or one of a newer format."""
+        return parse_card(text, cls, CARD_FORMAT, origin)
 
     @property
     def recipe_key(self) -> str:
@@ -224,6 +208,28 @@ class Card:
             raise RunError(
                 f"the settings stored with this generator do not fit {self.gan}: {error}"
             ) from None
+
+
+def parse_card(text: str | bytes, kind: type[AnyCard], newest: int, origin: str) -> AnyCard:
+    """Parse a card, a dataclass kept as JSON with the number of its format.
+
+    Raises RunError, naming `origin`, for anything else and for formats above `newest`.
+    """
+    try:
+        plain = msgspec.json.decode(text)
+        number = plain.get("format") if isinstance(plain, dict) else None
+        if isinstance(number, int) and number > newest:
+            raise RunError(
+                f"{origin} has format {number}, this ganvas reads up to {newest}: upgrade ganvas"
+            )
+        return msgspec.convert(plain, kind)
+    except (
+        msgspec.DecodeError,
+        msgspec.ValidationError,
+        UnicodeDecodeError,
+        RecursionError,
+    ) as error:
+        raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
 from PIL import Image
@@ -27,6 +26,7 @@ from ganvas.runs.weights import (
     read_weights,
     split_networks,
     weights_sha256,
+    write_safetensors,
 )
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
@@ -376,8 +376,7 @@ class Run:
 def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     card = dataclasses.replace(card, weights_sha256=weights_sha256(contiguous))
-    # a single entry: safetensors does not keep the order of several
-    files.write(path, safetensors.torch.save(contiguous, {"ganvas": card.to_json()}))
+    write_safetensors(path, contiguous, card.to_json())
 
 
 def _refuse_bytes(path: Path) -> None:
