@@ -20,7 +20,7 @@ from ganvas.training import learner, loop
 from ganvas.training.checkup import Checkup
 from ganvas.views import diagnosis
 from helpers.common import assert_same_run, assert_same_tree, noise_images, put_idx, state, train
-from helpers.patients import RECIPES, patient_of
+from helpers.patients import RECIPES, run_info
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.endswith("/tiny")])
@@ -47,7 +47,7 @@ def test_held_out_images_may_be_of_other_classes(monkeypatch: pytest.MonkeyPatch
     """Of those that D does not know, nothing can be asked."""
     part = data.load_dataset("mnist-5k", split="test")
     assert part.labels is not None
-    card = patient_of("cgan/tiny").card
+    card = run_info("cgan/tiny").card
     for classes, number in (
         (tuple("9876543210"), 1000),
         (tuple("01234abcde"), 500),

@@ -46,7 +46,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Pooled:
     """Few images, and features that cost nothing."""
     pooled = Pooled()
     monkeypatch.setattr(extractors, "find_extractor", lambda *_, **__: pooled.extractor())
-    monkeypatch.setattr(validation, "N", 200)
+    monkeypatch.setattr(validation, "VALIDATION_IMAGES", 200)
     return pooled
 
 
@@ -249,8 +249,8 @@ class TestGoingOn:
             evaluation.evaluate(run, run.sampler(), seen, 1.0)
             assert evaluation.best == best
             assert run.best_file.exists()
-        assert [text for text in said if "another protocol" in text] == [
-            "judged under another protocol than before: the best generator is looked for anew"
+        assert [text for text in said if "protocol" in text] == [
+            "the protocol has changed: earlier scores do not count for the best generator"
         ]
         again = Validation(judge, 10.0, 0.0, said.append)
         again.resume(run)

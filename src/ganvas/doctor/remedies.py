@@ -59,9 +59,7 @@ class RunInfo:
     stage: Stage = "training"
 
     @classmethod
-    def of(
-        cls, run: Run, file: GanFile, gan: Gan, data_dir: Path | None, stage: Stage
-    ) -> RunInfo:
+    def of(cls, run: Run, file: GanFile, gan: Gan, data_dir: Path | None, stage: Stage) -> RunInfo:
         """Describe a run whose GAN's file and networks are at hand."""
         card, objective = run.card, gan.objective
         recipe = file.recipes.get(card.recipe_key)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ganvas.data.dataset import Dataset
+from ganvas.doctor.monitor import Monitor
 from ganvas.doctor.remedies import next_command
-from ganvas.doctor.rules import Monitor
 from ganvas.errors import RunError
 from ganvas.gan import Logits
 from ganvas.objectives import Objective

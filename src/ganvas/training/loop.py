@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from ganvas.data.dataset import Dataset
+from ganvas.doctor.monitor import Monitor
 from ganvas.doctor.remedies import RunInfo
-from ganvas.doctor.rules import Monitor
 from ganvas.errors import RunError
 from ganvas.gan import Gan, GanFile, Logits
 from ganvas.recipe import Interval
@@ -149,9 +149,7 @@ def train_run(
             dataclasses.replace(learner.gan, generator=learner.sampled), dataset.classes, device
         )
         checkup = Checkup(learner, batches, sampler, held_out) if world.rank == 0 else None
-        watch = Monitor(
-            RunInfo.of(run.path, card, file, learner.gan, run.gan, data_dir, "training")
-        )
+        watch = Monitor(RunInfo.of(run, file, learner.gan, data_dir, "training"))
         record = Logger(run, learner, dataset, sampler, progress, checkup, watch)
         images_seen, seconds = _begun(run, learner, record)
         sheet_every, weights_every = (
