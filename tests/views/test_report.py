@@ -260,8 +260,8 @@ class TestBadInput:
             ("state.pt", b"text", "state.pt is damaged"),
             ("generator.safetensors", b"text", "generator.safetensors is damaged"),
             ("recipe.json", b"{", "recipe.json is damaged"),
-            ("samples/000000320.png", b"text", "000000320.png is damaged or no PNG"),
-            ("neighbours.png", b"text", "neighbours.png is damaged or no PNG"),
+            ("samples/000000320.png", b"text", "000000320.png is damaged or not a PNG"),
+            ("neighbours.png", b"text", "neighbours.png is damaged or not a PNG"),
         ],
     )
     def test_a_damaged_file_is_named_and_the_earlier_report_stays(

@@ -143,7 +143,7 @@ class TestBadInput:
         ("name", "content", "answer"),
         [
             ("000000100.png", flat(3, (20, 30)), "000000100.png is 30x20 pixels and"),
-            ("000000100.png", b"text", "000000100.png is damaged or no PNG"),
+            ("000000100.png", b"text", "000000100.png is damaged or not a PNG"),
             ("mine.png", flat(3), "mine.png is no sheet of this run"),
         ],
     )
@@ -187,5 +187,5 @@ class TestBadInput:
         run = copy(tiny_run)
         path = max((run / "samples").iterdir())
         path.write_bytes(path.read_bytes()[:-200])
-        with pytest.raises(RunError, match="is damaged or no PNG"):
+        with pytest.raises(RunError, match="is damaged or not a PNG"):
             timelapse.write_gif(Run.open(run), run.parent / "film.gif")

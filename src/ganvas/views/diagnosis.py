@@ -1,4 +1,4 @@
-"""`ganvas doctor`: the doctor's rules applied to a run's log and to a checkup of its saved state."""
+"""`ganvas doctor`: the doctor's rules applied to a run's log and a checkup of its saved state."""
 
 from __future__ import annotations
 
