@@ -1,4 +1,4 @@
-"""What tests of the report share: a page taken apart, and evaluations that nobody made."""
+"""Helpers of tests of the report: a parsed page, and made-up evaluations."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ COPIES = Copies(
 
 
 class Page(HTMLParser):
-    """A page taken apart: every element with its attributes, and the text of each section by its
-    id."""
+    """A parsed page: every element with its attributes, and the text of each section by its id."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -119,8 +118,8 @@ class Page(HTMLParser):
 
 
 def page(path: Path) -> Page:
-    """The page, after what holds for all of them: it stands alone, runs nothing, and its pictures
-    are in it and described."""
+    """Parse a page and check what holds for all: it loads and runs nothing, and its pictures are
+    embedded and described."""
     html = path.read_text()
     found = Page(html)
     tags = {tag for tag, _ in found.elements}

@@ -104,7 +104,7 @@ class TestPage:
         for command in found.commands:
             assert command[0] == "ganvas"
 
-    def test_its_commands_find_the_data_where_they_were_said_to_be(
+    def test_its_commands_name_the_data_folder(
         self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         run = Run.open(copy(tiny_run))
@@ -120,8 +120,8 @@ class TestPage:
         ]
         assert pages[0] == pages[1]
 
-    def test_strangers_words_are_text(self, tmp_path: Path) -> None:
-        """Classes, data, run and GAN file, named by somebody who means harm."""
+    def test_names_are_escaped(self, tmp_path: Path) -> None:
+        """Names of classes, data and run that try to inject markup."""
         folder = tmp_path / '"><img src=x onerror=alert(1)>'
         folder.mkdir()
         evil = "<script>alert(1)</script>"
@@ -236,7 +236,7 @@ class TestStates:
         assert cli_run("report", "run", "--gan", "my_gan.py").code == 0
         assert "has changed since training" in page(Path("run/report.html")).sections["recipe"]
 
-    def test_weights_that_are_no_numbers(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
+    def test_weights_that_are_not_finite(self, tiny_run: Run, copy: Callable[[Run], Path]) -> None:
         run = Run.open(copy(tiny_run))
         weights = run.sampler().gan.generator.state_dict()
         run.save_generator(
@@ -311,7 +311,7 @@ class TestBadInput:
         assert "the disk is full" in cli_run("report", tiny_run.path, "--out", "page.html").error
         assert list(tmp_path.iterdir()) == []
 
-    def test_what_is_no_run(
+    def test_a_path_that_is_not_a_run(
         self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
         assert "no run elsewhere" in cli_run("report", "elsewhere").error

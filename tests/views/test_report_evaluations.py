@@ -1,4 +1,4 @@
-"""`ganvas report`: what it shows of evaluations, and how it says that they are repeated."""
+"""`ganvas report`: evaluations, and the commands that repeat them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TestJudged:
         assert first == second
         assert first["protocol"]["extractor"] == "mine.safetensors"
 
-    def test_where_no_command_repeats_it_the_reason_is_said(
+    def test_an_evaluation_that_no_command_repeats_says_why(
         self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         run = Run.open(copy(tiny_run))
@@ -179,7 +179,7 @@ class TestJudged:
     def test_a_sheet_elsewhere_is_not_read(
         self, tiny_run: Run, copy: Callable[[Run], Path], tmp_path: Path
     ) -> None:
-        """A run is somebody's: no file beyond it comes to the page."""
+        """A run may come from anyone, so no file outside it may come to the page."""
         run = Run.open(copy(tiny_run))
         Image.new("L", (41, 31)).save(tmp_path / "secret.png")
         elsewhere = dataclasses.replace(COPIES, sheet=str(tmp_path / "secret.png"))

@@ -109,9 +109,10 @@ class Checkup:
     def __call__(self) -> dict[str, float]:
         """Return the figures by name. Those that cannot be computed or are not finite are left out.
 
-        Of samples, of which a conditional GAN's are compared within their class:
+        Of samples:
 
-        diversity: mean distance of two samples, over that of two real images.
+        diversity: mean distance of two samples (of one class, if the GAN is conditional), over that
+            of two real images.
         apart: mean distance of a sample to the nearest other one, over that of as many real images.
         nearest: mean distance of a sample to the nearest training image, over that of a held-out
             image.
@@ -133,8 +134,8 @@ class Checkup:
         return _finite(self._sample_figures(fakes) | self._d_figures(fakes))
 
     def of_all(self) -> dict[str, float]:
-        """Return nearest_of_all and copying_of_all: the figures with all training images, since those
-        that are copied need not be among MAX_COMPARED of them.
+        """Return `nearest` and `copying` over all training images, as nearest_of_all and
+        copying_of_all: the images that are copied need not be among MAX_COMPARED of them.
 
         Empty if there are no more than these. The time grows with their number.
         """
