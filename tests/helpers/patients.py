@@ -1,4 +1,4 @@
-"""Runs for the doctor that nobody trained: a patient of any recipe, with the card of its training."""
+"""Runs for the doctor that nobody trained."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from ganvas.overrides import resolve_gamma, with_preset
 from ganvas.plan import Plan
 from ganvas.recipe import settings
 from ganvas.runs.card import Card, DataCard, versions
+from ganvas.runs.run import Run
 
 RECIPES = [f"{name}/{key}" for name in gans.gan_names() for key in gans.load_gan(name).recipes]
 
 
 @functools.cache
 def network(recipe: str) -> Gan:
+    """Build the networks of a recipe, once."""
     _, file, own = gans.find_recipe(recipe)
     return file.build(own.model, own.native)
 
 
-def patient_of(
+def run_info(
     recipe: str,
     what: str = "mnist-5k",
     images: int = 4000,
     requested: str = "20000 images",
     **changes: Any,
 ) -> RunInfo:
-    """A patient of a recipe with some settings changed, and the card that its training would have."""
+    """Describe a run of a recipe with some settings changed, with the card of its training."""
     name, file, own = gans.find_recipe(recipe)
     gan = network(recipe)
-    asked, _ = resolve_gamma(with_preset(own, changes, requested)[0], own.native)
-    plain = settings(asked)
+    changed, _ = resolve_gamma(with_preset(own, changes, requested)[0], own.native)
+    plain = settings(changed)
     card = Card(
         recipe=name,
         gan=file.name,
@@ -47,15 +49,8 @@ def patient_of(
         seed=0,
         threads=1,
         device="cpu",
-        plan=Plan(images=20_000, batch=asked.train.batch, epoch=images, requested=requested),
+        plan=Plan(images=20_000, batch=changed.train.batch, epoch=images, requested=requested),
         versions=versions(),
     )
-    return RunInfo.of(
-        Path("a run"),
-        card,
-        file,
-        gan,
-        recipe.partition(":")[0] if ".py" in recipe else None,
-        None,
-        "stopped",
-    )
+    own = recipe.partition(":")[0] if ".py" in recipe else None
+    return RunInfo.of(Run(Path("a run"), card, own), file, gan, None, "stopped")

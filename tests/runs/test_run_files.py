@@ -23,7 +23,7 @@ from ganvas.recipe import MAX_AUGMENT
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.runs.weights import weights_sha256
-from ganvas.training import logger, loop
+from ganvas.training import logger, loop, pictures
 from helpers.common import assert_same_tree, state, train
 
 ARTEFACTS = {
@@ -238,10 +238,10 @@ class TestNearestImages:
     def test_planted_images_are_found_in_bounded_memory(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        measure, seen = logger.squared_distances, []
-        monkeypatch.setattr(logger, "NEIGHBOUR_BYTES", 4096 * 36 * 8)
+        measure, seen = pictures.squared_distances, []
+        monkeypatch.setattr(pictures, "NEIGHBOUR_BYTES", 4096 * 36 * 8)
         monkeypatch.setattr(
-            logger, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b)
+            pictures, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b)
         )
         rng = torch.Generator().manual_seed(0)
         store = torch.randint(0, 256, (9000, 1, 6, 6), generator=rng, dtype=torch.uint8)
@@ -251,21 +251,25 @@ class TestNearestImages:
             .clamp(0, 255)
             .to(torch.uint8)
         )
-        nearest = logger.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
-        assert torch.equal(nearest, store[wanted].permute(0, 2, 3, 1))
-        assert seen == [logger.NEIGHBOUR_BYTES, logger.NEIGHBOUR_BYTES, (9000 - 2 * 4096) * 36 * 8]
+        found = pictures.nearest_images(queries.permute(0, 2, 3, 1), Dataset("planted", store))
+        assert torch.equal(found, store[wanted].permute(0, 2, 3, 1))
+        assert seen == [
+            pictures.NEIGHBOUR_BYTES,
+            pictures.NEIGHBOUR_BYTES,
+            (9000 - 2 * 4096) * 36 * 8,
+        ]
 
     def test_an_exact_copy_wins_over_one_that_differs_in_a_single_level(self) -> None:
         # distances by way of a matrix product lose such differences to rounding
         store = torch.full((64, 3, 32, 32), 255, dtype=torch.uint8)
         store[:, 0, 0, 0] = torch.arange(192, 256)
-        nearest = logger.nearest_images(store[30:50].permute(0, 2, 3, 1), Dataset("close", store))
-        assert nearest[:, 0, 0, 0].tolist() == list(range(222, 242))
+        found = pictures.nearest_images(store[30:50].permute(0, 2, 3, 1), Dataset("close", store))
+        assert found[:, 0, 0, 0].tolist() == list(range(222, 242))
 
     def test_neighbours_png_shows_pairs(self, tiny_run: Run) -> None:
         data = launch.data.load_dataset("mnist-5k")
         fakes = tiny_run.sampler()(range(20), seed=7)
-        nearest = logger.nearest_images(fakes, data)
+        nearest = pictures.nearest_images(fakes, data)
         distances = (
             (data.images.view(4000, -1).double() - fakes[4].reshape(1, -1).double()).square().sum(1)
         )

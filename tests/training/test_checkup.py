@@ -1,4 +1,4 @@
-"""What checkups measure, and that they leave no trace in a training."""
+"""Checkups: what they measure, and that they do not change a training."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ganvas.training import learner, loop
 from ganvas.training.checkup import Checkup
 from ganvas.views import diagnosis
 from helpers.common import assert_same_run, assert_same_tree, noise_images, put_idx, state, train
-from helpers.patients import RECIPES, patient_of
+from helpers.patients import RECIPES, run_info
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.endswith("/tiny")])
-def test_checkups_leave_no_trace_in_the_training(
+def test_checkups_do_not_change_the_training(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: Callable[[int], None]
 ) -> None:
     """Nor does the log depend on stops."""
@@ -43,10 +43,10 @@ def test_checkups_leave_no_trace_in_the_training(
 
 
 def test_held_out_images_may_be_of_other_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those that D does not know, nothing can be asked."""
+    """Images of classes that D does not know are left out."""
     part = data.load_dataset("mnist-5k", split="test")
     assert part.labels is not None
-    card = patient_of("cgan/tiny").card
+    card = run_info("cgan/tiny").card
     for classes, number in (
         (tuple("9876543210"), 1000),
         (tuple("01234abcde"), 500),
@@ -99,7 +99,9 @@ def test_nothing_is_fetched_to_be_held_out(tmp_path: Path, no_network: None) -> 
     assert "memorised" not in run.read_log()[-1]
 
 
-def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_of_a_copier_of_unseen_images_and_of_one_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     digits, others = data.load_dataset("mnist-5k"), data.load_dataset("mnist-5k", split="test")
     held_out = data.Dataset("others", others.images[:500])
     _, file, recipe = gans.find_recipe("mlp/tiny")
@@ -135,9 +137,8 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     one = figures(digits.images[:1].expand(64, -1, -1, -1))
     assert one["diversity"] < 0.01
     assert one["class_kl"] > 2
-    monkeypatch.setattr(
-        "ganvas.training.checkup.MAX_COMPARED", 200
-    )  # of 4000: of 64 copies, three or so
+    # 200 of 4000 images hold the originals of three or so of 64 copies
+    monkeypatch.setattr("ganvas.training.checkup.MAX_COMPARED", 200)
     few, of_others = figures(digits.images), figures(others.images[500:])
     assert few["copying"] > COPIED > 0.1 > few["copying_of_all"]
     assert 0.9 < of_others["copying_of_all"] < 1.1
@@ -151,8 +152,8 @@ def test_a_copier_copies_and_one_image_has_no_diversity(monkeypatch: pytest.Monk
     assert "class_kl" not in figures(digits.images)
 
 
-def test_d_is_asked_in_parts_as_large_as_a_steps() -> None:
-    """Of many images at once the activations would take more memory than the training."""
+def test_d_scores_images_in_batches_of_the_training() -> None:
+    """All images at once would take more memory than the training."""
     spec = ImageSpec(height=32, width=32, channels=3)
     _, file, recipe = gans.find_recipe("dcgan/tiny")  # with BatchNorm in D
     made = learner.Learner(file.build(recipe.model, spec), recipe.train, 100, torch.device("cpu"))

@@ -17,7 +17,7 @@ from ganvas.errors import SettingError
 from ganvas.launch import launch
 from ganvas.recipe import ImageSpec
 from ganvas.runs.run import Run
-from ganvas.training import logger
+from ganvas.training import pictures
 from ganvas.training.batches import Batches
 from ganvas.training.distributed import World
 from ganvas.training.learner import Learner
@@ -161,5 +161,5 @@ def test_the_nearest_training_image_may_be_a_mirrored_one() -> None:
     store = noise_images(SPEC, 20).images
     data = Dataset("noise", store)
     queries = torch.cat([store[3:4], store[7:8].flip(3)]).permute(0, 2, 3, 1)
-    assert torch.equal(logger.nearest_images(queries, data, flip=True), queries)
-    assert not torch.equal(logger.nearest_images(queries, data), queries)
+    assert torch.equal(pictures.nearest_images(queries, data, flip=True), queries)
+    assert not torch.equal(pictures.nearest_images(queries, data), queries)

@@ -1,4 +1,4 @@
-"""What the log makes of the steps' logits."""
+"""The log: statistics of steps, and which lines have checkups and gradient norms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from helpers.patients import RECIPES
 pytestmark = pytest.mark.usefixtures("steady")
 
 
-def test_figures_are_both_losses_both_scores_and_accuracy() -> None:
+def test_statistics_are_both_losses_both_scores_and_accuracy() -> None:
     step = Logits(torch.tensor([0.0, 3.0]), torch.tensor([0.0, -3.0]), torch.tensor([1.0]), None)
     d_loss, g_loss, real, fake, accuracy = statistics(objectives.least_squares, 0.5, [step])[
         0
@@ -30,7 +30,7 @@ def test_figures_are_both_losses_both_scores_and_accuracy() -> None:
     assert (g_loss, real, fake, accuracy) == (0.0, 1.5, -1.5, 0.75)
 
 
-def test_a_paired_objective_also_hears_of_real_images_in_gs_step() -> None:
+def test_a_paired_objective_also_gets_the_real_images_of_gs_step() -> None:
     paired = dataclasses.replace(
         objectives.hinge, g_loss=lambda real, fake: real - fake, paired=True
     )
@@ -65,12 +65,12 @@ def test_the_legends_of_the_curves_hide_none_of_them(monkeypatch: pytest.MonkeyP
         assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
 
 
-def test_no_steps_have_no_figures() -> None:
+def test_no_steps_have_no_statistics() -> None:
     assert statistics(objectives.hinge, 1.0, []).shape == (0, 5)
 
 
 @pytest.mark.parametrize(("last", "drawn"), [(4.2, 4), (4.4, 4), (4.6, 5), (5.0, 5)])
-def test_the_curves_leave_out_a_last_interval_of_a_few_steps(
+def test_the_curves_leave_out_a_short_last_interval(
     last: float, drawn: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures: list[Figure] = []
@@ -105,7 +105,7 @@ def test_trainings_of_any_length_have_ten_to_fifty_checkups(recipe: str, planned
     assert 10 <= planned / checkup_interval(log, sheet, planned) <= 50
 
 
-def test_of_few_images_there_are_as_few_as_sheets() -> None:
+def test_a_short_training_has_as_many_checkups_as_sheets() -> None:
     assert checkup_interval(32, 160, 320) == 160
     assert checkup_interval(60_000, 60_000, 3000) == 1000
 
@@ -126,7 +126,7 @@ def test_a_checkup_is_part_of_a_line_however_rare_these_are(
     monkeypatch: pytest.MonkeyPatch,
     stop_after: Callable[[int], None],
 ) -> None:
-    """The log has those that were asked for, too, and does not depend on a stop."""
+    """The log also has the requested lines, and does not depend on a stop."""
     monkeypatch.setattr("ganvas.training.logger.CHECKUP_IMAGES", 100)
     settings = {"log": log, "sheet": "1000 epochs", "batch": 16}
     whole = train("cgan/tiny", tmp_path / "whole", images=336.0, settings=settings)

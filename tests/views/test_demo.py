@@ -216,7 +216,7 @@ def test_a_peak_too_high_for_the_axis_is_marked_with_its_height() -> None:
         ({"steps": 0}, "steps is 0"),
         ({"steps": -3}, "steps is -3"),
         ({"frames": 0}, "frames is 0"),
-        ({"steps": 10, "frames": 12}, "frames is 12; 10 steps have from 1 to 11"),
+        ({"steps": 10, "frames": 12}, "frames is 12: expected 1 to 11 for 10 steps"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**63}, "seed is"),
         ({"moments": ()}, "moments is"),
@@ -251,7 +251,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line_before_training(
 
 def test_a_pictures_name_is_not_taken_for_a_folder(tmp_path: Path) -> None:
     for name in ("demo.png", "demo.GIF", "demo.jpg"):
-        with pytest.raises(SettingError, match="give the folder"):
+        with pytest.raises(SettingError, match="expected a folder"):
             demo.demo_1d(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""`ganvas report`: what it shows of evaluations, and how it says that they are repeated."""
+"""`ganvas report`: evaluations, and the commands that repeat them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganvas.evaluation import evaluate as judging
+from ganvas.evaluation.evaluate import evaluate
 from ganvas.evaluation.result import GanTrain
 from ganvas.runs.run import Run
 from ganvas.views import report
@@ -79,22 +79,22 @@ class TestJudged:
         assert first == second
         assert first["protocol"]["extractor"] == "mine.safetensors"
 
-    def test_where_no_command_repeats_it_the_reason_is_said(
+    def test_an_evaluation_that_no_command_repeats_says_why(
         self, tiny_run: Run, copy: Callable[[Run], Path]
     ) -> None:
         run = Run.open(copy(tiny_run))
         options: dict[str, Any] = {"n": 40, "quiet": True, "extractor": Pooled().extractor()}
         because = "cannot be repeated by a command, because its extractor was an object of Python's"
-        judging.evaluate(run, **options)
+        evaluate(run, **options)
         assert f"{because}." in page(report.write_report(run)).sections["repeat"]
-        judging.evaluate(run, k=3, **options)
+        evaluate(run, k=3, **options)
         assert (
             f"{because} and precision to coverage were taken with k = 3"
             in page(report.write_report(run)).sections["repeat"]
         )
         put(run, judgement(run, asked=None))
         found = page(report.write_report(run))
-        assert "an earlier ganvas did not note what it was asked for" in found.sections["repeat"]
+        assert "an earlier version of ganvas did not save its options" in found.sections["repeat"]
         assert not any(
             command[1] == "evaluate" and "--copies" not in command for command in found.commands
         )
@@ -117,12 +117,12 @@ class TestJudged:
             )
         run.best_file.write_bytes(b"")
         found = page(report.write_report(run))
-        labels = [svg["aria-label"] or "" for svg in found.all("svg")]
-        assert "generated from 30 to 25, between 20 and 30; floor from 0.753 to 0.753" in labels[4]
-        assert "precision from 0.612" in labels[5]
+        fid, precision = found.charts[4:]
+        assert "generated from 30 to 25, between 20 and 30; floor from 0.753 to 0.753" in fid
+        assert "precision from 0.612" in precision
         assert "1 under other protocols are not drawn" in found.sections["curves"]
         assert "FID 20 after 240 images, in best.safetensors" in found.sections["header"]
-        for words in ("made during training", "trained further since", "9.75"):
+        for words in ("evaluated during training", "trained further since", "9.75"):
             assert words in found.sections["report-card"]
 
     @pytest.mark.parametrize(
@@ -162,24 +162,24 @@ class TestJudged:
         found = page(report.write_report(run))
         text = " ".join(found.sections["copy-check"].split())
         assert "not a copier: generated images are 0.988 ± 0.012 times as far" in text
-        assert "1.1% of the generated images count as copies, of held-out real ones 0.2%" in text
+        assert "1.1% of the generated images count as copies; so do 0.2% of the held-out" in text
         assert "earlier generator" not in text
         assert (40, 30) in [(int(i["width"] or 0), int(i["height"] or 0)) for i in found.all("img")]
         put(run, judgement(run, copies=dataclasses.replace(COPIES, yardstick="training")))
         by_training = " ".join(page(report.write_report(run)).sections["copy-check"].split())
         assert "unseen real images are" in text
         assert "unseen" not in by_training
-        assert "as these are from one another (1" in by_training
+        assert "as training images are from one another (1" in by_training
         run.closest_file.unlink()  # then what training left is there to be looked at
         put(run, judgement(run, copies=None))
         found = page(report.write_report(run))
         assert "not a copier" in found.sections["copy-check"]
-        assert "nearest to it in pixels" in found.sections["copy-check"]
+        assert "training image nearest in pixels" in found.sections["copy-check"]
 
     def test_a_sheet_elsewhere_is_not_read(
         self, tiny_run: Run, copy: Callable[[Run], Path], tmp_path: Path
     ) -> None:
-        """A run is somebody's: no file beyond it comes to the page."""
+        """A run may come from anyone, so no file outside it may come to the page."""
         run = Run.open(copy(tiny_run))
         Image.new("L", (41, 31)).save(tmp_path / "secret.png")
         elsewhere = dataclasses.replace(COPIES, sheet=str(tmp_path / "secret.png"))
@@ -194,11 +194,11 @@ class TestJudged:
         cli_run: Callable[..., Any],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        path, evaluate = copy(tiny_run), judging.evaluate
+        path = copy(tiny_run)
         # 10,000 would take half a minute
         fewer: dict[str, Any] = {"n": 60, "extractor": Pooled().extractor()}
         monkeypatch.setattr(
-            judging, "evaluate", lambda run, **options: evaluate(run, **fewer, **options)
+            report, "evaluate_run", lambda run, **options: evaluate(run, **fewer, **options)
         )
         assert cli_run("report", path, "--evaluate").code == 0
         found, line = page(path / "report.html"), Run.open(path).read_metrics()[-1]

@@ -20,8 +20,7 @@ from helpers.paged import PROTOCOL, judgement, put
 
 @pytest.fixture
 def folder(tiny_run: Run, half_run: Run, tmp_path: Path) -> Path:
-    """Runs under runs/: one finished, one stopped, one damaged, one not yet saved, and what is
-    none."""
+    """A folder with a finished, a stopped, a damaged and a not yet saved run, and other things."""
     runs = tmp_path / "runs"
     for name, run in (
         ("9999-new", tiny_run),
@@ -60,7 +59,7 @@ def test_states_progress_and_costs(folder: Path) -> None:
     assert (bad.recipe, bad.images_seen) == ("cgan/tiny", None)
 
 
-def test_neither_does_a_folder_that_may_not_be_entered_nor_a_run_without_its_card(
+def test_an_unreadable_folder_and_a_run_without_its_card_are_damaged(
     folder: Path, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "0002-half" / "recipe.json").unlink()
@@ -101,7 +100,7 @@ def test_one_damaged_run_hides_no_other(
     assert all(name in done.out for name in ("0002-half", "0003-unsaved", "0010-bad", "9999-new"))
 
 
-def test_one_that_is_training_now_shows_its_newest_line(folder: Path) -> None:
+def test_a_run_that_is_training_shows_its_newest_line(folder: Path) -> None:
     run = Run.open(folder / "0002-half")
     run.append_log([run.read_log()[-1] | {"images": 240, "seconds": 90.0}])
     assert list_runs(folder)[0].progress == "stopped at 45%"  # up to the saved state
@@ -160,7 +159,7 @@ def test_looking_changes_nothing(folder: Path, tree: Callable[[Path], Any]) -> N
     assert tree(folder) == before
 
 
-def test_a_run_by_itself(folder: Path) -> None:
+def test_the_folder_may_be_a_run_itself(folder: Path) -> None:
     assert [row.run for row in list_runs(folder / "0002-half")] == [str(folder / "0002-half")]
 
 
@@ -170,5 +169,5 @@ def test_no_runs(cli_run: Callable[..., Any], tmp_path: Path) -> None:
     assert "no runs in runs" in done.err
     assert json.loads(cli_run("runs", "--json").out) == []
     (tmp_path / "file").write_text("")
-    assert "elsewhere is not there" in cli_run("runs", "elsewhere").error
+    assert "elsewhere does not exist" in cli_run("runs", "elsewhere").error
     assert "file is a file" in cli_run("runs", "file").error

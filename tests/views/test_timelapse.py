@@ -1,4 +1,4 @@
-"""`ganvas timelapse`: a run's sheets as a film."""
+"""`ganvas timelapse`: the sheets of a run as a GIF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers.common import train
 
 
 def frames(path: Path) -> tuple[list[Image.Image], list[int]]:
-    """A GIF's frames, RGB, and how long each stands, in milliseconds."""
+    """Return a GIF's frames, RGB, and the milliseconds that each stands."""
     with Image.open(path) as film:
         found = []
         for k in range(film.n_frames):
@@ -70,7 +70,7 @@ def test_a_real_run_and_its_bar(tiny_run: Run, tmp_path: Path) -> None:
     assert (sum(hold), film[-1].size[0]) == (8000, film[0].size[0])
 
 
-def test_sheets_named_by_epochs_are_of_the_moments_that_the_state_knows(
+def test_sheets_named_by_epochs_have_the_moments_of_the_state(
     pictures: Path, tmp_path: Path
 ) -> None:
     settings = {"sheet": "1 epoch", "sheet_name": "e{epoch}"}
@@ -143,11 +143,11 @@ class TestBadInput:
         ("name", "content", "answer"),
         [
             ("000000100.png", flat(3, (20, 30)), "000000100.png is 30x20 pixels and"),
-            ("000000100.png", b"text", "000000100.png is damaged or no PNG"),
+            ("000000100.png", b"text", "000000100.png is damaged or not a PNG"),
             ("mine.png", flat(3), "mine.png is no sheet of this run"),
         ],
     )
-    def test_what_is_no_sheet_is_named(
+    def test_a_file_that_is_not_a_sheet_is_named(
         self,
         tiny_run: Run,
         cli_run: Callable[..., Any],
@@ -187,5 +187,5 @@ class TestBadInput:
         run = copy(tiny_run)
         path = max((run / "samples").iterdir())
         path.write_bytes(path.read_bytes()[:-200])
-        with pytest.raises(RunError, match="is damaged or no PNG"):
+        with pytest.raises(RunError, match="is damaged or not a PNG"):
             timelapse.write_gif(Run.open(run), run.parent / "film.gif")

@@ -1,1 +1,1 @@
-"""What ails a training, by rules over its log, and the command to run next."""
+"""Diagnoses a training by rules over its log, and names the command to run next."""

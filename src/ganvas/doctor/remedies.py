@@ -1,14 +1,12 @@
-"""What to do about a state of a training: one command, with the settings that this run's own recipe
-needs.
+"""The command to run next for each state of a training.
 
-Most commands make the run once more (`--config RUN/recipe.json`) with one thing changed. Pure
-functions of the run's card.
+Most commands repeat the run (`--config RUN/recipe.json`) with one setting changed, to the value
+that this run's own recipe needs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,26 +19,33 @@ from ganvas.gans import default_recipe
 from ganvas.overrides import resolve_gamma, with_preset
 from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT, Recipe, Schedule, TrainConfig
 from ganvas.runs.card import Card
+from ganvas.runs.run import Run
 from ganvas.system.schema import convert
+from ganvas.system.text import command
 
-# of Adam for GANs, where a recipe's own is out of range (Radford et al. 2015, arXiv 1511.06434)
+# Adam's usual learning rate for GANs (Radford et al. 2015, arXiv 1511.06434), used where a
+# recipe's own rate is above MAX_RATE
 USUAL_RATE = 2e-4
-HIGHEST_RATE = 0.01  # above, it is
-SAFE_EPS = 1e-12  # of Adam: gradients of 1e-10 a weight then count
-AUGMENTED = 0.4  # probability of augmentation for a D that cannot adapt it
+MAX_RATE = 0.01
+SAFE_EPS = 1e-12  # Adam's eps with which gradients of 1e-10 a weight still count
+AUGMENTED = 0.4  # probability of augmentation for a discriminator that cannot adapt it
 Rate = Schedule | float
 Stage = Literal["training", "stopped", "finished"]
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run, as far as rules and remedies need it.
+    """A run as far as the doctor needs it.
 
-    path: its directory. gan: path of the user's own GAN file. usual: how its recipe trains for as
-    long.
-    chance: D's loss where it cannot tell, 0 where there is no such value. joint, paired: as in
-    ganvas.gan. Where the user's
-    own file is not known, neither are these: None, 0, False.
+    path: the run's directory.
+    gan: path of the user's own GAN file, None for a built-in GAN.
+    data_dir: the folder of named data sets, if one was given.
+    usual: the recipe's own settings for a training of this length.
+    chance_loss: D's loss if it cannot tell real from fake; 0 if there is no such value.
+    joint, paired: as in ganvas.gan and ganvas.objectives.
+
+    Where the user's own file is not at hand, `usual` is None, `chance_loss` 0, and `joint` and
+    `paired` are False.
     """
 
     path: Path
@@ -48,91 +53,79 @@ class RunInfo:
     gan: str | None = None
     data_dir: Path | None = None
     usual: TrainConfig | None = None
-    chance: float = 0.0
+    chance_loss: float = 0.0
     joint: bool = False
     paired: bool = False
-    state: Stage = "training"
+    stage: Stage = "training"
 
     @classmethod
-    def of(
-        cls,
-        path: Path,
-        card: Card,
-        file: GanFile,
-        gan: Gan,
-        own: str | None,
-        data_dir: Path | None,
-        state: Stage,
-    ) -> RunInfo:
-        """own: path of the user's own GAN file."""
+    def of(cls, run: Run, file: GanFile, gan: Gan, data_dir: Path | None, stage: Stage) -> RunInfo:
+        """Describe a run whose GAN's file and networks are at hand."""
+        card, objective = run.card, gan.objective
         recipe = file.recipes.get(card.recipe_key)
-        usual = with_preset(recipe, {}, card.plan.requested)[0].train if recipe else None
-        patient = cls(
-            path,
+        return cls(
+            run.path,
             card,
-            own,
+            run.gan,
             data_dir,
-            usual,
+            usual=with_preset(recipe, {}, card.plan.requested)[0].train if recipe else None,
+            chance_loss=objective.chance * card.settings(file).train.d_loss_scale,
             joint=gan.joint,
-            paired=gan.objective.paired,
-            state=state,
-        )
-        return dataclasses.replace(
-            patient, chance=gan.objective.chance * patient.train.d_loss_scale
+            paired=objective.paired,
+            stage=stage,
         )
 
     @cached_property
     def train(self) -> TrainConfig:
+        """The settings of the training."""
         train: TrainConfig = convert(self.card.train, TrainConfig, "train")
         return train
 
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """The learning rates by the names of their settings; D's only if it has its own."""
+        train = self.train
+        return {"lr": train.lr} | ({} if train.d_lr is None else {"d_lr": train.d_lr})
 
-def place(data_dir: Path | None) -> list[str]:
-    """--data-dir DIR, where one was given."""
-    return [] if data_dir is None else ["--data-dir", str(data_dir)]
+    def usual_rate(self, name: str) -> Rate | None:
+        """Return the recipe's own learning rate `name`, None if the recipe is unknown."""
+        if self.usual is None:
+            return None
+        rate: Rate | None = getattr(self.usual, name)
+        return self.usual.lr if rate is None else rate
 
 
-def command(patient: RunInfo, state: str) -> str:
-    """What to run next, fit for a shell."""
+def next_command(run: RunInfo, state: str) -> str:
+    """Return the command to run next for a state, quoted for a shell."""
     if state in ("healthy", "too early to tell"):
-        return shlex.join(_going_on(patient))
-    change = REMEDIES[state](patient)
-    where = place(patient.data_dir)
+        return _continue_command(run)
+    change = REMEDIES[state](run)
     if change is None:
-        return shlex.join(["ganvas", "train", *_other_recipe(patient), *where])
-    config = str(patient.path / "recipe.json")
-    return shlex.join(
-        [
-            "ganvas",
-            "train",
-            *patient.card.own_recipe(patient.gan),
-            "--config",
-            config,
-            *change,
-            *where,
-        ]
+        return _other_recipe(run)
+    own, config = run.card.own_recipe(run.gan), run.path / "recipe.json"
+    return command("train", *own, "--config", config, *change, data_dir=run.data_dir)
+
+
+def _continue_command(run: RunInfo) -> str:
+    if run.stage == "finished":
+        return command("sample", run.path, gan=run.gan)
+    if run.stage == "training":
+        return command("doctor", run.path, gan=run.gan, data_dir=run.data_dir)
+    return command("train", *run.card.own_recipe(run.gan), out=run.path, data_dir=run.data_dir)
+
+
+def _other_recipe(run: RunInfo) -> str:
+    """Return the command that trains the default recipe on the same data."""
+    images = run.card.data
+    return command(
+        "train",
+        default_recipe(images.what),
+        data=images.what,
+        size=images.size,
+        fit=None if images.fit == "crop" else images.fit,
+        channels=images.channels,
+        data_dir=run.data_dir,
     )
-
-
-def _going_on(patient: RunInfo) -> list[str]:
-    path, own = str(patient.path), ["--gan", patient.gan] if patient.gan else []
-    if patient.state == "finished":
-        return ["ganvas", "sample", path, *own]
-    where = place(patient.data_dir)
-    if patient.state == "training":
-        return ["ganvas", "doctor", path, *own, *where]
-    return ["ganvas", "train", *patient.card.own_recipe(patient.gan), "--out", path, *where]
-
-
-def _other_recipe(patient: RunInfo) -> list[str]:
-    """The default recipe for the same data."""
-    card = patient.card.data
-    words = [default_recipe(card.what), "--data", card.what]
-    if card.size:
-        words += ["--size", "x".join(map(str, card.size))]
-    if card.fit != "crop":
-        words += ["--fit", card.fit]
-    return words + (["--channels", str(card.channels)] if card.channels else [])
 
 
 def _set(*assignments: str) -> list[str]:
@@ -143,188 +136,155 @@ def _peak(rate: Rate) -> float:
     return rate.start if isinstance(rate, Schedule) else rate
 
 
-def _times(rate: Rate, factor: float) -> Rate:
-    return (
-        rate.scaled(lambda value: value * factor) if isinstance(rate, Schedule) else rate * factor
-    )
+def _scaled(rate: Rate, factor: float) -> Rate:
+    if isinstance(rate, Schedule):
+        return rate.scaled(lambda value: value * factor)
+    return rate * factor
 
 
-def _assigned(name: str, old: Rate | None, new: Rate) -> list[str]:
-    """Assignments that make a rate (or gamma) what it is to be from what it is."""
+def _assign(name: str, old: Rate | None, new: Rate) -> list[str]:
+    """Return the assignments that change a rate (or gamma) from `old` to `new`."""
     if not isinstance(new, Schedule):
         return [f"{name}={new:.3g}"]
-    parts = {part.name: part.default for part in dataclasses.fields(Schedule)}
+    before = {part.name: part.default for part in dataclasses.fields(Schedule)}
     if isinstance(old, Schedule):
-        parts = {part: getattr(old, part) for part in parts}
-    values = {
-        part: getattr(new, part)
-        for part, before in parts.items()
-        if getattr(new, part) not in (before, None)
-    }
+        before = {part: getattr(old, part) for part in before}
+    values = {part: getattr(new, part) for part in before}
     return [
         f"{name}.{part}={value if isinstance(value, str) else f'{value:.3g}'}"
         for part, value in values.items()
+        if value not in (before[part], None)
     ]
 
 
-def _rates(train: TrainConfig) -> dict[str, Rate]:
-    return {"lr": train.lr} | ({} if train.d_lr is None else {"d_lr": train.d_lr})
-
-
-def _usual_rate(patient: RunInfo, name: str) -> Rate | None:
-    if patient.usual is None:
-        return None
-    own: Rate | None = getattr(patient.usual, name)
-    return patient.usual.lr if own is None else own
-
-
-def _calmer(patient: RunInfo) -> list[str]:
-    """Smaller steps: the recipe's own rates, where the run's are above them or out of range, else a
-    quarter."""
-    rates = _rates(patient.train)
-    back: list[str] = []
-    for name, rate in rates.items():
-        usual = _usual_rate(patient, name)
-        if usual is not None and _peak(usual) < _peak(rate) and _peak(usual) <= HIGHEST_RATE:
-            back += _assigned(name, rate, usual)
-        elif _peak(rate) > HIGHEST_RATE:
-            back += _assigned(name, rate, _times(rate, USUAL_RATE / _peak(rate)))
-    return _set(
-        *(
-            back
-            or [
-                word
-                for name, rate in rates.items()
-                for word in _assigned(name, rate, _times(rate, 0.25))
-            ]
-        )
-    )
-
-
-def _restrained(patient: RunInfo) -> list[str] | None:
-    """The recipe's own penalty on D's slope, or that of the rule, where it was set to nothing; R1
-    where a D without BatchNorm has none."""
-    train, card, usual = patient.train, patient.card, patient.usual
-    if train.penalty == "none":
-        return _set("penalty=r1") if patient.joint else None
-    if train.gamma == 0:
-        own = usual.gamma or None if usual and usual.penalty == train.penalty else None
-        ruled = resolve_gamma(
-            Recipe(model=None, train=dataclasses.replace(train, gamma=own), native=card.image),
-            card.image,
-        )
-        gamma = ruled[0].train.gamma
-        assert gamma is not None
-        return _set(*_assigned("gamma", train.gamma, gamma))
-    return None
-
-
-def _too_fast(patient: RunInfo) -> bool:
-    """Whether a rate is above the recipe's own, or out of range."""
-    for name, rate in _rates(patient.train).items():
-        usual = _usual_rate(patient, name)
-        if _peak(rate) > HIGHEST_RATE or (usual is not None and _peak(rate) > _peak(usual)):
+def _too_fast(run: RunInfo) -> bool:
+    """Return True if a learning rate is above the recipe's own or above MAX_RATE."""
+    for name, rate in run.rates.items():
+        usual = run.usual_rate(name)
+        if _peak(rate) > MAX_RATE or (usual is not None and _peak(rate) > _peak(usual)):
             return True
     return False
 
 
-def _no_number(patient: RunInfo) -> list[str]:
-    if patient.card.precision != "32" and not _too_fast(patient):
-        return ["--precision", "32"]
-    return _calmer(patient)
+def _lower_rates(run: RunInfo) -> list[str]:
+    """Set rates that are too high to the recipe's own; if none is, set all to a quarter."""
+    changes: list[str] = []
+    for name, rate in run.rates.items():
+        usual = run.usual_rate(name)
+        if usual is not None and _peak(usual) < _peak(rate) and _peak(usual) <= MAX_RATE:
+            changes += _assign(name, rate, usual)
+        elif _peak(rate) > MAX_RATE:
+            changes += _assign(name, rate, _scaled(rate, USUAL_RATE / _peak(rate)))
+    if not changes:
+        for name, rate in run.rates.items():
+            changes += _assign(name, rate, _scaled(rate, 0.25))
+    return _set(*changes)
 
 
-def _exploding(patient: RunInfo) -> list[str]:
-    return (None if _too_fast(patient) else _restrained(patient)) or _calmer(patient)
+def _higher_rates(run: RunInfo) -> list[str]:
+    """Set rates below the recipe's own to these, or else raise them fourfold, at least to
+    USUAL_RATE. Rates so high that they may have killed G in its first steps are lowered."""
+    if _too_fast(run):
+        return _lower_rates(run)
+    train, usual = run.train, run.usual
+    back = usual is not None and _peak(train.lr) < _peak(usual.lr)
+    changes: list[str] = []
+    for name, rate in run.rates.items():
+        new: Rate | None = run.usual_rate(name) if back else None
+        if new is None and _peak(rate) > 0:
+            new = _scaled(rate, max(4.0, USUAL_RATE / _peak(rate)))
+        changes += _assign(name, rate, USUAL_RATE if new is None else new)
+    return _set(*changes)
 
 
-def _vanishing(patient: RunInfo) -> list[str] | None:
-    if _too_fast(patient):
-        return _calmer(patient)
-    return _set(f"eps={SAFE_EPS:g}") if patient.train.eps > SAFE_EPS else None
-
-
-def _collapse(patient: RunInfo) -> list[str] | None:
-    if patient.card.gan.endswith(".py") and not _too_fast(patient):
-        # the network itself may be at fault: see whether another one does better on these images
+def _restrain_d(run: RunInfo) -> list[str] | None:
+    """Turn on the gradient penalty of the recipe, or R1 for a D without BatchNorm; None if a
+    penalty is on already or D cannot have one."""
+    train, card, usual = run.train, run.card, run.usual
+    if train.penalty == "none":
+        return _set("penalty=r1") if run.joint else None
+    if train.gamma != 0:
         return None
-    return _exploding(patient)
+    own = usual.gamma or None if usual and usual.penalty == train.penalty else None
+    recipe = Recipe(model=None, train=dataclasses.replace(train, gamma=own), native=card.image)
+    gamma = resolve_gamma(recipe, card.image)[0].train.gamma
+    assert gamma is not None
+    return _set(*_assign("gamma", train.gamma, gamma))
 
 
-def _overpowered(patient: RunInfo) -> list[str]:
-    """G's rate back to the recipe's, D's back to G's, D's slope restrained, or else D slowed down."""
-    train = patient.train
-    usual, d_rate = _usual_rate(patient, "lr"), train.lr if train.d_lr is None else train.d_lr
+def _for_nan(run: RunInfo) -> list[str]:
+    if run.card.precision != "32" and not _too_fast(run):
+        return ["--precision", "32"]
+    return _lower_rates(run)
+
+
+def _for_exploding_gradients(run: RunInfo) -> list[str]:
+    return (None if _too_fast(run) else _restrain_d(run)) or _lower_rates(run)
+
+
+def _for_vanishing_gradients(run: RunInfo) -> list[str] | None:
+    if _too_fast(run):
+        return _lower_rates(run)
+    return _set(f"eps={SAFE_EPS:g}") if run.train.eps > SAFE_EPS else None
+
+
+def _for_mode_collapse(run: RunInfo) -> list[str] | None:
+    if run.card.gan.endswith(".py") and not _too_fast(run):
+        # the user's network may be the cause: another recipe on the same images shows
+        return None
+    return _for_exploding_gradients(run)
+
+
+def _for_strong_d(run: RunInfo) -> list[str]:
+    """Set G's rate back to the recipe's, or D's to G's, or else restrain D or slow it down."""
+    train, usual = run.train, run.usual_rate("lr")
+    d_rate = train.lr if train.d_lr is None else train.d_lr
     if usual is not None and _peak(train.lr) < _peak(usual):
-        return _set(
-            *_assigned("lr", train.lr, usual),
-            *([] if train.d_lr is None else _d_rate(train, usual)),
-        )
-    if _too_fast(patient):
-        return (
-            _set(*_d_rate(train, train.lr)) if _peak(d_rate) > _peak(train.lr) else _calmer(patient)
-        )
-    return _restrained(patient) or _set(*_assigned("d_lr", train.d_lr, _times(d_rate, 0.25)))
+        return _set(*_assign("lr", train.lr, usual), *_lower_d_rate(train, usual))
+    if _too_fast(run):
+        if _peak(d_rate) > _peak(train.lr):
+            return _set(*_lower_d_rate(train, train.lr))
+        return _lower_rates(run)
+    return _restrain_d(run) or _set(*_assign("d_lr", train.d_lr, _scaled(d_rate, 0.25)))
 
 
-def _d_rate(train: TrainConfig, rate: Rate) -> list[str]:
-    """D's own rate brought down to the height of G's."""
-    assert train.d_lr is not None
-    return _assigned(
-        "d_lr", train.d_lr, _times(train.d_lr, min(1.0, _peak(rate) / _peak(train.d_lr)))
-    )
+def _lower_d_rate(train: TrainConfig, rate: Rate) -> list[str]:
+    """Return the assignments that bring D's own rate, if it has one, down to `rate`."""
+    if train.d_lr is None:
+        return []
+    factor = min(1.0, _peak(rate) / _peak(train.d_lr))
+    return _assign("d_lr", train.d_lr, _scaled(train.d_lr, factor))
 
 
-def _augmented(patient: RunInfo) -> list[str]:
-    """More augmentation where there can be more, else a stronger penalty, else a shorter training."""
-    train, card, few = patient.train, patient.card, patient.card.data.images < AUGMENT_BELOW
+def _more_augmentation(run: RunInfo) -> list[str]:
+    """Augment more while that is possible, then strengthen the penalty, then train for less."""
+    train, card, few = run.train, run.card, run.card.data.images < AUGMENT_BELOW
     if train.augment == 0 or (train.augment == "adaptive" and not few):
-        return _set("augment=adaptive" if patient.joint and few else f"augment={AUGMENTED}")
+        return _set("augment=adaptive" if run.joint and few else f"augment={AUGMENTED}")
     if train.augment != "adaptive" and train.augment < MAX_AUGMENT:
         return _set(f"augment={MAX_AUGMENT}")
-    if not card.data.flip and _may_be_mirrored(patient):
+    if not card.data.flip and _may_be_mirrored(card):
         return ["--flip"]
     if train.gamma is not None:
-        return _restrained(patient) or _set(
-            *_assigned("gamma", train.gamma, _times(train.gamma, 4))
-        )
+        stronger = _assign("gamma", train.gamma, _scaled(train.gamma, 4))
+        return _restrain_d(run) or _set(*stronger)
     return ["--images", str(card.plan.total // 2)]
 
 
-def _may_be_mirrored(patient: RunInfo) -> bool:
-    """Pictures in colour may be; figures may not, and of grey pictures nobody knows here."""
-    what = patient.card.data.what
-    return what in data.MIRRORED or (what not in data.NAMES and patient.card.image.channels > 1)
-
-
-def _faster(patient: RunInfo) -> list[str]:
-    """The recipe's own rates, where the run's are below them, else four times as much, and at the
-    least the usual one; but lower ones, where they are so high that they may have killed G in its
-    first steps."""
-    if _too_fast(patient):
-        return _calmer(patient)
-    train, usual = patient.train, patient.usual
-    rates = _rates(train)
-    if usual is not None and _peak(train.lr) < _peak(usual.lr):
-        own = {name: _usual_rate(patient, name) or usual.lr for name in rates}
-        return _set(
-            *(word for name, rate in rates.items() for word in _assigned(name, rate, own[name]))
-        )
-    words: list[str] = []
-    for name, rate in rates.items():
-        faster = _times(rate, max(4.0, USUAL_RATE / _peak(rate))) if _peak(rate) > 0 else USUAL_RATE
-        words += _assigned(name, rate, faster)
-    return _set(*words)
+def _may_be_mirrored(card: Card) -> bool:
+    """Return True for photographs: of grey images nobody knows if they are letters or digits."""
+    what = card.data.what
+    return what in data.MIRRORED or (what not in data.NAMES and card.image.channels > 1)
 
 
 REMEDIES: dict[str, Callable[[RunInfo], list[str] | None]] = {
-    "NaN": _no_number,
-    "exploding gradients": _exploding,
-    "vanishing gradients": _vanishing,
-    "starving on tiny data": _augmented,
-    "memorising": _augmented,
-    "mode collapse": _collapse,
-    "learning stalled": _faster,
-    "D overfits the training set": _augmented,
-    "D overpowers G": _overpowered,
+    "NaN": _for_nan,
+    "exploding gradients": _for_exploding_gradients,
+    "vanishing gradients": _for_vanishing_gradients,
+    "starving on tiny data": _more_augmentation,
+    "memorising": _more_augmentation,
+    "mode collapse": _for_mode_collapse,
+    "learning stalled": _higher_rates,
+    "D overfits the training set": _more_augmentation,
+    "D overpowers G": _for_strong_d,
 }

@@ -1,10 +1,8 @@
-"""A checkup: what samples, and what D says of images that it is trained on and of others, tell of a
-training's health.
+"""Checkups: figures of samples and of D's scores that show the health of a training.
 
-Taken ten to fifty times a training (less often below 10,000 images), at lines of the log, and by
-`ganvas doctor`. It changes
-nothing: both networks are asked in inference mode, without gradients, and nothing is drawn at
-random that a step would draw.
+A training has ten to fifty, each with a line of its log, and fewer if it sees fewer than 10,000
+images; `ganvas doctor` adds one. A checkup changes nothing: the networks run in inference mode
+without gradients, and its random draws are its own.
 
 Distances are Euclidean, between pixels in [0, 1] of images averaged down to at most 32 a side
 (`copies.reduced`).
@@ -27,23 +25,28 @@ from ganvas.evaluation.metrics import histogram_kl, squared_distances
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.sheets import sheet_classes
 from ganvas.system import seeding
-from ganvas.training.augment import memorised_share as share_told
+from ganvas.training.augment import memorised_share
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 
 SAMPLES = 64  # of the run's fixed latents
-CHECKUP_CLASSES = 8  # of a conditional GAN that are looked at: enough samples of each to compare
-MIN_HELD_OUT = 20  # held-out images: with fewer, chance says too much
-ASKED = 128  # real images of each kind that D is asked about
-# of real images, whose nearest neighbour is of their class, so that samples' classes can be told by
-# it
+# classes of a conditional GAN that are sampled: few enough to compare samples within each
+CHECKUP_CLASSES = 8
+MIN_HELD_OUT = 20  # held-out images: fewer say too little
+ASKED = 128  # real images of each kind that D scores
+# share of real images whose nearest neighbour is of their class, from which on the nearest
+# neighbour gives a sample's class
 TELLING = 0.7
-CHECKUP_CHUNK = 64  # images that are averaged down at a time
+CHECKUP_CHUNK = 64  # images averaged down at a time
 
 
 class Reals(NamedTuple):
-    """Real images: pixels float32 (N, D) and, where there are classes, labels (N,); a few of them
-    as uint8 (M, C, H, W)."""
+    """Real images to compare with.
+
+    pixels: float32 (N, D), averaged down.
+    labels: int64 (N,), None without classes.
+    images: the first ASKED of them, uint8 (M, C, H, W).
+    """
 
     pixels: Tensor
     labels: Tensor | None
@@ -51,8 +54,7 @@ class Reals(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset, among: Tensor | None, seed: int) -> Reals:
-        """At most MOST of a data set's images, or of those with the indices `among`, chosen by the
-        seed."""
+        """Choose up to MAX_COMPARED images of a data set, or of those with indices `among`."""
         rng = seeding.generator(seed, "checkup", len(dataset))
         chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[
             :MAX_COMPARED
@@ -64,121 +66,123 @@ class Reals(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """labels: of the samples, where there are classes to ask for. groups: indices of the samples
-    and of the real images that are compared with one another."""
+    """Classes of the samples and the images that they are compared with.
+
+    labels: one for each sample, None for an unconditional GAN.
+    groups: indices of samples and of the real images of their class.
+    """
 
     labels: Tensor | None
     groups: list[tuple[Tensor, Tensor]]
 
 
 class Checkup:
-    """Checkups of one training.
+    """Checkups of one training. Call it for the figures of the current networks.
 
-    held_out: a part of the data that is held out, where there is one; else those images are taken
-    that augmentation spares.
+    held_out: the held-out part of the data; None to use the images that adaptive augmentation
+        keeps from training.
     """
 
     def __init__(
         self, learner: Learner, batches: Batches, sampler: Sampler, held_out: Dataset | None
     ) -> None:
-        self.learner, self.batches, self.sampler, self.held_out = (
-            learner,
-            batches,
-            sampler,
-            held_out,
-        )
+        self.learner, self.batches, self.sampler = learner, batches, sampler
+        self.held_out = held_out
         self.seed = batches.seed
 
     @cached_property
     def known(self) -> Reals:
-        """Images that D is trained on."""
+        """Training images."""
         return Reals.of(self.batches.dataset, self.batches.known, self.seed)
 
     @cached_property
     def held(self) -> Reals | None:
-        """Images that it is not; None where there are too few."""
-        spared = self.batches.held
+        """Images that D is not trained on; None if they are too few."""
         if self.held_out is not None:
-            return (
-                Reals.of(self.held_out, None, self.seed)
-                if len(self.held_out) >= MIN_HELD_OUT
-                else None
-            )
-        return (
-            None
-            if spared is None or len(spared) < MIN_HELD_OUT
-            else Reals.of(self.batches.dataset, spared, self.seed)
-        )
+            few = len(self.held_out) < MIN_HELD_OUT
+            return None if few else Reals.of(self.held_out, None, self.seed)
+        spared = self.batches.held
+        if spared is None or len(spared) < MIN_HELD_OUT:
+            return None
+        return Reals.of(self.batches.dataset, spared, self.seed)
 
     def __call__(self) -> dict[str, float]:
-        """Figures by name, each where it can be had and is finite.
+        """Return the figures by name. Those that cannot be computed or are not finite are left out.
 
-        diversity: the mean distance of two samples (of one class, where there are classes to ask
-        for) over that of two real
-        images. apart: the mean distance of a sample to the nearest other one over that of as many
-        real images. nearest: the mean distance of a sample to the nearest training image over that
-        of a held-out image. copying: how much nearer samples are to training images than to
-        held-out ones, as a ratio of distances, over the same of held-out images: 1 for what knows
-        no more of one than of the other, 0 for copies. class_kl: divergence of the histogram of
-        classes, each sample's that of the nearest training image, from the training images' own or,
-        where there are classes to ask for, from what was asked for, in nats; where the nearest
-        image tells a real one's class mostly.
-        d_known, d_held: D's mean scores of training and held-out images. memorised: how well D
-        tells these two apart, told:
-        how well training images and samples: the mean sign of the difference, over pairs.
+        Of samples:
+
+        diversity: mean distance of two samples (of one class, if the GAN is conditional), over that
+            of two real images.
+        apart: mean distance of a sample to the nearest other one, over that of as many real images.
+        nearest: mean distance of a sample to the nearest training image, over that of a held-out
+            image.
+        copying: ratio of a sample's distances to the nearest training and the nearest held-out
+            image, over the same ratio of held-out images: 1 for a generator that knows no more of
+            one set than of the other, 0 for copies.
+        class_kl: KL divergence, in nats, of the samples' classes from those of the training images
+            (or from those asked for). A sample has the class of the nearest training image, so the
+            figure exists only where this is right for most real images (TELLING).
+
+        Of D:
+
+        d_known, d_held: its mean scores of training and of held-out images.
+        memorised: mean sign of the difference of its logits over pairs of a training and a held-out
+            image: 0 if it cannot tell them apart, 1 if it always scores the training image higher.
+        d_separation: the same over pairs of a training image and a sample.
         """
         fakes = self._samples()
-        return _finite(self._of_samples(fakes) | self._of_d(fakes))
+        return _finite(self._sample_figures(fakes) | self._d_figures(fakes))
 
     def of_all(self) -> dict[str, float]:
-        """nearest_of_all, copying_of_all: as without `_of_all`, but of all training images: those
-        that are copied need not be among MOST of them. Empty where these are all. Takes time with
-        their number."""
+        """Return `nearest` and `copying` over all training images, as nearest_of_all and
+        copying_of_all: the images that are copied need not be among MAX_COMPARED of them.
+
+        Empty if there are no more than these. The time grows with their number.
+        """
         dataset, among = self.batches.dataset, self.batches.known
-        everything = torch.arange(len(dataset)) if among is None else among
-        if len(everything) <= MAX_COMPARED:
+        indices = torch.arange(len(dataset)) if among is None else among
+        if len(indices) <= MAX_COMPARED:
             return {}
-        mine, held = reduced(self._samples()).flatten(1), self.held
-        rows = torch.cat([mine, (self.known if held is None else held).pixels[:ASKED]])
+        samples, held = reduced(self._samples()).flatten(1), self.held
+        rows = torch.cat([samples, (self.known if held is None else held).pixels[:ASKED]])
         near = torch.full((len(rows), 2), math.inf)
-        for some in everything.split(CHECKUP_CHUNK):
+        for some in indices.split(CHECKUP_CHUNK):
             pixels = reduced(dataset.images[some]).flatten(1)
             near = torch.cat([near, distances(rows, pixels)], 1).topk(2, largest=False).values
-        to_known = near[: len(mine), 0]
+        to_known = near[: len(samples), 0]
         # a training image is the nearest to itself
-        usual = near[len(mine) :, 1 if held is None else 0]
+        usual = near[len(samples) :, 1 if held is None else 0]
         figures = {"nearest_of_all": _over(float(to_known.mean()), float(usual.mean()))}
         if held is not None:
-            ratio = _log_ratio(to_known, distances(mine, held.pixels).min(1).values)
+            ratio = _log_ratio(to_known, distances(samples, held.pixels).min(1).values)
             figures["copying_of_all"] = math.exp(ratio - _log_ratio(usual, _to_others(held.pixels)))
         return _finite(figures)
 
     def _samples(self) -> Tensor:
-        """uint8 (SAMPLES, C, H, W) of the run's fixed latents."""
+        """Generate the samples, uint8 (SAMPLES, C, H, W)."""
         labels = None if self.layout.labels is None else self.layout.labels.tolist()
         return self.sampler(range(SAMPLES), seed=self.seed, labels=labels).permute(0, 3, 1, 2)
 
     @cached_property
     def layout(self) -> Layout:
-        everything = [
-            (torch.arange(SAMPLES), torch.arange(min(len(self.known.pixels), 4 * SAMPLES)))
-        ]
+        everything = torch.arange(SAMPLES), torch.arange(min(len(self.known.pixels), 4 * SAMPLES))
         if not (classes := len(self.sampler.classes)):
-            return Layout(None, everything)
+            return Layout(None, [everything])
         some = min(classes, CHECKUP_CLASSES)
         shown = sheet_classes(some, classes)
         labels = torch.tensor([shown[k % some] for k in range(SAMPLES)])
         assert self.known.labels is not None
-        groups = [
-            ((labels == k).nonzero().flatten(), (self.known.labels == k).nonzero().flatten())
-            for k in shown
-        ]
-        groups = [(mine, real[: 2 * SAMPLES // some]) for mine, real in groups if len(real) > 1]
-        return Layout(labels, groups or everything)
+        groups = []
+        for k in shown:
+            real = (self.known.labels == k).nonzero().flatten()
+            if len(real) > 1:
+                samples = (labels == k).nonzero().flatten()
+                groups.append((samples, real[: 2 * SAMPLES // some]))
+        return Layout(labels, groups or [everything])
 
     @cached_property
     def usual(self) -> dict[str, float]:
-        """What of real images the figures of samples are set against."""
+        """The same figures of real images, by which those of samples are divided."""
         known = self.known.pixels
         spread = [_spread(known[real]) for _, real in self.layout.groups]
         apart = float(_to_others(known[:SAMPLES]).mean()) if len(known) >= SAMPLES else math.nan
@@ -192,50 +196,53 @@ class Checkup:
         usual["ratio"] = _log_ratio(to_known, _to_others(held))
         return usual
 
-    def _of_samples(self, fakes: Tensor) -> dict[str, float]:
-        mine, figures = reduced(fakes).flatten(1), {}
-        spread = [_spread(mine[samples]) for samples, _ in self.layout.groups]
+    def _sample_figures(self, fakes: Tensor) -> dict[str, float]:
+        samples, figures = reduced(fakes).flatten(1), {}
+        spread = [_spread(samples[rows]) for rows, _ in self.layout.groups]
         figures["diversity"] = _over(sum(spread) / len(spread), self.usual["spread"])
-        figures["apart"] = _over(float(_to_others(mine).mean()), self.usual["apart"])
-        to_known = distances(mine, self.known.pixels).min(1).values
+        figures["apart"] = _over(float(_to_others(samples).mean()), self.usual["apart"])
+        to_known = distances(samples, self.known.pixels).min(1).values
         figures["nearest"] = _over(float(to_known.mean()), self.usual["nearest"])
         if self.held is not None:
-            ratio = _log_ratio(to_known, distances(mine, self.held.pixels).min(1).values)
+            ratio = _log_ratio(to_known, distances(samples, self.held.pixels).min(1).values)
             figures["copying"] = math.exp(ratio - self.usual["ratio"])
         if self.known.labels is not None and self.tells_classes:
-            figures["class_kl"] = self._class_kl(mine, self.known.labels)
+            figures["class_kl"] = self._class_kl(samples, self.known.labels)
         return figures
 
     @cached_property
     def tells_classes(self) -> bool:
-        """Whether an image's nearest neighbour is of its class: of digits it is, of photographs it
-        says nothing."""
+        """True if most images have a nearest neighbour of their class: digits do, photographs do
+        not."""
         pixels, labels = self.known.pixels, self.known.labels
         if labels is None or len(labels) < 2:
             return False
-        found = labels[_apart(pixels[:ASKED], pixels).min(1).indices]
-        return float((found == labels[:ASKED]).double().mean()) >= TELLING
+        nearest = labels[_apart(pixels[:ASKED], pixels).min(1).indices]
+        return float((nearest == labels[:ASKED]).double().mean()) >= TELLING
 
-    def _class_kl(self, mine: Tensor, labels: Tensor) -> float:
-        asked = labels if self.layout.labels is None else self.layout.labels
-        among = torch.isin(labels, asked)  # a conditional GAN is not asked for all classes
+    def _class_kl(self, samples: Tensor, labels: Tensor) -> float:
+        """Compute the figure of samples (N, D). labels: of the known images."""
+        expected = labels if self.layout.labels is None else self.layout.labels
+        among = torch.isin(labels, expected)  # a conditional GAN is not asked for all classes
         if not bool(among.any()):
             return math.nan
-        nearest = distances(mine, self.known.pixels[among]).min(1).indices
-        return histogram_kl(
-            labels[among][nearest], torch.bincount(asked, minlength=int(labels.max()) + 1)
-        )
+        nearest = distances(samples, self.known.pixels[among]).min(1).indices
+        counts = torch.bincount(expected, minlength=int(labels.max()) + 1)
+        return histogram_kl(labels[among][nearest], counts)
 
-    def _of_d(self, fakes: Tensor) -> dict[str, float]:
+    def _d_figures(self, fakes: Tensor) -> dict[str, float]:
         score, logits = self.learner.gan.objective.score, self._logits
         known = logits(self.known.images, self.known.labels)
         samples = logits(fakes, self.layout.labels)
-        figures = {"d_known": float(score(known).mean()), "told": float(share_told(known, samples))}
+        figures = {
+            "d_known": float(score(known).mean()),
+            "d_separation": float(memorised_share(known, samples)),
+        }
         if self.held is not None:
             held = logits(self.held.images, self.held.labels)
             figures |= {
                 "d_held": float(score(held).mean()),
-                "memorised": float(share_told(known, held)),
+                "memorised": float(memorised_share(known, held)),
             }
         return figures
 
@@ -251,25 +258,24 @@ class Checkup:
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Of rows of a (N, D) to rows of b (M, D): (N, M), exact to 0.01 or so."""
+    """Compute the distances (N, M) of rows of a (N, D) to rows of b (M, D), exact to about 0.01."""
     return squared_distances(a, b).clamp_(min=1e-4).sqrt_()
 
 
 def _apart(some: Tensor, others: Tensor) -> Tensor:
-    """Distances of the first of `others` to all of them but themselves."""
+    """Compute distances (N, M) of the first N of `others` to all M, infinite to themselves."""
     return distances(some, others).fill_diagonal_(math.inf)
 
 
 def _to_others(rows: Tensor) -> Tensor:
-    """The distance of each of the first ASKED rows to the nearest other one."""
+    """Compute the distance of each of the first ASKED rows to the nearest other one."""
     return _apart(rows[:ASKED], rows).min(1).values
 
 
 def _spread(rows: Tensor) -> float:
-    """The mean distance of two rows; 0 for one alone."""
-    return float(
-        distances(rows, rows).fill_diagonal_(0).sum() / max(1, len(rows) * (len(rows) - 1))
-    )
+    """Compute the mean distance of two rows; 0 for a single one."""
+    pairs = len(rows) * (len(rows) - 1)
+    return float(distances(rows, rows).fill_diagonal_(0).sum() / max(1, pairs))
 
 
 def _log_ratio(near: Tensor, far: Tensor) -> float:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from ganvas.data.dataset import Dataset
+from ganvas.doctor.monitor import Monitor
 from ganvas.doctor.remedies import RunInfo
-from ganvas.doctor.rules import Monitor
 from ganvas.errors import RunError
 from ganvas.gan import Gan, GanFile, Logits
 from ganvas.recipe import Interval
@@ -147,7 +147,7 @@ class Session:
         if world.rank == 0:
             held_out = card.held_out(data_dir, progress.say)
             checkup = Checkup(self.learner, self.batches, self.sampler, held_out)
-        monitor = Monitor(RunInfo.of(run.path, card, file, gan, run.gan, data_dir, "training"))
+        monitor = Monitor(RunInfo.of(run, file, gan, data_dir, "training"))
         self.logger = Logger(run, self.learner, dataset, self.sampler, progress, checkup, monitor)
         self.sheet_every, self.weights_every = (
             Interval.parse(text).images(self.batch, len(dataset)) if text else None

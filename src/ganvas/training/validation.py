@@ -1,9 +1,8 @@
-"""A generator judged while it is trained: when, at what cost, and which was the best."""
+"""Validation: the generator is evaluated during training, and the best one is kept."""
 
 from __future__ import annotations
 
 import math
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
-from ganvas.evaluation import history
+from ganvas.evaluation.history import results_of
 from ganvas.evaluation.result import (
     SCORE_NAMES,
     EvaluationResult,
@@ -26,26 +25,30 @@ from ganvas.recipe import Interval
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
+from ganvas.system.text import command
 from ganvas.training.logger import crossed
 
-N = 2000  # generated images of an evaluation
-LEARNING = 180.0  # seconds, as long as an extractor may take to be trained
-VALIDATION_SHARE = 0.1  # of training time, what evaluating may take
-# of judging: none is worth a training (torch's are RuntimeErrors)
+VALIDATION_IMAGES = 2000  # generated for an evaluation
+EXTRACTOR_SECONDS = 180.0  # that training an extractor may take
+VALIDATION_SHARE = 0.1  # of training time that evaluations may take
+# Errors of an evaluation, none of which is worth losing a training (torch's are RuntimeErrors).
 FAILURES = (GanvasError, RuntimeError, MemoryError)
 
 Say = Callable[[str], None]
 
 
 class Validation:
-    """Evaluations at intervals of a training, each a line of the run's metrics.jsonl; the best
-    generator is kept.
+    """Evaluations at intervals of a training, each a line of the run's metrics.jsonl.
 
-    judge: what a generator is worth. every: images from one evaluation to the next; None: as often
-    as their cost stays
-    below SHARE of training time. cost: seconds of an evaluation, as measured last. spent: seconds
-    of all so far.
-    best: (FID, images seen) of the least FID under the protocol of `newest`, the last result.
+    judge: evaluates a generator.
+    every: images from one evaluation to the next; None to evaluate as often as the cost stays below
+        VALIDATION_SHARE of the training time.
+    cost: seconds of the last evaluation.
+    say: shows a line to the user.
+
+    spent: seconds of all evaluations.
+    newest: the last result.
+    best: (FID, images seen) of the lowest FID under the protocol of `newest`.
     """
 
     def __init__(
@@ -60,30 +63,34 @@ class Validation:
         self.seen = self.last = 0  # images: so far, and at the last evaluation
         self.newest: EvaluationResult | None = None
         self.best: tuple[float, int] | None = None
-        self.said: set[str] = set()
+        self.notified: set[str] = set()
 
     def resume(self, run: Run) -> None:
-        """Go on with the evaluations that a run has already had."""
+        """Continue after the evaluations that a run already has."""
         lines = [line for line in run.read_metrics() if "images" in line]
         self.spent = sum(line.get("cost_seconds", 0.0) for line in lines)
         self.last = max((line["images"] for line in lines), default=0)
-        for images, each in results_during_training(history.results_of(run)):
-            self._is_best(each, images)
+        for images, result in results_during_training(results_of(run)):
+            self._is_best(result, images)
 
     def due(self, before: int, images_seen: int, seconds: float) -> bool:
-        """Whether to evaluate after the step from `before` images. seconds: of training so far,
-        with all evaluations."""
+        """Return True if an evaluation is due after the step from `before` to `images_seen` images.
+
+        seconds: of training so far, including evaluations.
+        """
         self.seen, self.seconds = images_seen, seconds
         if self.last >= images_seen:
             return False
         if self.every is not None:
             return crossed(self.every, before, images_seen)
-        # this one, and the one at the end
+        # this evaluation and the one at the end
         return self.spent + 2 * self.cost <= VALIDATION_SHARE * (seconds - self.spent)
 
     def reserve(self, left: float, rate: float) -> float:
-        """Of the seconds left, how many evaluating will take, at a rate of training in images a
-        second."""
+        """Return how many of the `left` seconds evaluations will take.
+
+        rate: of training, in images a second.
+        """
         if self.every is not None:
             since = self.seen % self.every  # images after the last multiple of the interval
             ahead = (
@@ -99,90 +106,87 @@ class Validation:
     def evaluate(
         self, run: Run, sampler: Sampler, images_seen: int, seconds: float
     ) -> EvaluationResult | None:
-        """Judge the generator, keep the result and, where it is the best so far, the generator.
-        Draws none of the training's random numbers. None where it cannot be judged, which is said
-        once. Raises RunError for a full disk."""
+        """Evaluate the generator; keep the result and, if it is the best so far, the generator.
+
+        Draws none of the training's random numbers. Returns None, with a notice at the first time,
+        if the evaluation fails. Raises RunError if the disk is full.
+        """
         began = time.monotonic()
         try:
-            with torch.random.fork_rng(
-                devices=[sampler.device] if sampler.device.type == "cuda" else []
-            ):
-                torch.manual_seed(0)  # for a user's random layers: the same figures after a resume
-                verdict = self.judge(sampler)
+            devices = [sampler.device] if sampler.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(0)  # for a user's random layers: the same scores after a resume
+                result = self.judge(sampler)
         except FAILURES as error:
-            self._once(f"not evaluated at {images_seen:,} images: ", _reason(error))
-            self.last = images_seen
+            self._say_once(f"not evaluated at {images_seen:,} images: ", _reason(error))
             return None
         finally:
             self.cost = time.monotonic() - began
             self.spent += self.cost
             self.last = images_seen
-        if is_best := self._is_best(verdict, images_seen):
+        if is_best := self._is_best(result, images_seen):
             run.save_best(sampler.gan.generator.state_dict())
         place = {
             "images": images_seen,
             "seconds": round(seconds, 3),
             "cost_seconds": round(self.cost, 3),
         }
-        run.append_metrics(msgspec.json.encode(place | msgspec.to_builtins(verdict)).decode())
-        self._tell(verdict, images_seen, seconds, is_best)
-        return verdict
+        run.append_metrics(msgspec.json.encode(place | msgspec.to_builtins(result)).decode())
+        self._report(result, images_seen, seconds, is_best)
+        return result
 
-    def _is_best(self, verdict: EvaluationResult, images_seen: int) -> bool:
-        """Whether no generator before had a lower FID. FIDs of another protocol do not count: the
-        best is found anew."""
-        if self.newest is not None and not same_protocol(self.newest, verdict):
+    def _is_best(self, result: EvaluationResult, images_seen: int) -> bool:
+        """Return True if no generator before had a lower FID under the same protocol."""
+        if self.newest is not None and not same_protocol(self.newest, result):
             self.best = None
-            self._once(
-                "",
-                "judged under another protocol than before: the best generator is looked for anew",
+            self._say_once(
+                "", "the protocol has changed: earlier scores do not count for the best generator"
             )
-        self.newest = verdict
-        fid = verdict.fid
+        self.newest, fid = result, result.fid
         if fid is None or not math.isfinite(fid) or (self.best is not None and fid >= self.best[0]):
             return False
         self.best = fid, images_seen
         return True
 
-    def _tell(
-        self, verdict: EvaluationResult, images_seen: int, seconds: float, is_best: bool
+    def _report(
+        self, result: EvaluationResult, images_seen: int, seconds: float, is_best: bool
     ) -> None:
-        share = self.spent / max(seconds + self.cost - self.spent, 1e-9)  # of the time without them
-        figures = summary(verdict, ", best so far" if is_best else "")
+        share = self.spent / max(seconds + self.cost - self.spent, 1e-9)
+        scores = _summary(result, ", best so far" if is_best else "")
         self.say(
-            f"at {images_seen:,} images: {figures}; {self.cost:.1f} s, {share:.0%} of training time"
+            f"at {images_seen:,} images: {scores}; {self.cost:.1f} s, {share:.0%} of training time"
             " so far"
         )
-        for note in verdict.notes:
+        for note in result.notes:
             if note.startswith("no fid"):
-                self._once("", f"{note}; so no generator is kept as the best")
+                self._say_once("", f"{note}; so no generator is kept as the best")
         if share > VALIDATION_SHARE:
-            cure = (
-                "the training is short for it"
+            advice = (
+                "the training is too short for it"
                 if self.every is None
                 else "--evaluate-every auto keeps it below"
             )
-            self._once(
-                "", f"evaluating takes more than {VALIDATION_SHARE:.0%} of training time: {cure}"
+            self._say_once(
+                "", f"evaluating takes more than {VALIDATION_SHARE:.0%} of training time: {advice}"
             )
 
-    def _once(self, place: str, text: str) -> None:
-        if text not in self.said:
-            self.said.add(text)
+    def _say_once(self, place: str, text: str) -> None:
+        if text not in self.notified:
+            self.notified.add(text)
             self.say(place + text)
 
 
-def summary(verdict: EvaluationResult, remark: str = "") -> str:
-    """A verdict in a few words: "FID 1.23 (floor 0.70), recall 0.61"."""
-    name = "kid" if verdict.fid is None else "fid"
-    floor, value = getattr(verdict.floor, name), getattr(verdict, name)
+def _summary(result: EvaluationResult, remark: str = "") -> str:
+    """Return a result in a few words: "FID 1.23 (floor 0.70), recall 0.61"."""
+    name = "kid" if result.fid is None else "fid"
+    floor, value = getattr(result.floor, name), getattr(result, name)
     beside = "no floor" if floor is None else f"floor {floor:.3g}"
-    parts = {
-        "precision": verdict.precision,
-        "recall": verdict.recall,
-        "right class": verdict.label_accuracy,
+    others = {
+        "precision": result.precision,
+        "recall": result.recall,
+        "right class": result.label_accuracy,
     }
-    rest = "".join(f", {part} {figure:.3f}" for part, figure in parts.items() if figure is not None)
+    rest = "".join(f", {title} {score:.3f}" for title, score in others.items() if score is not None)
     return f"{name.upper()} {value:.3g} ({beside}{remark}){rest}"
 
 
@@ -194,63 +198,72 @@ def prepare_validation(
     say: Say,
     left: float | None = None,
 ) -> Validation | None:
-    """All that is needed to evaluate as the card asks, made before a training begins; its cost is
-    measured on an untrained `gan`. None where nothing is asked for, or these images cannot be
-    judged, which is said.
+    """Prepare the evaluations that a card asks for, before the training begins.
 
-    left: seconds for all this and the training, where they are counted; most of them are not spent
-    on an extractor."""
-    if (when := card.evaluate_every) is None:
+    card: of the run.
+    dataset: the training images.
+    gan: untrained networks, with which the cost of an evaluation is measured.
+    data_dir: the folder of named data sets.
+    say: shows a line to the user.
+    left: seconds for this and the training, if they are limited. Most are not to be spent on an
+        extractor.
+
+    Returns None if the card asks for none or, with a notice, if these images cannot be evaluated.
+    """
+    if card.evaluate_every is None:
         return None
     began = time.monotonic()
-    from ganvas.evaluation import evaluate as judging
+    from ganvas.evaluation.evaluate import must_learn, while_training
 
-    if left is not None and left < 2 * LEARNING and judging.must_learn(dataset):
-        own = card.data
-        how = history.repeat_options(
-            data=own.what,
-            size=(card.image.height, card.image.width),
-            fit=None if own.fit == "crop" else own.fit,
-            channels=own.channels,
-            data_dir=data_dir,
-        )
-        say(
-            "not evaluated during training: an extractor is yet to be trained, for up to"
-            f" {LEARNING:.0f} of {left:.0f} s; give more minutes, or have it trained before, by"
-            f" {shlex.join(['ganvas', 'evaluate', own.what, *how.options])}"
-        )
+    if left is not None and left < 2 * EXTRACTOR_SECONDS and must_learn(dataset):
+        say(_no_time_for_extractor(card, data_dir, left))
         return None
     try:
-        judge = judging.while_training(card, dataset, n=N, data_dir=data_dir, tell=say)
+        judge = while_training(card, dataset, n=VALIDATION_IMAGES, data_dir=data_dir, tell=say)
         ready = time.monotonic()
-        verdict = judge(Sampler(gan, dataset.classes, card.device))
+        protocol = judge(Sampler(gan, dataset.classes, card.device)).protocol
     except FAILURES as error:
         say(f"not evaluated during training: {_reason(error)}")
         return None
     now = time.monotonic()
-    cost = now - ready
-    every = None if when == "auto" else Interval.parse(when).images(card.plan.batch, len(dataset))
-    often = (
-        f"so that it takes less than {VALIDATION_SHARE:.0%} of training time"
-        if every is None
-        else f"every {every:,.0f} images"
-    )
-    protocol = verdict.protocol
+    if card.evaluate_every == "auto":
+        every, often = None, f"so that it takes less than {VALIDATION_SHARE:.0%} of training time"
+    else:
+        every = Interval.parse(card.evaluate_every).images(card.plan.batch, len(dataset))
+        often = f"every {every:,.0f} images"
     say(
         f"evaluating {often} and at the end: {protocol.n_fake:,} generated against"
-        f" {protocol.n_real:,} real images ({protocol.split}) by {protocol.extractor}, {cost:.1f} s"
-        f" each, after {now - began:.1f} s of preparation"
+        f" {protocol.n_real:,} real images ({protocol.split}) by {protocol.extractor},"
+        f" {now - ready:.1f} s each, after {now - began:.1f} s of preparation"
     )
-    return Validation(judge, every, cost, say)
+    return Validation(judge, every, now - ready, say)
 
 
-def within(left: float, evaluation: Validation | None) -> Validation | None:
-    """The same, or None, which is said, where a single evaluation would take most of the seconds
-    left for a training."""
-    if evaluation is None or evaluation.cost <= left / 2:
-        return evaluation
-    evaluation.say(
-        f"not evaluated during training: that would take {evaluation.cost:.1f} of"
+def _no_time_for_extractor(card: Card, data_dir: Path | None, left: float) -> str:
+    images = card.data
+    train_it = command(
+        "evaluate",
+        images.what,
+        data=images.what,
+        size=(card.image.height, card.image.width),
+        fit=None if images.fit == "crop" else images.fit,
+        channels=images.channels,
+        data_dir=data_dir,
+    )
+    return (
+        "not evaluated during training: an extractor must be trained first, for up to"
+        f" {EXTRACTOR_SECONDS:.0f} of {left:.0f} s; give more minutes, or train it before with"
+        f" {train_it}"
+    )
+
+
+def within(left: float, validation: Validation | None) -> Validation | None:
+    """Return `validation`, or None, with a notice, if one evaluation would take more than half of
+    the `left` seconds."""
+    if validation is None or validation.cost <= left / 2:
+        return validation
+    validation.say(
+        f"not evaluated during training: that would take {validation.cost:.1f} of"
         f" {max(0.0, left):.1f} s"
     )
     return None
@@ -260,6 +273,6 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def figures_of(verdict: EvaluationResult) -> dict[str, Any]:
-    """A verdict's plain figures by their names, without those that mean nothing."""
-    return {name: value for name in SCORE_NAMES if (value := getattr(verdict, name)) is not None}
+def figures_of(result: EvaluationResult) -> dict[str, Any]:
+    """Return the scores of a result by their names, without those that are None."""
+    return {name: value for name in SCORE_NAMES if (value := getattr(result, name)) is not None}

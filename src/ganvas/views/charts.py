@@ -1,26 +1,41 @@
-"""Line charts as SVG, to stand within a page: no fonts, scripts or addresses of their own, colours
-from the page's CSS.
-
-Classes: "curve", "dot" and "band", each with "c0", "c1", ... for the colour, and "grid" and "axis".
-"""
+"""Line charts of the report: SVG by matplotlib, legible on a light and on a dark page."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from itertools import cycle
+from typing import Any
 
-WIDTH, HEIGHT = 520, 280
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 28, 42  # margins, for the labels
-MAX_POINTS = 300  # of a curve; of more, stretches are drawn as one point each
-MAX_MARKED_POINTS = 40  # of which each is marked
-# the largest of values through the least, from which a scale that may be logarithmic is
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from numpy.typing import NDArray
+
+CHART_SIZE = (560, 300)  # pixels
+MAX_POINTS = 300  # of a curve; longer ones are averaged over stretches of equal length
+MAX_MARKED_POINTS = 40
+# an axis is logarithmic only if the largest value is more than this many times the smallest
 STEEP = 30.0
-LETTER = 7.5  # pixels, about
-DASHES = ("", "6 4", "2 3", "9 3 2 3")  # so that curves are told apart without colours, too
-
-Point = tuple[float, float, float, float]  # x, mean, least, most
+# Mid-tones, with a contrast of 3:1 or more to white and to the dark page. The dashes tell curves
+# apart where colours do not.
+STYLES = (("#2a85cc", "-"), ("#d9611e", "--"), ("#1b9a6c", ":"), ("#b8579a", "-."))
+_TEXT_COLOUR = "#7a858f"
+_SETTINGS: Any = {
+    "svg.fonttype": "none",  # text stays text, in a font of the reader's
+    "svg.hashsalt": "ganvas",  # the same chart is the same file
+    "font.size": 12,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": _TEXT_COLOUR,
+    "axes.labelcolor": _TEXT_COLOUR,
+    "text.color": _TEXT_COLOUR,
+    "xtick.color": _TEXT_COLOUR,
+    "ytick.color": _TEXT_COLOUR,
+}
 
 
 @dataclass(frozen=True)
@@ -31,162 +46,65 @@ class Curve:
     x: Sequence[float]
     y: Sequence[float | None]
 
+    @property
+    def known(self) -> list[float]:
+        """The values without the gaps."""
+        return [y for y in self.y if y is not None and math.isfinite(y)]
 
-def chart(curves: Sequence[Curve], x_title: str, *, log: bool = False) -> str:
-    """An SVG of the curves with their names, "" where they hold no value.
 
-    Of a long one, each point is the mean of a stretch, in a band from its least to its greatest
-    value. log: the y axis may be logarithmic, and is where values are positive and far apart.
+def chart(curves: Sequence[Curve], x_title: str, *, log: bool = False) -> bytes:
+    """Draw curves over one x axis as an SVG; b"" if they hold no value.
+
+    A curve of more than MAX_POINTS is drawn as means of stretches, within a band from the least to
+    the greatest value of each.
+
+    log: use a logarithmic y axis if all values are positive and they span more than STEEP.
     """
-    points = [_points(curve) for curve in curves]
-    known = [point for runs in points for run in runs for point in run]
+    known = [y for curve in curves for y in curve.known]
     if not known:
-        return ""
-    low, high = min(point[2] for point in known), max(point[3] for point in known)
-    log = log and low > 0 and high / low > STEEP
-    low, high, ticks = _scale_log(low, high) if log else _scale(low, high)
-    first, last = min(point[0] for point in known), max(point[0] for point in known)
-    first = min(first, 0.0)  # a training begins with no image seen
-    last = last if last > first else first + 1
+        return b""
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=(CHART_SIZE[0] / 72, CHART_SIZE[1] / 72), layout="constrained")
+        axes = figure.subplots()
+        for curve, (colour, dashes) in zip(curves, cycle(STYLES), strict=False):
+            x, least, mean, greatest = _condensed(curve)
+            marker = "o" if len(x) <= MAX_MARKED_POINTS else None
+            axes.plot(x, mean, dashes, color=colour, label=curve.name, marker=marker, markersize=4)
+            if len(x) < len(curve.x):
+                axes.fill_between(x, least, greatest, color=colour, alpha=0.25, linewidth=0)
+        if log and min(known) > 0 and max(known) > STEEP * min(known):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(left=0)  # a training begins with no image seen
+        axes.set_xlabel(x_title)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color=_TEXT_COLOUR, alpha=0.25)
+        # above the axes, where it hides no curve
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(curves), frameon=False)
+        buffer = io.BytesIO()
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=no_metadata)
+    return buffer.getvalue()
 
-    def across(x: float) -> float:
-        return LEFT + (x - first) / (last - first) * (WIDTH - LEFT - RIGHT)
 
-    def up(y: float) -> float:
-        part = math.log(y / low) / math.log(high / low) if log else (y - low) / (high - low)
-        return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM)
-
-    parts = [_horizontal(up(tick), axis_number(tick)) for tick in ticks]
-    parts += [
-        _vertical(across(tick), axis_number(tick))
-        for tick in _scale(first, last, room=0)[2]
-        if tick <= last
+def in_words(curves: Sequence[Curve], x_title: str) -> str:
+    """Describe a chart in words: the first, last, least and greatest value of each curve."""
+    texts = [
+        f"{curve.name} from {known[0]:.3g} to {known[-1]:.3g}, between {min(known):.3g} and"
+        f" {max(known):.3g}"
+        for curve in curves
+        if (known := curve.known)
     ]
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_title, "middle"))
-    for k, runs in enumerate(points):
-        parts += _drawn(runs, k, across, up)
-    label = "; ".join(
-        text for curve, runs in zip(curves, points, strict=True) if (text := _in_words(curve, runs))
-    )
-    label = f"Chart over {x_title}: {label}"
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
-        f' aria-label="{escape(label)}">' + "".join([*parts, *_names(curves)]) + "</svg>"
-    )
+    return f"Chart over {x_title}: {'; '.join(texts)}"
 
 
-def axis_number(value: float) -> str:
-    """A tick's number: 0.25, 500, 20k, 1.5M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= (1e4 if letter == "k" else size):
-            return f"{value / size:.4g}{letter}"
-    return f"{value:.4g}"
-
-
-def _points(curve: Curve) -> list[list[Point]]:
-    """The curve without its gaps, in the pieces that are between them."""
-    width = max(1, math.ceil(len(curve.x) / MAX_POINTS))
-    runs: list[list[Point]] = [[]]
-    for start in range(0, len(curve.x), width):
-        ys = [y for y in curve.y[start : start + width] if y is not None and math.isfinite(y)]
-        if ys:
-            x = curve.x[min(start + width, len(curve.x)) - 1]
-            runs[-1].append((x, math.fsum(ys) / len(ys), min(ys), max(ys)))
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
-
-
-def _scale(low: float, high: float, room: float = 0.05) -> tuple[float, float, list[float]]:
-    """Ends of an axis, with room beyond the values, and about five round ticks within them."""
-    if low == high:
-        low, high = min(low, 0.0), max(high, 0.0) or 1.0
-    low, high = low - room * (high - low), high + room * (high - low)
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next((each * power for each in (1, 2, 5) if each * power >= rough), 10 * power)
-    return low, high, [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _scale_log(low: float, high: float) -> tuple[float, float, list[float]]:
-    """The same of a logarithmic axis."""
-    low, high = low / 1.2, high * 1.2
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [
-        each * 10.0**power for power in powers for each in ((1,) if len(powers) > 4 else (1, 3))
-    ]
-    return low, high, [tick for tick in ticks if low <= tick <= high]
-
-
-def _drawn(
-    runs: Sequence[Sequence[Point]],
-    k: int,
-    across: Callable[[float], float],
-    up: Callable[[float], float],
-) -> list[str]:
-    parts, colour = [], f"c{k % len(DASHES)}"
-    for run in runs:
-        if any(least < most for _, _, least, most in run):
-            edge = [(x, least) for x, _, least, _ in run] + [
-                (x, most) for x, _, _, most in reversed(run)
-            ]
-            parts.append(f'<path class="band {colour}" d="{_path(edge, across, up)}Z"/>')
-        line = [(x, mean) for x, mean, *_ in run]
-        parts.append(f'<path class="curve {colour}"{_dashed(k)} d="{_path(line, across, up)}"/>')
-        if len(run) <= MAX_MARKED_POINTS:
-            parts += [
-                f'<circle class="dot {colour}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>'
-                for x, y in line
-            ]
-    return parts
-
-
-def _path(
-    line: Sequence[tuple[float, float]],
-    across: Callable[[float], float],
-    up: Callable[[float], float],
-) -> str:
-    return "M" + "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in line)
-
-
-def _dashed(k: int) -> str:
-    dashes = DASHES[k % len(DASHES)]
-    return f' stroke-dasharray="{dashes}"' if dashes else ""
-
-
-def _horizontal(y: float, text: str) -> str:
-    line = f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
-    return line + _text(LEFT - 6, y + 4, text, "end")
-
-
-def _vertical(x: float, text: str) -> str:
-    foot = HEIGHT - BOTTOM
-    anchor = "end" if x > WIDTH - RIGHT - 20 else "middle"
-    return f'<path class="grid" d="M{x:.1f} {TOP}V{foot}"/>' + _text(x, foot + 16, text, anchor)
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return (
-        f'<text class="axis" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-    )
-
-
-def _names(curves: Sequence[Curve]) -> list[str]:
-    """Which line is which, above the chart."""
-    parts, x = [], float(LEFT)
-    for k, curve in enumerate(curves):
-        parts.append(f'<path class="curve c{k % len(DASHES)}"{_dashed(k)} d="M{x:.1f} 12h24"/>')
-        parts.append(_text(x + 30, 16, curve.name, "start"))
-        x += 30 + LETTER * len(curve.name) + 18
-    return parts
-
-
-def _in_words(curve: Curve, runs: Sequence[Sequence[Point]]) -> str:
-    """For those who cannot see it: from where to where."""
-    means = [point[1] for run in runs for point in run]
-    if not means:
-        return ""
-    return (
-        f"{curve.name} from {means[0]:.3g} to {means[-1]:.3g}, between {min(means):.3g} and"
-        f" {max(means):.3g}"
-    )
+def _condensed(curve: Curve) -> tuple[NDArray[np.float64], ...]:
+    """Return the last x of each stretch and the least, mean and greatest value in it."""
+    x, y = np.array(curve.x, np.float64), np.array(curve.y, np.float64)
+    width = max(1, math.ceil(len(x) / MAX_POINTS))
+    missing = -len(x) % width
+    ends = np.pad(x, (0, missing), mode="edge").reshape(-1, width)[:, -1]
+    rows = np.ma.masked_invalid(np.pad(y, (0, missing), constant_values=math.nan))
+    rows = rows.reshape(-1, width)
+    return ends, *(each.filled(math.nan) for each in (rows.min(1), rows.mean(1), rows.max(1)))

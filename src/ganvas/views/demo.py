@@ -1,30 +1,22 @@
-"""The picture that explains GANs: two small networks that learn one curve, drawn at several moments
-of training.
+"""`ganvas demo-1d`: two small networks learn a curve, drawn at several moments of training.
 
-Everything happens on a line, so that nothing is hidden. What is seen in each panel, from top to
-bottom:
+Everything happens on a line, so that nothing is hidden. Each panel shows, from top to bottom:
 
-- The blue hill is the real data: two humps, a large one and a small one. Where it is high, real
-values are common.
-- The orange hill is what the generator makes. It starts as a narrow spike in one place. The
-generator never sees the
-  real data. It only learns from the discriminator which way to move its values to be taken for
-  real.
-- The dashed line is the discriminator: at every x, how sure it is that a value found there is real.
-1 means "surely
-  real", 0 means "surely generated", 0.5 means "I cannot tell".
-- The strip below shows how the generator works: each thin line takes one noise value z (bottom) to
-its place x (top).
+- The blue hill: the density of the real data, with a large and a small hump.
+- The orange hill: the density of what the generator makes. It starts as a narrow spike. The
+  generator never sees the real data: only the discriminator tells it which way to move its values.
+- The dashed line: the discriminator. At every x, it is the probability that a value found there is
+  real: 1 is "surely real", 0 "surely generated", 0.5 "I cannot tell".
+- The strip below: the generator. Each thin line takes one noise value z (bottom) to x = G(z) (top).
   All lines carry the same share of the noise, so where they crowd together the orange hill is high.
 
 At first the discriminator gets ahead: it is high on blue and low on orange. The generator moves its
 values up that slope, so the orange hill slides, spreads and splits until it lies on the blue one.
-Then no better answer than 0.5 is
-left, and the dashed line is nearly flat wherever there are data. Where there are none it is drawn
-faint: its height means nothing there, since nothing was ever judged at that place.
+Then no answer is better than 0.5, and the dashed line is nearly flat wherever there are data.
+Elsewhere it is drawn faint: nothing was ever judged there, so its height means nothing.
 
-The picture follows figure 1 of Goodfellow et al., "Generative Adversarial Nets" (2014), but all of
-it is measured: the curves are those of two networks trained on the spot in a few seconds.
+The picture follows figure 1 of Goodfellow et al., "Generative Adversarial Nets" (2014), but with
+the measured curves of two networks that are trained on the spot in a few seconds.
 """
 
 from __future__ import annotations
@@ -63,13 +55,8 @@ GRID = torch.linspace(-AXIS_SPAN, AXIS_SPAN, 401)
 
 # Okabe and Ito's blue and vermilion: safe for colour blindness
 REAL, FAKE, JUDGE = "#0072B2", "#D55E00", "#222222"
-PICTURE_ENDINGS = (
-    ".png",
-    ".gif",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-)  # endings of names that no folder is meant by
+# endings of a file, by which --out is refused as it must be a folder
+PICTURE_ENDINGS = (".png", ".gif", ".jpg", ".jpeg", ".webp")
 # D and both densities share one vertical axis, cut here; a higher peak is marked with its height
 TOP = 1.05
 TITLE = "How a GAN learns: the orange hill becomes the blue one"
@@ -83,16 +70,22 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Moment:
-    """What both networks did after `step` updates. All tensors are float32 on the CPU."""
+    """Both networks after `step` updates. All tensors are float32 on the CPU.
+
+    generated: (2000,) G(z) of 2000 evenly spaced quantiles z of the noise.
+    density: (401,) of the generated values on GRID, smoothed with a normal kernel of width 0.06.
+    decision: (401,) D's probability of "real" on GRID, 0 to 1.
+    on_real, on_generated: mean of D over 2000 real values and over `generated`.
+    overlap: area under both densities at once, from 0 (apart) to 1 (equal).
+    """
 
     step: int
-    # (2000,) G(z) for 2000 evenly spaced quantiles z of the noise, so an even sample of all outputs
     generated: Tensor
-    density: Tensor  # (401,) generated density on GRID, smoothed with a normal kernel of width 0.06
-    decision: Tensor  # (401,) D's probability of "real" on GRID, 0 to 1
-    on_real: float  # mean of D over 2000 real values
-    on_generated: float  # mean of D over `generated`
-    overlap: float  # area under both densities at once, 0 (apart) to 1 (the same)
+    density: Tensor
+    decision: Tensor
+    on_real: float
+    on_generated: float
+    overlap: float
 
 
 def demo_1d(
@@ -103,26 +96,28 @@ def demo_1d(
     frames: int | None = None,
     moments: Sequence[float] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
 ) -> tuple[Path, Path]:
-    """Train the one-dimensional GAN and write `out/demo-1d.png` and `out/demo-1d.gif`; return both
-    paths.
+    """Train the one-dimensional GAN; write demo-1d.png and demo-1d.gif and return their paths.
 
-    The PNG has one panel per entry of `moments`, the rising fractions (0 to 1) of the training at
-    which to look. The GIF has `frames` pictures (40, or as many as there are steps to show) from
-    the first step to the last, close together early on, where most happens, and repeats for ever.
-    The same arguments give the same numbers on the same machine; the global random state is left as
-    it was. On one core this takes about ten seconds. Existing files of these names are replaced,
-    each in one go.
+    The same arguments give the same numbers on the same machine; the global random state is not
+    changed. It takes about ten seconds on one core.
 
-    Raises SettingError for an impossible argument and RunError when the folder cannot be written.
+    out: the folder. Existing files of these names are replaced, each at once.
+    seed: of the networks and the data.
+    steps: updates of each network.
+    frames: of the GIF, by default 40 or as many as there are steps. They lead from the first step
+        to the last, close together early on, where most happens.
+    moments: rising fractions (0 to 1) of the training, one for each panel of the PNG.
+
+    Raises SettingError for an impossible argument and RunError if the folder cannot be written.
     """
     frames = min(40, steps + 1) if frames is None else frames
     _check(seed, steps, frames, moments)
     out = Path(out)
     if out.suffix.lower() in PICTURE_ENDINGS:
         raise SettingError(
-            f"--out {out}: give the folder for demo-1d.png and demo-1d.gif, not a picture's name"
+            f"--out {out}: expected a folder, in which demo-1d.png and demo-1d.gif are written"
         )
-    # before the training, so that nobody waits for a picture that cannot be kept
+    # before the training, so that nobody waits for a picture that cannot be saved
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     still = [_round(steps * fraction) for fraction in moments]
@@ -144,12 +139,11 @@ def demo_1d(
 
 
 def train_1d(seed: int, steps: int, at: set[int]) -> dict[int, Moment]:
-    """Train for `steps` updates of each network; return a Moment for each step number in `at` (0 is
-    before training).
+    """Train both networks for `steps` updates; return a Moment for each step in `at` (0 is before
+    training).
 
-    The game is that of Goodfellow et al. (2014) with the non-saturating loss: D learns to tell real
-    from generated, G learns to make D say "real". D ends on a sigmoid, kept inside the loss for
-    numerical safety.
+    The losses are those of Goodfellow et al. (2014), with the non-saturating one for G. D's sigmoid
+    is part of the loss, for numerical safety.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -189,7 +183,7 @@ def train_1d(seed: int, steps: int, at: set[int]) -> dict[int, Moment]:
 
 
 def real_density(x: Tensor) -> Tensor:
-    """The exact density of the real data at each x; same shape as `x`, float32, never negative."""
+    """Compute the exact density of the real data at each x, float32 of the shape of `x`."""
     return sum(
         (share * _normal(x, mean, width) for share, mean, width in HUMPS), torch.zeros_like(x)
     )
@@ -213,7 +207,7 @@ def _normal(x: Tensor, mean: Tensor | float, width: float) -> Tensor:
 
 
 def _quantiles(count: int) -> Tensor:
-    """`count` noise values, one from the middle of each of `count` equal shares of the normal
+    """Return `count` noise values, one in the middle of each of `count` equal shares of the normal
     distribution."""
     noise: Tensor = torch.special.ndtri((torch.arange(count) + 0.5) / count)
     return noise
@@ -239,15 +233,15 @@ def _round(value: float) -> int:
 
 
 def _frame_steps(steps: int, frames: int) -> list[int]:
-    """Rising step numbers from 0 to `steps`, no two alike, close together at the start."""
+    """Return distinct, rising steps from 0 to `steps`, close together at the start."""
     if frames == 1:
         return [steps]
     return [max(i, _round(steps * (i / (frames - 1)) ** 2.5)) for i in range(frames)]
 
 
 def _figure(moments: Sequence[Moment]) -> Figure:
-    """One panel per moment, at most three to a row, with the title and legend once above and the
-    caption below."""
+    """Draw one panel per moment, up to three in a row, below a title and a legend and above the
+    caption."""
     from matplotlib.figure import Figure
 
     columns = min(3, len(moments))
@@ -282,7 +276,7 @@ def _figure(moments: Sequence[Moment]) -> Figure:
 
 
 def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
-    """One panel: the densities and D's decision in `top`, the lines from noise to value in `strip`."""
+    """Draw a panel: densities and D's decision in `top`, lines from noise to value in `strip`."""
     x, real, generated = GRID.numpy(), real_density(GRID).numpy(), moment.density.numpy()
     for density, colour, label in (
         (real, REAL, "real density"),
@@ -327,7 +321,7 @@ def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
 
 
 def _frame(moment: Moment) -> Image:
-    """The one-panel figure of `moment` as a picture with a palette, as GIF needs it."""
+    """Draw one moment as a picture with a palette, as GIF needs it."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -337,18 +331,16 @@ def _frame(moment: Moment) -> Image:
 
 def _check(seed: int, steps: int, frames: int, moments: Sequence[float]) -> None:
     if not 0 <= seed < 2**63:
-        raise SettingError(f"seed is {seed}; give a whole number from 0 to 2**63 - 1")
+        raise SettingError(f"seed is {seed}: expected a whole number from 0 to 2**63 - 1")
     if steps < 1:
-        raise SettingError(f"steps is {steps}; the demonstration needs at least 1 training step")
+        raise SettingError(f"steps is {steps}: expected 1 or more")
     if not 1 <= frames <= steps + 1:
-        raise SettingError(
-            f"frames is {frames}; {steps} steps have from 1 to {steps + 1} different pictures"
-        )
+        raise SettingError(f"frames is {frames}: expected 1 to {steps + 1} for {steps} steps")
     if (
         not moments
         or list(moments) != sorted(set(moments))
         or not all(0 <= fraction <= 1 for fraction in moments)
     ):
         raise SettingError(
-            f"moments is {tuple(moments)}; give rising fractions of the training, from 0 to 1"
+            f"moments is {tuple(moments)}: expected rising fractions of the training, from 0 to 1"
         )

@@ -1,4 +1,4 @@
-"""Facts about this installation and machine, for bug reports."""
+"""`ganvas env`: facts about this installation and machine, for bug reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PACKAGES = (
 
 
 def describe() -> dict[str, str | int | float]:
-    """Versions, processor, memory, devices and folders."""
+    """Return versions, processor, memory, devices and folders by their names."""
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     return {
         "ganvas": __version__,

@@ -1,27 +1,25 @@
-"""What a run was made of, and how to make it once more: its settings, data, plan and machine in
-words, and commands."""
+"""A run's settings, data, plan and machine in words, and the commands that repeat it."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganvas.data import NAMES
-from ganvas.doctor.remedies import place
 from ganvas.evaluation.result import EvaluationResult
 from ganvas.overrides import resolve_gamma
 from ganvas.recipe import settings
 from ganvas.runs.card import Card
 from ganvas.runs.request import toml
 from ganvas.runs.run import Run
+from ganvas.system.text import command
 
 MAX_RECIPE_TEXT = 200_000  # characters of recipe.json that are shown
 MAX_REVISIONS = 20
 
 
 class Setting(NamedTuple):
-    """usual: the recipe's own value where that is another, None where it is the same or not known."""
+    """A setting of a run. usual: the recipe's own value; None if it is the same or unknown."""
 
     name: str
     value: str
@@ -29,65 +27,64 @@ class Setting(NamedTuple):
 
 
 class SettingsTable(NamedTuple):
-    """known: whether the recipe is at hand to be compared with. changed: whether the user's GAN
-    file is another now."""
+    """All settings of a run.
+
+    known: True if the recipe was available for comparison.
+    changed: True if the user's GAN file has changed since training.
+    """
 
     rows: list[Setting]
     known: bool
     changed: bool
 
 
-def settings_of(run: Run) -> SettingsTable:
-    """All settings of a run, beside those of its recipe as it is now. Raises RunError where run.gan
-    is not its file."""
-    card, own, changed = run.card, None, False
+def compare_settings(run: Run) -> SettingsTable:
+    """Compare a run's settings with its recipe as it is now. Raises RunError if `run.gan` is not
+    the run's GAN file."""
+    card, usual, changed = run.card, None, False
     if run.gan is not None or not card.gan.endswith(".py"):
         file = card.gan_file(run.gan)
         changed = run.gan is not None and file.sha256 != card.gan_sha256
         recipe = file.recipes.get(card.recipe_key)
-        own = settings(resolve_gamma(recipe, card.image)[0]) if recipe else None
+        usual = settings(resolve_gamma(recipe, card.image)[0]) if recipe else None
     rows = []
-    for part, stored in (("model", card.model), ("train", card.train)):
+    for table, stored in (("model", card.model), ("train", card.train)):
         for name, value in stored.items():
-            text, usual = _plain(value), None
-            if own is not None and name in own[part] and _plain(own[part][name]) != text:
-                usual = _plain(own[part][name])
-            rows.append(Setting(f"{part}.{name}", text, usual))
-    return SettingsTable(rows, own is not None, changed)
+            text, other = _plain(value), None
+            if usual is not None and name in usual[table]:
+                other = _plain(usual[table][name])
+            rows.append(Setting(f"{table}.{name}", text, None if other == text else other))
+    return SettingsTable(rows, usual is not None, changed)
 
 
 def _plain(value: Any) -> str:
     return "none" if value is None else toml(value)
 
 
-def data(card: Card) -> dict[str, str]:
-    """The data, how they were read, and what they were."""
+def data_facts(card: Card) -> dict[str, str]:
+    """Describe the training images and the way they were read."""
     own, image = card.data, card.image
-    size = "as it is" if own.size is None else "{}x{}".format(*own.size) + f", by {own.fit}"
+    size = "unchanged" if own.size is None else "{}x{}".format(*own.size) + f", by {own.fit}"
+    channels = f"{image.channels} channel{'s' * (image.channels > 1)}"
     rows = {
         "data": own.what,
-        "images": (
-            f"{own.images:,}, {image.height}x{image.width}, {image.channels}"
-            f" channel{'s' * (image.channels > 1)}"
-        ),
+        "images": f"{own.images:,}, {image.height}x{image.width}, {channels}",
         "size": size,
-        "mirrored": "half of what is trained on" if own.flip else "no",
+        "mirrored": "half of the training images" if own.flip else "no",
         "fingerprint": own.fingerprint,
     }
     if card.started_from:
-        rows["trained on from"] = f"{card.started_from.path}, weights {card.started_from.sha256}"
+        rows["started from"] = f"{card.started_from.path}, weights {card.started_from.sha256}"
     return rows
 
 
-def training(card: Card) -> dict[str, str]:
-    """The plan, and what the training ran on."""
+def training_facts(card: Card) -> dict[str, str]:
+    """Describe the plan and the machine of the training."""
     plan = card.plan
+    epochs = f"{plan.total / plan.epoch:.3g} epochs"
     rows = {
-        "asked for": plan.requested,
-        "planned": (
-            f"{plan.total:,} images in batches of {plan.batch}, {plan.total / plan.epoch:.3g}"
-            " epochs"
-        ),
+        "requested": plan.requested,
+        "planned": f"{plan.total:,} images in batches of {plan.batch}, {epochs}",
         "first planned": f"{plan.images:,} images",
         "evaluated during training": card.evaluate_every or "never",
         "seed": str(card.seed),
@@ -102,87 +99,76 @@ def training(card: Card) -> dict[str, str]:
     return rows
 
 
-def revisions(card: Card) -> str:
-    """What became of a plan by the clock: "after 10,112 images 176,637; ..."."""
-    each = [f"after {at:,} images {total:,}" for at, total in card.plan.revisions]
-    more = f"{len(each) - MAX_REVISIONS:,} earlier ones; " if len(each) > MAX_REVISIONS else ""
-    return more + "; ".join(each[-MAX_REVISIONS:])
+def plan_revisions(card: Card) -> str:
+    """List the revisions of a plan by the clock: "after 10,112 images 176,637; ..."."""
+    texts = [f"after {at:,} images {total:,}" for at, total in card.plan.revisions]
+    more = f"{len(texts) - MAX_REVISIONS:,} earlier ones; " if len(texts) > MAX_REVISIONS else ""
+    return more + "; ".join(texts[-MAX_REVISIONS:])
 
 
-def judging(run: Run, data_dir: Path | None) -> str:
-    """The command that judges a run and looks for copies, fit for a shell."""
-    return shlex.join(
-        [
-            "ganvas",
-            "evaluate",
-            str(run.path),
-            *run.card.own_file(run.gan),
-            "--copies",
-            *place(data_dir),
-        ]
-    )
+def evaluate_command(run: Run, data_dir: Path | None) -> str:
+    """Return the command that evaluates a run with the copy check."""
+    own = run.card.own_file(run.gan)
+    return command("evaluate", run.path, *own, copies=True, data_dir=data_dir)
 
 
-def commands(
-    run: Run, judged: EvaluationResult | None, data_dir: Path | None
+def repeat_commands(
+    run: Run, result: EvaluationResult | None, data_dir: Path | None
 ) -> list[tuple[str, str]]:
-    """(what for, command), fit for a shell. judged: the evaluation to be repeated. data_dir: where
-    named data sets lie."""
-    path, own = str(run.path), run.card.own_file(run.gan)
-    train = ["ganvas", "train", *run.card.own_recipe(run.gan)]
-    again = [
-        *train,
-        "--config",
-        str(run.path / "recipe.json"),
-        "--out",
-        f"{path}-again",
-        *place(data_dir),
-    ]
-    found = [("Train it once more, with the same plan", again)]
-    if judged is not None and judged.asked and not judged.asked.hindrance:
-        found.append(
-            ("Judge it once more", ["ganvas", "evaluate", path, *judged.asked.options, *own])
-        )
-    found.append(("Make images", ["ganvas", "sample", path, *own]))
-    found.append(("Write this page again", ["ganvas", "report", path, *own, *place(data_dir)]))
-    return [(what, shlex.join(command)) for what, command in found]
+    """Return (purpose, command) pairs that repeat a run and what was made of it.
+
+    result: the evaluation to repeat.
+    data_dir: the folder of named data sets.
+    """
+    path, own = run.path, run.card.own_file(run.gan)
+    train = command(
+        "train",
+        *run.card.own_recipe(run.gan),
+        config=path / "recipe.json",
+        out=f"{path}-again",
+        data_dir=data_dir,
+    )
+    commands = [("Train it again, with the same plan", train)]
+    if result is not None and result.asked and not result.asked.hindrance:
+        again = command("evaluate", path, *result.asked.options, *own)
+        commands.append(("Evaluate it again", again))
+    commands.append(("Generate images", command("sample", path, *own)))
+    report = command("report", path, *own, data_dir=data_dir)
+    return [*commands, ("Write this page again", report)]
 
 
-def conditions(run: Run, judged: EvaluationResult | None) -> list[str]:
-    """What the commands rest on, and what none can repeat."""
+def repeat_conditions(run: Run, result: EvaluationResult | None) -> list[str]:
+    """Return the conditions of the repeat commands, and what no command can repeat."""
     card, own = run.card, run.card.data
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
-    found = [
-        f"The same to the bit on such a machine, with {versions or 'the same versions'}; elsewhere"
-        " alike. Without the run's directory, save recipe.json from below and name it behind"
-        " --config."
+    lines = [
+        f"On the same kind of machine with {versions or 'the same versions'}, the result is the"
+        " same to the bit; elsewhere it is similar. Without the run's directory, save the"
+        " recipe.json below and pass its path to --config."
     ]
     if own.what not in NAMES:
-        found.append(
-            f"The data are looked for at {own.what}; whether they are the same, their fingerprint"
-            " tells."
+        lines.append(
+            f"The data are read from {own.what}; their fingerprint shows if they are the same."
         )
     if card.started_from:
-        found.append(
-            "It starts from the weights in the run's start.safetensors, which the run's directory"
-            " must hold."
+        lines.append(
+            "The run starts from the weights in start.safetensors, which must be in its directory."
         )
     if card.gan.endswith(".py"):
-        found.append(
-            f"The networks are in a file of the user's, {card.gan}, which is not a part of this"
-            " page."
+        lines.append(
+            f"The networks are defined in your own file {card.gan}, which is not part of this page."
         )
-    if judged is not None and (judged.asked is None or judged.asked.hindrance):
+    if result is not None and (result.asked is None or result.asked.hindrance):
         why = (
-            judged.asked.hindrance
-            if judged.asked
-            else "an earlier ganvas did not note what it was asked for"
+            result.asked.hindrance
+            if result.asked
+            else "an earlier version of ganvas did not save its options"
         )
-        found.append(f"The evaluation cannot be repeated by a command, because {why}.")
-    return found
+        lines.append(f"The evaluation cannot be repeated by a command, because {why}.")
+    return lines
 
 
 def recipe_json(card: Card) -> str:
-    """The card as it is in the run, "" where it is too long to be shown."""
+    """Return the card's JSON, "" if it is too long for the page."""
     text = card.to_json()
     return text if len(text) <= MAX_RECIPE_TEXT else ""

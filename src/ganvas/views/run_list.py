@@ -1,4 +1,4 @@
-"""Many runs at a glance: what each is, how far it came, what it cost and how good it became."""
+"""`ganvas runs`: the runs of a folder with their progress, cost and best FID."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ganvas.errors import RunError
-from ganvas.evaluation import history
+from ganvas.evaluation.history import results_of
 from ganvas.evaluation.result import same_protocol
 from ganvas.runs.run import Run
 from ganvas.system import files
@@ -21,12 +21,13 @@ RunState = Literal["training", "finished", "stopped", "damaged"]
 class Row:
     """A run as `ganvas runs` lists it.
 
-    state: training (a process is writing to it), finished, stopped, or damaged, and `error` then
-    says in what way.
-    images_seen: up to the saved state, or for one that is training up to its newest log line.
-    planned: images in all.
-    minutes: of training. best_fid: the least of its evaluations, on the way and by hand, under the
-    newest of their protocols, None where none was measured; by which extractor.
+    run: its path.
+    state: "training" if a process is writing to it, "damaged" if it cannot be read (see `error`).
+    images_seen: up to the saved state, or up to the newest log line of one that is training.
+    planned: images of the whole training.
+    minutes: of training so far.
+    best_fid, extractor: the lowest FID of its evaluations, during and after training, under the
+        protocol of the newest one, and the extractor of that protocol; None if it has no FID.
     """
 
     run: str
@@ -50,49 +51,46 @@ class Row:
 
 
 def list_runs(folder: Path) -> list[Row]:
-    """The runs in a folder (or the one that it is), by their numbers and names. One that is damaged
-    hides no other.
+    """List the runs in a folder, or the run that it is itself, by their numbers and names.
 
-    Raises RunError where there is no such folder, or it cannot be read.
+    A damaged run is listed as such. Raises RunError if the folder is missing or cannot be read.
     """
     if not folder.is_dir():
-        raise RunError(
-            f"{folder} is {'a file' if folder.exists() else 'not there'}: give a folder that holds"
-            " runs"
-        )
+        problem = "is a file" if folder.exists() else "does not exist"
+        raise RunError(f"{folder} {problem}: expected a folder of runs")
     with files.reading(folder):
-        paths = [folder] if Run.is_at(folder) else sorted(folder.iterdir(), key=_place)
+        paths = [folder] if Run.is_at(folder) else sorted(folder.iterdir(), key=_number_and_name)
     return [row for path in paths if (row := _row(path))]
 
 
-def _place(path: Path) -> tuple[int, str]:
+def _number_and_name(path: Path) -> tuple[int, str]:
     number = re.match("[0-9]+(?=-)", path.name)
     return int(number[0]) if number else 0, path.name
 
 
 def _row(path: Path) -> Row | None:
-    """A run as it is listed; None for what is no run."""
+    """Return the row of a run, None if the path is not a run."""
     try:
         if not Run.is_at(path):
             return None
         run = Run.open(path)
     except RunError as error:
         return Row(readable(path), "damaged", error=str(error))
-    card = run.card
-    row = Row(
-        readable(path), "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total
-    )
+    card, name = run.card, readable(path)
+    row = Row(name, "damaged", recipe=card.recipe, data=card.data.name, planned=card.plan.total)
     try:
         busy, log, state, (fid, extractor) = run.busy, run.read_log(), run.load_state(), _best(run)
     except RunError as error:
         return replace(row, error=str(error))
     seen, seconds = (state["images_seen"], state["seconds"]) if state else (0, 0.0)
-    if busy and log:  # newer than what is saved
+    if busy and log:  # the log is newer than the saved state
         seen, seconds = max(seen, log[-1]["images"]), max(seconds, log[-1]["seconds"])
-    kind: RunState = "training" if busy else "finished" if seen >= card.plan.total else "stopped"
+    progress: RunState = (
+        "training" if busy else "finished" if seen >= card.plan.total else "stopped"
+    )
     return replace(
         row,
-        state=kind,
+        state=progress,
         images_seen=seen,
         minutes=round(seconds / 60, 2),
         best_fid=fid,
@@ -101,8 +99,8 @@ def _row(path: Path) -> Row | None:
 
 
 def _best(run: Run) -> tuple[float | None, str | None]:
-    """The least FID, and by which extractor: FIDs of unlike protocols have no least, the newest
-    protocol counts."""
-    found = [each for _, each in history.results_of(run)]
-    fids = [each.fid for each in found if each.fid is not None and same_protocol(each, found[-1])]
-    return min(fids, default=None), found[-1].protocol.extractor if fids else None
+    """Return the lowest FID under the newest protocol and its extractor, since FIDs of different
+    protocols do not compare."""
+    results = [result for _, result in results_of(run)]
+    fids = [r.fid for r in results if r.fid is not None and same_protocol(r, results[-1])]
+    return min(fids, default=None), results[-1].protocol.extractor if fids else None

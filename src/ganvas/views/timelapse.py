@@ -1,4 +1,4 @@
-"""A run's sheets as one GIF that shows the training in seconds."""
+"""`ganvas timelapse`: a run's sheets as a GIF that shows the training in seconds."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from ganvas.runs.run import Run
 from ganvas.system import files
 
 MAX_GIF_BYTES = 5_000_000
-MAX_GIF_SIDE = 720  # pixels; larger sheets are made smaller
-MIN_GIF_SIDE = 120  # below which the film gets fewer pictures instead
-PER_SECOND = 10  # pictures, at most
-MAX_SECONDS = 60.0  # seconds
-COLOURS, GREYS = 128, 32  # that a film has: the fewer, the smaller
-LAST = 0.25  # the part of the film in which the last picture stands
-_BAR, _LINE = 4, 24  # pixels
+MAX_GIF_SIDE = 720  # pixels; larger sheets are reduced
+MIN_GIF_SIDE = 120  # pixels; below it, sheets are left out instead
+PER_SECOND = 10  # pictures at most
+MAX_SECONDS = 60.0
+COLOURS, GREYS = 128, 32  # of the palette: the fewer, the smaller the file
+LAST = 0.25  # share of the film in which the last picture stands
+_BAR, _LINE = 4, 24  # pixels: height of the bar and of the caption
 
 
 def write_gif(run: Run, out: Path, seconds: float = 8.0) -> Path:
-    """Write a GIF of the run's sheets, `seconds` long, below MOST_BYTES, each picture with the
-    images seen until then.
+    """Write a GIF of a run's sheets, below MAX_GIF_BYTES, and return its path.
 
-    Of more than PER_SECOND a second, some are left out, evenly; the first and the last are always
-    there.
-    Raises SettingError for another ending or length, RunError where the run has no sheets, where
-    they cannot be read or differ in size, or the disk refuses.
+    Each picture shows the images seen until then. With more than PER_SECOND a second some are left
+    out evenly, but never the first and the last.
+
+    out: path ending in .gif.
+    seconds: length of the film, 0.5 to MAX_SECONDS.
+
+    Raises SettingError for another ending or length, RunError if the run has no sheets, they cannot
+    be read or differ in size, or the disk refuses.
     """
     files.refuse_ending(out, "the time-lapse is a GIF", ".gif")
     if not 0.5 <= seconds <= MAX_SECONDS:
@@ -36,8 +39,8 @@ def write_gif(run: Run, out: Path, seconds: float = 8.0) -> Path:
     sheets = run.sheets()
     if not sheets:
         raise RunError(
-            f"{run.path} has no sheets in samples/ yet: train on, or set train.sheet to have them"
-            " more often"
+            f"{run.path} has no sheets in samples/ yet: continue the training, or set train.sheet"
+            " to a shorter interval"
         )
     _check_sizes(sheets)
     count, side = min(len(sheets), max(2, int(seconds * (1 - LAST) * PER_SECOND) + 1)), MAX_GIF_SIDE
@@ -59,46 +62,40 @@ def _check_sizes(sheets: list[tuple[int, Path]]) -> None:
         if size != sizes[-1]:
             raise RunError(
                 f"{path} is {size[0]}x{size[1]} pixels and {sheets[-1][1].name}"
-                f" {sizes[-1][0]}x{sizes[-1][1]}: the pictures of a film are of one size; move the"
+                f" {sizes[-1][0]}x{sizes[-1][1]}: a film needs pictures of one size; move the"
                 " others elsewhere"
             )
 
 
 def open_sheet(path: Path, *, load: bool = False) -> Image.Image:
-    """A sheet, its header read or, with `load`, all of it."""
+    """Open a sheet; with `load`, also read its pixels. Raises RunError if it is damaged."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             if load:
                 image.load()
             return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RunError(
-            f"{path} is damaged or no PNG ({' '.join(str(error).split())[:100]}): move it elsewhere"
-        ) from None
+        reason = " ".join(str(error).split())[:100]
+        raise RunError(f"{path} is damaged or not a PNG ({reason}): move it elsewhere") from None
 
 
 def spread(sheets: list[tuple[int, Path]], count: int) -> list[tuple[int, Path]]:
-    """`count` of the sheets, evenly, with the first and the last; of one, the last."""
+    """Choose `count` sheets, evenly spaced from the first to the last; the last if `count` is 1."""
     if count == 1:
         return sheets[-1:]
     return [sheets[k * (len(sheets) - 1) // (count - 1)] for k in range(count)]
 
 
 def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float) -> bytes:
-    """The GIF's bytes."""
+    """Encode the GIF. total: images of the whole training. side: pixels."""
     frames = [_frame(open_sheet(path, load=True), images, total, side) for images, path in sheets]
     if any(frame.mode == "RGB" for frame in frames):
-        palette = _palette(frames)
-        frames = [
-            frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
-            for frame in frames
-        ]
+        colours, undithered = _palette(frames), Image.Dither.NONE
+        frames = [f.convert("RGB").quantize(palette=colours, dither=undithered) for f in frames]
     else:
-        frames = [
-            frame.point([v * GREYS // 256 * 255 // (GREYS - 1) for v in range(256)])
-            for frame in frames
-        ]
-    # milliseconds, in GIF's hundredths
+        levels = [v * GREYS // 256 * 255 // (GREYS - 1) for v in range(256)]
+        frames = [frame.point(levels) for frame in frames]
+    # milliseconds, in whole hundredths of a second as GIF has them
     each = round(100 * seconds * (1 - LAST) / max(1, len(frames) - 1)) * 10
     hold = [each] * (len(frames) - 1)
     buffer = io.BytesIO()
@@ -114,7 +111,7 @@ def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float)
 
 
 def opaque(sheet: Image.Image) -> Image.Image:
-    """The same, grey or RGB, on white where it is transparent."""
+    """Convert a picture to grey or RGB, on white where it is transparent."""
     if sheet.mode == "RGBA":
         white = Image.new("RGBA", sheet.size, (255, 255, 255, 255))
         sheet = Image.alpha_composite(white, sheet)
@@ -122,12 +119,11 @@ def opaque(sheet: Image.Image) -> Image.Image:
 
 
 def _frame(sheet: Image.Image, images: int, total: int, side: int) -> Image.Image:
-    """A sheet, grey or RGB and at most `side` pixels long, under its caption and a bar of the
-    training that is done."""
+    """Draw a sheet, reduced to `side` pixels, below its caption and a bar of the progress."""
     sheet = opaque(sheet)
     sheet.thumbnail((side, side), Image.Resampling.LANCZOS)
     font, text = ImageFont.load_default(16), f"{images:,} images"
-    # as wide in each frame
+    # the same width in each frame
     width = max(sheet.width, round(font.getlength(f"{total:,} images")) + 2 * _BAR)
     frame = Image.new(sheet.mode, (width, sheet.height + _LINE + 2 * _BAR), "white")
     frame.paste(sheet, ((width - sheet.width) // 2, _LINE + 2 * _BAR))
@@ -141,7 +137,7 @@ def _frame(sheet: Image.Image, images: int, total: int, side: int) -> Image.Imag
 
 
 def _palette(frames: list[Image.Image]) -> Image.Image:
-    """COLOURS for all frames: of up to 16 of them, beside each other."""
+    """Choose COLOURS for all frames, from up to 17 of them side by side."""
     some = frames[:: max(1, len(frames) // 16)] + frames[-1:]
     strip = Image.new("RGB", (some[0].width * len(some), some[0].height))
     for k, frame in enumerate(some):
