@@ -20,6 +20,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
+from ganvas.runs.request import Request
 from ganvas.sampling.samples import parse_labels
 from ganvas.sampling.sheets import sheet_classes
 from ganvas.tuning import search
@@ -237,7 +238,7 @@ def test_their_recipe_is_trained_and_tuned_on_them(
 ) -> None:
     monkeypatch.setattr(launch, "train_run", lambda *_, **__: 0)
     monkeypatch.setattr(
-        search, "_prepare", lambda request, *_: pytest.fail(f"searched on {request.data}")
+        search, "prepare_search", lambda request, *_: pytest.fail(f"searched on {request.data}")
     )
     small = {"width": 2, "batch": 8, "precision": "32"}
     run = train(
@@ -245,7 +246,7 @@ def test_their_recipe_is_trained_and_tuned_on_them(
     )
     assert (run.card.data.what, run.card.image.channels) == ("stacked-mnist", 3)
     with pytest.raises(pytest.fail.Exception, match="searched on stacked-mnist"):
-        search.tune("r3gan/stacked-mnist", out=tmp_path / "t.toml", quiet=True)
+        search.tune(Request(recipe="r3gan/stacked-mnist"), out=tmp_path / "t.toml", quiet=True)
     assert gans.default_data("r3gan/digits") == gans.default_data(None) == "mnist-5k"
 
 

@@ -1,4 +1,4 @@
-"""What tests of `ganvas tune` share."""
+"""Helpers of the tests of `ganvas tune`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from ganvas.recipe import Recipe
-from ganvas.tuning import result, trials
-from ganvas.tuning import search as tune
+from ganvas.runs.request import Request
+from ganvas.tuning.budget import SearchOptions
+from ganvas.tuning.result import TuningResult
+from ganvas.tuning.search import tune
+from ganvas.tuning.trials import initial_value
 
 SHORT = ("--trials", "3", "--images", "160", "--threads", "1")
 
 
-def search(what: Path | str, recipe: str = "mlp/tiny", **options: Any) -> result.Tuned:
-    given = {"trials": 3, "images": 160, "threads": 1, "quiet": True} | options
-    return tune.tune(recipe, data=what, **given)
+def search(
+    data: Path | str,
+    recipe: str = "mlp/tiny",
+    *,
+    out: Path,
+    trials: int | None = 3,
+    images: float = 160,
+    minutes: float | None = None,
+    started: float | None = None,
+    **options: Any,
+) -> TuningResult:
+    """Search on one thread, by default with three trials of 160 images each."""
+    length = SearchOptions(minutes=minutes, trials=trials, images=images)
+    request = Request.of(recipe=recipe, data=data, threads=1, **options)
+    return tune(request, length, out=out, quiet=True, started=started)
 
 
 def lr(recipe: Recipe) -> float:
-    return trials.start(recipe.train.lr)
+    return initial_value(recipe.train.lr)

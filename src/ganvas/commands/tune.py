@@ -72,24 +72,23 @@ def tune(
         Print one JSON document.
     """
     from ganvas.overrides import parse_assignments
+    from ganvas.runs.request import Request
     from ganvas.tuning import search
+    from ganvas.tuning.budget import SearchOptions
 
-    result = search.tune(
-        recipe,
+    options = SearchOptions(minutes=minutes, trials=trials, images=images)
+    request = Request.of(
+        recipe=recipe,
         data=data,
-        minutes=minutes,
-        trials=trials,
-        images=images,
-        seed=seed,
-        out=out,
         settings=parse_assignments(set_ or []),
+        seed=seed,
         flip=flip,
         device=device,
         precision=precision,
         threads=threads,
-        started=process_start(),
         **vars(pictures),
     )
+    result = search.tune(request, options, out=out, started=process_start())
     if json:
         print_json(result.to_json())
     else:

@@ -1,10 +1,9 @@
-"""What a search found: its trials, the best of them, and the TOML that `ganvas train --config`
-takes."""
+"""The result of a search: its trials, the best of them, and a TOML file to train with."""
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,32 +11,36 @@ from typing import Any
 
 import msgspec
 
+from ganvas.errors import SettingError
 from ganvas.runs.folder import set_aside
 from ganvas.runs.request import Request, to_toml
 from ganvas.system import files
 from ganvas.system.progress import duration
 from ganvas.system.schema import leaves
+from ganvas.system.text import command, count
 from ganvas.tuning.trials import Trial
 
-FIRST = "# Written by ganvas tune"  # a file that begins so is a search's own, and may be replaced
+FIRST = "# Written by ganvas tune"  # a file that begins so was written by a search: see check_place
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """The result of a search.
 
-    request: to train with; its settings are those of the best trial, as far as they differ from the
-    recipe's, were asked for or searched.
-    asked: the settings that the search was to start from. trials: the first is the recipe as it is.
-    best: the number of the
-    best. images: of a trial. samples, real: how many were compared for a score. stopped: the signal
-    that ended it, 0 for none.
+    request: to train with. Its settings are those of the best trial that were given, searched, or
+        differ from the recipe's.
+    given: the settings that the search started from.
+    trials: in order; the first has the recipe's own settings.
+    best: the number of the best trial.
+    images: training images of each trial.
+    samples, real: number of images compared for a score.
+    stopped: the signal that ended the search, 0 for none.
+    out: the TOML file; "" before it is written.
     """
 
     request: Request
-    asked: Mapping[str, Any]
+    given: Mapping[str, Any]
     data_name: str
-    data_dir: Path | None
     trials: tuple[Trial, ...]
     best: int
     images: int
@@ -50,21 +53,17 @@ class Tuned:
 
     @property
     def verdict(self) -> str:
-        """What came of it, in a sentence."""
-        own, best, others = self.trials[0], self.trials[self.best], len(self.trials) - 1
+        """One sentence: the best trial, and its score beside that of the recipe's own settings."""
+        first, best, others = self.trials[0], self.trials[self.best], len(self.trials) - 1
         score = f"KID x 1000 {best.score:.4g}"
-        if best is own:
-            tried = (
-                f"none of {others} others is better"
-                if others
-                else "nothing else was tried to its end"
-            )
+        if best is first:
+            tried = f"none of {others} others is better" if others else "no other trial ended"
             return f"the recipe's own settings win: {score}; {tried}"
-        found = f"trial {self.best} wins, of {len(self.trials)}: {score}"
-        if own.state != "finished" or own.score is None or best.score is None:
-            return f"{found}; the recipe's own settings diverge"
-        less = f", {1 - best.score / own.score:.0%} less" if best.score > 0 else ""
-        return f"{found}{less} than {own.score:.4g} of the recipe's own settings"
+        text = f"trial {self.best} wins, of {len(self.trials)}: {score}"
+        if first.state != "finished" or first.score is None or best.score is None:
+            return f"{text}; the recipe's own settings diverge"
+        less = f", {1 - best.score / first.score:.0%} less" if best.score > 0 else ""
+        return f"{text}{less} than {first.score:.4g} of the recipe's own settings"
 
     @property
     def columns(self) -> list[str]:
@@ -74,118 +73,88 @@ class Tuned:
         """The trials as a table."""
         rows = []
         for trial in self.trials:
-            notes = ["best"] * (trial.number == self.best) + ["the recipe's own"] * (
-                trial.number == 0
-            )
+            notes = ["best"] * (trial.number == self.best)
+            notes += ["the recipe's own"] * (trial.number == 0)
             notes += [trial.state] * (trial.state != "finished")
             score = "-" if trial.score is None else f"{trial.score:.4g}"
-            rows.append(
-                [
-                    str(trial.number),
-                    *trial.told().values(),
-                    score,
-                    f"{trial.images:,}",
-                    ", ".join(notes),
-                ]
-            )
+            shown = trial.settings_text().values()
+            rows.append([str(trial.number), *shown, score, f"{trial.images:,}", ", ".join(notes)])
         return rows
 
-    def use(self, out: Path) -> str:
-        """The command that trains with what was found."""
-        return shlex.join(["ganvas", "train", "--config", str(out), *self._where()])
+    def train_command(self, out: Path) -> str:
+        """The command that trains with the best settings."""
+        return command("train", config=out, data_dir=self.request.data_dir)
 
-    def _where(self) -> list[str]:
-        return ["--data-dir", str(self.data_dir)] if self.data_dir else []
-
-    def again(self) -> str:
-        """The command that makes the same search once more, without a clock."""
+    def repeat_command(self) -> str:
+        """The command that repeats the search without a clock."""
         request = self.request
-        options = {
-            "--data": request.data,
-            "--trials": max(2, len(self.trials)),
-            "--images": self.images,
-        }
-        options |= {
-            "--seed": request.seed,
-            "--threads": request.threads,
-            "--precision": request.precision,
-            "--device": request.device,
-        }
-        options |= {"--size": request.size and "{}x{}".format(*request.size)}
-        options |= {"--fit": request.fit, "--channels": request.channels}
-        words = [
-            f"{word}" for option in options.items() if option[1] is not None for word in option
+        settings = [
+            f"{path}={msgspec.json.encode(value).decode()}" for path, value in leaves(self.given)
         ]
-        words += ["--flip"] * bool(request.flip)
-        sets = [
-            f"{path}={msgspec.json.encode(value).decode()}" for path, value in leaves(self.asked)
-        ]
-        return shlex.join(
-            [
-                "ganvas",
-                "tune",
-                request.recipe or "",
-                *words,
-                *self._where(),
-                *(["--set", *sets] if sets else []),
-            ]
+        return command(
+            "tune",
+            request.recipe,
+            data=request.data,
+            trials=max(2, len(self.trials)),
+            images=self.images,
+            seed=request.seed,
+            threads=request.threads,
+            precision=request.precision,
+            device=request.device,
+            size=request.size,
+            fit=request.fit,
+            channels=request.channels,
+            flip=bool(request.flip),
+            data_dir=request.data_dir,
+            set_=settings,
         )
 
     def to_json(self) -> dict[str, Any]:
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del plain["request"], plain["asked"], plain["data_name"], plain["data_dir"]
         request = self.request
+        names = ("recipe", "data", "seed", "device", "threads", "precision", "settings")
+        left_out = ("request", "given", "data_name")
+        fields = [each.name for each in dataclasses.fields(self) if each.name not in left_out]
         return {
-            "recipe": request.recipe,
-            "data": request.data,
-            "seed": request.seed,
-            "device": request.device,
-            "threads": request.threads,
-            "precision": request.precision,
-            "settings": request.settings,
+            **{name: getattr(request, name) for name in names},
             "verdict": self.verdict,
-            "again": self.again(),
-            **plain,
+            "again": self.repeat_command(),
+            **{name: getattr(self, name) for name in fields},
         }
 
     def to_toml(self, out: Path) -> str:
-        """The request as TOML, and in comments how it was found."""
-        said = [
-            f"{self.verdict}.",
-            (
-                "Lower is better. Each figure is of one short training: small differences are"
-                " chance, and what is best for"
-            ),
-            "a longer training may differ, above all a learning rate.",
+        """The request as TOML; in comments the trials and the command that repeats the search."""
+        stopped = ", stopped by a signal" if self.stopped else ""
+        comments = [
+            f"{FIRST[2:]}: {self.train_command(out)}",
             "",
-            (
-                f"Each trial: {self.images:,} images of {self.data_name}, {how(self.request)}. "
-                f"Each score: {self.samples:,} samples against {self.real:,} held-out images."
-            ),
-            "The search took"
-            f" {duration(self.seconds)}{', stopped by a signal' if self.stopped else ''}. "
+            f"{self.verdict}.",
+            "Lower is better. Each score is of one short training, so small differences are noise."
+            " A longer",
+            "training may do better with other settings, above all with another learning rate.",
+            "",
+            f"Each trial: {self.images:,} images of {self.data_name}, {conditions(self.request)}. "
+            f"Each score: {self.samples:,} samples against {self.real:,} held-out images.",
+            f"The search took {duration(self.seconds)}{stopped}. "
             + ", ".join(f"{name} {version}" for name, version in self.versions.items()),
-            f"Once more: {self.again()}",
+            f"Once more: {self.repeat_command()}",
             "",
             *_aligned([self.columns, *self.rows()]),
         ]
+        # what depends on the machine, and the seed, are left to the training
         request = dataclasses.replace(
             self.request, seed=None, device=None, precision=None, threads=None
         )
-        return (
-            "\n".join([_comment(f"{FIRST[2:]}: {self.use(out)}"), "#", *map(_comment, said)])
-            + f"\n\n{to_toml(request)}"
-        )
+        return "\n".join(map(_comment, comments)) + f"\n\n{to_toml(request)}"
 
 
-def how(request: Request) -> str:
-    """On what, and from which seed, trials are trained."""
-    threads = f"{request.threads} thread{'' if request.threads == 1 else 's'}"
+def conditions(request: Request) -> str:
+    """Seed, device, threads and precision of the trials, in words."""
+    threads = count(request.threads or 0, "thread")
     return f"seed {request.seed}, {request.device}, {threads}, precision {request.precision}"
 
 
 def _comment(text: str) -> str:
-    """A line of a TOML comment, which no name of a file or a data set breaks."""
+    """A line of TOML comment; an unprintable character in a name becomes "?"."""
     return f"# {''.join(c if c.isprintable() else '?' for c in text)}".rstrip()
 
 
@@ -197,20 +166,30 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     ]
 
 
-def write_toml(tuned: Tuned, out: Path, say: Callable[[str], None]) -> Tuned:
-    """Write the TOML, an earlier one kept beside it. What was found is said first: should the disk
-    refuse, it is not lost."""
-    say(f"{tuned.verdict} (one short training each: small differences are chance)")
-    say(
-        "; ".join(
-            f"{path}={value}" for path, value in leaves(tuned.request.settings) if value is not None
-        )
-    )
+def check_place(out: Path) -> None:
+    """Raise SettingError if the result cannot be written to `out`, before time is spent."""
+    files.refuse_ending(out, "the result is TOML", ".toml")
+    with files.reading(out):
+        if out.is_dir() or (out.exists() and not out.read_bytes().startswith(FIRST.encode())):
+            raise SettingError(
+                f"--out {out} exists and was not written by ganvas tune: give another name"
+            )
+    folder = next(path for path in out.absolute().parents if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise SettingError(f"--out {out}: cannot write in {folder}; give another place")
+
+
+def write_toml(result: TuningResult, out: Path, say: Callable[[str], None]) -> TuningResult:
+    """Write the TOML, keeping an earlier one beside it. Returns the result with `out`.
+
+    The best settings are printed first, so that they are not lost if writing fails.
+    """
+    say(f"{result.verdict} (one short training each: small differences are noise)")
+    settings = leaves(result.request.settings)
+    say("; ".join(f"{path}={value}" for path, value in settings if value is not None))
     if out.exists():
         say(f"the earlier {out} is kept as {set_aside(out)}")
-    files.write(out, tuned.to_toml(out))
-    say(
-        f"{'stopped; the best so far is written' if tuned.stopped else 'written'}; to use it:"
-        f" {tuned.use(out)}"
-    )
-    return dataclasses.replace(tuned, out=str(out))
+    files.write(out, result.to_toml(out))
+    written = "stopped; the best so far is written" if result.stopped else "written"
+    say(f"{written}; to use it: {result.train_command(out)}")
+    return dataclasses.replace(result, out=str(out))

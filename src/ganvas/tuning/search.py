@@ -1,10 +1,9 @@
-"""A short search for gamma, learning rate and augmentation on one's own data, by Optuna; its result
-is a TOML to train with.
+"""A short search for gamma, learning rate and augmentation on the user's data, with Optuna.
 
-Trials are short trainings, all of one length, with their schedules fitted to it. Their score is the
-kernel distance between samples and held-out real images (KID: unbiased, so few images do). The
-first trial is the recipe as it is, so that the best is never worse by this score, which, of one
-training each, is a noisy one.
+Trials are short trainings of one length, with their schedules fitted to it. A trial's score is the
+kernel distance between samples and held-out real images (KID, which is unbiased, so that few images
+do). The first trial has the recipe's own settings, so the best trial never scores worse. As each
+setting is trained once, scores are noisy. The result is a TOML file to train with.
 """
 
 from __future__ import annotations
@@ -15,183 +14,120 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
 
-from ganvas import data as sources
 from ganvas import gans
+from ganvas.data import NAMES
 from ganvas.errors import MissingExtraError, SettingError
 from ganvas.overrides import with_preset
-from ganvas.plan import MAX_PLAN_IMAGES
 from ganvas.recipe import Recipe
 from ganvas.recipe import settings as settings_of
 from ganvas.runs.card import versions
-from ganvas.runs.request import MAX_MINUTES, Request
-from ganvas.system import files
+from ganvas.runs.request import Request
 from ganvas.system.machine import pick_device, prepare_cpu
 from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
 from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
 from ganvas.training.preflight import prepare
-from ganvas.tuning.result import FIRST, Tuned, how, write_toml
+from ganvas.tuning.budget import Budget, SearchOptions, plan_budget
+from ganvas.tuning.result import TuningResult, check_place, conditions, write_toml
 from ganvas.tuning.trials import (
-    CHECKPOINTS,
     Score,
     Trial,
     TrialSetup,
-    changed,
+    change_recipe,
     displayed,
-    held_apart,
-    searched,
+    hold_out,
+    search_space,
 )
 
-MINUTES = 10.0  # of the search, unless its length is given otherwise
-SEARCH_SPAN = (
-    10.0  # gamma and learning rates are searched from a tenth to ten times the recipe's own
-)
-SEARCH_FINISH_SECONDS = 2.0  # kept back from --minutes for writing and leaving
-# of what is left, planned for: machines have slow moments. What remains goes to more trials
-MARGIN = 0.85
-# trials are as many as quarters of a trial's seconds, so both grow with the budget
-TRIAL_SECONDS = 4.0
-MAX_PLANNED_TRIALS = 50  # trials, however large the budget
-MIN_TRIAL_STEPS = 30  # of a trial
-# trials before Optuna compares: without a model of what is good, and without giving up any
-STARTUP = 5
-MAX_TRIALS = 10_000
-
-
-@dataclass(frozen=True)
-class Budget:
-    """trials: how many, None for as many as there is time for. images: of each, in whole steps.
-    deadline: time.monotonic() by which all is done; None for no matter when."""
-
-    trials: int | None
-    images: int
-    deadline: float | None
+# gamma and learning rates are searched from a tenth of the recipe's own to ten times as much
+SEARCH_SPAN = 10.0
+# trials before Optuna models which settings are good, and before it stops any trial early
+STARTUP_TRIALS = 5
 
 
 @dataclass(frozen=True)
 class PreparedSearch:
     """A search before its first trial.
 
-    request: with data and a GAN's file by their whole paths, and with threads and precision as
-    chosen. asked: the recipe as
-    its file has it. real: images to score by. space: see `searched`. step, score: seconds of a
-    training step and of a score, where they were measured.
+    request: with data and a GAN's file by absolute paths, and with the threads and the precision
+        that were chosen.
+    original: the recipe as its file has it.
+    setup: what all trials share.
+    real: number of images to score by.
+    space: see `search_space`.
+    step_seconds, score_seconds: measured times of a training step and of a score; 0 if threads and
+        precision were given and the search has no clock.
     """
 
     request: Request
-    data_dir: Path | None
-    asked: Recipe
-    ground: TrialSetup
+    original: Recipe
+    setup: TrialSetup
     real: int
     space: dict[str, tuple[float | str, ...]]
-    step: float
-    score: float
+    step_seconds: float
+    score_seconds: float
 
 
 def tune(
-    recipe: str | None = None,
+    request: Request,
+    options: SearchOptions | None = None,
     *,
-    data: str | os.PathLike[str] | None = None,
-    minutes: float | None = None,
-    trials: int | None = None,
-    images: float | None = None,
-    seed: int | None = None,
-    out: str | os.PathLike[str] = "tuned.toml",
-    settings: Mapping[str, Any] | None = None,
-    size: tuple[int, int] | None = None,
-    fit: Literal["crop", "pad", "stretch"] | None = None,
-    channels: Literal[1, 3, 4] | None = None,
-    flip: bool | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
-    device: str | None = None,
-    precision: Literal["32", "bf16", "fp16"] | None = None,
-    threads: int | None = None,
+    out: Path = Path("tuned.toml"),
     quiet: bool = False,
     started: float | None = None,
-) -> Tuned:
-    """Search gamma, learning rate and augmentation by short trainings, and write the best to `out`,
-    a TOML for `train(config=)`.
+) -> TuningResult:
+    """Search gamma, learning rate and augmentation by short trainings, and write the best to `out`.
 
-    recipe, data, size, fit, channels, flip, data_dir, device, precision, threads: as of
-    `ganvas.train`. settings: changes of the
-    recipe, which the search starts from. minutes: of the whole search since `started` (time.time(),
-    by default now); 10,
-    unless both `trials`, how many trainings, and `images`, the length of each, are given: then no
-    clock has a say, and the
-    same arguments, threads and precision give the same result on the same machine. seed: of
-    trainings, samples and the search.
+    An earlier result of a search at `out` is kept beside it; nothing else is written.
 
-    A signal ends the search, and the best so far is written. Nothing else is left on the disk. An
-    earlier result of a search at `out` is kept beside it. Raises a GanvasError for anything that
-    cannot be; KeyboardInterrupt, or SystemExit(143), where a signal comes before the first training
-    is through.
+    request: recipe, data, settings to start from, and how to train. Its seed is that of trainings,
+        samples and the search.
+    options: the length of the search.
+    out: a TOML file for `train(config=)`.
+    started: time.time() from which the minutes count; by default now.
+
+    After a signal, the best result so far is written. Raises a GanvasError for anything in the
+    request that is impossible; KeyboardInterrupt, or SystemExit(143), if a signal comes before the
+    end of the first training.
     """
     started = time.time() if started is None else started
-    request = Request.of(
-        recipe=recipe,
-        data=os.fspath(data or gans.default_data(recipe)),
-        seed=seed or 0,
-        size=size,
-        fit=fit,
-        channels=channels,
-        flip=flip,
-        device=pick_device(device or "auto"),
-        precision=precision,
-        threads=threads,
-        settings=settings or {},
+    options = options or SearchOptions()
+    request = dataclasses.replace(
+        request,
+        data=request.data or gans.default_data(request.recipe),
+        seed=request.seed or 0,
+        device=pick_device(request.device or "auto"),  # type: ignore[arg-type]
     )
-    _check(minutes, trials, images, Path(out))
+    check_place(out)
     optuna, say = _optuna(), Progress(quiet=quiet).say
-    if minutes is None and (trials is None or images is None):
-        minutes = MINUTES
-    prepared = _prepare(request, None if data_dir is None else Path(data_dir), minutes, say)
-    batch = prepared.ground.recipe.train.batch
-    budget = Budget(trials, math.ceil((images or 0) / batch) * batch, None)
-    if minutes is not None:
-        budget = _planned(budget, prepared, batch, minutes, started)
+    prepared = prepare_search(request, options.time_limit, say)
+    budget = plan_budget(
+        options,
+        prepared.setup.recipe.train.batch,
+        prepared.step_seconds,
+        prepared.score_seconds,
+        started,
+    )
     say(_announcement(prepared, budget))
     with Stop() as stop, torch.random.fork_rng(devices=[]):
-        done = _search(optuna, prepared, budget, stop, say)
-    if not any(trial.state == "finished" for trial in done):
-        _give_up(done, stop.signal, say)
-    return write_toml(
-        _tuned(prepared, budget, done, stop.signal, time.time() - started), Path(out), say
-    )
-
-
-def _check(minutes: float | None, trials: int | None, images: float | None, out: Path) -> None:
-    """Raises SettingError for a length that cannot be, or a place where the result cannot be put."""
-    for name, value, most in (
-        ("--minutes", minutes, MAX_MINUTES),
-        ("--images", images, MAX_PLAN_IMAGES),
-    ):
-        if value is not None and not 0 < value <= most:
-            raise SettingError(f"{name} {value:g}: expected more than 0, and at most {most:,}")
-    if trials is not None and not 2 <= trials <= MAX_TRIALS:
-        raise SettingError(
-            f"--trials {trials}: expected 2 to {MAX_TRIALS:,}; the first is the recipe as it is"
-        )
-    files.refuse_ending(out, "the result is TOML", ".toml")
-    with files.reading(out):
-        if out.is_dir() or (out.exists() and not out.read_bytes().startswith(FIRST.encode())):
-            raise SettingError(
-                f"--out {out}: what stands there was not written by ganvas tune; give another name"
-            )
-    folder = next(path for path in out.absolute().parents if path.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):  # said now, not after the search
-        raise SettingError(f"--out {out}: nothing can be written in {folder}; give another place")
+        trials = _run_trials(optuna, prepared, budget, stop, say)
+    if not any(trial.state == "finished" for trial in trials):
+        _give_up(trials, stop.signal, say)
+    result = _result(prepared, budget, trials)
+    result = dataclasses.replace(result, stopped=stop.signal, seconds=time.time() - started)
+    return write_toml(result, out, say)
 
 
 def _optuna() -> Any:
-    """Optuna, silenced. Raises MissingExtraError where it is not installed."""
+    """Import and silence Optuna. Raises MissingExtraError if it is not installed."""
     try:
         import optuna
     except ImportError:
@@ -202,130 +138,100 @@ def _optuna() -> Any:
     return optuna
 
 
-def _prepare(
-    request: Request, data_dir: Path | None, minutes: float | None, say: Callable[[str], None]
+def prepare_search(
+    request: Request, minutes: float | None, say: Callable[[str], None]
 ) -> PreparedSearch:
     """Prepare the recipe, hold images back to score by, and measure what is left open.
 
+    request: with data and device.
     minutes: of the search; None without a clock.
     """
-    what, device = request.data or gans.default_data(request.recipe), request.device or "cpu"
-    request = dataclasses.replace(request, data=what, data_dir=data_dir)
-    prepared = prepare(request, device)
-    recipe, spec, dataset = prepared.recipe, prepared.spec, prepared.dataset
+    assert request.data is not None
+    assert request.device is not None
+    prepared = prepare(request, request.device)
+    recipe, dataset = prepared.recipe, prepared.dataset
     assert dataset is not None
-    training, held_out, note = held_apart(dataset, what, request, data_dir)
+    training, held_out, note = hold_out(dataset, request)
     for line in (*prepared.notes, note):
         say(line)
+
+    # Choose threads and precision, and measure a step if there is a clock.
     prepare_cpu()
-    threads, bits = (
-        request.threads or 0,
-        str(request.precision or ("32" if recipe.train.precision == "32" else "")),
-    )
+    threads = request.threads or 0
+    precision = str(request.precision or ("32" if recipe.train.precision == "32" else ""))
     choice = None
-    if minutes is not None or not threads or not bits:
+    if minutes is not None or not threads or not precision:
         choice = choose(
             dataclasses.replace(prepared, dataset=training),
             threads=threads,
-            precision=bits,
+            precision=precision,
             seconds=MAX_MEASURING_SECONDS if minutes is None else MEASURING_SHARE * minutes * 60,
         )
-        threads, bits = choice.threads, choice.precision
+        threads, precision = choice.threads, choice.precision
     torch.set_num_threads(threads)
-    ground = TrialSetup(
-        prepared.file,
-        recipe,
-        spec,
-        training,
-        Score(training, held_out),
-        device,
-        bits,
-        request.seed or 0,
-        bool(request.flip),
+
+    # Measure a score.
+    setup = TrialSetup(
+        file=prepared.file,
+        recipe=recipe,
+        spec=prepared.spec,
+        training=training,
+        score=Score(training, held_out),
+        device=request.device,
+        precision=precision,
+        seed=request.seed or 0,
+        flip=bool(request.flip),
     )
     began = time.perf_counter()
     if choice:
-        ground.scored(choice.warmup.learner)
+        setup.score_of(choice.warmup.learner)
+    score_seconds = time.perf_counter() - began
+
     request = dataclasses.replace(
         request,
-        recipe=_whole(request.recipe or prepared.name, prepared.name),
+        recipe=_absolute(request.recipe or prepared.name, prepared.name),
         threads=threads,
-        precision=bits,  # type: ignore[arg-type]
-        data=what if what in sources.NAMES else os.path.abspath(what),
+        precision=precision,  # type: ignore[arg-type]
+        data=request.data if request.data in NAMES else os.path.abspath(request.data),
     )
-    space = searched(recipe, prepared.gan, len(training))
-    seconds = time.perf_counter() - began
     return PreparedSearch(
         request,
-        data_dir,
         prepared.original,
-        ground,
-        len(held_out),
-        space,
-        choice.seconds if choice else 0.0,
-        seconds,
+        setup,
+        real=len(held_out),
+        space=search_space(recipe, prepared.gan, len(training)),
+        step_seconds=choice.seconds if choice else 0.0,
+        score_seconds=score_seconds,
     )
 
 
-def _whole(given: str, name: str) -> str:
-    """A recipe's name; of a GAN's file of the user's its path, so that it is found from anywhere."""
+def _absolute(given: str, name: str) -> str:
+    """The recipe's name; for a user's GAN file its absolute path, valid in any directory."""
     path, key = gans.split_path(given)
     return f"{os.path.abspath(path)}{'' if key is None else f':{key}'}" if path else name
 
 
-def _planned(
-    asked: Budget, prepared: PreparedSearch, batch: int, minutes: float, started: float
-) -> Budget:
-    """How many trials of how many images fit into what is left of the time.
-
-    Raises SettingError where two, or as many as were asked for, do not.
-    """
-    spent = time.time() - started
-    left = minutes * 60 - SEARCH_FINISH_SECONDS - spent
-    scores, fewest = CHECKPOINTS * prepared.score, asked.trials or 2
-    least = (
-        asked.images // batch or MIN_TRIAL_STEPS
-    ) * prepared.step + scores  # seconds of a trial
-    if left * MARGIN < fewest * least:
-        enough = math.ceil((1.5 * spent + SEARCH_FINISH_SECONDS + fewest * least / MARGIN) / 6) / 10
-        length = f" of {asked.images:,} images" if asked.images else ""
-        raise SettingError(
-            f"--minutes {minutes:g} is too short for {fewest} trials{length} here: give at least"
-            f" {enough:g}, or less to do"
-        )
-    deadline = time.monotonic() + left
-    if asked.images:
-        return dataclasses.replace(asked, deadline=deadline)
-    count = asked.trials or min(
-        MAX_PLANNED_TRIALS, round(math.sqrt(left / TRIAL_SECONDS)), int(left * MARGIN / least)
-    )
-    seconds = left * MARGIN / max(2, count)
-    return Budget(asked.trials, int((seconds - scores) / prepared.step) * batch, deadline)
-
-
 def _announcement(prepared: PreparedSearch, budget: Budget) -> str:
-    ground = prepared.ground
-    searching = ", ".join(prepared.space)
     count = f"{budget.trials} trials" if budget.trials else "trials"
     until = ""
     if budget.deadline is not None:
         until = f", for {duration(budget.deadline - time.monotonic())} at most"
     return (
-        f"{prepared.request.recipe} on {ground.training.name}: {count} of {budget.images:,}"
-        f" images{until}; searching {searching}; {how(prepared.request)}"
+        f"{prepared.request.recipe} on {prepared.setup.training.name}: {count} of"
+        f" {budget.images:,} images{until}; searching {', '.join(prepared.space)};"
+        f" {conditions(prepared.request)}"
     )
 
 
-def _search(
+def _run_trials(
     optuna: Any, prepared: PreparedSearch, budget: Budget, stop: Stop, say: Callable[[str], None]
 ) -> tuple[Trial, ...]:
-    """Trials until there are enough, time is up or a signal comes. One that these cut short is left
-    out."""
+    """Run trials until the budget is spent or a signal comes; one that is cut short is dropped."""
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(
-            seed=prepared.ground.seed % 2**32, n_startup_trials=STARTUP
+            seed=prepared.setup.seed % 2**32, n_startup_trials=STARTUP_TRIALS
         ),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
     )
     study.enqueue_trial({name: values[0] for name, values in prepared.space.items()})
     factor = optuna.distributions.FloatDistribution(1 / SEARCH_SPAN, SEARCH_SPAN, log=True)
@@ -333,55 +239,56 @@ def _search(
         name: factor if len(values) == 1 else optuna.distributions.CategoricalDistribution(values)
         for name, values in prepared.space.items()
     }
-    done: list[Trial] = []
-    while len(done) != budget.trials and not stop.signal and _time_for_one(budget, done):
-        asked = study.ask(space)
-        trial = _trial(asked, prepared.ground, budget, stop)
+    states = {"pruned": optuna.trial.TrialState.PRUNED, "diverged": optuna.trial.TrialState.FAIL}
+    trials: list[Trial] = []
+    while len(trials) != budget.trials and not stop.signal and _has_time(budget, trials):
+        suggestion = study.ask(space)
+        trial = _run_trial(suggestion, prepared.setup, budget, stop)
         if trial.state == "cut short":
             break
-        states = {
-            "pruned": optuna.trial.TrialState.PRUNED,
-            "diverged": optuna.trial.TrialState.FAIL,
-        }
-        study.tell(
-            asked, trial.score if trial.state == "finished" else None, state=states.get(trial.state)
-        )
-        done.append(trial)
+        score = trial.score if trial.state == "finished" else None
+        study.tell(suggestion, score, state=states.get(trial.state))
+        trials.append(trial)
         say(f"trial {trial.number}: {trial} ({duration(trial.seconds)})")
-    return tuple(done)
+    return tuple(trials)
 
 
-def _time_for_one(budget: Budget, done: list[Trial]) -> bool:
-    if budget.deadline is None or not done:
+def _has_time(budget: Budget, trials: list[Trial]) -> bool:
+    """True if one more trial as slow as the slowest would end before the deadline."""
+    if budget.deadline is None or not trials:
         return True
-    return time.monotonic() + max(trial.seconds for trial in done) < budget.deadline
+    return time.monotonic() + max(trial.seconds for trial in trials) < budget.deadline
 
 
-def _trial(asked: Any, ground: TrialSetup, budget: Budget, stop: Stop) -> Trial:
-    """Train with what Optuna asked for, to the end unless it is hopeless, diverges or is cut short."""
-    recipe, began = changed(ground.recipe, asked.params), time.monotonic()
+def _run_trial(suggestion: Any, setup: TrialSetup, budget: Budget, stop: Stop) -> Trial:
+    """Train with Optuna's suggestion until the end, or until it is hopeless, diverges or is cut
+    short.
+
+    suggestion: an `optuna.Trial`.
+    """
+    recipe, began = change_recipe(setup.recipe, suggestion.params), time.monotonic()
     state: Literal["finished", "pruned", "diverged", "cut short"] = "finished"
     score, seen = None, 0
-    for seen, found in ground.train(recipe, budget.images):
-        if found is not None and not math.isfinite(found):
+    for seen, new_score in setup.train(recipe, budget.images):
+        if new_score is not None and not math.isfinite(new_score):
             state, score = "diverged", None
             break
         if seen == budget.images:
-            score = found
+            score = new_score
             break
-        if found is not None:
-            score = found
-            asked.report(found, seen)
-            if asked.should_prune():
+        if new_score is not None:
+            score = new_score
+            suggestion.report(score, seen)
+            if suggestion.should_prune():
                 state = "pruned"
                 break
         if stop.signal or (budget.deadline is not None and time.monotonic() > budget.deadline):
             state = "cut short"
             break
     return Trial(
-        asked.number,
-        dict(asked.params),
-        displayed(recipe, asked.params),
+        suggestion.number,
+        dict(suggestion.params),
+        displayed(recipe, suggestion.params),
         score,
         state,
         seen,
@@ -389,56 +296,57 @@ def _trial(asked: Any, ground: TrialSetup, budget: Budget, stop: Stop) -> Trial:
     )
 
 
-def _give_up(done: tuple[Trial, ...], stopped: int, say: Callable[[str], None]) -> NoReturn:
-    """No trial came to its end."""
+def _give_up(trials: tuple[Trial, ...], stopped: int, say: Callable[[str], None]) -> NoReturn:
+    """Raise the error, or the signal, that left no trial finished."""
     if stopped:
-        say("stopped before a trial was through: nothing is written")
+        say("stopped before the first trial ended: nothing is written")
         raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
-    if done:
+    if trials:
         raise SettingError(
-            f"all of {len(done)} trials diverged, so nothing is written: set a smaller train.lr to"
-            " start from"
+            f"all of {len(trials)} trials diverged, so nothing is written: set a smaller train.lr"
+            " to start from"
         )
     raise SettingError(
-        "no trial was through in time, this machine being slower than measured: give more --minutes"
+        "no trial ended in time, as this machine is slower than measured: give more --minutes"
     )
 
 
-def _tuned(
-    prepared: PreparedSearch, budget: Budget, done: tuple[Trial, ...], stopped: int, seconds: float
-) -> Tuned:
+def _result(prepared: PreparedSearch, budget: Budget, trials: tuple[Trial, ...]) -> TuningResult:
     best = min(
-        (trial for trial in done if trial.state == "finished"),
+        (trial for trial in trials if trial.state == "finished"),
         key=lambda trial: (trial.score, trial.number),
     )
-    ground, asked = prepared.ground, prepared.request.settings
-    # A preset is left to the training, which may be of another length.
-    own = with_preset(prepared.asked, {}, ground.recipe.train.length)[0]
-    named = {
+    setup, given = prepared.setup, prepared.request.settings
+    # the preset is left to the training, which may have another length
+    base = with_preset(prepared.original, {}, setup.recipe.train.length)[0]
+    names = {
         path.removeprefix("model.").removeprefix("train.").partition(".")[0]
-        for path, _ in leaves(asked)
+        for path, _ in leaves(given)
     }
-    found = _different(own, changed(ground.recipe, best.change), named.union(prepared.space))
-    return Tuned(
-        request=dataclasses.replace(prepared.request, settings=found),
-        asked=asked,
-        data_name=ground.training.name,
-        data_dir=prepared.data_dir,
-        trials=done,
+    settings = _different(
+        base, change_recipe(setup.recipe, best.change), names.union(prepared.space)
+    )
+    return TuningResult(
+        request=dataclasses.replace(prepared.request, settings=settings),
+        given=given,
+        data_name=setup.training.name,
+        trials=trials,
         best=best.number,
         images=budget.images,
-        samples=ground.samples,
+        samples=setup.samples,
         real=prepared.real,
-        seconds=seconds,
-        stopped=stopped,
+        seconds=0.0,
+        stopped=0,
         versions=versions() | {"optuna": importlib.metadata.version("optuna")},
     )
 
 
-def _different(own: Recipe, found: Recipe, names: Container[str]) -> dict[str, dict[str, Any]]:
-    """Settings {"model": {...}, "train": {...}} that make the one recipe the other; those of
-    `names`, which were asked for or searched, even where they are equal."""
-    before, after = settings_of(own), settings_of(found)
+def _different(base: Recipe, best: Recipe, names: Container[str]) -> dict[str, dict[str, Any]]:
+    """Settings {"model": {...}, "train": {...}} that turn `base` into `best`.
+
+    names: settings to include even if they are equal.
+    """
+    before, after = settings_of(base), settings_of(best)
     different = {
         part: {
             name: value

@@ -1,5 +1,4 @@
-"""Short trainings of throwaway networks, and their score by real images that none of them is
-trained on."""
+"""Short trainings of throwaway networks, scored by real images that they are not trained on."""
 
 from __future__ import annotations
 
@@ -7,14 +6,12 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, leaky_relu
 
-from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
@@ -25,28 +22,30 @@ from ganvas.recipe import AUGMENT_BELOW, ImageSpec, Recipe, Schedule
 from ganvas.runs.request import Request
 from ganvas.sampling.sampler import SAMPLING_CHUNK, Sampler
 from ganvas.system import seeding
+from ganvas.system.text import count
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.loop import take_step
 
 CHECKPOINTS = 3  # scores of a training, evenly spread, the last at its end
-SOME = 0.4  # a probability of augmentation, beside none and one that adapts itself
-LEAST_HELD, MOST_HELD = 10, 2000  # real images to score by
-SHARE_HELD = 5  # one image in so many is spared for that, where no part of the data is held out
-# generated for a score: fewer of large images
-LEAST_SAMPLES, MOST_SAMPLES, SAMPLED_PIXELS = 200, 1000, 2_000_000
-SUBSETS, SUBSET = 10, 500  # of KID, and how many images are in each
+SOME_AUGMENTATION = 0.4  # the probability that is tried beside 0 and an adaptive one
+MIN_HELD_OUT, MAX_HELD_OUT = 10, 2000  # real images to score by
+# one image in this number is held back to score by if the data have no held-out part
+HELD_BACK = 5
+# samples of a score: fewer of large images
+MIN_SAMPLES, MAX_SAMPLES, SAMPLED_PIXELS = 200, 1000, 2_000_000
+KID_SUBSETS, KID_SUBSET_SIZE = 10, 500
 
 
 @dataclass(frozen=True)
 class Trial:
     """One training of a search.
 
-    change: factors of gamma and lr, and augment: see `changed`. settings: what became of them,
-    gamma and lr, where they are
-    schedules, as they start. score: KID x 1000, the last that was taken, and only of a finished one
-    one that compares;
-    None where there was none. images: how many were seen.
+    change: factors of gamma and lr, and augment: see `change_recipe`.
+    settings: the values of these; the initial value of a schedule.
+    score: KID x 1000 at the last checkpoint, None if there was none or the training diverged. Only
+        scores of finished trials compare.
+    images: number of images trained on.
     """
 
     number: int
@@ -57,58 +56,58 @@ class Trial:
     images: int
     seconds: float
 
-    def told(self) -> dict[str, str]:
-        """The settings as a person is told them."""
+    def settings_text(self) -> dict[str, str]:
+        """The settings, rounded for display."""
         return {name: v if isinstance(v, str) else f"{v:.3g}" for name, v in self.settings.items()}
 
     def __str__(self) -> str:
-        values = ", ".join(f"{name} {value}" for name, value in self.told().items())
-        score = "" if self.score is None else f"KID x 1000 {self.score:.4g}"
-        return (
-            f"{values}:"
-            f" {', '.join([score] * bool(score) + [self.state] * (self.state != 'finished'))}"
-        )
+        values = ", ".join(f"{name} {value}" for name, value in self.settings_text().items())
+        outcome = [] if self.score is None else [f"KID x 1000 {self.score:.4g}"]
+        outcome += [self.state] * (self.state != "finished")
+        return f"{values}: {', '.join(outcome)}"
 
 
-def searched(recipe: Recipe, gan: Gan, images: int) -> dict[str, tuple[float | str, ...]]:
-    """What of a recipe can be searched on so many images: "gamma" and "lr" by a factor, from the
-    recipe's own, 1; "augment" by a value, the recipe's own first. Only what the recipe has, and
-    what would make a difference."""
+def search_space(recipe: Recipe, gan: Gan, images: int) -> dict[str, tuple[float | str, ...]]:
+    """The settings to search on a training set of `images` images.
+
+    Returns {"gamma": (1.0,), "lr": (1.0,), "augment": values}: "gamma" and "lr" are searched as
+    factors of the recipe's own values, "augment" among values, the recipe's own first. Settings
+    that the recipe does not have, and values that would make no difference, are left out.
+    """
     train = recipe.train
-    found: dict[str, tuple[float | str, ...]] = {}
-    if train.penalty != "none" and start(train.gamma) > 0:
-        found["gamma"] = (1.0,)
-    if start(train.lr) > 0:
-        found["lr"] = (1.0,)
-    # by what they come to: with many images, "adaptive" is none
+    space: dict[str, tuple[float | str, ...]] = {}
+    if train.penalty != "none" and initial_value(train.gamma) > 0:
+        space["gamma"] = (1.0,)
+    if initial_value(train.lr) > 0:
+        space["lr"] = (1.0,)
+    # by their effect: on a large set, "adaptive" is the same as none
     choices: dict[float | str, float | str] = {}
-    for choice in (train.augment, 0.0, SOME, "adaptive"):
+    for choice in (train.augment, 0.0, SOME_AUGMENTATION, "adaptive"):
         if choice != "adaptive" or gan.joint:
-            choices.setdefault(
-                0.0 if choice == "adaptive" and images >= AUGMENT_BELOW else choice, choice
-            )
-    return found | {"augment": tuple(choices.values())}
+            effect = 0.0 if choice == "adaptive" and images >= AUGMENT_BELOW else choice
+            choices.setdefault(effect, choice)
+    return space | {"augment": tuple(choices.values())}
 
 
-def changed(recipe: Recipe, change: Mapping[str, Any]) -> Recipe:
-    """A recipe with gamma and both learning rates multiplied by factors, their schedules' shape
-    kept, and another
-    augmentation. change: some of "gamma", "lr", "augment"."""
+def change_recipe(recipe: Recipe, change: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with gamma and both learning rates scaled, and another augmentation.
+
+    change: some of "gamma" and "lr", which are factors, and "augment". Schedules keep their shape.
+    """
     train = recipe.train
     lr, gamma = change.get("lr", 1.0), change.get("gamma", 1.0)
     train = dataclasses.replace(
         train,
-        gamma=scaled(train.gamma, gamma),
-        d_lr=scaled(train.d_lr, lr),
-        lr=scaled(train.lr, lr) or train.lr,
+        gamma=_scaled(train.gamma, gamma),
+        d_lr=_scaled(train.d_lr, lr),
+        lr=_scaled(train.lr, lr) or train.lr,
         augment=change.get("augment", train.augment),
     )
     return dataclasses.replace(recipe, train=train)
 
 
-def scaled(value: Schedule | float | None, factor: float) -> Schedule | float | None:
-    """A value or a whole schedule times a factor, to three digits; exactly as it was for a factor
-    of 1."""
+def _scaled(value: Schedule | float | None, factor: float) -> Schedule | float | None:
+    """A constant or a schedule times a factor, to three digits; unchanged for a factor of 1."""
 
     def times(part: float) -> float:
         return float(f"{part * factor:.3g}")
@@ -119,66 +118,64 @@ def scaled(value: Schedule | float | None, factor: float) -> Schedule | float | 
 
 
 def displayed(recipe: Recipe, names: Iterable[str]) -> dict[str, float | str]:
-    """Settings of a changed recipe, one number or word each."""
+    """The searched settings of a recipe, as one number or word each."""
     train = recipe.train
     values: dict[str, float | str] = {
-        "gamma": start(train.gamma),
-        "lr": start(train.lr),
+        "gamma": initial_value(train.gamma),
+        "lr": initial_value(train.lr),
         "augment": train.augment,
     }
     return {name: values[name] for name in names}
 
 
-def start(value: Schedule | float | None) -> float:
-    """What a value is at first: the one number that a person is told of a schedule."""
+def initial_value(value: Schedule | float | None) -> float:
+    """The initial value of a constant or a schedule."""
     return value.start if isinstance(value, Schedule) else value or 0.0
 
 
-def held_apart(
-    training: Dataset, what: str, request: Request, data_dir: Path | None
-) -> tuple[Dataset, Dataset, str]:
-    """(images to train on, real images to score by, a sentence on those): the data's held-out part,
-    or, where there is none or next to none, a fifth of the training images, by chance.
+def hold_out(dataset: Dataset, request: Request) -> tuple[Dataset, Dataset, str]:
+    """Return the images to train on, the real images to score by, and a note on these.
 
-    Raises DataError where these are too few to score by.
+    The images to score by are the data's held-out part; without one, or with fewer than
+    MIN_HELD_OUT images in it, a random fifth of `dataset`, which is read as `request` says.
+
+    Raises DataError if there are too few images.
     """
-    seed = request.seed or 0
-    held = data.load_held_out(what, training, fit=request.fit or "crop", data_dir=data_dir)
-    if held is not None and len(held) >= LEAST_HELD:
-        held = _some(held, seeding.generator(seed, "scored by", 0), MOST_HELD)
-        return training, held, f"scored by {len(held):,} images of the held-out part"
-    count = min(MOST_HELD, len(training) // SHARE_HELD)
-    if count < LEAST_HELD:
+    assert request.data is not None
+    rng = seeding.generator(request.seed or 0, "scored by", 0)
+    held_out = request.reading.held_out(request.data, dataset)
+    if held_out is not None and len(held_out) >= MIN_HELD_OUT:
+        held_out = _random_rows(held_out, rng, MAX_HELD_OUT)
+        return dataset, held_out, f"scored by {len(held_out):,} images of the held-out part"
+    number = min(MAX_HELD_OUT, len(dataset) // HELD_BACK)
+    if number < MIN_HELD_OUT:
         raise DataError(
-            f"{training.name} holds {len(training):,} image{'s' if len(training) > 1 else ''} and"
-            f" no held-out part: a search is scored by one in {SHARE_HELD} that it holds back,"
-            f" {LEAST_HELD} or more, so it needs {SHARE_HELD * LEAST_HELD} images; train with the"
-            " recipe's own settings"
+            f"{dataset.name} holds {count(len(dataset), 'image')} and no held-out part: a search is"
+            f" scored by one in {HELD_BACK} that it holds back, {MIN_HELD_OUT} or more, so it needs"
+            f" {HELD_BACK * MIN_HELD_OUT} images; train with the recipe's own settings"
         )
-    order = torch.randperm(len(training), generator=seeding.generator(seed, "scored by", 0))
-    said = (
-        f"no part is held out: scored by {count:,} of the {len(training):,} images, which trials"
-        " are not trained on"
+    order = torch.randperm(len(dataset), generator=rng)
+    note = (
+        f"the data have no held-out part: scored by {number:,} of the {len(dataset):,} images,"
+        " which trials are not trained on"
     )
-    return training.rows(order[count:]), training.rows(order[:count]), said
+    return dataset.rows(order[number:]), dataset.rows(order[:number]), note
 
 
-def _some(dataset: Dataset, rng: torch.Generator, most: int) -> Dataset:
-    return (
-        dataset
-        if len(dataset) <= most
-        else dataset.rows(torch.randperm(len(dataset), generator=rng)[:most])
-    )
+def _random_rows(dataset: Dataset, rng: torch.Generator, most: int) -> Dataset:
+    if len(dataset) <= most:
+        return dataset
+    return dataset.rows(torch.randperm(len(dataset), generator=rng)[:most])
 
 
 def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
-    """What turns images uint8 (N, C, H, W) like those of a data set into features float32 (N, D),
-    to be scored by.
+    """Return a function from images uint8 (N, C, H, W) to features float32 (N, D), to score by.
 
-    For digits the extractor that comes with the package. Else convolutions with random weights,
-    always the same, their
-    outputs scaled to about unit variance over the data: they need no training, and tell sets of
-    images apart that no ready network knows (Naeem et al. 2020, arXiv 2002.09797).
+    For digits, the extractor that comes with the package. Else convolutions with fixed random
+    weights, their outputs scaled to about unit variance over the data: these need no training, and
+    tell sets of images apart that no ready network knows (Naeem et al. 2020, arXiv 2002.09797).
+
+    training: images like those to be scored.
     """
     if extractors.default(training) == "digits":
         judge = extractors.find_extractor("digits", training)
@@ -202,16 +199,16 @@ def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
             parts.append(adaptive_avg_pool2d(x, 2).flatten(1))
         return torch.cat(parts)
 
-    known = raw(_some(training, seeding.generator(0, "features", 0), MOST_HELD).images)
+    some = _random_rows(training, seeding.generator(0, "features", 0), MAX_HELD_OUT)
+    known = raw(some.images)
     mean, deviation = known.mean(0), known.std(0)
-    # so that what hardly varies in the data does not outweigh the rest
+    # the quarter keeps features that hardly vary in the data from outweighing the rest
     scale = deviation + deviation.mean() / 4 + 1e-6
     return lambda images: (raw(images) - mean) / scale
 
 
 class Score:
-    """Tells how far samples are from real images that were not trained on: KID x 1000, 0 where they
-    cannot be told apart."""
+    """Distance between samples and held-out real images: KID x 1000, 0 for equal distributions."""
 
     def __init__(self, training: Dataset, held_out: Dataset) -> None:
         self.features = features_for(training)
@@ -219,15 +216,17 @@ class Score:
 
     def __call__(self, images: Tensor) -> float:
         """images: uint8 (N, C, H, W)."""
-        return (
-            1000 * metrics.kid(self.real, self.features(images), subsets=SUBSETS, size=SUBSET).mean
-        )
+        fake = self.features(images)
+        return 1000 * metrics.kid(self.real, fake, subsets=KID_SUBSETS, size=KID_SUBSET_SIZE).mean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialSetup:
-    """What all trials have in common. recipe: as it is, before it is changed. flip: mirror half of
-    the real images."""
+    """All that the trials of a search share.
+
+    recipe: with the recipe's own gamma, learning rates and augmentation.
+    flip: mirror half of the training images.
+    """
 
     file: GanFile
     recipe: Recipe
@@ -241,14 +240,15 @@ class TrialSetup:
 
     @property
     def samples(self) -> int:
-        """How many images are generated for a score."""
-        return max(
-            LEAST_SAMPLES, min(MOST_SAMPLES, SAMPLED_PIXELS // (self.spec.height * self.spec.width))
-        )
+        """Number of samples of a score."""
+        affordable = SAMPLED_PIXELS // (self.spec.height * self.spec.width)
+        return max(MIN_SAMPLES, min(MAX_SAMPLES, affordable))
 
-    def scored(self, learner: Learner) -> float:
-        """The score of a generator; not a number where a weight is none. Classes are as frequent as
-        in training."""
+    def score_of(self, learner: Learner) -> float:
+        """Score a learner's generator, with classes as frequent as in training.
+
+        Returns NaN if a weight is NaN or infinite.
+        """
         generator = learner.sampled
         if not learner.finite or not all(
             bool(tensor.isfinite().all()) for tensor in generator.state_dict().values()
@@ -262,15 +262,16 @@ class TrialSetup:
             )
             labels = self.training.labels[order[torch.arange(self.samples) % len(order)]].tolist()
         gan = dataclasses.replace(learner.gan, generator=generator)
-        made = Sampler(gan, self.spec.classes, self.device)(
-            range(self.samples), seed=self.seed, labels=labels
-        )
-        return self.score(made.permute(0, 3, 1, 2).contiguous())
+        sampler = Sampler(gan, self.spec.classes, self.device)
+        images = sampler(range(self.samples), seed=self.seed, labels=labels)
+        return self.score(images.permute(0, 3, 1, 2).contiguous())
 
     def train(self, recipe: Recipe, images: int) -> Iterator[tuple[int, float | None]]:
-        """Train throwaway networks on so many images, a whole number of steps. After each step:
-        images seen and, at CHECKPOINTS places, the score, which is not a number when the training
-        has diverged."""
+        """Train throwaway networks on `images` images, a multiple of the batch size.
+
+        Yields after each step the number of images trained on and, at CHECKPOINTS places, the
+        score: NaN if the training has diverged.
+        """
         config, batch = recipe.train, recipe.train.batch
         gan = self.file.build(recipe.model, self.spec, self.seed)
         learner = Learner(
@@ -280,10 +281,9 @@ class TrialSetup:
         plan = Plan(
             images=images, batch=batch, epoch=len(self.training), requested=f"{images} images"
         )
-        places = {images * k // CHECKPOINTS // batch * batch for k in range(1, CHECKPOINTS)} | {
-            images
-        }
+        places = {images * k // CHECKPOINTS // batch * batch for k in range(1, CHECKPOINTS)}
+        places.add(images)
         for seen in range(batch, images + 1, batch):
             learner.set_rates(plan, seen - batch)
             take_step(learner, batches, seen - batch)
-            yield seen, self.scored(learner) if seen in places else None
+            yield seen, self.score_of(learner) if seen in places else None
