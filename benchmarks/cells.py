@@ -1,5 +1,4 @@
-"""What the tables of docs/figures.md hold: every training in them, how it is judged, and what it
-set out to reach."""
+"""The cells of the tables in docs/figures.md: trainings, their evaluations, and the aims."""
 
 from __future__ import annotations
 
@@ -8,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 FLAGSHIP = "r3gan/digits"
-DRAWN = "drawn-pictures"  # stands for the folder that pictures.py fills
+DRAWN = "drawn-pictures"  # the name, in cells, of the folder that pictures.py fills
 
 
 @dataclass(frozen=True)
 class Length:
-    """A training's length, as `ganvas train` is told it."""
+    """The length of a training, as an option of `ganvas train`."""
 
     amount: float
     unit: Literal["minutes", "epochs", "images"]
@@ -24,8 +23,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Share:
-    """A length: part of the time that the plain loop of another cell's system takes for its whole
-    schedule."""
+    """A length in time: a part of the plain loop's time for the whole schedule of cell `of`."""
 
     part: float
     of: str
@@ -36,13 +34,14 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A training and its judgement.
+    """A training and its evaluation.
 
-    data: what is trained on. judged_on: the set whose held-out images it is judged by; None: its
-    own. n: samples, of which prdc_n for precision, recall and coverage.
-    plain: whether the rate of the system's plain loop is measured, too. pictures: whether copies
-    are looked for, and how
-    varied the samples are. minutes: what it takes in all on two cores, roughly.
+    data: the training set.
+    judged_on: the set whose held-out images the samples are compared with; None for `data`.
+    n: number of samples; prdc_n of them for precision, recall and coverage.
+    plain: measure the rate of the system's plain loop, too.
+    pictures: look for copies, and measure diversity.
+    minutes: estimated time on two cores, of all this.
     """
 
     table: str
@@ -66,8 +65,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Aim:
-    """What the medians of the flagship are to reach: the least label accuracy and recall, the most
-    FID / floor."""
+    """Aims of the flagship's medians.
+
+    accuracy, recall: minima of label accuracy and recall.
+    ratio: maximum of FID / floor.
+    """
 
     accuracy: float
     ratio: float
@@ -82,14 +84,18 @@ FLAGSHIP_AIMS = {
     ("mnist", 60): Aim(0.995, 2, 0.93),
 }
 MODES_AIM, REVERSE_KL_AIM = 1000, 0.06
-DIVERSITY_AIM = 0.8  # of the held-out pictures' own
+DIVERSITY_AIM = 0.8  # held-out pictures have 1
 RECALL_OF_FLOOR_AIM = 0.5
 
 
 @dataclass(frozen=True)
 class System:
-    """A source system's whole schedule, the part of its plain loop's time in which to do better,
-    and its minutes here."""
+    """A source system.
+
+    schedule: its whole training.
+    part: the part of its plain loop's time in which the flagship is to be better.
+    minutes: estimated time of the schedule with ganvas.
+    """
 
     schedule: Length
     part: float
@@ -97,11 +103,11 @@ class System:
     settings: tuple[str, ...] = ()
 
 
-NARROW = ("model.width=32",)  # dcgan/64 at this width, on 28x28, stands for its family
+NARROW = ("model.width=32",)  # dcgan/64 at this width, on 28x28, represents its family
 SYSTEMS = {
     "mlp/relu": System(Length(50, "epochs"), 1 / 20, 7),
     "mlp/leaky": System(Length(200, "epochs"), 1 / 20, 7),
-    "mlp/batchnorm": System(Length(160_000, "images"), 1, 1),  # 5,000 steps: over in minutes
+    "mlp/batchnorm": System(Length(160_000, "images"), 1, 1),  # 5,000 steps: takes minutes
     "cgan/digits": System(Length(100, "epochs"), 1 / 20, 15),
     "dcgan/64": System(Length(20, "epochs"), 1 / 20, 15, NARROW),
 }
@@ -119,7 +125,8 @@ RECIPES = {
 }
 EXTRACTORS = {"mnist": "digits", "fashion-mnist": "classifier:fashion-mnist"}
 
-JUDGING, MEASURING = 1.0, 1.5  # minutes of an evaluation, and of measuring a plain loop's rate
+# minutes of an evaluation, and of measuring the rate of a plain loop
+JUDGING, MEASURING = 1.0, 1.5
 
 
 def plain_name(recipe: str) -> str:
@@ -197,8 +204,7 @@ def modes() -> Iterator[Cell]:
 
 
 def pictures() -> Iterator[Cell]:
-    # As many samples for recall as there are training pictures, so that it is like that of the
-    # floor.
+    # as many samples for recall as training pictures, so that it compares with the floor's
     yield Cell(
         table="pictures",
         name="r3gan-images",

@@ -1,9 +1,7 @@
-"""Coloured pictures of 64x64, drawn by numbers: gradients, discs, stripes and simple scenes, no two
-alike.
+"""Coloured pictures of 64x64, drawn from random numbers: gradients, discs, stripes, simple scenes.
 
-Everything in them (colours, places, angles, sizes) varies continuously, so that a generator has
-something to learn that is not in any one picture, and a copy can be told from a picture of the same
-kind.
+Colours, places, angles and sizes vary continuously, so that a generator can learn what no single
+picture shows, and a copy differs from a picture of the same kind.
 """
 
 from __future__ import annotations
@@ -24,10 +22,12 @@ Y, X = (axis[..., None] for axis in (np.mgrid[:SIDE, :SIDE] + 0.5) / SIDE)
 
 
 def folder(path: Path) -> Path:
-    """Make `path`, unless it is there, with the pictures to train on in train/ and more of the
-    kind, held out, in test/."""
+    """Return `path`, drawing the pictures first if it does not exist.
+
+    train/ holds the pictures to train on, test/ more of the kind, held out.
+    """
     if not path.exists():
-        half = path.with_name(f".{path.name}.half")  # moved into place when it is whole
+        half = path.with_name(f".{path.name}.half")  # moved into place once it is complete
         shutil.rmtree(half, ignore_errors=True)
         for part, numbers in (
             ("train", range(TRAINING)),
@@ -48,13 +48,15 @@ def draw(number: int) -> NDArray[np.uint8]:
 
 
 def diversity(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Mean distance of two of the images, in pixels, beside that of two of the reference's: 0 where
-    all are one, 1 where they are as varied. Both uint8 (N, H, W, C)."""
+    """Mean distance between two images, in pixels, relative to that of the reference's.
+
+    0 if all images are equal, 1 if they are as varied as the reference. Both uint8 (N, H, W, C).
+    """
     return _mean_distance(images) / _mean_distance(reference)
 
 
 def held_out(path: Path, count: int) -> NDArray[np.uint8]:
-    """The first held-out pictures of a folder made above: uint8 (count, 64, 64, 3)."""
+    """The first held-out pictures of a folder made by `folder`: uint8 (count, 64, 64, 3)."""
     return np.stack(
         [np.asarray(Image.open(file)) for file in sorted((path / "test").iterdir())[:count]]
     )
@@ -79,12 +81,12 @@ def _blend(one: Pixels, other: Pixels, share: Pixels) -> Pixels:
 
 
 def _inside(depth: Pixels) -> Pixels:
-    """1 where `depth` (in widths of the picture) is above 0, with an edge of two pixels."""
+    """1 inside, where `depth` (in picture widths) is positive, else 0; the edge is two pixels."""
     return np.clip(0.5 + depth * SIDE / 2, 0, 1)
 
 
 def _along(rng: np.random.Generator) -> Pixels:
-    """-0.7 to 0.7, growing in some direction."""
+    """Values from -0.7 to 0.7 that grow in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     along: Pixels = np.cos(angle) * (X - 0.5) + np.sin(angle) * (Y - 0.5)
     return along

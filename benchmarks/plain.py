@@ -1,5 +1,4 @@
-"""The five source systems as a PyTorch tutorial would write them: what ganvas's speed is measured
-against.
+"""The five source systems as a PyTorch tutorial would write them, to compare ganvas's speed with.
 
 Same networks, losses, batch sizes, order of steps and optimizer settings as the recipes, and
 nothing done for speed: torchvision's MNIST with transforms for every image, a shuffling DataLoader,
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 
 class Step(NamedTuple):
-    """What a step tells: how many real images it saw, and both losses."""
+    """The result of a step: its number of real images, and both losses."""
 
     images: int
     d_loss: float
@@ -196,7 +195,7 @@ def batchnorm(root: Path) -> Plain:
                 d_optimizer.zero_grad()
                 d_loss.backward()
                 d_optimizer.step()
-                # printed every step
+                # the accuracy that the source prints at every step
                 ((real_scores > 0.5).float().mean() + (fake_scores <= 0.5).float().mean()).item()
 
                 g_loss = bce(discriminator(generator(noise(2 * batch))), torch.ones(2 * batch, 1))

@@ -1,4 +1,4 @@
-"""A cell's result, as it is kept in benchmarks/results/TABLE/CELL.json."""
+"""The result of a cell, stored as benchmarks/results/TABLE/CELL.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Plain:
-    """Real images a second of the plain loop and of ganvas, measured in turns; on which images."""
+    """Rates of the plain loop and of ganvas, in real images a second, measured in turns.
+
+    images: the data set.
+    """
 
     images: str
     rates: tuple[float, ...]
@@ -36,15 +39,16 @@ class Plain:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was asked of one training, what it cost, and how it was judged.
+    """The request, the cost and the evaluation of one training.
 
-    asked: the length. seconds: wall time of the whole `ganvas train`, start to exit. load: of the
-    machine when it began.
-    resolved: all settings of the model and of the training, as the run's recipe.json has them.
-    commit: of the code, with a + where that was changed. note: what is to be said of it, if
-    anything.
-    diversity: of its samples, 1 for that of held-out pictures. evaluation: what `ganvas evaluate
-    --json` said; empty in what is kept of a training that is yet to be judged.
+    asked: the requested length.
+    seconds: wall time of the whole `ganvas train`, start to exit.
+    resolved: all settings of model and training, as in the run's recipe.json.
+    load: the machine's load average when the training began.
+    commit: of the code; with a + if src/ had uncommitted changes.
+    note: a remark for below the table, if any.
+    diversity: see `pictures.diversity`.
+    evaluation: as printed by `ganvas evaluate --json`; empty until the training is evaluated.
     """
 
     format: int = FORMAT
@@ -76,26 +80,27 @@ class Result:
 
     @property
     def plain_seconds(self) -> float:
-        """What the plain loop takes for as many images. Raises RunError where it was not measured."""
+        """Time of the plain loop for as many images. Raises RunError if its rate is unknown."""
         if self.plain is None:
             raise RunError(
-                f"{self.table}/{self.cell} has no plain loop's rate: take its result away and"
-                " measure anew"
+                f"{self.table}/{self.cell} has no rate of the plain loop: delete its result and"
+                " measure again"
             )
         return self.images_seen / self.plain.rate
 
-    def figure(self, name: str) -> float | None:
-        """A figure of the evaluation; None where it does not apply."""
+    def score(self, name: str) -> float | None:
+        """A score of the evaluation; None if it does not apply."""
         value = self.evaluation[name]
         return None if value is None else float(value)
 
     def floor(self, name: str) -> float | None:
+        """The same score of real training images; None if it does not apply."""
         value = self.evaluation["floor"][name]
         return None if value is None else float(value)
 
-    def beside_floor(self, name: str) -> float | None:
-        """A figure divided by its floor."""
-        value, floor = self.figure(name), self.floor(name)
+    def over_floor(self, name: str) -> float | None:
+        """A score divided by its floor; None if either is missing, or the floor 0."""
+        value, floor = self.score(name), self.floor(name)
         return value / floor if value is not None and floor else None
 
 
@@ -104,30 +109,30 @@ def file_of(cell: Cell, folder: Path) -> Path:
 
 
 def read_result(path: Path) -> Result:
-    """Raises RunError for a file that cannot be read or is no result."""
+    """Read a result. Raises RunError if the file cannot be read or is not a result."""
     with files.reading(path):
         content = path.read_bytes()
     try:
         result = msgspec.json.decode(content, type=Result)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise RunError(
-            f"{path} is no result of figures.py ({error}): take it away and measure anew"
+            f"{path} is not a result of figures.py ({error}): delete it and measure again"
         ) from None
     if result.format != FORMAT:
         raise RunError(
-            f"{path} has format {result.format}, expected {FORMAT}: take it away and measure anew"
+            f"{path} has format {result.format}, expected {FORMAT}: delete it and measure again"
         )
     return result
 
 
 def of_table(table: str, folder: Path) -> dict[str, Result]:
-    """The results of a table that are there, by their cells' names."""
+    """Read the results of a table that exist, by the names of their cells."""
     paths = {cell.name: file_of(cell, folder) for cell in TABLES[table]()}
     return {name: read_result(path) for name, path in paths.items() if path.exists()}
 
 
 def machine() -> dict[str, str | int | float]:
-    """What this machine is, without its name."""
+    """Processor, cores, memory and system of this machine, without its host name."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -144,16 +149,14 @@ def machine() -> dict[str, str | int | float]:
 
 
 def commit_of(root: Path) -> str:
-    """The commit of the code that is measured, with a + where that was changed; "" outside a
-    repository."""
+    """The commit of the code, with a + if src/ has uncommitted changes; "" outside a repository."""
     try:
-        asked = [
-            ["git", "rev-parse", "--short=10", "HEAD"],
-            ["git", "status", "--porcelain", "--", "src"],
-        ]
         commit, changed = (
-            subprocess.run(c, cwd=root, capture_output=True, text=True, check=True).stdout
-            for c in asked
+            subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+            for command in (
+                ["git", "rev-parse", "--short=10", "HEAD"],
+                ["git", "status", "--porcelain", "--", "src"],
+            )
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
@@ -161,21 +164,21 @@ def commit_of(root: Path) -> str:
 
 
 def protocol(results: list[Result]) -> dict[str, Any]:
-    """The one protocol of some results. Raises MetricError, naming two results, where they have
-    several."""
+    """The protocol that results share. Raises MetricError, naming two results, if they differ."""
     first, *others = results
     one: dict[str, Any] = first.evaluation["protocol"]
-    of_one = msgspec.convert(one, Protocol)  # what an earlier version did not tell is as by default
+    # fields that an earlier version did not write get their defaults
+    of_one = msgspec.convert(one, Protocol)
     for other in others:
         of_other = msgspec.convert(other.evaluation["protocol"], Protocol)
-        unlike = [
+        different = [
             f"{name} {getattr(of_one, name)} and {getattr(of_other, name)}"
             for name in (*COMPARED, "seed")
             if getattr(of_one, name) != getattr(of_other, name)
         ]
-        if unlike:
+        if different:
             raise MetricError(
-                f"{first.table}/{first.cell} and {other.cell} were judged by unlike protocols"
-                f" ({'; '.join(unlike)}): judge anew with --judge"
+                f"{first.table}/{first.cell} and {other.cell} were judged by different protocols"
+                f" ({'; '.join(different)}): judge again with --judge"
             )
     return one

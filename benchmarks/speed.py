@@ -1,20 +1,19 @@
-"""How fast ganvas trains: against the plain tutorial loops, against given figures, and each recipe
-by itself.
+"""The speed of training: ganvas against plain tutorial loops, and each recipe by itself.
 
     python benchmarks/speed.py [--seconds 5] [--rounds 5] [--only RECIPE] [--json]
 
-The first table. Both sides run in this one process and take turns, on the same images: MNIST where
-$GANVAS_DATA (or the cache) has it, else the embedded digits, written as MNIST's files. ganvas's
-side is the loop of `train()` with its draws, schedules, log and TensorBoard; the other side is
-plain.py, or textbook.py for recipes of no tutorial. Neither makes pictures or saves states. ganvas
-has the thread count and the precision that `train()` chose, the other loops have PyTorch's default.
-Figures are medians over the rounds, in real images a second. Run it on an idle machine.
+The first table compares rates in real images a second, medians over the rounds. Both sides run in
+this process in turns, on the same images: MNIST if $GANVAS_DATA or the cache has it, else the
+embedded digits, written as MNIST's files. ganvas runs the loop of `train()` with its draws,
+schedules, log and TensorBoard, with the threads and precision that `train()` chose. The other side
+is plain.py, or textbook.py for recipes without a tutorial, with PyTorch's default threads. Neither
+draws sheets or saves states. Run it on an idle machine.
 
-Two rows compare with figures that are given, not measured here, both from a machine with two cores:
+Two rows compare with given rates, which are not measured here, both from a machine with two cores:
 - The Keras source's own loop took 127 ms a step of 32 real images, 253 images a second: 4 times
-that is the target.
-- A torchgan DCGAN of width 32 on 32x32 grey images in batches of 64 saw 329 images a second: the
-target is 1.4 times.
+  that is the target.
+- A torchgan DCGAN of width 32 on 32x32 grey images in batches of 64 took 329 images a second: the
+  target is 1.4 times that.
 
 The second table has every recipe but the tiny ones at its native size, each measured by `ganvas
 bench` in a process of its own, so that memory is the recipe's.
@@ -61,8 +60,10 @@ from ganvas.training.loop import take_step
 
 @dataclass
 class Comparison:
-    """A row of the first table. ganvas, other: real images a second, one figure a round, or one
-    that is given."""
+    """A row of the first table.
+
+    ganvas, other: real images a second, one number a round, or one that is given.
+    """
 
     recipe: str
     target: float | None = None
@@ -100,8 +101,10 @@ SETTINGS: dict[str, dict[str, Any]] = {"dcgan/64": {"model.width": 32}}
 
 
 def mnist_root(temporary: Path) -> Path:
-    """Where torchvision finds MNIST: the user's own, or the embedded digits as its four files below
-    `temporary`."""
+    """The folder in which torchvision finds MNIST.
+
+    The user's own, or `temporary`, to which the embedded digits are written as MNIST's four files.
+    """
     parts = {"train": "train", "test": "t10k"}
     raw = data_root() / "MNIST" / "raw"
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
@@ -113,8 +116,10 @@ def mnist_root(temporary: Path) -> Path:
 
 
 def write_mnist(root: Path, part: str, dataset: Dataset) -> None:
-    """Write a part ("train" or "t10k") as the IDX files that torchvision's MNIST reads, of grey
-    images with labels."""
+    """Write grey images with labels as the IDX files that torchvision's MNIST reads.
+
+    part: "train" or "t10k".
+    """
     assert dataset.labels is not None
     assert dataset.channels == 1
     raw = root / "MNIST" / "raw"
@@ -129,8 +134,10 @@ def write_mnist(root: Path, part: str, dataset: Dataset) -> None:
 
 
 def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
-    """The loop of `train()` without pictures and saved states: each next() takes a step and tells
-    its real images."""
+    """The loop of `train()` without sheets and saved states.
+
+    Each next() takes a step and returns its number of real images.
+    """
     file = run.card.gan_file()
     recipe, plan = run.card.settings(file), dataclasses.replace(run.card.plan, images=10**9)
     gan = file.build(recipe.model, run.card.image)
@@ -155,9 +162,9 @@ def ganvas_steps(run: Run, dataset: Dataset) -> Generator[int]:
 
 
 def rate(steps: Iterator[int], seconds: float, threads: int, flush_denormal: bool) -> float:
-    """Real images a second in so many seconds, after two steps to warm up."""
+    """Measure real images a second for `seconds`, after two steps to warm up."""
     torch.set_num_threads(threads)
-    # of this thread; the pool's keep what they were started with
+    # for this thread alone; those of the pool keep the value that they were started with
     torch.set_flush_denormal(flush_denormal)
     for _ in range(2):
         next(steps)
@@ -170,11 +177,9 @@ def rate(steps: Iterator[int], seconds: float, threads: int, flush_denormal: boo
 
 
 def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float) -> Comparison:
-    """The row with ganvas's rates and, where none is given, those of the plain loop, taken in
-    turns."""
+    """Return the row with rates measured in turns: ganvas's and, unless given, the plain loop's."""
     default_threads = torch.get_num_threads()
-    # A run of one step, made as any user's is: so its thread count is what `train()` finds best
-    # here.
+    # a run of one step, made as a user would, so that `train()` chooses the threads
     run = ganvas.train(
         row.recipe,
         data=row.data,
@@ -202,12 +207,11 @@ def measured(row: Comparison, root: Path, out: Path, rounds: int, seconds: float
 
 
 def bench(recipe: str, seconds: float) -> dict[str, Any]:
-    """What `ganvas bench` says of a recipe, as in ganvas.training.benchmark.Bench."""
+    """The output of `ganvas bench RECIPE --json`: see ganvas.training.benchmark.Bench."""
     command = [sys.executable, "-m", "ganvas", "bench", recipe, "--json", "--seconds", str(seconds)]
-    said: dict[str, Any] = json.loads(
-        subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    )
-    return said
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    row: dict[str, Any] = json.loads(out)
+    return row
 
 
 def comparison_table(rows: list[Comparison], images: str) -> Table:
@@ -231,7 +235,7 @@ def comparison_table(rows: list[Comparison], images: str) -> Table:
 
 def recipe_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(
-        title="Every recipe at its native size (of peak: of a large matrix product's speed)",
+        title="Every recipe at its native size (of peak: share of a large matrix product's speed)",
         title_justify="left",
     )
     table.add_column("recipe")
@@ -254,19 +258,19 @@ def recipe_table(rows: list[dict[str, Any]]) -> Table:
 
 def seconds(text: str) -> float:
     if not 0 < float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: give more than nothing")
+        raise argparse.ArgumentTypeError(f"{text}: expected more than 0")
     return float(text)
 
 
 def rounds(text: str) -> int:
     if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
     return int(text)
 
 
 def main() -> None:
     recipes = textbook.RECIPES
-    parser = argparse.ArgumentParser(description="How fast ganvas trains on this machine.")
+    parser = argparse.ArgumentParser(description="Measure how fast ganvas trains on this machine.")
     parser.add_argument(
         "--seconds", type=seconds, default=5.0, help="length of a round (default 5)"
     )
@@ -284,14 +288,13 @@ def main() -> None:
         "machine": platform.machine(),
         "system": platform.platform(),
         "cores": cores(),
-        # near 0 on an idle machine, or the figures mean little
+        # near 0 on an idle machine; else the rates mean little
         "load": round(psutil.getloadavg()[0], 2),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch": str(torch.__version__),
         "ganvas": ganvas.__version__,
     }
-    # First: a process's peak memory counts that of its parent, too, which the comparisons make
-    # large.
+    # First, since a process's peak memory includes its parent's, which the comparisons make large.
     benches = []
     for recipe in recipes:
         if options.only in (None, recipe):

@@ -1,4 +1,4 @@
-"""The tables of docs/figures.md, as Markdown, from results. What was not measured yet is a dash."""
+"""The tables of docs/figures.md as Markdown, from results. A dash is a score not measured yet."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from cells import (
     plain_name,
 )
 from ganvas.errors import RunError
+from ganvas.system.text import count
 from result import Result, of_table, protocol
 
-Found = dict[str, Result]
+Results = dict[str, Result]  # by the names of their cells
 NOTHING = "Not measured yet."
 
 
 def render(document: str, results: Path) -> str:
-    """The document with every table written anew between its two comments. Raises RunError where
-    these are missing."""
+    """Return the document with each table rendered anew between its two comments.
+
+    results: the folder of results. Raises RunError if a comment is missing.
+    """
     for name in TABLES:
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
         if (
@@ -37,8 +40,8 @@ def render(document: str, results: Path) -> str:
             or document.index(begin) > document.index(end)
         ):
             raise RunError(
-                f"the document of the figures lacks a line {begin.strip()} and, below it, one"
-                f" {end.strip()}"
+                f"the document of the tables lacks a line {begin.strip()} and, below it, a line"
+                f" {end.strip()}: restore both"
             )
         before, rest = document.split(begin)
         after = rest.split(end)[1]
@@ -46,180 +49,163 @@ def render(document: str, results: Path) -> str:
     return document
 
 
-def table(name: str, found: Found) -> str:
-    """One table, by what it is called on the command line, with the protocol and the machine below
-    it."""
-    if not found:
+def table(name: str, results: Results) -> str:
+    """Return one table with its protocol, notes and machine below it.
+
+    name: as on the command line.
+    """
+    if not results:
         return NOTHING
-    made = {
+    text = {
         "flagship": _flagship,
         "sources": _sources,
         "recipes": _recipes,
         "modes": _modes,
         "pictures": _pictures,
-    }[name](found)
-    notes = [f"`{result.cell}`: {result.note}." for result in found.values() if result.note]
-    return "\n\n".join([made, *notes, _machines(found.values())])
+    }[name](results)
+    notes = [f"`{each.cell}`: {each.note}." for each in results.values() if each.note]
+    return "\n\n".join([text, *notes, _machines(results.values())])
 
 
-def _flagship(found: Found) -> str:
+def _flagship(results: Results) -> str:
     rows = []
     for (data, minutes), aim in FLAGSHIP_AIMS.items():
-        cells = [
-            c for c in flagship() if c.data == data and c.name.startswith(f"{data}-{minutes}min-")
-        ]
-        results = [found[cell.name] for cell in cells if cell.name in found]
-        seen = _median(result.images_seen for result in results)
-        accuracy = _median(result.figure("label_accuracy") for result in results)
-        ratio = _median(result.beside_floor("fid") for result in results)
-        recall = _median(result.figure("recall") for result in results)
+        prefix = f"{data}-{minutes}min-"
+        cells = [c for c in flagship() if c.data == data and c.name.startswith(prefix)]
+        runs = [results[cell.name] for cell in cells if cell.name in results]
+        accuracy = _median(run.score("label_accuracy") for run in runs)
+        ratio = _median(run.over_floor("fid") for run in runs)
+        recall = _median(run.score("recall") for run in runs)
+        met = sum(not _missed_aims(aim, *_aimed_scores(run)) for run in runs)
         rows.append(
             [
                 f"`{data}`",
                 str(minutes),
-                f"{len(results)} of {len(cells)}",
-                _whole(seen),
+                f"{len(runs)} of {len(cells)}",
+                _whole(_median(run.images_seen for run in runs)),
                 f"{_percent(accuracy)} ({_percent(aim.accuracy, 1)})",
-                _number(_median(r.figure("fid") for r in results)),
+                _number(_median(run.score("fid") for run in runs)),
                 f"{_number(ratio)} ({aim.ratio:g})",
                 f"{_part(recall)} ({aim.recall:.2f})",
-                _part(_median(r.floor("recall") for r in results)),
-                _missed(aim, accuracy, ratio, recall),
-                (
-                    f"{sum(not _misses(aim, *_three(r)) for r in results)} of {len(results)}"
-                    if results
-                    else "-"
-                ),
+                _part(_median(run.floor("recall") for run in runs)),
+                _aims_met(aim, accuracy, ratio, recall),
+                f"{met} of {len(runs)}" if runs else "-",
             ]
         )
     headings = [
-        "data", "minutes", "seeds", "images seen", "label accuracy (aim)", "FID", "FID / floor (at most)", "recall (aim)",
-        "floor's recall", "medians reach", "runs that reach all",
+        "data", "minutes", "seeds", "images seen", "label accuracy (aim)", "FID",
+        "FID / floor (at most)", "recall (aim)", "recall of the floor", "aims met by the medians",
+        "runs that meet all aims",
     ]  # fmt: skip
-    return f"{_markdown(headings, rows, left=1)}\n\n{_protocol(list(found.values()))}"
+    return f"{_markdown(headings, rows, left=1)}\n\n{_protocol(list(results.values()))}"
 
 
-def _three(result: Result) -> tuple[float | None, float | None, float | None]:
-    return result.figure("label_accuracy"), result.beside_floor("fid"), result.figure("recall")
+def _aimed_scores(result: Result) -> tuple[float | None, float | None, float | None]:
+    return result.score("label_accuracy"), result.over_floor("fid"), result.score("recall")
 
 
-def _misses(
+def _missed_aims(
     aim: Aim, accuracy: float | None, ratio: float | None, recall: float | None
 ) -> list[str]:
+    """The names of the scores that miss their aim."""
     return [
         name
-        for name, reached in (
+        for name, met in (
             ("label accuracy", accuracy is not None and accuracy >= aim.accuracy),
             ("FID / floor", ratio is not None and ratio <= aim.ratio),
             ("recall", recall is not None and recall >= aim.recall),
         )
-        if not reached
+        if not met
     ]
 
 
-def _missed(aim: Aim, accuracy: float | None, ratio: float | None, recall: float | None) -> str:
+def _aims_met(aim: Aim, accuracy: float | None, ratio: float | None, recall: float | None) -> str:
     if accuracy is None:
         return "-"
-    missed = _misses(aim, accuracy, ratio, recall)
-    return f"not {', '.join(missed)}" if missed else "all"
+    missed = _missed_aims(aim, accuracy, ratio, recall)
+    return f"all but {', '.join(missed)}" if missed else "all"
 
 
-def _sources(found: Found) -> str:
+def _sources(results: Results) -> str:
     rows = []
     for recipe, system in SYSTEMS.items():
         name = plain_name(recipe)
-        theirs, ours = found.get(name), found.get(f"r3gan-for-{name}")
+        theirs, ours = results.get(name), results.get(f"r3gan-for-{name}")
         row = [f"`{recipe}`" + _with(system.settings), str(system.schedule), *["-"] * 8, "-"]
         if theirs is not None and theirs.plain is not None:
             row[2:6] = [_whole(theirs.plain.rate), _time(theirs.plain_seconds), *_quality(theirs)]
         if ours is not None:
             row[6:9] = [_time(ours.seconds), *_quality(ours)]
         if theirs is not None and ours is not None:
-            times = theirs.plain_seconds / ours.seconds
+            speedup = theirs.plain_seconds / ours.seconds
             row[9:] = [
-                f"{times:.1f} ({1 / system.part:g})",
-                _yes(better(theirs, ours) and times >= 1 / system.part),
+                f"{speedup:.1f} ({1 / system.part:g})",
+                _yes(better(theirs, ours) and speedup >= 1 / system.part),
             ]
         rows.append(row)
     headings = [
-        "system", "its schedule", "plain loop, images/s", "plain loop, time", "its FID", "its label accuracy",
-        "`r3gan/digits`, time", "FID", "label accuracy", "times as fast (at least)", "better, in that time",
+        "system", "its schedule", "plain loop, images/s", "plain loop, time", "its FID",
+        "its label accuracy", "`r3gan/digits`, time", "FID", "label accuracy",
+        "times as fast (at least)", "better in that time",
     ]  # fmt: skip
-    return f"{_markdown(headings, rows, left=2)}\n\n{_protocol(list(found.values()))}"
+    return f"{_markdown(headings, rows, left=2)}\n\n{_protocol(list(results.values()))}"
 
 
 def better(theirs: Result, ours: Result) -> bool:
-    """Whether ours has the lower FID and, where theirs has labels to write, names them right more
-    often."""
+    """Return True if `ours` has the lower FID and the higher label accuracy.
 
-    def above(name: str, sign: int) -> bool:
-        their, our = theirs.figure(name), ours.figure(name)
+    A score that `theirs` does not have is not compared.
+    """
+
+    def is_above(name: str, sign: int) -> bool:
+        their, our = theirs.score(name), ours.score(name)
         return their is None or (our is not None and sign * our > sign * their)
 
-    return above("fid", -1) and above("label_accuracy", 1)
+    return is_above("fid", -1) and is_above("label_accuracy", 1)
 
 
-def _recipes(found: Found) -> str:
+def _recipes(results: Results) -> str:
     parts = []
     for data in EXTRACTORS:
-        results = [result for result in found.values() if result.data == data]
-        results.sort(key=lambda result: (result.figure("fid") is None, result.figure("fid")))
-        if not results:
+        runs = [result for result in results.values() if result.data == data]
+        runs.sort(key=lambda result: (result.score("fid") is None, result.score("fid")))
+        if not runs:
             parts.append(f"**{data}**: {NOTHING.lower()}")
             continue
         rows = [
             [
-                f"`{result.recipe}`" + _with(result.settings),
-                _number(result.figure("fid")),
-                _number(result.beside_floor("fid")),
-                _number(result.figure("kid")),
-                _part(result.figure("precision")),
-                _part(result.figure("recall")),
-                _part(result.figure("coverage")),
-                _percent(result.figure("label_accuracy")),
-                _whole(result.images_seen),
-                _time(result.seconds),
-                _whole(result.peak_rss_mb),
-                str(result.threads),
+                f"`{run.recipe}`" + _with(run.settings),
+                _number(run.score("fid")),
+                _number(run.over_floor("fid")),
+                _number(run.score("kid")),
+                *(_part(run.score(name)) for name in ("precision", "recall", "coverage")),
+                _percent(run.score("label_accuracy")),
+                _whole(run.images_seen),
+                _time(run.seconds),
+                _whole(run.peak_rss_mb),
+                str(run.threads),
             ]
-            for result in results
+            for run in runs
         ]
-        floor = [
-            "real training images",
-            _number(results[0].floor("fid")),
-            "1",
-            _number(results[0].floor("kid")),
-        ]
-        floor += [_part(results[0].floor(name)) for name in ("precision", "recall", "coverage")]
-        rows.append([*floor, _percent(results[0].floor("label_accuracy")), "", "", "", ""])
+        first = runs[0]
+        floor = ["real training images", _number(first.floor("fid")), "1"]
+        floor.append(_number(first.floor("kid")))
+        floor += [_part(first.floor(name)) for name in ("precision", "recall", "coverage")]
+        rows.append([*floor, _percent(first.floor("label_accuracy")), "", "", "", ""])
         headings = [
-            f"recipe, on `{data}`",
-            "FID",
-            "FID / floor",
-            "KID",
-            "precision",
-            "recall",
-            "coverage",
-            "label accuracy",
-            "images seen",
-            "time",
-            "peak MB",
-            "threads",
-        ]
-        parts.append(f"{_markdown(headings, rows, left=1)}\n\n{_protocol(results)}")
+            f"recipe, on `{data}`", "FID", "FID / floor", "KID", "precision", "recall", "coverage",
+            "label accuracy", "images seen", "time", "peak MB", "threads",
+        ]  # fmt: skip
+        parts.append(f"{_markdown(headings, rows, left=1)}\n\n{_protocol(runs)}")
     return "\n\n".join(parts)
 
 
-def _modes(found: Found) -> str:
-    (result,) = found.values()
-    modes, kl, n = (
-        result.figure("modes"),
-        result.figure("reverse_kl"),
-        result.evaluation["protocol"]["n_modes"],
-    )
+def _modes(results: Results) -> str:
+    (result,) = results.values()
+    modes, kl = result.score("modes"), result.score("reverse_kl")
     rows = [
         [
-            f"modes of 1,000, of {n:,} samples",
+            f"modes of 1,000, in {result.evaluation['protocol']['n_modes']:,} samples",
             _whole(modes),
             _whole(result.floor("modes")),
             f"{MODES_AIM:,}",
@@ -229,38 +215,35 @@ def _modes(found: Found) -> str:
             "reverse KL",
             _part(kl),
             _part(result.floor("reverse_kl")),
-            f"{REVERSE_KL_AIM:g} at most",
+            f"at most {REVERSE_KL_AIM:g}",
             _yes(kl is not None and kl <= REVERSE_KL_AIM),
         ],
-        ["FID", _number(result.figure("fid")), _number(result.floor("fid")), "", ""],
-        ["recall", _part(result.figure("recall")), _part(result.floor("recall")), "", ""],
+        ["FID", _number(result.score("fid")), _number(result.floor("fid")), "", ""],
+        ["recall", _part(result.score("recall")), _part(result.floor("recall")), "", ""],
     ]
-    cost = f"{_time(result.seconds)}, {result.images_seen:,} images seen."
-    made = _markdown(
-        ["", f"`{result.recipe}`", "perfect sampler or floor", "aim", "reached"], rows, left=1
-    )
-    return f"{made}\n\n{cost}\n\n{_protocol([result])}"
+    headings = ["", f"`{result.recipe}`", "perfect sampler or floor", "aim", "met"]
+    return _single(result, headings, rows)
 
 
-def _pictures(found: Found) -> str:
-    (result,) = found.values()
-    recall, floor, diversity = result.figure("recall"), result.floor("recall"), result.diversity
+def _pictures(results: Results) -> str:
+    (result,) = results.values()
+    recall, floor, diversity = result.score("recall"), result.floor("recall"), result.diversity
     copies = result.evaluation["copies"]
     enough = None if floor is None else RECALL_OF_FLOOR_AIM * floor
-    ratio = (
-        "-" if copies["ratio"] is None else f"{copies['ratio']:.3f} ± {copies['spread'] or 0:.3f}"
-    )
+    ratio = "-"
+    if copies["ratio"] is not None:
+        ratio = f"{copies['ratio']:.3f} ± {copies['spread'] or 0:.3f}"
     rows = [
         [
-            "diversity, held-out pictures being 1",
+            "diversity (held-out pictures: 1)",
             _part(diversity),
-            f"{DIVERSITY_AIM:g} at least",
+            f"at least {DIVERSITY_AIM:g}",
             _yes(diversity is not None and diversity >= DIVERSITY_AIM),
         ],
         [
             "recall",
             _part(recall),
-            f"{_part(enough)} at least, half of the floor's",
+            f"at least {_part(enough)}, half of the floor",
             _yes(recall is not None and enough is not None and recall >= enough),
         ],
         [
@@ -269,52 +252,61 @@ def _pictures(found: Found) -> str:
             "not a copier",
             _yes(copies["verdict"] == "not a copier"),
         ],
-        ["nearest training picture / nearest held-out one, 1 for no copies", ratio, "", ""],
+        ["distance to nearest training / held-out picture (1 without copies)", ratio, "", ""],
         [
-            "count as copies; so do of held-out pictures",
+            "copies among samples; among held-out pictures",
             f"{_percent(copies['share'], 1)}; {_percent(copies['share_held_out'], 1)}",
             "",
             "",
         ],
-        ["FID; floor", f"{_number(result.figure('fid'))}; {_number(result.floor('fid'))}", "", ""],
+        ["FID; floor", f"{_number(result.score('fid'))}; {_number(result.floor('fid'))}", "", ""],
     ]
+    return _single(result, ["", f"`{result.recipe}`", "aim", "met"], rows)
+
+
+def _single(result: Result, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The table of one result, with its cost and protocol."""
     cost = f"{_time(result.seconds)}, {result.images_seen:,} images seen."
-    return f"{_markdown(['', f'`{result.recipe}`', 'aim', 'reached'], rows, left=1)}\n\n{cost}\n\n{_protocol([result])}"
+    return "\n\n".join([_markdown(headings, rows, left=1), cost, _protocol([result])])
 
 
 def _protocol(results: list[Result]) -> str:
     p = protocol(results)
-    k = f", k = {p['k']}" if "k" in p else ""
+    k = f" (k = {p['k']})" if "k" in p else ""
     return (
-        f"Judged by `{p['extractor']}` ({p['extractor_sha256'][:8]}): {p['n_fake']:,} samples of"
-        f" seed {p['seed']} against {p['n_real']:,} real images ({p['split']} of {p['data']});"
-        f" precision, recall and coverage on {p['n_prdc']:,} against {p['n_prdc']:,}{k}; resize"
-        f" {p['resize']}."
+        f"Extractor `{p['extractor']}` ({p['extractor_sha256'][:8]}). {p['n_fake']:,} samples, seed"
+        f" {p['seed']}, against {p['n_real']:,} real images (split {p['split']} of {p['data']})."
+        f" Precision, recall and coverage{k} compare {p['n_prdc']:,} of each."
+        f" Resize: {p['resize']}."
     )
 
 
 def _machines(results: Iterable[Result]) -> str:
     results = list(results)
-    made = [(r.machine["processor"], r.machine["cores"], r.machine["memory_gb"]) for r in results]
     machines = {
-        f"{name}, {cores} core{'s' if cores > 1 else ''}, {memory} GB"
-        for name, cores, memory in made
-    }
-    versions = {
-        ", ".join(f"{name} {version}" for name, version in r.versions.items())
-        + f", commit {r.commit or 'unknown'}"
+        f"{r.machine['processor']}, {count(int(r.machine['cores']), 'core')},"
+        f" {r.machine['memory_gb']} GB"
         for r in results
     }
+    commits: dict[str, set[str]] = {}
+    for r in results:
+        versions = ", ".join(f"{name} {version}" for name, version in r.versions.items())
+        commits.setdefault(versions, set()).add(r.commit or "unknown")
+    software = [
+        f"{versions}, commit{'s' if len(made) > 1 else ''} {', '.join(sorted(made))}"
+        for versions, made in sorted(commits.items())
+    ]
     busiest = max(result.load for result in results)
     days = sorted({result.date for result in results})
+    period = " to ".join(dict.fromkeys([days[0], days[-1]]))
     return (
-        f"Made on {'; '.join(sorted(machines))}, {' to '.join(dict.fromkeys([days[0], days[-1]]))},"
-        f" load at most {busiest:g} when a training began; {'; '.join(sorted(versions))}."
+        f"Measured on {'; '.join(sorted(machines))}, {period};"
+        f" load average at most {busiest:g} at the start of a training. {'; '.join(software)}."
     )
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """The first `left` columns are text, flush left; the others flush right."""
+    """A Markdown table: the first `left` columns flush left, the others flush right."""
     rules = ["---"] * left + ["---:"] * (len(headings) - left)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rules, *rows))
 
@@ -324,13 +316,14 @@ def _with(settings: Sequence[str]) -> str:
 
 
 def _quality(result: Result) -> list[str]:
-    return [_number(result.figure("fid")), _percent(result.figure("label_accuracy"))]
+    return [_number(result.score("fid")), _percent(result.score("label_accuracy"))]
 
 
 def _median(values: Iterable[float | None]) -> float | None:
-    known = list(values)
-    numbers = [value for value in known if value is not None]
-    return statistics.median(numbers) if numbers and len(numbers) == len(known) else None
+    """The median, or None if there are no values or one of them is None."""
+    everything = list(values)
+    known = [value for value in everything if value is not None]
+    return statistics.median(known) if known and len(known) == len(everything) else None
 
 
 def _number(value: float | None) -> str:
@@ -355,5 +348,5 @@ def _time(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds < 300 else f"{seconds / 60:.1f} min"
 
 
-def _yes(reached: bool) -> str:
-    return "yes" if reached else "no"
+def _yes(met: bool) -> str:
+    return "yes" if met else "no"

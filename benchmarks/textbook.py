@@ -1,5 +1,4 @@
-"""The other recipes as their papers' code would train them: what ganvas's speed is measured
-against, beside plain.py.
+"""The other recipes as their papers' code would train them, to compare ganvas's speed with.
 
 The recipe's own networks, objective, batch size and optimizer settings, and nothing done for speed:
 torch's own layers in place of ganvas's quicker ones, D's real and fake batches in two passes,
@@ -39,7 +38,7 @@ STACKS = "r3gan/stacked-mnist"
 
 
 class Stacks(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Three grey images by chance, as red, green and blue."""
+    """Random triples of grey images, as red, green and blue."""
 
     def __init__(self, digits: torch.utils.data.Dataset[tuple[Tensor, int]]) -> None:
         self.digits = digits
@@ -53,7 +52,7 @@ class Stacks(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 def networks(name: str) -> tuple[Gan, TrainConfig]:
-    """A recipe's networks for MNIST, of torch's own layers, and its settings."""
+    """Build a recipe's networks for MNIST from torch's own layers. Returns its settings, too."""
     _, file, recipe = gans.find_recipe(name)
     stacks = name == STACKS
     spec = ImageSpec(
@@ -79,7 +78,7 @@ class Labelled(NamedTuple):
 
 
 def penalty(gan: Gan, config: TrainConfig, real: Labelled, fake: Labelled) -> Tensor:
-    """What is added to D's loss for its slope."""
+    """The gradient penalty that is added to D's loss."""
     assert config.gamma is not None
     if config.penalty == "gradient":
         mix = torch.rand(len(real.images))
@@ -96,7 +95,7 @@ def penalty(gan: Gan, config: TrainConfig, real: Labelled, fake: Labelled) -> Te
 
 
 def textbook(name: str, root: Path) -> Plain:
-    """A recipe's networks and their endless training loop on MNIST, or on stacks of it."""
+    """A recipe's networks and their endless training loop, on MNIST or stacks of its digits."""
     gan, config = networks(name)
     loader = mnist_loader(root, config.batch)
     if name == STACKS:

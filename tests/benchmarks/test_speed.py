@@ -1,5 +1,4 @@
-"""The speed table compares like with like: the plain loops are the recipes' systems, on the same
-images."""
+"""The speed table compares like with like: the plain loops train the recipes' systems."""
 
 from __future__ import annotations
 
@@ -30,8 +29,13 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 IMAGES = 200  # two batches of the largest
 PLAIN = ("mlp/relu", "mlp/leaky", "mlp/batchnorm", "cgan/digits", "dcgan/64")
 TEXTBOOK = (
-    "r3gan/digits", "r3gan/images", "r3gan/stacked-mnist", "sngan/digits", "wgan-gp/digits", "dcgan/repository",
-)  # fmt: skip
+    "r3gan/digits",
+    "r3gan/images",
+    "r3gan/stacked-mnist",
+    "sngan/digits",
+    "wgan-gp/digits",
+    "dcgan/repository",
+)
 SYSTEMS = PLAIN + TEXTBOOK
 
 
@@ -110,8 +114,7 @@ def test_two_plain_steps(name: str, speed: ModuleType, mnist: Path) -> None:
     steps = list(itertools.islice(system.steps, 2))
     assert [step.images for step in steps] == [recipe_of(name, speed)[1].train.batch] * 2
     assert all(math.isfinite(loss) for step in steps for loss in (step.d_loss, step.g_loss))
-    # D's last bias may stay: where a loss is of differences, real images and fakes pull it apart by
-    # as much.
+    # D's last bias may stay as it is: in a loss of differences, it cancels out
     pairs = zip(before, parameters(system), strict=True)
     assert all(not torch.equal(old, new) for old, new in pairs if old.numel() > 1)
 
@@ -149,7 +152,7 @@ def test_both_sides_see_the_same_images(plain: ModuleType, mnist: Path) -> None:
     assert [loader.dataset[k][1] for k in range(IMAGES)] == ours.labels.tolist()
 
 
-def test_embedded_digits_stand_in(
+def test_embedded_digits_replace_a_missing_mnist(
     speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GANVAS_DATA", str(tmp_path / "empty"))

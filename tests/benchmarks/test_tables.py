@@ -1,4 +1,4 @@
-"""The tables that are rendered from results, and the pictures that one of them needs."""
+"""The tables rendered from results, and the pictures that one of them needs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from result import file_of, protocol, read_result
 ROOT = Path(__file__).parents[2]
 
 
-def test_medians_stand_beside_their_aims() -> None:
+def test_medians_are_shown_beside_their_aims() -> None:
     three = [cell for cell in cells.flagship() if cell.name.startswith("mnist-1min-")]
-    judged = [(0.972, 9.0, 0.81), (0.991, 30.0, 0.85), (0.980, 5.0, 0.70)]
-    found = {
+    scores = [(0.972, 9.0, 0.81), (0.991, 30.0, 0.85), (0.980, 5.0, 0.70)]
+    results = {
         cell.name: result_of(cell, images=1000 * k, label_accuracy=accuracy, fid=fid, recall=recall)
-        for k, (cell, (accuracy, fid, recall)) in enumerate(zip(three, judged, strict=True), 1)
+        for k, (cell, (accuracy, fid, recall)) in enumerate(zip(three, scores, strict=True), 1)
     }
-    table = tables.table("flagship", found)
+    table = tables.table("flagship", results)
     assert row(table, "`mnist`", "1")[2:] == [
         "3 of 3",
         "2,000",
@@ -43,21 +43,23 @@ def test_medians_stand_beside_their_aims() -> None:
         "1 of 3",
     ]
     assert row(table, "`mnist-5k`", "5")[2:4] == ["0 of 3", "-"]
-    found.pop(three[0].name)
-    assert row(tables.table("flagship", found), "`mnist`", "1")[2::6] == ["2 of 3", "0.950"]
-    assert row(tables.table("flagship", found), "`mnist`", "1")[-2:] == [
-        "not FID / floor, recall",
+    results.pop(three[0].name)
+    assert row(tables.table("flagship", results), "`mnist`", "1")[2::6] == ["2 of 3", "0.950"]
+    assert row(tables.table("flagship", results), "`mnist`", "1")[-2:] == [
+        "all but FID / floor, recall",
         "0 of 2",
     ]
 
 
 def two_systems(seconds: float, **ours: float) -> list[str]:
-    """The row of cgan/digits (FID 20, 96%, 10,000 s of the plain loop) beside a flagship of these
-    figures."""
+    """The row of cgan/digits beside a flagship with the scores `ours`.
+
+    cgan/digits has FID 20, label accuracy 96% and a plain loop of 10,000 s.
+    """
     system, flagship = [cell for cell in cells.sources() if cell.name.endswith("cgan-digits")]
     theirs = result_of(system, images=6_000_000, fid=20.0, label_accuracy=0.96)
-    found = {system.name: theirs, flagship.name: result_of(flagship, seconds=seconds, **ours)}
-    return row(tables.table("sources", found), "`cgan/digits`")
+    results = {system.name: theirs, flagship.name: result_of(flagship, seconds=seconds, **ours)}
+    return row(tables.table("sources", results), "`cgan/digits`")
 
 
 def test_the_flagship_beats_a_system_in_fid_accuracy_and_time() -> None:
@@ -80,8 +82,8 @@ def test_the_flagship_beats_a_system_in_fid_accuracy_and_time() -> None:
 def test_recipes_are_ranked_by_fid_with_the_floor_last() -> None:
     some = [cell for cell in cells.recipes() if cell.data == "fashion-mnist"][:3]
     fids = (30.0, None, 7.0)
-    found = {cell.name: result_of(cell, fid=fid) for cell, fid in zip(some, fids, strict=True)}
-    table = tables.table("recipes", found)
+    results = {cell.name: result_of(cell, fid=fid) for cell, fid in zip(some, fids, strict=True)}
+    table = tables.table("recipes", results)
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert [re.findall(r"^\| `?([^`|(]*[^`|( ])", line)[0] for line in lines[2:]] == [
         some[2].recipe,
@@ -93,23 +95,23 @@ def test_recipes_are_ranked_by_fid_with_the_floor_last() -> None:
     assert "**mnist**: not measured yet." in table
 
 
-def test_modes_and_pictures_stand_beside_their_aims() -> None:
+def test_modes_and_pictures_are_shown_beside_their_aims() -> None:
     (cell,) = cells.modes()
     table = tables.table("modes", {cell.name: result_of(cell, modes=1000.0, reverse_kl=0.0611)})
-    assert row(table, "modes of 1,000, of 26,000 samples")[-1] == "yes"
-    assert row(table, "reverse KL")[1:] == ["0.061", "0.500", "0.06 at most", "no"]
+    assert row(table, "modes of 1,000, in 26,000 samples")[-1] == "yes"
+    assert row(table, "reverse KL")[1:] == ["0.061", "0.500", "at most 0.06", "no"]
     (cell,) = cells.pictures()
     table = tables.table("pictures", {cell.name: result_of(cell, recall=0.47)})
     assert row(table, "copy check")[1:] == ["copier", "not a copier", "no"]
-    assert row(table, "recall")[1:] == ["0.470", "0.475 at least, half of the floor's", "no"]
-    assert row(table, "diversity, held-out pictures being 1")[1:] == [
+    assert row(table, "recall")[1:] == ["0.470", "at least 0.475, half of the floor", "no"]
+    assert row(table, "diversity (held-out pictures: 1)")[1:] == [
         "0.900",
-        "0.8 at least",
+        "at least 0.8",
         "yes",
     ]
 
 
-def test_every_table_can_be_made_of_whole_results(tmp_path: Path) -> None:
+def test_every_table_is_rendered_once_all_results_exist(tmp_path: Path) -> None:
     for cell in ALL:
         file_of(cell, tmp_path).parent.mkdir(exist_ok=True)
         file_of(cell, tmp_path).write_text(result_of(cell).to_json())
@@ -119,28 +121,28 @@ def test_every_table_can_be_made_of_whole_results(tmp_path: Path) -> None:
     assert all(f"`{recipe}`" in document for recipe in cells.RECIPES)
 
 
-def test_unlike_protocols_are_no_table() -> None:
+def test_different_protocols_make_no_table() -> None:
     one, two = (result_of(cell) for cell in list(cells.flagship())[:2])
     assert protocol([one, two])["extractor"] == "digits"
     two.evaluation["protocol"] = two.evaluation["protocol"] | {"n_fake": 5000}
     with pytest.raises(
-        MetricError, match=r"unlike protocols \(n_fake 10000 and 5000\): judge anew"
+        MetricError, match=r"different protocols \(n_fake 10000 and 5000\): judge again"
     ):
         tables.table("flagship", {one.cell: one, two.cell: two})
 
 
-def test_a_document_without_a_place_for_a_table_is_refused(tmp_path: Path) -> None:
+def test_a_document_without_the_comments_of_a_table_is_refused(tmp_path: Path) -> None:
     document = (ROOT / "docs/figures.md").read_text()
     with pytest.raises(RunError, match="lacks a line <!-- modes -->"):
         tables.render(document.replace("<!-- modes -->", ""), tmp_path)
 
 
-def test_the_document_is_what_the_results_say() -> None:
+def test_the_document_shows_the_stored_results() -> None:
     document = (ROOT / "docs/figures.md").read_text()
     assert tables.render(document, figures.Places().results) == document
 
 
-def test_kept_results_are_of_these_cells() -> None:
+def test_stored_results_belong_to_these_cells() -> None:
     folder = figures.Places().results
     cell_of = {file_of(cell, folder): cell for cell in ALL}
     for path in folder.glob("*/*.json"):
@@ -169,8 +171,8 @@ SPECS = {
 }
 
 
-def test_kept_results_are_of_the_settings_that_recipes_have_now() -> None:
-    """Where this fails, a recipe or a preset has changed: take the result away and measure anew."""
+def test_stored_results_have_the_settings_that_recipes_have_now() -> None:
+    """If this fails, a recipe or a preset has changed: delete the result and measure again."""
     for path in figures.Places().results.glob("*/*.json"):
         result = read_result(path)
         _, file, recipe = gans.find_recipe(result.recipe)
@@ -182,7 +184,7 @@ def test_kept_results_are_of_the_settings_that_recipes_have_now() -> None:
         assert (model, train) == (recipe.model, recipe.train), path
 
 
-def test_trainings_by_the_clock_kept_to_it() -> None:
+def test_trainings_by_the_clock_kept_to_their_time() -> None:
     for path in figures.Places().results.glob("*/*.json"):
         result = read_result(path)
         if (asked := Interval.parse(result.asked)).unit == "minutes":
@@ -190,7 +192,7 @@ def test_trainings_by_the_clock_kept_to_it() -> None:
             assert abs(result.seconds - seconds) <= max(5.0, 0.05 * seconds), path
 
 
-def test_drawn_pictures_are_always_the_same_and_no_two_alike() -> None:
+def test_drawn_pictures_are_reproducible_and_all_different() -> None:
     drawn = np.stack([pictures.draw(number) for number in range(400)])
     assert (drawn.shape, drawn.dtype) == ((400, 64, 64, 3), np.uint8)
     assert np.array_equal(pictures.draw(7), drawn[7])

@@ -1,5 +1,4 @@
-"""What tests of the tables share: a figures.py whose ganvas trains nothing, and results that nobody
-measured."""
+"""Helpers of the tests of the tables: a figures.py whose ganvas trains nothing, made-up results."""
 
 from __future__ import annotations
 
@@ -15,53 +14,64 @@ from result import Plain, Result, read_result
 
 ALL = [cell for make in cells.TABLES.values() for cell in make()]
 
-# A ganvas, and a speed.py, that train nothing. It tells its calls, and does what wishes.json says.
+# A ganvas, and a speed.py, that train nothing: it notes its calls, and obeys wishes.json.
 STUB = """
 import json, sys, time
 from pathlib import Path
+
 here, (verb, *words) = Path(__file__).parent, sys.argv[1:]
 with open(here / "calls", "a") as file:
     file.write(json.dumps([verb, *words]) + "\\n")
 wishes = json.loads((here / "wishes.json").read_text())
+fail = wishes["fail"]
+
 def option(name): return words[words.index(name) + 1] if name in words else None
 def amount(name): return float(option(name) or 0)
-if wishes["fail"] and wishes["fail"][0] == verb and any(wishes["fail"][1] in word for word in words):
+
+if fail and fail[0] == verb and any(fail[1] in word for word in words):
     sys.exit("ganvas: the disk is full")
 if wishes["hang"] == verb:
     (here / "hanging").touch()
     time.sleep(60)
 if verb == "train":
     run = Path(option("--out"))
-    run.mkdir()  # fails where an earlier training left anything
+    run.mkdir()  # fails if an earlier training left anything
     images = round(amount("--images") + 60000 * amount("--epochs") + 1000 * amount("--minutes"))
-    (run / "recipe.json").write_text(json.dumps({
-        "model": {"width": 8}, "train": {"batch": 4}, "threads": 2, "precision": "32", "images": images,
-        "versions": {"torch": "2.9"}}))
+    card = {"model": {"width": 8}, "train": {"batch": 4}, "threads": 2, "precision": "32"}
+    card |= {"images": images, "versions": {"torch": "2.9"}}
+    (run / "recipe.json").write_text(json.dumps(card))
     print(run)
 elif verb == "runs":
     images = json.loads((Path(words[0]) / "recipe.json").read_text())["images"]
     print(json.dumps([{"run": words[0], "state": "finished", "images_seen": images}]))
 elif verb == "evaluate":
-    figures = dict.fromkeys(["fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes", "reverse_kl"], 0.5)
+    names = ("fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes")
+    scores = dict.fromkeys([*names, "reverse_kl"], 0.5)
+    data, classes = option("--data") or "own", map(str, range(1000))
+    protocol = {
+        "extractor": "digits", "extractor_sha256": "ab" * 32, "n_real": 100,
+        "n_fake": int(option("--n")), "n_prdc": 100, "k": 5, "n_modes": 26000, "split": "test",
+        "resize": "none", "data": data, "real_sha256": data, "seed": 0}
+    copies = {
+        "verdict": "not a copier", "ratio": 0.98, "spread": 0.01, "share": 0.0,
+        "share_held_out": 0.0, "sheet": "/somewhere/copies.png"}
     print(json.dumps({
-        **figures, "source": words[0], "floor": {**figures, "per_class": dict.fromkeys(map(str, range(1000)), 1.0)},
-        "protocol": {"extractor": "digits", "extractor_sha256": "ab" * 32, "n_real": 100, "n_fake": int(option("--n")),
-                     "n_prdc": 100, "k": 5, "n_modes": 26000, "split": "test", "resize": "none",
-                     "data": option("--data") or "own", "real_sha256": option("--data") or "own", "seed": 0},
-        "copies": {"verdict": "not a copier", "ratio": 0.98, "spread": 0.01, "share": 0.0, "share_held_out": 0.0,
-                   "sheet": "/somewhere/copies.png"} if "--copies" in words else None,
-        **wishes["figures"]}))
+        **scores, "source": words[0], "floor": {**scores, "per_class": dict.fromkeys(classes, 1.0)},
+        "protocol": protocol, "copies": copies if "--copies" in words else None,
+        **wishes["scores"]}))
 elif verb == "sample":
     import numpy
-    numpy.savez(option("--out"), images=numpy.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), "uint8"))
+    images = numpy.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), "uint8")
+    numpy.savez(option("--out"), images=images)
 elif verb == "--only":
-    rows = [{"against": "the plain loop", "other": [1000, 900, 5000], "ganvas": [2000.0]}, {"against": "another", "other": [1]}]
+    rows = [{"against": "the plain loop", "other": [1000, 900, 5000], "ganvas": [2000.0]}]
+    rows.append({"against": "another", "other": [1]})
     print(json.dumps({"images": "MNIST", "comparisons": rows}))
 """
 
 
 class Stage:
-    """A figures.py whose ganvas trains nothing, with results and work of its own."""
+    """A figures.py whose ganvas trains nothing, with its own folders of results and work."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.results, self.work = folder, folder / "results", folder / "work"
@@ -69,11 +79,16 @@ class Stage:
         self.wish()
 
     def wish(
-        self, fail: tuple[str, str] | None = None, hang: str | None = None, **figures: Any
+        self, fail: tuple[str, str] | None = None, hang: str | None = None, **scores: Any
     ) -> None:
-        (self.folder / "wishes.json").write_text(
-            json.dumps({"fail": fail, "hang": hang, "figures": figures})
-        )
+        """Wish for the calls to come.
+
+        fail: a command, and a part of its arguments with which it fails.
+        hang: a command that does not end.
+        scores: what evaluations print.
+        """
+        wishes = {"fail": fail, "hang": hang, "scores": scores}
+        (self.folder / "wishes.json").write_text(json.dumps(wishes))
 
     def __call__(self, *arguments: str) -> int:
         return figures.main([*arguments, "--results", str(self.results), "--work", str(self.work)])
@@ -90,24 +105,14 @@ class Stage:
 
 
 def result_of(
-    cell: Cell, seconds: float = 60.0, images: int = 1000, **figures: float | None
+    cell: Cell, seconds: float = 60.0, images: int = 1000, **scores: float | None
 ) -> Result:
-    """A result in whose floor every figure is 0.5 but recall, 0.95."""
-    names = (
-        "fid",
-        "kid",
-        "precision",
-        "recall",
-        "coverage",
-        "label_accuracy",
-        "modes",
-        "reverse_kl",
-    )
-    known: dict[str, Any] = dict.fromkeys(names, 0.5)
-    one = "ab" * 32
-    rules = Protocol(
+    """A made-up result of a cell; all scores and floors are 0.5, but the floor of recall, 0.95."""
+    names = ["fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes"]
+    known: dict[str, Any] = dict.fromkeys([*names, "reverse_kl"], 0.5)
+    protocol = Protocol(
         extractor="digits",
-        extractor_sha256=one,
+        extractor_sha256="ab" * 32,
         n_real=10_000,
         n_fake=cell.n,
         n_prdc=cell.prdc_n,
@@ -132,13 +137,13 @@ def result_of(
         n_held_out=500,
         space="pixels",
     )
-    verdict = EvaluationResult(
+    evaluation = EvaluationResult(
         source="run",
         kind="run",
         floor=Scores(**known | {"recall": 0.95}),
-        protocol=rules,
+        protocol=protocol,
         copies=copies,
-        **known | figures,
+        **known | scores,
     )
     return Result(
         table=cell.table,
@@ -161,16 +166,16 @@ def result_of(
         date="2026-11-24",
         plain=Plain(images="MNIST", rates=(600.0,), ganvas=(1300.0,)) if cell.plain else None,
         diversity=0.9 if cell.pictures else None,
-        evaluation=json.loads(verdict.to_json()),
+        evaluation=json.loads(evaluation.to_json()),
     )
 
 
 def row(table: str, *beginning: str) -> list[str]:
-    """The cells of the one row that begins with these."""
+    """The cells of the only row of a table that begins with these."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in table.splitlines()
         if line.startswith("|")
     ]
-    (found,) = [cells for cells in rows if cells[: len(beginning)] == list(beginning)]
-    return found
+    (only,) = [cells for cells in rows if cells[: len(beginning)] == list(beginning)]
+    return only
