@@ -20,6 +20,7 @@ from filelock import FileLock
 
 import cells
 import figures
+import measure
 import pictures
 from cells import Cell, Length
 from ganvas import data
@@ -31,7 +32,7 @@ from result import Plain, file_of
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     for program in ("GANVAS", "SPEED"):
-        monkeypatch.setattr(figures, program, [sys.executable, str(tmp_path / "stub.py")])
+        monkeypatch.setattr(measure, program, [sys.executable, str(tmp_path / "stub.py")])
     return Stage(tmp_path)
 
 
@@ -268,7 +269,7 @@ def test_a_stop_ends_the_training_too(stage: Stage) -> None:
         sys.executable,
         "-c",
         (
-            "import runpy, sys, signal, figures; figures.GANVAS = [sys.executable,"
+            "import sys, signal, figures, measure; measure.GANVAS = [sys.executable,"
             " sys.argv.pop(1)]; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143));"
             " sys.exit(figures.main())"
         ),
@@ -369,8 +370,8 @@ def test_the_real_command_is_understood(tmp_path: Path) -> None:
         seed=3,
         settings=("model.width=5",),
     )
-    places = figures.Places(tmp_path / "results", tmp_path / "work", tmp_path / "figures.md")
-    result = figures.train(cell, Length(64, "images"), places)
+    places = measure.Places(tmp_path / "results", tmp_path / "work", tmp_path / "figures.md")
+    result = measure.train(cell, Length(64, "images"), places)
     card = json.loads((places.run(cell) / "recipe.json").read_bytes())
     assert (card["seed"], card["model"]["width"]) == (3, 5)
     assert (result.images_seen, result.threads, result.versions) == (

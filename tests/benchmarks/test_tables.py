@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import cells
-import figures
+import measure
 import pictures
 import tables
 from cells import Length
@@ -139,11 +139,11 @@ def test_a_document_without_the_comments_of_a_table_is_refused(tmp_path: Path) -
 
 def test_the_document_shows_the_stored_results() -> None:
     document = (ROOT / "docs/figures.md").read_text()
-    assert tables.render(document, figures.Places().results) == document
+    assert tables.render(document, measure.Places().results) == document
 
 
 def test_stored_results_belong_to_these_cells() -> None:
-    folder = figures.Places().results
+    folder = measure.Places().results
     cell_of = {file_of(cell, folder): cell for cell in ALL}
     for path in folder.glob("*/*.json"):
         cell, result = cell_of[path], read_result(path)
@@ -173,7 +173,7 @@ SPECS = {
 
 def test_stored_results_have_the_settings_that_recipes_have_now() -> None:
     """If this fails, a recipe or a preset has changed: delete the result and measure again."""
-    for path in figures.Places().results.glob("*/*.json"):
+    for path in measure.Places().results.glob("*/*.json"):
         result = read_result(path)
         _, file, recipe = gans.find_recipe(result.recipe)
         length = result.asked.replace(",", "")
@@ -185,7 +185,7 @@ def test_stored_results_have_the_settings_that_recipes_have_now() -> None:
 
 
 def test_trainings_by_the_clock_kept_to_their_time() -> None:
-    for path in figures.Places().results.glob("*/*.json"):
+    for path in measure.Places().results.glob("*/*.json"):
         result = read_result(path)
         if (asked := Interval.parse(result.asked)).unit == "minutes":
             seconds = 60 * asked.amount

@@ -3,6 +3,7 @@
 `earlier_version/` was written by the version at commit a7120e4, with torch 2.14.1, on one thread:
 - `finished`: cgan/tiny, 320 images of mnist-5k, seed 7, evaluated every 160 images
 - `half`: my_gan.py:one, mnist-5k at 8x8, seed 3, stopped by Ctrl-C after 40 of 64 images
+- `my_gan.py`: never edit or reformat it, since the run holds its hash
 Pictures, which every version draws anew, and TensorBoard's files were left out.
 """
 

@@ -12,7 +12,7 @@ from ganvas.runs.request import MAX_MINUTES
 from ganvas.tuning.trials import CHECKPOINTS
 
 DEFAULT_MINUTES = 10.0
-FINISH_SECONDS = 2.0  # kept back for writing the result and for leaving
+SEARCH_FINISH_SECONDS = 2.0  # kept back for writing the result and for leaving
 # share of the time to plan for, since machines have slow moments; the rest goes to more trials
 MARGIN = 0.85
 # the square root of the number of these in the budget is the number of trials, so that number and
@@ -93,12 +93,12 @@ def plan_budget(
     if minutes is None:
         return Budget(options.trials, images, None)
     spent = time.time() - started
-    left = minutes * 60 - FINISH_SECONDS - spent
+    left = minutes * 60 - SEARCH_FINISH_SECONDS - spent
     scoring, min_trials = CHECKPOINTS * score_seconds, options.trials or 2
     trial_seconds = (images // batch or MIN_TRIAL_STEPS) * step_seconds + scoring
     needed = min_trials * trial_seconds
     if left * MARGIN < needed:
-        enough = math.ceil((1.5 * spent + FINISH_SECONDS + needed / MARGIN) / 6) / 10
+        enough = math.ceil((1.5 * spent + SEARCH_FINISH_SECONDS + needed / MARGIN) / 6) / 10
         length = f" of {images:,} images" if images else ""
         raise SettingError(
             f"--minutes {minutes:g} is too short for {min_trials} trials{length} here: give at"

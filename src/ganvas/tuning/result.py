@@ -124,6 +124,7 @@ class TuningResult:
     def to_toml(self, out: Path) -> str:
         """The request as TOML; in comments the trials and the command that repeats the search."""
         stopped = ", stopped by a signal" if self.stopped else ""
+        conditions = trial_conditions(self.request)
         comments = [
             f"{FIRST[2:]}: {self.train_command(out)}",
             "",
@@ -132,7 +133,7 @@ class TuningResult:
             " A longer",
             "training may do better with other settings, above all with another learning rate.",
             "",
-            f"Each trial: {self.images:,} images of {self.data_name}, {conditions(self.request)}. "
+            f"Each trial: {self.images:,} images of {self.data_name}, {conditions}. "
             f"Each score: {self.samples:,} samples against {self.real:,} held-out images.",
             f"The search took {duration(self.seconds)}{stopped}. "
             + ", ".join(f"{name} {version}" for name, version in self.versions.items()),
@@ -147,7 +148,7 @@ class TuningResult:
         return "\n".join(map(_comment, comments)) + f"\n\n{to_toml(request)}"
 
 
-def conditions(request: Request) -> str:
+def trial_conditions(request: Request) -> str:
     """Seed, device, threads and precision of the trials, in words."""
     threads = count(request.threads or 0, "thread")
     return f"seed {request.seed}, {request.device}, {threads}, precision {request.precision}"

@@ -33,10 +33,10 @@ from ganvas.system.machine import pick_device, prepare_cpu
 from ganvas.system.progress import Progress, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
-from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
-from ganvas.training.preflight import prepare
+from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, Choice, choose
+from ganvas.training.preflight import Prepared, prepare
 from ganvas.tuning.budget import Budget, SearchOptions, plan_budget
-from ganvas.tuning.result import TuningResult, check_place, conditions, write_toml
+from ganvas.tuning.result import TuningResult, check_place, trial_conditions, write_toml
 from ganvas.tuning.trials import (
     Score,
     Trial,
@@ -149,60 +149,53 @@ def prepare_search(
     assert request.data is not None
     assert request.device is not None
     prepared = prepare(request, request.device)
-    recipe, dataset = prepared.recipe, prepared.dataset
-    assert dataset is not None
-    training, held_out, note = hold_out(dataset, request)
+    assert prepared.dataset is not None
+    training, held_out, note = hold_out(prepared.dataset, request)
     for line in (*prepared.notes, note):
         say(line)
-
-    # Choose threads and precision, and measure a step if there is a clock.
     prepare_cpu()
-    threads = request.threads or 0
-    precision = str(request.precision or ("32" if recipe.train.precision == "32" else ""))
-    choice = None
-    if minutes is not None or not threads or not precision:
-        choice = choose(
-            dataclasses.replace(prepared, dataset=training),
-            threads=threads,
-            precision=precision,
-            seconds=MAX_MEASURING_SECONDS if minutes is None else MEASURING_SHARE * minutes * 60,
-        )
-        threads, precision = choice.threads, choice.precision
-    torch.set_num_threads(threads)
-
-    # Measure a score.
+    choice = _choose(request, dataclasses.replace(prepared, dataset=training), minutes)
+    request = dataclasses.replace(
+        request,
+        recipe=_absolute(request.recipe or prepared.name, prepared.name),
+        data=request.data if request.data in NAMES else os.path.abspath(request.data),
+        threads=choice.threads if choice else request.threads,
+        precision=choice.precision if choice else request.precision or "32",  # type: ignore[arg-type]
+    )
+    torch.set_num_threads(request.threads or 1)
     setup = TrialSetup(
         file=prepared.file,
-        recipe=recipe,
+        recipe=prepared.recipe,
         spec=prepared.spec,
         training=training,
         score=Score(training, held_out),
-        device=request.device,
-        precision=precision,
+        device=request.device or "cpu",
+        precision=request.precision or "32",
         seed=request.seed or 0,
         flip=bool(request.flip),
     )
     began = time.perf_counter()
     if choice:
         setup.score_of(choice.warmup.learner)
-    score_seconds = time.perf_counter() - began
-
-    request = dataclasses.replace(
-        request,
-        recipe=_absolute(request.recipe or prepared.name, prepared.name),
-        threads=threads,
-        precision=precision,  # type: ignore[arg-type]
-        data=request.data if request.data in NAMES else os.path.abspath(request.data),
-    )
     return PreparedSearch(
         request,
         prepared.original,
         setup,
         real=len(held_out),
-        space=search_space(recipe, prepared.gan, len(training)),
+        space=search_space(prepared.recipe, prepared.gan, len(training)),
         step_seconds=choice.seconds if choice else 0.0,
-        score_seconds=score_seconds,
+        score_seconds=time.perf_counter() - began,
     )
+
+
+def _choose(request: Request, prepared: Prepared, minutes: float | None) -> Choice | None:
+    """Measure threads, precision and a step; None if both are given and there is no clock."""
+    threads = request.threads or 0
+    precision = request.precision or ("32" if prepared.recipe.train.precision == "32" else "")
+    if minutes is None and threads and precision:
+        return None
+    seconds = MAX_MEASURING_SECONDS if minutes is None else MEASURING_SHARE * minutes * 60
+    return choose(prepared, threads=threads, precision=precision, seconds=seconds)
 
 
 def _absolute(given: str, name: str) -> str:
@@ -219,7 +212,7 @@ def _announcement(prepared: PreparedSearch, budget: Budget) -> str:
     return (
         f"{prepared.request.recipe} on {prepared.setup.training.name}: {count} of"
         f" {budget.images:,} images{until}; searching {', '.join(prepared.space)};"
-        f" {conditions(prepared.request)}"
+        f" {trial_conditions(prepared.request)}"
     )
 
 

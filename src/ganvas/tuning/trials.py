@@ -29,11 +29,11 @@ from ganvas.training.loop import take_step
 
 CHECKPOINTS = 3  # scores of a training, evenly spread, the last at its end
 SOME_AUGMENTATION = 0.4  # the probability that is tried beside 0 and an adaptive one
-MIN_HELD_OUT, MAX_HELD_OUT = 10, 2000  # real images to score by
+MIN_SCORING_IMAGES, MAX_SCORING_IMAGES = 10, 2000  # real images to score by
 # one image in this number is held back to score by if the data have no held-out part
-HELD_BACK = 5
+SCORING_PART = 5
 # samples of a score: fewer of large images
-MIN_SAMPLES, MAX_SAMPLES, SAMPLED_PIXELS = 200, 1000, 2_000_000
+MIN_SCORED_SAMPLES, MAX_SCORED_SAMPLES, SAMPLED_PIXELS = 200, 1000, 2_000_000
 KID_SUBSETS, KID_SUBSET_SIZE = 10, 500
 
 
@@ -137,22 +137,23 @@ def hold_out(dataset: Dataset, request: Request) -> tuple[Dataset, Dataset, str]
     """Return the images to train on, the real images to score by, and a note on these.
 
     The images to score by are the data's held-out part; without one, or with fewer than
-    MIN_HELD_OUT images in it, a random fifth of `dataset`, which is read as `request` says.
+    MIN_SCORING_IMAGES images in it, a random fifth of `dataset`, which is read as `request` says.
 
     Raises DataError if there are too few images.
     """
     assert request.data is not None
     rng = seeding.generator(request.seed or 0, "scored by", 0)
     held_out = request.reading.held_out(request.data, dataset)
-    if held_out is not None and len(held_out) >= MIN_HELD_OUT:
-        held_out = _random_rows(held_out, rng, MAX_HELD_OUT)
+    if held_out is not None and len(held_out) >= MIN_SCORING_IMAGES:
+        held_out = _random_rows(held_out, rng, MAX_SCORING_IMAGES)
         return dataset, held_out, f"scored by {len(held_out):,} images of the held-out part"
-    number = min(MAX_HELD_OUT, len(dataset) // HELD_BACK)
-    if number < MIN_HELD_OUT:
+    number = min(MAX_SCORING_IMAGES, len(dataset) // SCORING_PART)
+    if number < MIN_SCORING_IMAGES:
         raise DataError(
             f"{dataset.name} holds {count(len(dataset), 'image')} and no held-out part: a search is"
-            f" scored by one in {HELD_BACK} that it holds back, {MIN_HELD_OUT} or more, so it needs"
-            f" {HELD_BACK * MIN_HELD_OUT} images; train with the recipe's own settings"
+            f" scored by one in {SCORING_PART} that it holds back, {MIN_SCORING_IMAGES} or more, so"
+            f" it needs {SCORING_PART * MIN_SCORING_IMAGES} images; train with the recipe's own"
+            " settings"
         )
     order = torch.randperm(len(dataset), generator=rng)
     note = (
@@ -199,7 +200,7 @@ def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
             parts.append(adaptive_avg_pool2d(x, 2).flatten(1))
         return torch.cat(parts)
 
-    some = _random_rows(training, seeding.generator(0, "features", 0), MAX_HELD_OUT)
+    some = _random_rows(training, seeding.generator(0, "features", 0), MAX_SCORING_IMAGES)
     known = raw(some.images)
     mean, deviation = known.mean(0), known.std(0)
     # the quarter keeps features that hardly vary in the data from outweighing the rest
@@ -242,7 +243,7 @@ class TrialSetup:
     def samples(self) -> int:
         """Number of samples of a score."""
         affordable = SAMPLED_PIXELS // (self.spec.height * self.spec.width)
-        return max(MIN_SAMPLES, min(MAX_SAMPLES, affordable))
+        return max(MIN_SCORED_SAMPLES, min(MAX_SCORED_SAMPLES, affordable))
 
     def score_of(self, learner: Learner) -> float:
         """Score a learner's generator, with classes as frequent as in training.
