@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 from typing import Annotated
 
+from cyclopts import Parameter
+
 from ganvas.commands.options import (
     AS_STORED,
     Pictures,
@@ -24,15 +26,37 @@ from ganvas.runs.train_options import (
     ThreadsOption,
 )
 
+MinutesOption = Annotated[
+    float | None,
+    SIGNED,
+    Parameter(
+        help="Wall time of the whole search, including start-up. Default: 10, or no limit if"
+        " --trials and --images are given."
+    ),
+]
+TrialsOption = Annotated[
+    int | None,
+    WHOLE,
+    Parameter(help="Number of trainings. Default: as many as fit into the time."),
+]
+ImagesOption = Annotated[
+    float | None,
+    SIGNED,
+    Parameter(
+        help="Training images of each trial. Default: as many as fit into the time. With --trials,"
+        " --threads, --precision and no --minutes, the same command gives the same result."
+    ),
+]
+
 
 def tune(
     recipe: str | None = None,
     /,
     *,
     data: str | None = None,
-    minutes: Annotated[float | None, SIGNED] = None,
-    trials: Annotated[int | None, WHOLE] = None,
-    images: Annotated[float | None, SIGNED] = None,
+    minutes: MinutesOption = None,
+    trials: TrialsOption = None,
+    images: ImagesOption = None,
     seed: SeedOption = None,
     pictures: Pictures = AS_STORED,
     flip: FlipOption = None,
@@ -46,24 +70,14 @@ def tune(
     """Search gamma, learning rate and augmentation for your data; write a ganvas train --config.
 
     Short trainings, the first with the recipe's own settings, are scored by held-out images. Ctrl-C
-    ends the search, and the best settings so far are written. Needs Optuna: pip install
-    'ganvas[tune]'.
+    ends the search and writes the best so far. Needs Optuna: pip install 'ganvas[tune]'.
 
     Parameters
     ----------
     recipe
-        A recipe's name or a GAN file. Default: r3gan/digits, r3gan/images for a folder, .zip or
-        .npz, or r3gan/stacked-mnist for stacked-mnist.
+        A recipe's name or a GAN file. Default: one of r3gan, chosen for the data.
     data
         A data set's name or a path. Default: mnist-5k, or what the recipe was made for.
-    minutes
-        Wall time of the whole search, including start-up. Default: 10, or no limit if --trials and
-        --images are given.
-    trials
-        Number of trainings. Default: as many as fit into the time.
-    images
-        Training images of each trial. Default: as many as fit into the time. With --trials,
-        --threads, --precision and no --minutes, the same command gives the same result.
     set_
         Change settings of the recipe, from which the search starts: path=value ...
     out
@@ -76,7 +90,6 @@ def tune(
     from ganvas.tuning import search
     from ganvas.tuning.budget import SearchOptions
 
-    options = SearchOptions(minutes=minutes, trials=trials, images=images)
     request = Request.of(
         recipe=recipe,
         data=data,
@@ -88,13 +101,19 @@ def tune(
         threads=threads,
         **vars(pictures),
     )
-    result = search.tune(request, options, out=out, started=process_start())
+    length = SearchOptions(minutes=minutes, trials=trials, images=images)
+    result = search.tune(request, length, out=out, started=process_start())
     if json:
         print_json(result.to_json())
     else:
         print_table(result.columns, result.rows())
         print(result.out)
-    if result.stopped:
-        if result.stopped == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + result.stopped)
+    _raise_signal(result.stopped)
+
+
+def _raise_signal(number: int) -> None:
+    """Exit as the signal that ended the search asks; 0 for none."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if number:
+        raise SystemExit(128 + number)
