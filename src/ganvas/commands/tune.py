@@ -75,7 +75,8 @@ def tune(
     Parameters
     ----------
     recipe
-        A recipe's name or a GAN file. Default: one of r3gan, chosen for the data.
+        A name or a GAN file. Default: r3gan/digits; r3gan/images for a folder, .zip or .npz;
+        r3gan/stacked-mnist for stacked-mnist.
     data
         A data set's name or a path. Default: mnist-5k, or what the recipe was made for.
     set_
@@ -87,8 +88,7 @@ def tune(
     """
     from ganvas.overrides import parse_assignments
     from ganvas.runs.request import Request
-    from ganvas.tuning import search
-    from ganvas.tuning.budget import SearchOptions
+    from ganvas.tuning import budget, search
 
     request = Request.of(
         recipe=recipe,
@@ -101,7 +101,7 @@ def tune(
         threads=threads,
         **vars(pictures),
     )
-    length = SearchOptions(minutes=minutes, trials=trials, images=images)
+    length = budget.SearchOptions(minutes=minutes, trials=trials, images=images)
     result = search.tune(request, length, out=out, started=process_start())
     if json:
         print_json(result.to_json())
