@@ -34,7 +34,7 @@ def test_features_of_real_images_are_cached_by_content(
 def test_those_of_a_users_function_are_cached_only_under_a_given_hash(
     training: Dataset, tmp_path: Path
 ) -> None:
-    """What a function depends on, nobody can see in full."""
+    """A function may depend on more than its source shows."""
     made, pooled = training.images[:100], Pooled()
 
     def features(images: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ganvas.commands.options import (
     AS_STORED,
-    Pictures,
+    ReadingOptions,
     Settings,
     prepare_recipe,
     print_json,
@@ -21,7 +21,7 @@ def bench(
     *,
     data: str | None = None,
     set_: Settings = None,
-    pictures: Pictures = AS_STORED,
+    pictures: ReadingOptions = AS_STORED,
     threads: ThreadsOption = None,
     seconds: Annotated[float, SIGNED] = 5.0,
     json: bool = False,

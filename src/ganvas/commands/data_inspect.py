@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganvas.commands.options import AS_STORED, Pictures, print_json
+from ganvas.commands.options import AS_STORED, ReadingOptions, print_json
 
 
 def inspect(
@@ -12,7 +12,7 @@ def inspect(
     /,
     *,
     recipe: str | None = None,
-    pictures: Pictures = AS_STORED,
+    pictures: ReadingOptions = AS_STORED,
     out: Path = Path("inspect.png"),
     json: bool = False,
 ) -> None:

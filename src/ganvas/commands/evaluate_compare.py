@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ganvas.commands.options import AS_STORED, Pictures, print_json, print_table
+from ganvas.commands.options import AS_STORED, ReadingOptions, print_json, print_table
 from ganvas.recipe import Device
 from ganvas.runs.train_options import WHOLE
 
@@ -28,7 +28,7 @@ def evaluate(
     prdc_n: Annotated[int, WHOLE] = 2000,
     gan_train: bool = False,
     copies: bool = False,
-    pictures: Pictures = AS_STORED,
+    pictures: ReadingOptions = AS_STORED,
     gan: Path | None = None,
     device: Device = "cpu",
     out: Path | None = None,

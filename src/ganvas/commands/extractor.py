@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ganvas.commands.options import AS_STORED, Pictures, print_json
+from ganvas.commands.options import AS_STORED, ReadingOptions, print_json
 from ganvas.errors import SettingError
 from ganvas.runs.train_options import MAX_THREADS, SIGNED, WHOLE, check_positive
 from ganvas.system.files import refuse_unwritable
@@ -25,7 +25,7 @@ def extractor(
     epochs: Annotated[float | None, SIGNED] = None,
     seed: Annotated[int, WHOLE] = 0,
     threads: Annotated[int, WHOLE] = 2,
-    pictures: Pictures = AS_STORED,
+    pictures: ReadingOptions = AS_STORED,
     json: bool = False,
 ) -> None:
     """Train a classifier as a feature extractor for evaluations; test it on held-out images.

@@ -20,7 +20,7 @@ Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class ReadingOptions:
     """The options with which images are read."""
 
     size: SizeOption = None
@@ -35,11 +35,15 @@ class Pictures:
         return Reading(self.size, self.fit, self.channels, self.data_dir)
 
 
-AS_STORED = Pictures()
+AS_STORED = ReadingOptions()
 
 
 def prepare_recipe(
-    recipe: str, data: str | None, set_: list[str] | None, pictures: Pictures, device: str = ""
+    recipe: str,
+    data: str | None,
+    set_: list[str] | None,
+    pictures: ReadingOptions,
+    device: str = "",
 ) -> Prepared:
     """Prepare a recipe for a data set, or for the recipe's native images, without any preset."""
     from ganvas.overrides import parse_assignments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganvas.commands.options import (
     AS_STORED,
-    Pictures,
+    ReadingOptions,
     Settings,
     prepare_recipe,
     print_json,
@@ -47,7 +47,7 @@ def show(
     *,
     data: str | None = None,
     set_: Settings = None,
-    pictures: Pictures = AS_STORED,
+    pictures: ReadingOptions = AS_STORED,
     json: bool = False,
 ) -> None:
     """Print a recipe's settings and the layers of its networks, with shapes and parameter counts.

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from ganvas.commands.options import (
     AS_STORED,
-    Pictures,
+    ReadingOptions,
     Settings,
     print_json,
     print_table,
@@ -58,7 +58,7 @@ def tune(
     trials: TrialsOption = None,
     images: ImagesOption = None,
     seed: SeedOption = None,
-    pictures: Pictures = AS_STORED,
+    pictures: ReadingOptions = AS_STORED,
     flip: FlipOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,

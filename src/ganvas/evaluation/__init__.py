@@ -1,1 +1,1 @@
-"""How good generated images are: read `evaluate` first."""
+"""The quality of generated images: read `evaluate` first."""

@@ -19,6 +19,7 @@ from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
 from ganvas.evaluation.result import GanTrain
 from ganvas.system import seeding
+from ganvas.system.progress import Say
 from ganvas.system.text import count
 
 CLASSIFIER_BATCH = 128
@@ -198,7 +199,7 @@ def gan_train(
     fakes: Dataset,
     training: Dataset,
     held_out: Dataset,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Say = lambda text: None,
 ) -> GanTrain:
     """GAN-train (Shmelkov et al. 2018, arXiv 1807.09499): accuracy learned from generated images.
 

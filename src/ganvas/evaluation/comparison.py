@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from ganvas.evaluation.scores import (
 )
 from ganvas.runs.card import versions
 from ganvas.sampling.samples import raise_if_too_many
+from ganvas.system.progress import Say
 from ganvas.system.text import count
 
 MIN_REAL_IMAGES = 1000  # below it, a note says that scores are rough
@@ -46,7 +46,7 @@ class Floor(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, and how.
+    """Generated and real images, and the settings to compare them with.
 
     resize: changes to images before features are extracted, for the protocol.
     max_modes: images whose modes are counted, of StackedMNIST.
@@ -59,7 +59,7 @@ class Comparison:
     settings: EvaluationSettings
     resize: str
     max_modes: int
-    tell: Callable[[str], None]
+    tell: Say
 
     def extract(self, dataset: Dataset, *, real: bool) -> FeatureSet:
         """Extract features; those of real images are cached if the extractor's hash is complete."""

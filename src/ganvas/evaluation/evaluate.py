@@ -33,10 +33,8 @@ from ganvas.runs.weights import weights_sha256
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import files
 from ganvas.system.machine import cores, threads
-from ganvas.system.progress import Progress
+from ganvas.system.progress import Progress, Say
 from ganvas.system.text import count, readable
-
-Tell = Callable[[str], None]
 
 
 def evaluate(
@@ -171,7 +169,7 @@ def _result(
 
 
 def while_training(
-    card: Card, dataset: Dataset, *, n: int, data_dir: Path | None, tell: Tell
+    card: Card, dataset: Dataset, *, n: int, data_dir: Path | None, tell: Say
 ) -> Callable[[Sampler], EvaluationResult]:
     """Prepare to evaluate a generator repeatedly while it is trained.
 

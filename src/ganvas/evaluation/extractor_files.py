@@ -37,6 +37,7 @@ from ganvas.system import seeding
 from ganvas.system.machine import cores
 from ganvas.system.machine import threads as running_threads
 from ganvas.system.paths import cache_dir
+from ganvas.system.progress import Say
 
 EXTRACTOR_FORMAT = 1
 # raised when training changes, so that networks trained otherwise are not taken from the cache
@@ -179,9 +180,7 @@ def cache_path(kind: ExtractorKind, dataset: Dataset) -> Path:
     return cache_dir() / "extractors" / name
 
 
-def from_cache(
-    kind: ExtractorKind, dataset: Dataset, tell: Callable[[str], None]
-) -> tuple[Network, Origin]:
+def from_cache(kind: ExtractorKind, dataset: Dataset, tell: Say) -> tuple[Network, Origin]:
     """Read a data set's network from the cache, or train it now and keep it.
 
     Of several processes that want the same network, one trains. A damaged file is replaced; if
@@ -247,7 +246,7 @@ def _restored(origin: Origin, tensors: dict[str, Tensor], name: str) -> tuple[Ne
 
 
 @contextmanager
-def _alone(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
+def _alone(path: Path, tell: Say) -> Iterator[None]:
     """Let one process at a time make the file `path`; without a writable lock nobody waits."""
     lock = FileLock(path.with_suffix(".lock"))
     with suppress(OSError):

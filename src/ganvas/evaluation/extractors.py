@@ -34,6 +34,7 @@ from ganvas.evaluation.custom_extractors import checked_output, identity
 from ganvas.recipe import DIGIT_CLASSES, KINDS, ImageSpec
 from ganvas.runs.weights import weights_sha256
 from ganvas.system import seeding
+from ganvas.system.progress import Say
 
 DIGITS = Path(__file__).parent.parent / "assets" / "extractors" / "digits.safetensors"
 # data sets whose training parts consist of MNIST's training images, which `digits` learned from
@@ -49,7 +50,7 @@ MODES_N = 26_000  # images whose modes are counted, as in Lin et al. 2018 (arXiv
 
 
 class Features(NamedTuple):
-    """What an extractor makes of N images.
+    """Outputs of an extractor for N images.
 
     features: float32 (N, D).
     probabilities: float32 (N, K) over the classes, rows sum to 1; None if it does not classify.
@@ -143,7 +144,7 @@ def find_extractor(
     dataset: Dataset,
     *,
     data_dir: Path | None = None,
-    tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    tell: Say = lambda line: print(line, file=sys.stderr),
 ) -> Extractor:
     """Find an extractor by name, or train it and keep it in the cache by the data's content.
 
@@ -278,7 +279,7 @@ def _per_channel(digits: Extractor) -> Extractor:
     return replace(digits, name=f"{digits.name} x 3", classes=NUMBERS, spec=None, take=take)
 
 
-def _other(of: str, like: Dataset, data_dir: Path | None, tell: Callable[[str], None]) -> Dataset:
+def _other(of: str, like: Dataset, data_dir: Path | None, tell: Say) -> Dataset:
     """Load the data set `of`; pictures at a path in the size and channels of `like`."""
     if of in NAMES:
         return load_dataset(of, data_dir=data_dir)

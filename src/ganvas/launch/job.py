@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ganvas import data, gans
@@ -18,9 +17,8 @@ from ganvas.recipe import settings
 from ganvas.runs.card import Card, DataCard, StartedFrom, versions
 from ganvas.runs.request import Request
 from ganvas.system.machine import pick_device
+from ganvas.system.progress import Say
 from ganvas.training.preflight import Prepared, prepare
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +15,7 @@ from ganvas.runs.card import Card
 from ganvas.runs.folder import numbered_runs
 from ganvas.runs.request import Request
 from ganvas.runs.run import BusyError, Run
+from ganvas.system.progress import Say
 from ganvas.system.schema import differences
 
 
@@ -65,9 +65,7 @@ def _with_defaults(card: Card, file: GanFile) -> Card:
     )
 
 
-def unfinished(
-    wanted: Card, file: GanFile, request: Request, say: Callable[[str], None]
-) -> Run | None:
+def unfinished(wanted: Card, file: GanFile, request: Request, say: Say) -> Run | None:
     """Find the newest unfinished run of the same request under runs/ that nobody is training."""
     for _, path in numbered_runs():
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,6 +24,7 @@ from ganvas.gan import GanFile
 from ganvas.plan import Plan
 from ganvas.recipe import Channels, Fit, ImageSpec, Positive, Precision, Recipe, TrainConfig
 from ganvas.runs.train_options import MAX_THREADS
+from ganvas.system.progress import Say
 from ganvas.system.schema import convert
 from ganvas.version import __version__
 
@@ -159,7 +159,7 @@ class Card:
         return self.data.reading(data_dir).load(self.data.what, native, fetch=fetch)
 
     def held_out(
-        self, data_dir: Path | None = None, tell: Callable[[str], None] = lambda line: None
+        self, data_dir: Path | None = None, tell: Say = lambda line: None
     ) -> Dataset | None:
         """Load the held-out part of the run's data, in the run's size, channels and classes.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
+
+Say = Callable[[str], None]  # shows the user a line
 
 PLAIN_SECONDS = 5.0  # between lines within an epoch
 EPOCH_SECONDS = 0.05  # between lines of very short epochs

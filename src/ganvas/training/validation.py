@@ -25,6 +25,7 @@ from ganvas.recipe import Interval
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
+from ganvas.system.progress import Say
 from ganvas.system.text import command
 from ganvas.training.logger import crossed
 
@@ -33,8 +34,6 @@ EXTRACTOR_SECONDS = 180.0  # that training an extractor may take
 VALIDATION_SHARE = 0.1  # of training time that evaluations may take
 # Errors of an evaluation, none of which is worth losing a training (torch's are RuntimeErrors).
 FAILURES = (GanvasError, RuntimeError, MemoryError)
-
-Say = Callable[[str], None]
 
 
 class Validation:
@@ -274,5 +273,5 @@ def _reason(error: Exception) -> str:
 
 
 def figures_of(result: EvaluationResult) -> dict[str, Any]:
-    """Return the scores of a result by their names, without those that are None."""
+    """Return the scores of a result that are not None, by name."""
     return {name: value for name in SCORE_NAMES if (value := getattr(result, name)) is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ganvas.errors import SettingError
 from ganvas.runs.folder import set_aside
 from ganvas.runs.request import Request, to_toml
 from ganvas.system import files
-from ganvas.system.progress import duration
+from ganvas.system.progress import Say, duration
 from ganvas.system.schema import leaves
 from ganvas.system.text import command, count
 from ganvas.tuning.trials import Trial
@@ -180,7 +180,7 @@ def check_place(out: Path) -> None:
         raise SettingError(f"--out {out}: cannot write in {folder}; give another place")
 
 
-def write_toml(result: TuningResult, out: Path, say: Callable[[str], None]) -> TuningResult:
+def write_toml(result: TuningResult, out: Path, say: Say) -> TuningResult:
     """Write the TOML, keeping an earlier one beside it. Returns the result with `out`.
 
     The best settings are printed first, so that they are not lost if writing fails.

@@ -14,7 +14,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -30,7 +30,7 @@ from ganvas.recipe import settings as settings_of
 from ganvas.runs.card import versions
 from ganvas.runs.request import Request
 from ganvas.system.machine import pick_device, prepare_cpu
-from ganvas.system.progress import Progress, duration
+from ganvas.system.progress import Progress, Say, duration
 from ganvas.system.schema import leaves
 from ganvas.system.signals import Stop
 from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, Choice, choose
@@ -138,9 +138,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def prepare_search(
-    request: Request, minutes: float | None, say: Callable[[str], None]
-) -> PreparedSearch:
+def prepare_search(request: Request, minutes: float | None, say: Say) -> PreparedSearch:
     """Prepare the recipe, hold images back to score by, and measure what is left open.
 
     request: with data and device.
@@ -217,7 +215,7 @@ def _announcement(prepared: PreparedSearch, budget: Budget) -> str:
 
 
 def _run_trials(
-    optuna: Any, prepared: PreparedSearch, budget: Budget, stop: Stop, say: Callable[[str], None]
+    optuna: Any, prepared: PreparedSearch, budget: Budget, stop: Stop, say: Say
 ) -> tuple[Trial, ...]:
     """Run trials until the budget is spent or a signal comes; one that is cut short is dropped."""
     study = optuna.create_study(
@@ -289,7 +287,7 @@ def _run_trial(suggestion: Any, setup: TrialSetup, budget: Budget, stop: Stop) -
     )
 
 
-def _give_up(trials: tuple[Trial, ...], stopped: int, say: Callable[[str], None]) -> NoReturn:
+def _give_up(trials: tuple[Trial, ...], stopped: int, say: Say) -> NoReturn:
     """Raise the error, or the signal, that left no trial finished."""
     if stopped:
         say("stopped before the first trial ended: nothing is written")

@@ -1,1 +1,1 @@
-"""What commands show of runs, recipes, data and this machine."""
+"""Summaries of runs, recipes, data sets and this machine, as commands show them."""

@@ -19,7 +19,7 @@ from ganvas.training import benchmark, preflight
 
 SHEET_COLUMNS, SHEET_ROWS = 16, 8
 MAX_LISTED = 20  # names shown of a long list
-AS_STORED = Reading()
+DEFAULT_READING = Reading()
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def inspect_data(
     *,
     recipe: str | None = None,
     out: Path = Path("inspect.png"),
-    reading: Reading = AS_STORED,
+    reading: Reading = DEFAULT_READING,
 ) -> Report:
     """Count the images of a data set, time training steps on them, and write a sheet of them.
 
