@@ -189,7 +189,7 @@ def test_a_problem_of_one_process_is_raised_in_all(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     with pytest.raises(RunError, match=r"^process 1 of 2: no data$"):
-        World(0, 2).refuse("")
+        World(0, 2).raise_if_any("")
 
 
 def test_other_processes_want_the_same_data_and_code(tmp_path: Path) -> None:

@@ -210,8 +210,8 @@ def held_out_count(number: int) -> int:
 
     D's logits of these are compared with those of the images that it is trained on. 0 from
     AUGMENT_BELOW images on: within the trainings that a few cores allow, D does not memorise
-    that many, p would stay at 0, and images and time would be lost. 0 below MIN_TO_HOLD_OUT, too: such a
-    data set has none to give away.
+    that many, p would stay at 0, and images and time would be lost. 0 below MIN_TO_HOLD_OUT,
+    too: such a data set has none to give away.
     """
     return min(256, number // 10) if MIN_TO_HOLD_OUT <= number < AUGMENT_BELOW else 0
 
