@@ -263,7 +263,8 @@ def test_stacks_of_digits_are_judged_by_the_modes_of_few(
         return Features(judge(images).features, torch.eye(10)[images.flatten(1).long().sum(1) % 10])
 
     digits = replace(judge.extractor(), name="digits", classes=ten, take=take)
-    monkeypatch.setattr(extractors, "find_extractor", lambda *_, **__: digits)
+    stacked = extractors.per_channel(digits)
+    monkeypatch.setattr(extractors, "find_extractor", lambda *_, **__: stacked)
     numbers = tuple(f"{number:03d}" for number in range(1000))
     stacks = noise_images(ImageSpec(height=8, width=8, channels=3, classes=numbers), 1000)
     for read in ("load_dataset", "load_held_out"):

@@ -90,7 +90,7 @@ def checked_output(output: Any, count: int, classes: int, name: str) -> tuple[Te
 
 
 def _matrix(output: Any, count: int, columns: int | None, name: str) -> Tensor:
-    """A float32 matrix of `count` rows and `columns` columns (None: any number). Raises DataError."""
+    """Check a float32 matrix: `count` rows, `columns` columns (None: any). Raises DataError."""
     try:
         made = (
             output if isinstance(output, Tensor) else torch.as_tensor(np.ascontiguousarray(output))

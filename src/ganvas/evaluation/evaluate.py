@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
@@ -19,14 +19,13 @@ from ganvas.evaluation.copies import check_copies, save_closest
 from ganvas.evaluation.extractors import Extractor
 from ganvas.evaluation.inputs import Generated, Real
 from ganvas.evaluation.result import (
-    DEFAULT_K,
+    EvaluationArguments,
     EvaluationResult,
     EvaluationSettings,
     RepeatOptions,
     mean_and_spread,
 )
 from ganvas.evaluation.scores import FeatureSet, labels_in
-from ganvas.recipe import Channels, Fit
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.runs.weights import weights_sha256
@@ -42,22 +41,14 @@ def evaluate(
     *,
     data: str | os.PathLike[str] | None = None,
     against: Dataset | str | os.PathLike[str] | None = None,
-    n: int = 10_000,
     extractor: Extractor | Callable[[Tensor], Any] | str | None = None,
-    seeds: int = 1,
-    seed: int = 0,
-    prdc_n: int = 2000,
-    k: int = DEFAULT_K,
     gan_train: bool = False,
     copies: bool = False,
     gan: str | os.PathLike[str] | None = None,
-    size: tuple[int, int] | None = None,
-    fit: Fit | None = None,
-    channels: Channels | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
     device: str = "cpu",
     out: str | os.PathLike[str] | None = None,
     quiet: bool = False,
+    **options: Unpack[EvaluationArguments],
 ) -> EvaluationResult:
     """Score generated images against real ones. A run's result is added to its metrics.jsonl.
 
@@ -65,60 +56,58 @@ def evaluate(
         .zip, .npz, a data set's name).
     data: the real images, by name or path; a run's own by default. Its held-out part is used.
     against: compare with these images instead.
-    n: generated images; all if a set has fewer.
     extractor: a name (see `find_extractor`), an `Extractor`, or any function or module that maps
         uint8 images (N, C, H, W) to features (N, D).
-    seeds, seed: number of samplings, and the seed of the first.
-    prdc_n, k: images of each set, and neighbours, for precision, recall, density and coverage.
     gan_train, copies: add these checks (see `classifier.gan_train` and `copies`).
-    gan: path of the user's GAN file, if the GAN is not built in.
-    size, fit, channels, data_dir: how pictures are read (see `ganvas.data.load_dataset`).
-    device: of the generator.
+    gan, device: path of the user's GAN file, if the GAN is not built in; where the generator runs.
     out: path of the sheet of closest pairs; by default copies.png, in the run's directory if any.
     quiet: show no progress.
+    options: n, seeds, seed, prdc_n, k of `EvaluationSettings`; size (H, W), fit, channels, data_dir
+        of `ganvas.data.load_dataset`, for pictures.
 
     Raises a GanvasError for input that cannot be evaluated.
     """
-    settings = EvaluationSettings(n=n, prdc_n=prdc_n, seed=seed, seeds=seeds, k=k)
-    inputs.raise_if_out_of_range(settings)
-    if out is not None:
-        files.refuse_ending(Path(out), "the sheet of the closest pairs is a picture", ".png")
-    reading = Reading(size, fit, channels, None if data_dir is None else Path(data_dir))
-    repeat = history.repeat_options(
-        data=data,
-        against=against,
-        **asdict(settings),
-        extractor=extractor,
-        **asdict(reading),
-        device=None if device == "cpu" else device,
-        flags={"gan_train": gan_train, "copies": copies},
-    )
+    settings, reading = _parse(options, out)
+    given = asdict(settings) | asdict(reading)
+    given |= {"data": data, "against": against, "extractor": extractor, "device": device}
+    repeat = history.repeat_options({"gan_train": gan_train, "copies": copies}, **given)
     tell = Progress(quiet=quiet).say
 
     # Inputs
-    generated = inputs.open_generated(
-        source, reading, gan=None if gan is None else os.fspath(gan), device=device
-    )
+    generated = inputs.open_generated(source, reading, gan=gan, device=device)
     real = inputs.open_real(generated, data, against, reading)
     generated = inputs.with_real_form(generated, real)
     inputs.raise_if_impossible(generated, real, settings, gan_train, copies)
 
     # Extractor
-    extractor = extractors.find_extractor(
-        extractor, real.like, data_dir=reading.data_dir, tell=tell
-    )
+    chosen = extractors.find_extractor(extractor, real.like, data_dir=reading.data_dir, tell=tell)
 
     # Features, scores, floor, result
-    resize, modes_n = _changes(generated, real, extractor), extractors.MODES_N
-    comparison = Comparison(generated, real, extractor, settings, resize, modes_n, tell)
+    resize, modes_n = _changes(generated, real, chosen), extractors.MODES_N
+    comparison = Comparison(generated, real, chosen, settings, resize, modes_n, tell)
     with threads(cores()):  # as during training: the last digits depend on it
         real_features = comparison.extract(real.images, real=True)
         result, fakes = _result(comparison, repeat, real_features)
-        if gan_train:
-            result = _with_gan_train(result, comparison, fakes)
-    if copies:
-        result = _with_copies(result, comparison, fakes, None if out is None else Path(out))
+        result = _with_gan_train(result, comparison, fakes) if gan_train else result
+    result = _with_copies(result, comparison, fakes, out) if copies else result
     return result if generated.run is None else _keep(generated.run, result)
+
+
+def _parse(
+    options: EvaluationArguments, out: str | os.PathLike[str] | None
+) -> tuple[EvaluationSettings, Reading]:
+    """Check the options of `evaluate`. Raises SettingError, TypeError for an unknown name."""
+    values: dict[str, Any] = {**options}
+    numbers = {f.name: values.pop(f.name) for f in fields(EvaluationSettings) if f.name in values}
+    if values.get("data_dir") is not None:
+        values["data_dir"] = Path(values["data_dir"])
+    if unknown := sorted(values.keys() - EvaluationArguments.__annotations__.keys()):
+        raise TypeError(f"evaluate() has no argument {unknown[0]}")
+    settings = EvaluationSettings(**numbers)
+    inputs.raise_if_out_of_range(settings)
+    if out is not None:
+        files.refuse_ending(Path(out), "the sheet of the closest pairs is a picture", ".png")
+    return settings, Reading(**values)
 
 
 def _result(
@@ -185,7 +174,7 @@ def while_training(
     images cannot be evaluated.
     """
     # Inputs
-    settings = EvaluationSettings(n=n, prdc_n=n, seed=0, seeds=1)
+    settings = EvaluationSettings(n=n, prdc_n=n)
     repeat = history.repeat_options(**asdict(settings), data_dir=data_dir)
     reading = card.data.reading(data_dir)
     real = inputs.real_from(dataset, reading.held_out(card.data.what, dataset))
@@ -249,7 +238,10 @@ def _with_gan_train(
 
 
 def _with_copies(
-    result: EvaluationResult, comparison: Comparison, fakes: Dataset, out: Path | None
+    result: EvaluationResult,
+    comparison: Comparison,
+    fakes: Dataset,
+    out: str | os.PathLike[str] | None,
 ) -> EvaluationResult:
     """Add the copy check and write its sheet, or a note if the disk refuses it."""
     generated, real = comparison.generated, comparison.real
@@ -260,7 +252,8 @@ def _with_copies(
     held_out = None if real.held_out is None else real.held_out.images
     check = check_copies(fakes.images, training, held_out, flip=flip)
     copies, notes = check.copies, check.notes
-    path = out or (generated.run.closest_file if generated.run else Path("copies.png"))
+    path = generated.run.closest_file if generated.run else Path("copies.png")
+    path = path if out is None else Path(out)
     try:
         save_closest(path, check, fakes.images, training)
         copies = replace(copies, sheet=readable(path))

@@ -163,7 +163,7 @@ def find_extractor(
     if name is not None and not isinstance(name, str):
         return Extractor.of(name)
     if name in (None, "digits") and is_stacked(dataset):
-        return _per_channel(_shipped(1, dataset.height, dataset.width))
+        return per_channel(_shipped(1, dataset.height, dataset.width))
     kind, _, of = (default(dataset) if name is None else name).partition(":")
     shape = dataset.channels, dataset.height, dataset.width
     if kind == "digits" and not of:
@@ -263,7 +263,7 @@ def _shipped(channels: int, height: int, width: int) -> Extractor:
     )
 
 
-def _per_channel(digits: Extractor) -> Extractor:
+def per_channel(digits: Extractor) -> Extractor:
     """Extractor of StackedMNIST from one of digits.
 
     Features of the three channels are concatenated; the probability of a number is the product of

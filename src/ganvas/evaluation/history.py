@@ -11,14 +11,20 @@ import msgspec
 from ganvas.data.catalogue import NAMES
 from ganvas.errors import RunError
 from ganvas.evaluation.result import (
-    DEFAULT_K,
     EvaluationResult,
+    EvaluationSettings,
     RepeatOptions,
     parse_result,
     read_result,
 )
 from ganvas.runs.run import Run
 from ganvas.system.text import command, readable
+
+# in this order
+OPTIONS = (
+    "data", "against", "n", "prdc_n", "seed", "seeds", "extractor",
+    "size", "fit", "channels", "data_dir", "device",
+)  # fmt: skip
 
 
 def last_result(path: str | os.PathLike[str]) -> EvaluationResult:
@@ -58,19 +64,23 @@ def stale_note(path: str | os.PathLike[str], result: EvaluationResult) -> str | 
 
 
 def repeat_options(
-    *, k: int = DEFAULT_K, flags: dict[str, bool] | None = None, **options: Any
+    flags: dict[str, bool] | None = None, *, k: int = EvaluationSettings.k, **options: Any
 ) -> RepeatOptions:
     """Turn arguments of `evaluate` into options of `ganvas evaluate`, with absolute paths.
 
-    options: by name, in the order of the command line; None is left out.
     flags: options without a value.
+    k: neighbours; the command line has no option for it.
+    options: by name; None and the default device are left out.
     """
+    options = {name: options[name] for name in OPTIONS if name in options}
+    if options.get("device") == "cpu":
+        del options["device"]
     hindrances = [
         f"its {name} was an object of Python's"
         for name, value in options.items()
         if _is_object(value)
     ]
-    hindrances += [f"precision to coverage were taken with k = {k}"] * (k != DEFAULT_K)
+    hindrances += [f"precision to coverage were taken with k = {k}"] * (k != EvaluationSettings.k)
     words = [
         word
         for name, value in options.items()

@@ -132,7 +132,7 @@ def open_generated(
     source: Run | Dataset | str | os.PathLike[str],
     reading: Reading,
     *,
-    gan: str | None = None,
+    gan: str | os.PathLike[str] | None = None,
     device: str = "cpu",
 ) -> Generated:
     """Open a run, a generator, or images.
@@ -144,6 +144,7 @@ def open_generated(
 
     Raises RunError for what is missing or damaged, DataError for images that cannot be read.
     """
+    gan = None if gan is None else os.fspath(gan)
     if isinstance(source, Run):
         return _of_run(Run(source.path, source.card, gan or source.gan), device)
     if isinstance(source, Dataset):

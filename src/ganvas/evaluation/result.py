@@ -6,16 +6,18 @@ reads it back.
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import msgspec
 
 from ganvas.errors import MetricError, RunError
+from ganvas.recipe import Channels, Fit
 from ganvas.system import files
 
 
@@ -64,7 +66,18 @@ ROWS = {
 }  # fmt: skip
 
 
-DEFAULT_K = 5  # the command line has no option for it
+class EvaluationArguments(TypedDict, total=False):
+    """Keyword arguments of `ganvas.evaluate`: `EvaluationSettings`, and how pictures are read."""
+
+    n: int
+    seeds: int
+    seed: int
+    prdc_n: int
+    k: int
+    size: tuple[int, int] | None
+    fit: Fit | None
+    channels: Channels | None
+    data_dir: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +91,11 @@ class EvaluationSettings:
     k: neighbours for precision, recall, density and coverage.
     """
 
-    n: int
-    prdc_n: int
-    seed: int
-    seeds: int
-    k: int = DEFAULT_K
+    n: int = 10_000
+    prdc_n: int = 2000
+    seed: int = 0
+    seeds: int = 1
+    k: int = 5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganvas.data.dataset import Dataset
-from ganvas.evaluation.metrics import squared_distances
+from ganvas.evaluation.metrics import nearest_rows
 from ganvas.plan import Plan
 from ganvas.recipe import TrainConfig
 from ganvas.runs.run import Run
@@ -99,14 +99,8 @@ def nearest_images(images: Tensor, dataset: Dataset, flip: bool = False) -> Tens
 def _nearest(images: Tensor, dataset: Dataset) -> tuple[Tensor, Tensor]:
     """Return the index of each image's nearest one, int64 (N,), and their squared distance."""
     queries = images.permute(0, 3, 1, 2).reshape(len(images), -1).double()
-    least = torch.full((len(images),), torch.inf, dtype=torch.double)
-    indices = torch.zeros(len(images), dtype=torch.int64)
-    # doubles take eight times the memory of the bytes
+    # doubles take eight times the memory of the bytes, and hold these whole numbers exactly
     rows = max(1, NEIGHBOUR_BYTES // (8 * queries.shape[1]))
-    for start in range(0, len(dataset), rows):
-        chunk = dataset.images[start : start + rows].reshape(-1, queries.shape[1]).double()
-        # exact, as doubles hold these whole numbers
-        distance, index = squared_distances(queries, chunk).min(1)
-        closer = distance < least
-        least[closer], indices[closer] = distance[closer], index[closer] + start
-    return indices, least
+    blocks = (part.reshape(len(part), -1).double() for part in dataset.images.split(rows))
+    squares, indices = nearest_rows([queries], blocks)
+    return indices, squares
