@@ -20,7 +20,7 @@ Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class ReadingOptions:
     """The options with which images are read."""
 
     size: SizeOption = None
@@ -28,18 +28,17 @@ class Pictures:
     channels: ChannelsOption = None
     data_dir: DataDirOption = None
 
-    @property
-    def reading(self) -> Reading:
+    def to_reading(self) -> Reading:
         from ganvas.data.load import Reading
 
         return Reading(self.size, self.fit, self.channels, self.data_dir)
 
 
-AS_STORED = Pictures()
+AS_STORED = ReadingOptions()
 
 
 def prepare_recipe(
-    recipe: str, data: str | None, set_: list[str] | None, pictures: Pictures, device: str = ""
+    recipe: str, data: str | None, set_: list[str] | None, reading: ReadingOptions, device: str = ""
 ) -> Prepared:
     """Prepare a recipe for a data set, or for the recipe's native images, without any preset."""
     from ganvas.overrides import parse_assignments
@@ -47,7 +46,7 @@ def prepare_recipe(
     from ganvas.training.preflight import prepare
 
     settings = parse_assignments(set_ or [])
-    request = Request.of(recipe=recipe, data=data, settings=settings, **vars(pictures))
+    request = Request.of(recipe=recipe, data=data, settings=settings, **vars(reading))
     return prepare(request, device, preset=False)
 
 

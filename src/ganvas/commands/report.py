@@ -33,7 +33,7 @@ def report(
         Evaluate the generator first, as ganvas evaluate --copies does.
     """
     from ganvas.runs.run import Run
-    from ganvas.views import report as page
+    from ganvas.views.report import write_report
 
     opened = Run.open(run, gan=None if gan is None else str(gan))
-    print(page.write_report(opened, out, evaluate=evaluate, data_dir=data_dir))
+    print(write_report(opened, out, evaluate=evaluate, data_dir=data_dir))

@@ -72,7 +72,7 @@ def timelapse(
         Length of the GIF.
     """
     from ganvas.runs.run import Run
-    from ganvas.views import timelapse as film
+    from ganvas.views.timelapse import write_gif
 
     check_positive("--seconds", seconds)
-    print(film.write_gif(Run.open(run), out, seconds))
+    print(write_gif(Run.open(run), out, seconds))

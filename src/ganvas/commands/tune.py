@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from ganvas.commands.options import (
     AS_STORED,
-    Pictures,
+    ReadingOptions,
     Settings,
     print_json,
     print_table,
@@ -58,7 +58,7 @@ def tune(
     trials: TrialsOption = None,
     images: ImagesOption = None,
     seed: SeedOption = None,
-    pictures: Pictures = AS_STORED,
+    reading: ReadingOptions = AS_STORED,
     flip: FlipOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -99,7 +99,7 @@ def tune(
         device=device,
         precision=precision,
         threads=threads,
-        **vars(pictures),
+        **vars(reading),
     )
     length = SearchOptions(minutes=minutes, trials=trials, images=images)
     result = search.tune(request, length, out=out, started=process_start())

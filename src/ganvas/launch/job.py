@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ganvas import data, gans
@@ -19,8 +18,7 @@ from ganvas.runs.card import Card, DataCard, StartedFrom, versions
 from ganvas.runs.request import Request
 from ganvas.system.machine import pick_device
 from ganvas.training.preflight import Prepared, prepare
-
-Say = Callable[[str], None]
+from ganvas.training.validation import Say
 
 
 @dataclass(frozen=True)

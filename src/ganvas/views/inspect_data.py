@@ -19,7 +19,6 @@ from ganvas.training import benchmark, preflight
 
 SHEET_COLUMNS, SHEET_ROWS = 16, 8
 MAX_LISTED = 20  # names shown of a long list
-AS_STORED = Reading()
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def inspect_data(
     *,
     recipe: str | None = None,
     out: Path = Path("inspect.png"),
-    reading: Reading = AS_STORED,
+    reading: Reading | None = None,
 ) -> Report:
     """Count the images of a data set, time training steps on them, and write a sheet of them.
 
@@ -98,7 +97,7 @@ def inspect_data(
     Raises DataError, SettingError or RunError.
     """
     files.refuse_ending(out, "the sheet is a PNG", ".png")
-    what = expanded(what)
+    what, reading = expanded(what), reading or Reading()
     recipe = recipe or gans.default_recipe(what)
     native = gans.find_recipe(recipe)[2].native
     found = data.count_dataset(
