@@ -21,7 +21,7 @@ def bench(
     *,
     data: str | None = None,
     set_: Settings = None,
-    pictures: ReadingOptions = AS_STORED,
+    reading: ReadingOptions = AS_STORED,
     threads: ThreadsOption = None,
     seconds: Annotated[float, SIGNED] = 5.0,
     json: bool = False,
@@ -46,7 +46,7 @@ def bench(
 
     check_positive("--threads", threads, MAX_THREADS)
     check_positive("--seconds", seconds)
-    prepared = prepare_recipe(recipe, data, set_, pictures, "cpu")
+    prepared = prepare_recipe(recipe, data, set_, reading, "cpu")
     machine.prepare_cpu()
     choice = benchmark.choose(prepared, threads=threads or 0)
     result = benchmark.benchmark(prepared, choice, seconds)

@@ -12,7 +12,7 @@ def inspect(
     /,
     *,
     recipe: str | None = None,
-    pictures: ReadingOptions = AS_STORED,
+    reading: ReadingOptions = AS_STORED,
     out: Path = Path("inspect.png"),
     json: bool = False,
 ) -> None:
@@ -31,7 +31,7 @@ def inspect(
     """
     from ganvas.views import inspect_data
 
-    report = inspect_data.inspect_data(data, recipe=recipe, out=out, reading=pictures.reading)
+    report = inspect_data.inspect_data(data, recipe=recipe, out=out, reading=reading.to_reading())
     if json:
         print_json(report.to_json())
     else:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ganvas.commands.options import AS_STORED, ReadingOptions, print_json, print_table
+from cyclopts import Parameter
+
+from ganvas.commands.options import print_json, print_table
 from ganvas.recipe import Device
-from ganvas.runs.train_options import WHOLE
+from ganvas.runs.train_options import (
+    WHOLE,
+    ChannelsOption,
+    DataDirOption,
+    FitOption,
+    SizeOption,
+)
 
 if TYPE_CHECKING:
     from ganvas.evaluation.result import Copies, EvaluationResult
@@ -15,25 +24,68 @@ if TYPE_CHECKING:
 MAX_LISTED_CLASSES = 20
 
 
-def evaluate(
-    source: str,
-    /,
-    *,
-    data: str | None = None,
-    against: str | None = None,
-    n: Annotated[int, WHOLE] = 10_000,
-    extractor: str | None = None,
-    seeds: Annotated[int, WHOLE] = 1,
-    seed: Annotated[int, WHOLE] = 0,
-    prdc_n: Annotated[int, WHOLE] = 2000,
-    gan_train: bool = False,
-    copies: bool = False,
-    pictures: ReadingOptions = AS_STORED,
-    gan: Path | None = None,
-    device: Device = "cpu",
-    out: Path | None = None,
-    json: bool = False,
-) -> None:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """The options of `ganvas.evaluate` that a command line can give."""
+
+    data: Annotated[
+        str | None,
+        Parameter(
+            help="The real images: a data set's name or a path. Their held-out part is compared"
+            " with. Default: the data that the run was trained on."
+        ),
+    ] = None
+    against: Annotated[str | None, Parameter(help="Compare with these images instead.")] = None
+    n: Annotated[
+        int, WHOLE, Parameter(help="Number of generated images; all of a set that has fewer.")
+    ] = 10_000
+    extractor: Annotated[
+        str | None,
+        Parameter(
+            help="Feature extractor: digits, classifier[:DATASET], self[:DATASET],"
+            " inception[:PATH], or a file from ganvas extractor. Default: one that suits the data."
+        ),
+    ] = None
+    seeds: Annotated[
+        int, WHOLE, Parameter(help="Number of samples to take, for means and standard deviations.")
+    ] = 1
+    seed: Annotated[int, WHOLE, Parameter(help="The first seed.")] = 0
+    prdc_n: Annotated[
+        int,
+        WHOLE,
+        Parameter(help="Images of each side for precision, recall, density and coverage."),
+    ] = 2000
+    gan_train: Annotated[
+        bool,
+        Parameter(help="Train one classifier on generated and one on real images, and test both."),
+    ] = False
+    copies: Annotated[
+        bool,
+        Parameter(
+            help="Check whether training images are reproduced, and write a sheet of the closest"
+            " pairs."
+        ),
+    ] = False
+    size: SizeOption = None
+    fit: FitOption = None
+    channels: ChannelsOption = None
+    data_dir: DataDirOption = None
+    gan: Annotated[Path | None, Parameter(help="The GAN's file, if it is your own.")] = None
+    device: Annotated[Device, Parameter(help="Device of the generator.")] = "cpu"
+    out: Annotated[
+        Path | None,
+        Parameter(
+            help="File for the sheet of --copies. Default: copies.png, in the run's directory if"
+            " there is one."
+        ),
+    ] = None
+
+
+DEFAULTS = EvaluateOptions()
+
+
+def evaluate(source: str, /, *, options: EvaluateOptions = DEFAULTS, json: bool = False) -> None:
     """Evaluate a run, a generator or any set of images by its distance from real images.
 
     The result for a run is also appended to its metrics.jsonl.
@@ -43,57 +95,17 @@ def evaluate(
     source
         A run's directory, a generator.safetensors, or digits; or images: a .npz, a .zip, a folder
         or a data set's name.
-    data
-        The real images: a data set's name or a path. Their held-out part is compared with. Default:
-        the data that the run was trained on.
-    against
-        Compare with these images instead.
-    n
-        Number of generated images; all of a set that has fewer.
-    extractor
-        Feature extractor: digits, classifier[:DATASET], self[:DATASET], inception[:PATH], or a file
-        from ganvas extractor. Default: one that suits the data.
-    seeds
-        Number of samples to take, for means and standard deviations.
-    seed
-        The first seed.
-    prdc_n
-        Images of each side for precision, recall, density and coverage.
-    gan_train
-        Train one classifier on generated and one on real images, and test both.
-    copies
-        Check whether training images are reproduced, and write a sheet of the closest pairs.
-    gan
-        The GAN's file, if it is your own.
-    device
-        Device of the generator.
-    out
-        File for the sheet of --copies. Default: copies.png, in the run's directory if there is one.
     json
         Print one JSON document.
     """
+    import ganvas
     from ganvas.errors import SettingError
-    from ganvas.evaluation import evaluate as evaluation
     from ganvas.system.machine import pick_device
 
-    if out is not None and not copies:
-        raise SettingError(f"--out {out} does nothing without --copies: leave it out")
-    result = evaluation.evaluate(
-        source,
-        data=data,
-        against=against,
-        n=n,
-        extractor=extractor,
-        seeds=seeds,
-        seed=seed,
-        prdc_n=prdc_n,
-        gan_train=gan_train,
-        copies=copies,
-        gan=gan,
-        device=pick_device(device),
-        out=out,
-        **vars(pictures),
-    )
+    if options.out is not None and not options.copies:
+        raise SettingError(f"--out {options.out} does nothing without --copies: leave it out")
+    device = pick_device(options.device)
+    result = ganvas.evaluate(source, **vars(options) | {"device": device})
     if json:
         print_json(result)
     else:

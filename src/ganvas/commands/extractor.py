@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ganvas.commands.options import AS_STORED, ReadingOptions, print_json
 from ganvas.errors import SettingError
@@ -25,7 +25,7 @@ def extractor(
     epochs: Annotated[float | None, SIGNED] = None,
     seed: Annotated[int, WHOLE] = 0,
     threads: Annotated[int, WHOLE] = 2,
-    pictures: ReadingOptions = AS_STORED,
+    reading: ReadingOptions = AS_STORED,
     json: bool = False,
 ) -> None:
     """Train a classifier as a feature extractor for evaluations; test it on held-out images.
@@ -56,32 +56,20 @@ def extractor(
         raise SettingError(f"--out {out}: expected a name that ends in .safetensors")
     # before the training, which would be in vain
     refuse_unwritable(out)
-    training, held_out = _parts(data, pictures.reading)
-    options = vars(pictures) | {
-        "epochs": epochs,
-        "seed": seed,
-        "threads": threads,
-        "data_dir": None,
-    }
-    name = Path(data).name if "/" in data else data  # the same file can be made elsewhere
+    training, held_out = _parts(data, reading.to_reading())
+    options: dict[str, Any] = {"epochs": epochs, "seed": seed, "threads": threads}
     network, origin = extractor_files.learn_classes(
         training,
         held_out,
-        epochs=epochs,
-        seed=seed,
-        threads=threads,
-        command=command("extractor", name, **options, out=out.name),
+        **options,
+        command=_repeat(data, out, options | vars(reading)),
         tell=lambda epoch, loss: print(f"epoch {epoch}: mean loss {loss:.4f}", file=sys.stderr),
     )
     extractor_files.write_extractor(out, network, origin)
     if json:
-        print_json(
-            {"file": str(out), "sha256": origin.weights_sha256}
-            | {
-                name: getattr(origin, name)
-                for name in ("accuracy", "held_out", "images", "epochs", "fingerprint")
-            }
-        )
+        names = ("accuracy", "held_out", "images", "epochs", "fingerprint")
+        parts = {name: getattr(origin, name) for name in names}
+        print_json({"file": str(out), "sha256": origin.weights_sha256} | parts)
         return
     if origin.accuracy is not None:
         print(
@@ -89,6 +77,12 @@ def extractor(
             file=sys.stderr,
         )
     print(out)
+
+
+def _repeat(data: str, out: Path, options: dict[str, Any]) -> str:
+    """The command that makes the same file, wherever the data are."""
+    name = Path(data).name if "/" in data else data
+    return command("extractor", name, **options | {"data_dir": None}, out=out.name)
 
 
 def _parts(data: str, reading: Reading) -> tuple[Dataset, Dataset | None]:

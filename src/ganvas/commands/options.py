@@ -28,8 +28,7 @@ class ReadingOptions:
     channels: ChannelsOption = None
     data_dir: DataDirOption = None
 
-    @property
-    def reading(self) -> Reading:
+    def to_reading(self) -> Reading:
         from ganvas.data.load import Reading
 
         return Reading(self.size, self.fit, self.channels, self.data_dir)
@@ -39,11 +38,7 @@ AS_STORED = ReadingOptions()
 
 
 def prepare_recipe(
-    recipe: str,
-    data: str | None,
-    set_: list[str] | None,
-    pictures: ReadingOptions,
-    device: str = "",
+    recipe: str, data: str | None, set_: list[str] | None, reading: ReadingOptions, device: str = ""
 ) -> Prepared:
     """Prepare a recipe for a data set, or for the recipe's native images, without any preset."""
     from ganvas.overrides import parse_assignments
@@ -51,7 +46,7 @@ def prepare_recipe(
     from ganvas.training.preflight import prepare
 
     settings = parse_assignments(set_ or [])
-    request = Request.of(recipe=recipe, data=data, settings=settings, **vars(pictures))
+    request = Request.of(recipe=recipe, data=data, settings=settings, **vars(reading))
     return prepare(request, device, preset=False)
 
 

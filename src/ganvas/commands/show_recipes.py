@@ -47,7 +47,7 @@ def show(
     *,
     data: str | None = None,
     set_: Settings = None,
-    pictures: ReadingOptions = AS_STORED,
+    reading: ReadingOptions = AS_STORED,
     json: bool = False,
 ) -> None:
     """Print a recipe's settings and the layers of its networks, with shapes and parameter counts.
@@ -65,7 +65,7 @@ def show(
     """
     from ganvas.views.recipe_summary import summarise
 
-    summary = summarise(prepare_recipe(recipe, data, set_, pictures))
+    summary = summarise(prepare_recipe(recipe, data, set_, reading))
     if json:
         print_json(summary.to_json())
     else:

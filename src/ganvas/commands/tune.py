@@ -58,7 +58,7 @@ def tune(
     trials: TrialsOption = None,
     images: ImagesOption = None,
     seed: SeedOption = None,
-    pictures: ReadingOptions = AS_STORED,
+    reading: ReadingOptions = AS_STORED,
     flip: FlipOption = None,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -75,8 +75,7 @@ def tune(
     Parameters
     ----------
     recipe
-        A name or a GAN file. Default: r3gan/digits; r3gan/images for a folder, .zip or .npz;
-        r3gan/stacked-mnist for stacked-mnist.
+        A recipe's name or a GAN file. Default: one of r3gan, chosen for the data.
     data
         A data set's name or a path. Default: mnist-5k, or what the recipe was made for.
     set_
@@ -88,7 +87,8 @@ def tune(
     """
     from ganvas.overrides import parse_assignments
     from ganvas.runs.request import Request
-    from ganvas.tuning import budget, search
+    from ganvas.tuning import search
+    from ganvas.tuning.budget import SearchOptions
 
     request = Request.of(
         recipe=recipe,
@@ -99,9 +99,9 @@ def tune(
         device=device,
         precision=precision,
         threads=threads,
-        **vars(pictures),
+        **vars(reading),
     )
-    length = budget.SearchOptions(minutes=minutes, trials=trials, images=images)
+    length = SearchOptions(minutes=minutes, trials=trials, images=images)
     result = search.tune(request, length, out=out, started=process_start())
     if json:
         print_json(result.to_json())

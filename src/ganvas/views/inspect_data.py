@@ -98,7 +98,7 @@ def inspect_data(
     Raises DataError, SettingError or RunError.
     """
     files.refuse_ending(out, "the sheet is a PNG", ".png")
-    what = expanded(what)
+    what, reading = expanded(what), reading or Reading()
     recipe = recipe or gans.default_recipe(what)
     native = gans.find_recipe(recipe)[2].native
     found = data.count_dataset(
