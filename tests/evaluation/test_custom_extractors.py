@@ -126,7 +126,7 @@ def test_one_with_classes() -> None:
     assert given.probabilities.shape == (6, 2)
     with pytest.raises(DataError, match="has 0 classes, but gives their probabilities"):
         Extractor.of(features)(noise(6))
-    with pytest.raises(DataError, match=r"shape \(6, 2\) for 6 images: expected \(6, 3\)"):
+    with pytest.raises(DataError, match=r"shape \(6, 2\) for 6 images: expected an array \(6, 3\)"):
         Extractor.of(features, classes=("a", "b", "c"))(noise(6))
     with pytest.raises(DataError, match="has 1 classes, but gives no probabilities"):
         Extractor.of(means, classes=("a",))(noise(6))
@@ -140,7 +140,7 @@ def test_numpy_arrays_will_do_and_wrong_shapes_are_named() -> None:
     ):
         with pytest.raises(DataError) as caught:
             Extractor.of(wrong)(noise(6))
-        assert f"shape {shape} for 6 images: expected (6, D)" in str(caught.value)
+        assert f"shape {shape} for 6 images: expected an array (6, D)" in str(caught.value)
 
 
 def test_lists_of_rows_and_reversed_arrays_will_do() -> None:
@@ -154,7 +154,7 @@ def test_lists_of_rows_and_reversed_arrays_will_do() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: None, r"gave None for 6 images: expected features as an array \(6, D\)"),
+        (lambda x: None, r"gave None for 6 images: expected an array \(6, D\)"),
         (lambda x: ["a"] * len(x), "gave a list that is no array of numbers for 6 images"),
         (lambda x: [[1.0], [1.0, 2.0]] * 3, "gave a list that is no array of numbers for 6 images"),
         (lambda x: x.flatten(1) * 1j, "gave complex numbers for 6 images"),

@@ -16,7 +16,9 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ganvas import objectives
+from ganvas.data import load_dataset
 from ganvas.data.dataset import Dataset
+from ganvas.evaluation import metrics
 from ganvas.gan import Logits
 from ganvas.launch import launch
 from ganvas.recipe import MAX_AUGMENT
@@ -183,7 +185,7 @@ class TestArtefacts:
             )
 
     def test_real_images_stand_in_the_columns_of_their_classes(self, tiny_run: Run) -> None:
-        data = launch.data.load_dataset("mnist-5k")
+        data = load_dataset("mnist-5k")
         with Image.open(tiny_run.path / "real_images.png") as image:
             sheet = np.asarray(image)
         assert data.labels is not None
@@ -238,10 +240,10 @@ class TestNearestImages:
     def test_planted_images_are_found_in_bounded_memory(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        measure, seen = pictures.squared_distances, []
+        measure, seen = metrics.squared_distances, []
         monkeypatch.setattr(pictures, "NEIGHBOUR_BYTES", 4096 * 36 * 8)
         monkeypatch.setattr(
-            pictures, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b)
+            metrics, "squared_distances", lambda a, b: seen.append(b.nbytes) or measure(a, b)
         )
         rng = torch.Generator().manual_seed(0)
         store = torch.randint(0, 256, (9000, 1, 6, 6), generator=rng, dtype=torch.uint8)
@@ -267,7 +269,7 @@ class TestNearestImages:
         assert found[:, 0, 0, 0].tolist() == list(range(222, 242))
 
     def test_neighbours_png_shows_pairs(self, tiny_run: Run) -> None:
-        data = launch.data.load_dataset("mnist-5k")
+        data = load_dataset("mnist-5k")
         fakes = tiny_run.sampler()(range(20), seed=7)
         nearest = pictures.nearest_images(fakes, data)
         distances = (

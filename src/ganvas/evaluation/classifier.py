@@ -8,7 +8,8 @@ One seed gives the same weights on one machine and thread count.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,40 +56,41 @@ def stride_for(height: int, width: int) -> int:
     return 2 if max(inner_size(height, width)) > LARGE else 1
 
 
-def convolutions(channels: int, width: int, stride: int) -> nn.Sequential:
-    """Five convolutions: float (N, channels, H, W) -> (N, 4 * width, h, w).
+class Convolutions(nn.Module):
+    """Five convolutions and a mean over positions.
 
-    h is H / 4 / stride, rounded up; w likewise.
+    The convolutions reduce height and width to 1 / (4 * stride), rounded up.
     """
-    w = width
-    layers: list[nn.Module] = []
-    for fan_in, fan_out, step in (
-        (channels, w, stride),
-        (w, w, 2),
-        (w, 2 * w, 1),
-        (2 * w, 2 * w, 2),
-        (2 * w, 4 * w, 1),
-    ):
-        layers += [
-            nn.Conv2d(fan_in, fan_out, 3, step, 1, bias=False),
-            nn.BatchNorm2d(fan_out),
-            nn.ReLU(),
-        ]
-    return nn.Sequential(*layers)
 
-
-class Classifier(nn.Module):
-    """Five convolutions and a mean over positions give `features`; a linear layer gives logits."""
-
-    def __init__(self, channels: int, classes: int, width: int = 32, stride: int = 1) -> None:
+    def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.layers = convolutions(channels, width, stride)
-        self.last = nn.Linear(4 * width, classes)
+        widths = (channels, width, width, 2 * width, 2 * width, 4 * width)
+        layers: list[nn.Module] = []
+        for (m, n), step in zip(pairwise(widths), (stride, 2, 1, 2, 1), strict=True):
+            layers += [nn.Conv2d(m, n, 3, step, 1, bias=False), nn.BatchNorm2d(n), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
 
     def features(self, images: Tensor) -> Tensor:
         """float (N, C, H, W) in [-1, 1] -> (N, 4 * width)."""
         means: Tensor = self.layers(images).mean((2, 3))
         return means
+
+    @torch.inference_mode()
+    def extract(self, images: Tensor) -> Tensor:
+        """Features in inference mode: uint8 (N, C, H, W) -> (N, 4 * width)."""
+        self.eval()
+        parts = (to_float(shrunk(part)) for part in images.split(CLASSIFIER_CHUNK))
+        return torch.cat(
+            [self.features(part.contiguous(memory_format=torch.channels_last)) for part in parts]
+        )
+
+
+class Classifier(Convolutions):
+    """Convolutions give `features`; a linear layer gives logits."""
+
+    def __init__(self, channels: int, classes: int, width: int = 32, stride: int = 1) -> None:
+        super().__init__(channels, width, stride)
+        self.last = nn.Linear(4 * width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """float (N, C, H, W) in [-1, 1] -> logits (N, classes)."""
@@ -101,13 +103,7 @@ class Classifier(nn.Module):
 
         images: uint8 (N, C, H, W).
         """
-        self.eval()
-        features = torch.cat(
-            [
-                self.features(to_float(shrunk(part)).contiguous(memory_format=torch.channels_last))
-                for part in images.split(CLASSIFIER_CHUNK)
-            ]
-        )
+        features = self.extract(images)
         return features, self.last(features).softmax(1)
 
 
@@ -127,33 +123,26 @@ def train_classifier(
     Raises DataError for a data set without labels or with a single class.
     """
     if dataset.labels is None or len(dataset.classes) < 2:
-        raise DataError(
-            f"{dataset.name} has no classes to tell apart: a classifier needs labels of two or more"
-        )
+        raise DataError(f"{dataset.name}: a classifier needs labels of two or more classes")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         stride = stride_for(dataset.height, dataset.width)
-        model = Classifier(dataset.channels, len(dataset.classes), stride=stride).to(
-            memory_format=torch.channels_last
-        )
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=CLASSIFIER_LR, weight_decay=0.01, fused=True
-    )
+        model = Classifier(dataset.channels, len(dataset.classes), stride=stride)
+        model = model.to(memory_format=torch.channels_last)
     steps = max(1, math.ceil(len(dataset) * epochs / CLASSIFIER_BATCH))
     order = seeding.EpochOrder(seed, len(dataset))
     model.train()
     pictures = shrunk(dataset.images)
-    losses, epoch = [], 0
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = CLASSIFIER_LR * rate((step + 0.5) / steps, 0.2)
+
+    def loss_of(step: int) -> Tensor:
+        assert dataset.labels is not None
         indices = order.indices(step * CLASSIFIER_BATCH, CLASSIFIER_BATCH)
         images = _distorted(to_float(pictures[indices]), seed, step)
-        loss = cross_entropy(model(images), dataset.labels[indices], label_smoothing=SMOOTHING)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
+        return cross_entropy(model(images), dataset.labels[indices], label_smoothing=SMOOTHING)
+
+    losses, epoch = [], 0
+    for step, loss in enumerate(fit(model.parameters(), CLASSIFIER_LR, 0.2, steps, loss_of)):
+        losses.append(loss)
         if (step + 1) * CLASSIFIER_BATCH // len(dataset) > epoch or step == steps - 1:
             epoch += 1
             tell(epoch, float(torch.stack(losses).mean()))
@@ -161,28 +150,39 @@ def train_classifier(
     return model.eval()
 
 
-def rate(progress: float, climb: float) -> float:
-    """One-cycle learning rate, relative to its peak (Smith and Topin 2017, arXiv 1708.07120).
+def fit(
+    weights: Iterable[nn.Parameter],
+    peak: float,
+    climb: float,
+    steps: int,
+    loss_of: Callable[[int], Tensor],
+) -> Iterator[Tensor]:
+    """Train by AdamW with one cycle of the learning rate (Smith and Topin 2017, arXiv 1708.07120).
 
-    It rises over the first part of a training, `climb`, then falls to 0.
+    peak: highest learning rate.
+    climb: part of the training in which the rate rises to it; then it falls to 0.
+    loss_of: gives the loss of a step.
+
+    Yields the loss of each step.
     """
-    if progress < climb:
-        return progress / climb
-    return (1 + math.cos(math.pi * (progress - climb) / (1 - climb))) / 2
+    optimizer = torch.optim.AdamW(weights, lr=peak, weight_decay=0.01, fused=True)
+    for step in range(steps):
+        done = (step + 0.5) / steps
+        falling = (1 + math.cos(math.pi * (done - climb) / (1 - climb))) / 2
+        optimizer.param_groups[0]["lr"] = peak * (done / climb if done < climb else falling)
+        loss = loss_of(step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.detach()
 
 
 def _distorted(images: Tensor, seed: int, step: int) -> Tensor:
     """Rotate, stretch and shift each image a little at random; borders are continued outwards."""
     r = torch.rand(5, len(images), generator=seeding.generator(seed, "distortion", step)) * 2 - 1
     turn, (tall, wide) = r[0] * TURN, 1 + r[1:3] * ZOOM
-    rows = [
-        turn.cos() * wide,
-        -turn.sin() * tall,
-        r[3] * 2 * SHIFT,
-        turn.sin() * wide,
-        turn.cos() * tall,
-        r[4] * 2 * SHIFT,
-    ]
+    c, s = turn.cos(), turn.sin()
+    rows = [c * wide, -s * tall, r[3] * 2 * SHIFT, s * wide, c * tall, r[4] * 2 * SHIFT]
     grid = affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode="border", align_corners=False).contiguous(
         memory_format=torch.channels_last
@@ -196,10 +196,7 @@ def accuracy(model: Classifier, dataset: Dataset) -> float:
 
 
 def gan_train(
-    fakes: Dataset,
-    training: Dataset,
-    held_out: Dataset,
-    tell: Say = lambda text: None,
+    fakes: Dataset, training: Dataset, held_out: Dataset, tell: Say = lambda text: None
 ) -> GanTrain:
     """GAN-train (Shmelkov et al. 2018, arXiv 1807.09499): accuracy learned from generated images.
 
@@ -211,9 +208,7 @@ def gan_train(
     accuracies = []
     for dataset in (fakes, training):
         rows = torch.randperm(len(dataset), generator=seeding.generator(0, "gan-train", 0))[:n]
-        tell(
-            f"training a classifier on {count(n, 'image')} of {dataset.name},"
-            f" {count(epochs, 'epoch')}"
-        )
+        some = f"{count(n, 'image')} of {dataset.name}"
+        tell(f"training a classifier on {some}, {count(epochs, 'epoch')}")
         accuracies.append(accuracy(train_classifier(dataset.rows(rows), epochs=epochs), held_out))
     return GanTrain(fakes=accuracies[0], reals=accuracies[1], images=n)

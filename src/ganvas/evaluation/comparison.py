@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +13,7 @@ from ganvas.evaluation import metrics
 from ganvas.evaluation.extractors import MIN_ACCURACY, Extractor, is_stacked
 from ganvas.evaluation.inputs import Generated, Real
 from ganvas.evaluation.result import EvaluationSettings, Protocol, Scores
-from ganvas.evaluation.scores import (
-    FeatureSet,
-    compute_scores,
-    extract_features,
-    same_images_note,
-)
+from ganvas.evaluation.scores import FeatureSet, compute_scores, extract_features, same_images_notes
 from ganvas.runs.card import versions
 from ganvas.sampling.samples import raise_if_too_many
 from ganvas.system.progress import Say
@@ -27,21 +21,6 @@ from ganvas.system.text import count
 
 MIN_REAL_IMAGES = 1000  # below it, a note says that scores are rough
 FID_NOTE = "; the fewer images, the higher the FID"
-
-
-class SeedScores(NamedTuple):
-    """Scores of one sampling, the generated images, and notes."""
-
-    scores: Scores
-    images: Dataset
-    notes: list[str]
-
-
-class Floor(NamedTuple):
-    """Scores of real images in place of generated ones, and notes."""
-
-    scores: Scores
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -63,8 +42,8 @@ class Comparison:
 
     def extract(self, dataset: Dataset, *, real: bool) -> FeatureSet:
         """Extract features; those of real images are cached if the extractor's hash is complete."""
-        images = count(len(dataset), "image")
-        self.tell(f"extracting features of {images} of {dataset.name} with {self.extractor.name}")
+        images = f"{count(len(dataset), 'image')} of {dataset.name}"
+        self.tell(f"extracting features of {images} with {self.extractor.name}")
         return extract_features(dataset, self.extractor, cached=real and self.extractor.cacheable)
 
     @property
@@ -78,17 +57,16 @@ class Comparison:
     @property
     def class_counts(self) -> Tensor | None:
         """Training images of each class, whose proportions are sampled in; None if unknown."""
-        training = self.real.training
-        if training is None or training.labels is None:
+        data, classes = self.real.training, self.generated.classes
+        if data is None or data.labels is None or data.classes != classes:
             return None
-        if training.classes != self.generated.classes:
-            return None
-        return torch.bincount(training.labels, minlength=len(training.classes))
+        return torch.bincount(data.labels, minlength=len(classes))
 
-    def score_seed(self, real: FeatureSet, seed: int) -> SeedScores:
+    def score_seed(self, real: FeatureSet, seed: int) -> tuple[Scores, Dataset, list[str]]:
         """Sample with one seed and score the images.
 
         real: features of the real images.
+        Returns scores, the generated images, and notes.
         """
         n, sampler = self.settings.n, self.generated.sampler
         wanted = max(n, self.n_modes or 0)
@@ -97,60 +75,50 @@ class Comparison:
             columns = real.features.shape[1] + len(self.extractor.classes)
             raise_if_too_many(sampler, wanted, more=12 * columns)
             self.tell(f"sampling {count(wanted, 'image')} with seed {seed}")
-        part = seed - self.settings.seed
-        images = self.generated.take(
-            wanted, self.settings.seed, self.class_counts, part=part, least=n
-        )
+        first = self.settings.seed
+        images = self.generated.take(wanted, first, self.class_counts, part=seed - first, least=n)
         features = self.extract(images, real=False)
-        modes = None
+        if len(images) > n:
+            images = images.rows(torch.arange(n))
+        classes = self.extractor.classes
+        scores, notes = compute_scores(real, features.first(n), classes, self.settings)
         if self.n_modes:
             assert features.probabilities is not None
             numbers = features.probabilities[: self.n_modes].argmax(1)
-            modes = metrics.modes(numbers, len(NUMBERS))
-        if len(images) > n:
-            images, features = images.rows(torch.arange(n)), features.first(n)
-        scores, notes = compute_scores(real, features, self.extractor.classes, self.settings)
-        if modes:
-            scores = replace(scores, modes=modes.hit, reverse_kl=modes.reverse_kl)
-        same = same_images_note("generated", images.images)
-        return SeedScores(scores, images, [*([same] if same else []), *notes])
+            hit, kl = metrics.modes(numbers, len(NUMBERS))
+            scores = replace(scores, modes=hit, reverse_kl=kl)
+        return scores, images, same_images_notes("generated", images.images) + notes
 
-    def compute_floor(self, real: FeatureSet, n: int) -> Floor:
-        """Score n real images in place of generated ones.
+    def compute_floor(self, real: FeatureSet, n: int) -> tuple[Scores, list[str]]:
+        """Score n real images in place of generated ones. Returns the scores, and notes.
 
         real: features of the real images; taken again if only a half is compared with.
         """
         others, stand_ins = self.real.floor(n)
         if min(len(others), len(stand_ins)) < 2:
-            few = (
-                f"{count(len(others), 'real image')} and {len(stand_ins)} in place of generated"
-                " ones are too few"
-            )
-            return Floor(Scores(), [f"no floor: {few}"])
+            few = f"{count(len(others), 'real image')} and {len(stand_ins)} in place of generated"
+            return Scores(), [f"no floor: {few} ones are too few"]
         if others is not self.real.images:
             real = self.extract(others, real=True)
         features = self.extract(stand_ins, real=True)
-        scores, caveats = compute_scores(real, features, self.extractor.classes, self.settings)
-        notes = [f"floor: {note}" for note in caveats]
+        scores, notes = compute_scores(real, features, self.extractor.classes, self.settings)
         if self.real.split != "test":
-            notes.append(
-                f"floor: {len(stand_ins):,} of the real images against {len(others):,} others, at"
-                f" random{FID_NOTE}"
-            )
+            halves = f"{len(stand_ins):,} of the real images against {len(others):,} others"
+            notes.append(f"{halves}, at random{FID_NOTE}")
         elif len(stand_ins) < n:
             few = count(len(stand_ins), "training image")
-            notes.append(f"floor: only {few}, fewer than the {n:,} generated{FID_NOTE}")
+            notes.append(f"only {few}, fewer than the {n:,} generated{FID_NOTE}")
         if self.extractor.knows(self.real.like if self.real.split == "test" else self.real.images):
             notes.append(
-                f"floor: {self.extractor.name} learned from the very images that stand in for"
-                " generated ones: a perfect generator may have a lower FID than this floor, and"
-                " need not reach its label accuracy"
+                f"{self.extractor.name} learned from the very images that stand in for generated"
+                " ones: a perfect generator may have a lower FID than this floor, and need not"
+                " reach its label accuracy"
             )
         if self.n_modes:
             hit, kl = metrics.perfect_modes(self.n_modes, len(NUMBERS))
             scores = replace(scores, modes=hit, reverse_kl=kl)
-            notes.append("floor: modes and reverse_kl are those of a perfect sampler, simulated")
-        return Floor(scores, notes)
+            notes.append("modes and reverse_kl are those of a perfect sampler, simulated")
+        return scores, [f"floor: {note}" for note in notes]
 
     def protocol(self, n_fake: int) -> Protocol:
         """The protocol of scores of n_fake generated images."""
@@ -179,6 +147,7 @@ class Comparison:
         real_accuracy: of the extractor on the real images; None if unknown.
         """
         real, generated, extractor = self.real.images, self.generated, self.extractor
+        name = extractor.name
         notes = [
             *self.real.notes,
             *(self.real.training or real).notes,
@@ -187,26 +156,19 @@ class Comparison:
             *(generated.images.notes if generated.images else ()),
         ]
         if self.real.split != "test" and extractor.knows(real):
-            notes.append(
-                f"{extractor.name} learned from the real images compared with: other real images"
-                " would differ from them, too"
-            )
+            rough = "other real images would differ from them, too"
+            notes.append(f"{name} learned from the real images compared with: {rough}")
         if len(real) < MIN_REAL_IMAGES:
             notes.append(f"{count(len(real), 'real image')} only: scores are rough")
-        if note := same_images_note("real", real.images):
-            notes.append(note)
+        notes += same_images_notes("real", real.images)
         if not extractor.classes:
-            notes.append(
-                f"{extractor.name} knows no classes: no inception_score, class_kl or label_accuracy"
-            )
+            notes.append(f"{name} knows no classes: no inception_score, class_kl or label_accuracy")
         elif unknown := set(generated.classes) - set(extractor.classes):
-            notes.append(
-                f"no label_accuracy: {extractor.name} does not know the images' classes"
-                f" {', '.join(sorted(unknown))[:100]}"
-            )
+            names = ", ".join(sorted(unknown))[:100]
+            notes.append(f"no label_accuracy: {name} does not know the images' classes {names}")
         if real_accuracy is not None and real_accuracy < MIN_ACCURACY:
             notes.append(
-                f"{extractor.name} names only {real_accuracy:.1%} of the real images correctly:"
-                " scores of classes mean little; choose another --extractor"
+                f"{name} names only {real_accuracy:.1%} of the real images correctly: scores of"
+                " classes mean little; choose another --extractor"
             )
         return notes

@@ -33,8 +33,9 @@ A few copies shifted by a pixel can escape this.
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -109,65 +110,68 @@ def check_copies(
     flip: mirror images count too, as of a training that saw them.
     """
     # Ratios of some images, the closest pairs among all
-    probes = torch.randperm(len(fakes), generator=seeding.generator(0, "asked", 0))[:PROBES]
+    probes = _chosen(len(fakes), "asked")
     views = [fakes, fakes.flip(3)] if flip else [fakes]
     candidates = torch.cat([probes, _likely(views, training, probes)])
     closest = nearest_training(fakes[candidates], training, flip=flip)
     order = closest.distance.argsort(stable=True)[:PAIRS]
     near = Nearest(*(part[: len(probes)] for part in closest))
-    yardstick: Literal["held-out", "training"]
     if held_out is not None and len(held_out) >= MIN_MEASURABLE:
-        yardstick, ratios = "held-out", _by_held_out(fakes[probes], near, training, held_out, flip)
+        ratios = _by_held_out(fakes[probes], near, training, held_out, flip)
     else:
-        yardstick, ratios = "training", _by_training(near, training, flip)
+        ratios = _by_training(near, training, flip)
 
-    # Verdict, by the median of real images
-    usual = float(ratios.real.median())
-    known = 0 < usual < math.inf
-    share, real_share = (
-        (float((r < COPY * usual).double().mean()) if known else None)
-        for r in (ratios.fake, ratios.real)
-    )
     copies = Copies(
-        verdict=_verdict(share, real_share),
-        ratio=_finite(float(ratios.fake.median()) / usual) if known else None,
-        spread=_spread(ratios.fake, ratios.real) if known else None,
-        share=share,
-        share_held_out=real_share,
+        **_verdict(ratios),
         nearest_training=float(near.distance.median()),
         nearest_held_out=ratios.nearest_held_out,
         n_fake=len(probes),
         n_training=len(training),
         n_held_out=0 if held_out is None else len(held_out),
         space=_space(fakes, flip),
-        yardstick=yardstick,
+        yardstick="training" if ratios.nearest_held_out is None else "held-out",
         identical=_identical(views, training),
     )
-    notes = _notes(copies, len(fakes), known)
-    return CopyCheck(
-        copies, candidates[order], closest.which[order], closest.mirrored[order], notes
-    )
+    pairs = candidates[order], closest.which[order], closest.mirrored[order]
+    return CopyCheck(copies, *pairs, _notes(copies, len(fakes)))
 
 
 def save_closest(path: Path, check: CopyCheck, fakes: Tensor, training: Tensor) -> None:
     """Write the closest pairs as a sheet of pictures. Raises RunError when the disk refuses."""
-    originals = training[check.training]
-    originals = torch.where(check.mirrored[:, None, None, None], originals.flip(3), originals)
-    sheets.save_pairs(
-        path,
-        fakes[check.fakes].permute(0, 2, 3, 1).numpy(),
-        originals.permute(0, 2, 3, 1).numpy(),
-        f"closest pairs among {count(len(fakes), 'image')}: left generated, right the nearest"
-        " training image",
+    real = training[check.training]
+    real = torch.where(check.mirrored[:, None, None, None], real.flip(3), real)
+    left, right = (images.permute(0, 2, 3, 1).numpy() for images in (fakes[check.fakes], real))
+    title = f"closest pairs among {count(len(fakes), 'image')}"
+    title = f"{title}: left generated, right the nearest training image"
+    sheets.save_pairs(path, left, right, title)
+
+
+def _chosen(n: int, purpose: str) -> Tensor:
+    """Indices of PROBES random ones among n images, or of all."""
+    return torch.randperm(n, generator=seeding.generator(0, purpose, 0))[:PROBES]
+
+
+def _verdict(ratios: _Ratios) -> dict[str, Any]:
+    """Verdict, ratio, spread and shares of `Copies`, by the median of real images."""
+    usual = float(ratios.real.median())
+    if not 0 < usual < math.inf:
+        unknown = dict.fromkeys(("ratio", "spread", "share", "share_held_out"))
+        return {"verdict": "cannot tell", **unknown}
+    share, real = (float((r < COPY * usual).double().mean()) for r in ratios[:2])
+    rng = seeding.generator(0, "copies", 1)
+    # medians of bootstrap samples
+    fakes, reals = (
+        r[torch.randint(len(r), (RESAMPLES, len(r)), generator=rng)].median(1).values
+        for r in ratios[:2]
     )
-
-
-def _verdict(
-    share: float | None, real_share: float | None
-) -> Literal["copier", "not a copier", "cannot tell"]:
-    if share is None or real_share is None:
-        return "cannot tell"
-    return "copier" if share - real_share >= COPIER_SHARE else "not a copier"
+    ratio, spread = float(ratios.fake.median()) / usual, float((fakes / reals).std())
+    return {
+        "verdict": "copier" if share - real >= COPIER_SHARE else "not a copier",
+        "ratio": ratio if math.isfinite(ratio) else None,
+        "spread": spread if math.isfinite(spread) else None,
+        "share": share,
+        "share_held_out": real,
+    }
 
 
 def _likely(views: list[Tensor], training: Tensor, probes: Tensor) -> Tensor:
@@ -194,70 +198,58 @@ def _rough(images: Tensor) -> Tensor:
 def _identical(views: list[Tensor], training: Tensor) -> int:
     """Number of images that equal a training image in one of the views."""
     known = {hash(image.tobytes()) for image in training.numpy()}
-    equal = torch.tensor(
-        [[hash(image.tobytes()) in known for image in view.numpy()] for view in views]
+    return sum(
+        any(hash(image.tobytes()) in known for image in each)
+        for each in zip(*(view.numpy() for view in views), strict=True)
     )
-    return int(equal.any(0).sum())
 
 
 def _by_held_out(
     fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool
 ) -> _Ratios:
-    to_held_out = nearest_training(fakes, held_out, flip=flip).distance
-    chosen = torch.randperm(len(held_out), generator=seeding.generator(0, "copies", 0))[:PROBES]
-    to_training = nearest_training(held_out[chosen], training, flip=flip).distance
-    to_others = nearest_training(
-        held_out[chosen], held_out, without=chosen[:, None], flip=flip
-    ).distance
-    return _Ratios(
-        _quotients(near.distance, to_held_out),
-        _quotients(to_training, to_others),
-        float(to_held_out.median()),
-    )
+    find = partial(nearest_training, flip=flip)
+    chosen = _chosen(len(held_out), "copies")
+    to_held_out = find(fakes, held_out).distance
+    to_training = find(held_out[chosen], training).distance
+    to_others = find(held_out[chosen], held_out, without=chosen[:, None]).distance
+    r, real = _quotients(near.distance, to_held_out), _quotients(to_training, to_others)
+    return _Ratios(r, real, float(to_held_out.median()))
 
 
 def _by_training(near: Nearest, training: Tensor, flip: bool) -> _Ratios:
     if len(training) < MIN_MEASURABLE:
-        nothing = torch.full((1,), math.nan)
-        return _Ratios(nothing, nothing, None)
-    chosen = torch.randperm(len(training), generator=seeding.generator(0, "copies", 0))[:PROBES]
-    usual = nearest_training(training[chosen], training, without=chosen[:, None], flip=flip)
-    itself, both = near.which[:, None], torch.stack([usual.which, chosen], 1)
-    beside = nearest_training(training[near.which], training, without=itself, flip=flip).distance
-    usually_beside = nearest_training(
-        training[usual.which], training, without=both, flip=flip
-    ).distance
-    return _Ratios(
-        _quotients(near.distance, beside), _quotients(usual.distance, usually_beside), None
-    )
+        return _Ratios(torch.tensor([math.nan]), torch.tensor([math.nan]), None)
+    find = partial(nearest_training, others=training, flip=flip)
+    chosen = _chosen(len(training), "copies")
+    usual = find(training[chosen], without=chosen[:, None])
+    both = torch.stack([usual.which, chosen], 1)
+    beside = find(training[near.which], without=near.which[:, None]).distance
+    usually_beside = find(training[usual.which], without=both).distance
+    r, real = _quotients(near.distance, beside), _quotients(usual.distance, usually_beside)
+    return _Ratios(r, real, None)
 
 
-def _notes(copies: Copies, total: int, known: bool) -> tuple[str, ...]:
-    """Caveats of a check. total: generated images. known: real images have a usable median."""
-    by_held_out, number, notes = copies.yardstick == "held-out", copies.n_held_out, []
-    if not by_held_out:
+def _notes(copies: Copies, total: int) -> tuple[str, ...]:
+    """Caveats of a check. total: number of generated images."""
+    number, notes = copies.n_held_out, []
+    if copies.yardstick == "training":
         few = f"only {number}" if number else "nothing"
-        notes.append(
-            f"{few} held out, so the yardstick is how near training images are to one another"
-        )
+        near = "how near training images are to one another"
+        notes.append(f"{few} held out, so the yardstick is {near}")
         number = copies.n_training
     if number < MIN_RELIABLE:
         notes.append(f"only {number} {copies.yardstick} images to measure by, so it is rough")
-    if not known and by_held_out:
+    if copies.share is None and copies.yardstick == "held-out":
         notes.append("most held-out images are themselves among the training images")
-    elif not known:
-        why = (
-            f"{number} training images are too few"
-            if number < MIN_MEASURABLE
-            else "most training images occur more than once"
-        )
+    elif copies.share is None:
+        why = "most training images occur more than once"
+        why = why if number >= MIN_MEASURABLE else f"{number} training images are too few"
         notes.append(f"{why}, so no distance counts as too near; look at the closest pairs")
     elif copies.ratio is None:
         notes.append("no ratio: most of the generated images are themselves held-out images")
-    if copies.identical:
+    if equal := copies.identical:
         notes.append(
-            f"{copies.identical:,} of the {total:,} generated images are training images, to the"
-            " pixel"
+            f"{equal:,} of the {total:,} generated images are training images, to the pixel"
         )
     return tuple(f"copy check: {note}" for note in notes)
 
@@ -324,17 +316,3 @@ def _middle(images: Tensor) -> Tensor:
 def _quotients(to_training: Tensor, to_held_out: Tensor) -> Tensor:
     """r of each image: 1 if it is in both sets, infinite if only among the held-out images."""
     return torch.where((to_training == 0) & (to_held_out == 0), 1.0, to_training / to_held_out)
-
-
-def _spread(fake: Tensor, real: Tensor) -> float | None:
-    """Standard deviation of the ratio over bootstrap samples of both."""
-    rng = seeding.generator(0, "copies", 1)
-    medians = [
-        r[torch.randint(len(r), (RESAMPLES, len(r)), generator=rng)].median(1).values
-        for r in (fake, real)
-    ]
-    return _finite(float((medians[0] / medians[1]).std()))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

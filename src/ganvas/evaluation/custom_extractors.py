@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,13 @@ def identity(function: Any) -> str:
 
 def _plain(values: dict[Any, Any]) -> str:
     """Text of values: numbers, strings and tuples of them as they are, others by their type."""
-    plain = (str, bytes, int, float, type(None))
+
+    def one(value: Any) -> str:
+        plain = isinstance(value, (str, bytes, int, float, type(None)))
+        return repr(value) if plain else type(value).__name__
 
     def text(value: Any) -> str:
-        if isinstance(value, (tuple, list)):
-            return str([repr(v) if isinstance(v, plain) else type(v).__name__ for v in value])
-        return repr(value) if isinstance(value, plain) else type(value).__name__
+        return str([one(v) for v in value]) if isinstance(value, (tuple, list)) else one(value)
 
     return str({key: text(value) for key, value in values.items()})
 
@@ -74,16 +76,12 @@ def checked_output(output: Any, count: int, classes: int, name: str) -> tuple[Te
     pair = isinstance(output, tuple) and len(output) == 2
     features, probabilities = output if pair else (output, None)
     if (probabilities is None) != (classes == 0):
-        raise DataError(
-            f"{name} has {classes} classes, but gives {'no' if classes else 'their'} probabilities:"
-            " both or none"
-        )
+        given = f"{'no' if classes else 'their'} probabilities"
+        raise DataError(f"{name} has {classes} classes, but gives {given}: both or none")
     rows = _matrix(features, count, None, name)
     if rows.shape[1] == 0:
-        raise DataError(
-            f"{name} gave no features at all, an array of the shape {tuple(rows.shape)}:"
-            " expected (N, D)"
-        )
+        shape = f"an array of the shape {tuple(rows.shape)}"
+        raise DataError(f"{name} gave no features at all, {shape}: expected (N, D)")
     if probabilities is None:
         return rows, torch.empty(count, 0)
     return rows, _matrix(probabilities, count, classes, name)
@@ -91,24 +89,16 @@ def checked_output(output: Any, count: int, classes: int, name: str) -> tuple[Te
 
 def _matrix(output: Any, count: int, columns: int | None, name: str) -> Tensor:
     """Check a float32 matrix: `count` rows, `columns` columns (None: any). Raises DataError."""
-    try:
-        made = (
-            output if isinstance(output, Tensor) else torch.as_tensor(np.ascontiguousarray(output))
+    expected = f"({count}, {'D' if columns is None else columns})"
+    kind = "None" if output is None else f"a {type(output).__name__} that is no array of numbers"
+    with suppress(TypeError, ValueError, RuntimeError):
+        made = torch.as_tensor(
+            output if isinstance(output, Tensor) else np.ascontiguousarray(output)
         )
-        kind = "complex numbers" if made.is_complex() else ""
-    except (TypeError, ValueError, RuntimeError):
-        kind = (
-            "None" if output is None else f"a {type(output).__name__} that is no array of numbers"
-        )
-    if kind:
-        raise DataError(
-            f"{name} gave {kind} for {count} images: expected features as an array ({count}, D)"
-        )
-    width = made.shape[1] if columns is None and made.ndim == 2 else columns
-    if made.shape != (count, width):
-        expected = f"({count}, {'D' if columns is None else columns})"
-        raise DataError(
-            f"{name} gave an array of the shape {tuple(made.shape)} for {count} images:"
-            f" expected {expected}"
-        )
-    return made.to("cpu", torch.float32)
+        if made.is_complex():
+            kind = "complex numbers"
+        elif made.ndim == 2 and len(made) == count and columns in (None, made.shape[1]):
+            return made.to("cpu", torch.float32)
+        else:
+            kind = f"an array of the shape {tuple(made.shape)}"
+    raise DataError(f"{name} gave {kind} for {count} images: expected an array {expected}")

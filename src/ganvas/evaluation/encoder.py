@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, normalize
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
 from ganvas.errors import DataError
-from ganvas.evaluation.classifier import CLASSIFIER_CHUNK, convolutions, rate, shrunk, stride_for
+from ganvas.evaluation.classifier import CLASSIFIER_CHUNK, Convolutions, fit, shrunk, stride_for
 from ganvas.system import seeding
 
 ENCODER_STEPS = 800
@@ -32,36 +32,23 @@ ENCODER_LR = 2e-3
 RIDGE = 0.01
 
 
-class Encoder(nn.Module):
+class Encoder(Convolutions):
     """The classifier's convolutions at half the width, a mean over positions, and a whitening."""
 
     mean: Tensor
     whitening: Tensor
 
     def __init__(self, channels: int, width: int = 16, stride: int = 1) -> None:
-        super().__init__()
-        self.layers = convolutions(channels, width, stride)
+        super().__init__(channels, width, stride)
         self.register_buffer("mean", torch.zeros(4 * width))
         self.register_buffer("whitening", torch.eye(4 * width))
 
-    def raw(self, images: Tensor) -> Tensor:
-        """Features before whitening: float (N, C, H, W) in [-1, 1] -> (N, 4 * width)."""
-        means: Tensor = self.layers(images).mean((2, 3))
-        return means
-
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
-        """Features in inference mode: uint8 (N, C, H, W) -> (N, 4 * width)."""
-        self.eval()
-        parts = [
-            (
-                self.raw(to_float(shrunk(part)).contiguous(memory_format=torch.channels_last))
-                - self.mean
-            )
-            @ self.whitening
-            for part in images.split(CLASSIFIER_CHUNK)
-        ]
-        return torch.cat(parts)
+        """Whitened features in inference mode: uint8 (N, C, H, W) -> (N, 4 * width)."""
+        # in parts of one size: the last bits of products depend on it
+        parts = self.extract(images).split(CLASSIFIER_CHUNK)
+        return torch.cat([(part - self.mean) @ self.whitening for part in parts])
 
 
 def train_encoder(dataset: Dataset, *, steps: int = ENCODER_STEPS, seed: int = 0) -> Encoder:
@@ -73,10 +60,7 @@ def train_encoder(dataset: Dataset, *, steps: int = ENCODER_STEPS, seed: int = 0
     Raises DataError for fewer than two pictures.
     """
     if len(dataset) < 2:
-        raise DataError(
-            f"{dataset.name} holds one picture: an encoder learns to tell pictures apart and needs"
-            " at least two"
-        )
+        raise DataError(f"{dataset.name} holds one picture: an encoder needs two to tell apart")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = Encoder(dataset.channels, stride=stride_for(dataset.height, dataset.width))
@@ -84,19 +68,18 @@ def train_encoder(dataset: Dataset, *, steps: int = ENCODER_STEPS, seed: int = 0
         width = len(model.mean)
         head = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
     weights = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=ENCODER_LR, weight_decay=0.01, fused=True)
     pictures = shrunk(dataset.images)
     model.train()
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = ENCODER_LR * rate((step + 0.5) / steps, 0.1)
+
+    def loss_of(step: int) -> Tensor:
         rng = seeding.generator(seed, "windows", step)
         chosen = to_float(pictures[torch.randperm(len(pictures), generator=rng)[:ENCODER_BATCH]])
         windows = torch.cat([_windows(chosen, rng), _windows(chosen, rng)])
-        loss = _contrast(head(model.raw(windows.contiguous(memory_format=torch.channels_last))))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        windows = windows.contiguous(memory_format=torch.channels_last)
+        return _contrast(head(model.features(windows)))
+
+    for _ in fit(weights, ENCODER_LR, 0.1, steps, loss_of):
+        pass
     _whiten(model, pictures)
     return model.eval()
 

@@ -14,7 +14,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.load import Reading
 from ganvas.errors import RunError
 from ganvas.evaluation import classifier, extractors, history, inputs
-from ganvas.evaluation.comparison import Comparison, Floor
+from ganvas.evaluation.comparison import Comparison
 from ganvas.evaluation.copies import check_copies, save_closest
 from ganvas.evaluation.extractors import Extractor
 from ganvas.evaluation.inputs import Generated, Real
@@ -23,6 +23,7 @@ from ganvas.evaluation.result import (
     EvaluationResult,
     EvaluationSettings,
     RepeatOptions,
+    Scores,
     mean_and_spread,
 )
 from ganvas.evaluation.scores import FeatureSet, labels_in
@@ -86,23 +87,27 @@ def evaluate(
     resize, modes_n = _changes(generated, real, chosen), extractors.MODES_N
     comparison = Comparison(generated, real, chosen, settings, resize, modes_n, tell)
     with threads(cores()):  # as during training: the last digits depend on it
-        real_features = comparison.extract(real.images, real=True)
-        result, fakes = _result(comparison, repeat, real_features)
-        result = _with_gan_train(result, comparison, fakes) if gan_train else result
+        result, fakes = _result(comparison, repeat, comparison.extract(real.images, real=True))
+        result = _with_gan_train(result, real, fakes, tell) if gan_train else result
     result = _with_copies(result, comparison, fakes, out) if copies else result
-    return result if generated.run is None else _keep(generated.run, result)
+    if generated.run is not None:
+        try:
+            generated.run.append_metrics(result.to_json())
+        except RunError as error:
+            result = replace(result, notes=(*result.notes, f"not kept with the run: {error}"))
+    return result
 
 
 def _parse(
     options: EvaluationArguments, out: str | os.PathLike[str] | None
 ) -> tuple[EvaluationSettings, Reading]:
     """Check the options of `evaluate`. Raises SettingError, TypeError for an unknown name."""
+    if unknown := sorted(options.keys() - EvaluationArguments.__annotations__.keys()):
+        raise TypeError(f"evaluate() has no argument {unknown[0]}")
     values: dict[str, Any] = {**options}
     numbers = {f.name: values.pop(f.name) for f in fields(EvaluationSettings) if f.name in values}
     if values.get("data_dir") is not None:
         values["data_dir"] = Path(values["data_dir"])
-    if unknown := sorted(values.keys() - EvaluationArguments.__annotations__.keys()):
-        raise TypeError(f"evaluate() has no argument {unknown[0]}")
     settings = EvaluationSettings(**numbers)
     inputs.raise_if_out_of_range(settings)
     if out is not None:
@@ -114,38 +119,34 @@ def _result(
     comparison: Comparison,
     repeat: RepeatOptions,
     real_features: FeatureSet,
-    floor: Floor | None = None,
+    floor: tuple[Scores, list[str]] | None = None,
 ) -> tuple[EvaluationResult, Dataset]:
     """Score all seeds. Returns the result and the images of the first seed.
 
-    floor: computed here if None.
+    floor: `Comparison.compute_floor`'s result; computed here if None.
     """
     # Scores of each seed; only the first images are kept in memory
     settings, generated = comparison.settings, comparison.generated
-    each, notes = [], []
-    fakes: Dataset | None = None
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        scores, images, caveats = comparison.score_seed(real_features, seed)
+    scores, fakes, notes = comparison.score_seed(real_features, settings.seed)
+    each = [scores]
+    for k in range(1, settings.seeds):
+        scores, _, caveats = comparison.score_seed(real_features, settings.seed + k)
         each.append(scores)
         notes += caveats
-        fakes = fakes or images
-    assert fakes is not None
     means, spread = mean_and_spread(each)
 
-    # Floor
-    floor = floor or comparison.compute_floor(real_features, len(fakes))
-
-    # Notes, each once
+    # Floor, and notes, each once
+    floor_scores, floor_notes = floor or comparison.compute_floor(real_features, len(fakes))
     correct = real_features.correct
     real_accuracy = None if correct is None else float(correct.mean())
-    floor_notes = [note for note in floor.notes if note.removeprefix("floor: ") not in notes]
+    floor_notes = [note for note in floor_notes if note.removeprefix("floor: ") not in notes]
     notes = [*comparison.caveats(real_accuracy), *notes, *floor_notes]
 
     result = EvaluationResult(
         **vars(means),
         source=generated.name,
         kind=generated.kind,
-        floor=floor.scores,
+        floor=floor_scores,
         spread=spread,
         seeds=settings.seeds,
         real_accuracy=real_accuracy,
@@ -180,10 +181,8 @@ def while_training(
     real = inputs.real_from(dataset, reading.held_out(card.data.what, dataset))
     generated = Generated(card.recipe, "run", card=card)
     if extractors.is_stacked(real.images):
-        hindrance = (
-            f"it counted modes among {n:,} images, ganvas evaluate does among"
-            f" {extractors.MODES_N:,}"
-        )
+        counted = f"it counted modes among {n:,} images"
+        hindrance = f"{counted}, ganvas evaluate does among {extractors.MODES_N:,}"
         repeat = replace(repeat, hindrance=hindrance)
 
     # Extractor
@@ -199,10 +198,8 @@ def while_training(
     comparison = replace(comparison, tell=lambda text: None)
 
     def evaluate_sampler(sampler: Sampler) -> EvaluationResult:
-        weights = {
-            name: t.detach().cpu().contiguous()
-            for name, t in sampler.gan.generator.state_dict().items()
-        }
+        state = sampler.gan.generator.state_dict().items()
+        weights = {name: tensor.detach().cpu() for name, tensor in state}
         now = replace(card, weights_sha256=weights_sha256(weights))
         current = replace(comparison, generated=replace(generated, sampler=sampler, card=now))
         with threads(cores()):
@@ -220,21 +217,19 @@ def _changes(generated: Generated, real: Real, extractor: Extractor) -> str:
     """Lossy changes to images before features are extracted, for the protocol."""
     changes = list(generated.images.altered) if generated.images else []
     changes += [f"real ones {change}" for change in real.images.altered]
-    if extractor.resize != "none":
-        changes.append(extractor.resize)
+    changes += [extractor.resize] * (extractor.resize != "none")
     return ", ".join(changes) or "none"
 
 
 def _with_gan_train(
-    result: EvaluationResult, comparison: Comparison, fakes: Dataset
+    result: EvaluationResult, real: Real, fakes: Dataset, tell: Say
 ) -> EvaluationResult:
-    training, held_out = comparison.real.training, comparison.real.held_out
+    training, held_out = real.training, real.held_out
     assert training is not None
     assert held_out is not None
     labels = labels_in(fakes, training.classes)
     fakes = replace(fakes, labels=labels, classes=training.classes)
-    gan_train = classifier.gan_train(fakes, training, held_out, comparison.tell)
-    return replace(result, gan_train=gan_train)
+    return replace(result, gan_train=classifier.gan_train(fakes, training, held_out, tell))
 
 
 def _with_copies(
@@ -252,20 +247,10 @@ def _with_copies(
     held_out = None if real.held_out is None else real.held_out.images
     check = check_copies(fakes.images, training, held_out, flip=flip)
     copies, notes = check.copies, check.notes
-    path = generated.run.closest_file if generated.run else Path("copies.png")
-    path = path if out is None else Path(out)
+    path = Path(out or (generated.run.closest_file if generated.run else "copies.png"))
     try:
         save_closest(path, check, fakes.images, training)
         copies = replace(copies, sheet=readable(path))
     except RunError as error:
         notes = (*notes, f"no sheet of the closest pairs: {error}")
     return replace(result, copies=copies, notes=(*result.notes, *notes))
-
-
-def _keep(run: Run, result: EvaluationResult) -> EvaluationResult:
-    """Add the result to the run's metrics.jsonl, or a note to the result if the disk refuses."""
-    try:
-        run.append_metrics(result.to_json())
-    except RunError as error:
-        return replace(result, notes=(*result.notes, f"not kept with the run: {error}"))
-    return result

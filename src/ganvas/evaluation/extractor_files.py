@@ -21,14 +21,8 @@ from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.errors import RunError
-from ganvas.evaluation.classifier import (
-    CLASSIFIER_BATCH,
-    Classifier,
-    accuracy,
-    inner_size,
-    stride_for,
-    train_classifier,
-)
+from ganvas.evaluation import classifier
+from ganvas.evaluation.classifier import Classifier, inner_size, stride_for, train_classifier
 from ganvas.evaluation.encoder import ENCODER_BATCH, ENCODER_STEPS, Encoder, train_encoder
 from ganvas.recipe import ImageSpec
 from ganvas.runs.card import versions
@@ -108,11 +102,10 @@ def learn_classes(
     epochs = epochs or usual_epochs(len(training), dataset.height, dataset.width)
     with running_threads(threads):
         model = train_classifier(training, epochs=epochs, seed=seed, tell=tell)
-        tested = accuracy(model, test) if test else None
+        accuracy = classifier.accuracy(model, test) if test else None
     origin = _origin(model, dataset, len(training), epochs, seed=seed, threads=threads)
-    return model, replace(
-        origin, accuracy=tested, held_out=len(test) if test else 0, command=command
-    )
+    number = len(test) if test else 0
+    return model, replace(origin, accuracy=accuracy, held_out=number, command=command)
 
 
 def learn_pictures(dataset: Dataset) -> tuple[Encoder, Origin]:
@@ -143,7 +136,7 @@ def usual_epochs(images: int, height: int, width: int) -> float:
     """Epochs that give a good classifier, or as many as a few minutes allow."""
     inner_height, inner_width = inner_size(height, width)
     pixels = inner_height * inner_width / stride_for(height, width) ** 2
-    wanted = max(EPOCHS * images, MIN_CLASSIFIER_STEPS * CLASSIFIER_BATCH)
+    wanted = max(EPOCHS * images, MIN_CLASSIFIER_STEPS * classifier.CLASSIFIER_BATCH)
     return min(wanted, MAX_PIXELS_SEEN / pixels) / images
 
 
@@ -157,27 +150,17 @@ def hold_back(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
     for label in range(len(dataset.classes)):
         members = order[dataset.labels[order] == label]
         held[members[: int(len(members) * share)]] = True
-    if not held.any():
-        return dataset, None
-    kept, back = (
-        replace(dataset, images=dataset.images[of], labels=dataset.labels[of])
-        for of in (~held, held)
-    )
-    return kept, back
+    return (dataset.rows(~held), dataset.rows(held)) if held.any() else (dataset, None)
 
 
 def cache_path(kind: ExtractorKind, dataset: Dataset) -> Path:
     """Path of a data set's network in the cache; the file need not exist."""
-    epochs = (
-        usual_epochs(len(dataset), dataset.height, dataset.width)
-        if kind == "classifier"
-        else ENCODER_STEPS
-    )
-    settings = repr(
-        (EXTRACTOR_FORMAT, TRAINING, kind, dataset.fingerprint, epochs, HELD_BACK, SEED, THREADS)
-    )
-    name = f"{kind}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}.safetensors"
-    return cache_dir() / "extractors" / name
+    usual = usual_epochs(len(dataset), dataset.height, dataset.width)
+    length = usual if kind == "classifier" else ENCODER_STEPS
+    data = kind, dataset.fingerprint
+    settings = repr((EXTRACTOR_FORMAT, TRAINING, *data, length, HELD_BACK, SEED, THREADS))
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:32]
+    return cache_dir() / "extractors" / f"{kind}-{digest}.safetensors"
 
 
 def from_cache(kind: ExtractorKind, dataset: Dataset, tell: Say) -> tuple[Network, Origin]:
@@ -196,10 +179,8 @@ def from_cache(kind: ExtractorKind, dataset: Dataset, tell: Say) -> tuple[Networ
                 tell(f"{path} belongs to other data; training it again")
             except RunError as error:
                 tell(f"{error}; training it again")
-        tell(
-            f"training {kind}:{dataset.name} on {len(dataset):,} images, once: a few minutes at"
-            " most"
-        )
+        images = f"{len(dataset):,} images"
+        tell(f"training {kind}:{dataset.name} on {images}, once: a few minutes at most")
         learn = learn_classes if kind == "classifier" else learn_pictures
         network, origin = learn(dataset)
         try:
@@ -216,9 +197,8 @@ def write_extractor(path: Path, network: Network, origin: Origin) -> None:
 
 def read_extractor(path: Path) -> tuple[Network, Origin]:
     """Read a file of `write_extractor`. Raises RunError as `read_safetensors` does."""
-    tensors, origin = read_safetensors(
-        path, Origin, EXTRACTOR_FORMAT, "a file that ganvas extractor wrote"
-    )
+    expected = "a file that ganvas extractor wrote"
+    tensors, origin = read_safetensors(path, Origin, EXTRACTOR_FORMAT, expected)
     return _restored(origin, tensors, str(path))
 
 
@@ -230,18 +210,15 @@ def _restored(origin: Origin, tensors: dict[str, Tensor], name: str) -> tuple[Ne
     """Build the network with these weights, always in one memory layout: features depend on it."""
     image = origin.image
     stride = stride_for(image.height, image.width)
-    network: Network
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and replaced
+        network: Network = Encoder(image.channels, stride=stride)
         if origin.kind == "classifier":
             network = Classifier(image.channels, len(image.classes), stride=stride)
-        else:
-            network = Encoder(image.channels, stride=stride)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise RunError(
-            f"{name} does not fit its own card ({' '.join(str(error).split())[:200]})"
-        ) from None
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{name} does not fit its own card ({reason})") from None
     return network.to(memory_format=torch.channels_last).eval(), origin
 
 

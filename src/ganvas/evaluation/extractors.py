@@ -31,6 +31,7 @@ from ganvas.errors import DataError, SettingError, nearest
 from ganvas.evaluation import extractor_files, inception
 from ganvas.evaluation.classifier import Classifier, inner_size
 from ganvas.evaluation.custom_extractors import checked_output, identity
+from ganvas.evaluation.extractor_files import Network, Origin
 from ganvas.recipe import DIGIT_CLASSES, KINDS, ImageSpec
 from ganvas.runs.weights import weights_sha256
 from ganvas.system import seeding
@@ -129,9 +130,9 @@ class Extractor:
             ]
             features, probabilities = zip(*parts, strict=True)
             if len(widths := {each.shape[1] for each in features}) > 1:
+                numbers = " and ".join(map(str, sorted(widths)))
                 raise DataError(
-                    f"{title} gave {' and '.join(map(str, sorted(widths)))} features an image:"
-                    " expected the same number for all images"
+                    f"{title} gave {numbers} features an image: expected the same number"
                 )
             return Features(torch.cat(features), torch.cat(probabilities) if classes else None)
 
@@ -181,26 +182,21 @@ def find_extractor(
     # an existing path wins over the name of `dataset`
     is_own = of == dataset.name and (of in NAMES or not Path(of).exists())
     training = dataset if is_own or not of else _other(of, dataset, data_dir, tell)
-    title = f"{kind}:{of or dataset.name}"
+    source = of or dataset.name
+    title = f"{kind}:{source}"
     _raise_if_unsuitable(title, ImageSpec.of(training), *shape)
     if kind == "self":
         return _of_network(title, *extractor_files.from_cache("self", training, tell))
-    if training.labels is None or len(training.classes) < 2:
-        raise DataError(
-            f"{training.name} has no classes to tell apart: use self:{of or dataset.name}, or give"
-            " it labels"
-        )
+    if len(training.classes) < 2:
+        other = f"use self:{source}, or give it labels"
+        raise DataError(f"{training.name} has no classes to tell apart: {other}")
     return _of_network(title, *extractor_files.from_cache("classifier", training, tell))
 
 
 def is_available(dataset: Dataset) -> bool:
     """Return True if `find_extractor(None, dataset)` has nothing to train."""
-    kind = default(dataset)
-    return (
-        is_stacked(dataset)
-        or kind == "digits"
-        or extractor_files.cache_path(kind, dataset).exists()
-    )
+    kind = "digits" if is_stacked(dataset) else default(dataset)
+    return kind == "digits" or extractor_files.cache_path(kind, dataset).exists()
 
 
 def is_stacked(dataset: Dataset) -> bool:
@@ -242,25 +238,19 @@ def _raise_if_unsuitable(
     name: str, spec: ImageSpec, channels: int, height: int, width: int
 ) -> None:
     if (spec.channels, spec.height, spec.width) != (channels, height, width):
-        raise DataError(
-            f"{name} takes images of {spec.height}x{spec.width} {KINDS[spec.channels]}, these are"
-            f" {height}x{width} {KINDS.get(channels, f'with {channels} channels')}: choose an"
-            " extractor trained on such images, or bring them to its size and channels"
-        )
+        expected = f"{spec.height}x{spec.width} {KINDS[spec.channels]}"
+        given = f"{height}x{width} {KINDS.get(channels, f'with {channels} channels')}"
+        other = "choose an extractor of such images, or bring them to its size and channels"
+        raise DataError(f"{name} takes images of {expected}, these are {given}: {other}")
 
 
 def _shipped(channels: int, height: int, width: int) -> Extractor:
     network, origin = extractor_files.read_extractor(DIGITS)
     _raise_if_unsuitable("digits", origin.image, channels, height, width)
-    note = (
-        "digits learned from MNIST's 60,000 training images, of which all images of mnist-5k are"
-        " part"
-    )
-    return replace(
-        _of_network("digits", network, origin),
-        notes=(note,),
-        learned=(origin.fingerprint, *MADE_OF_MNIST),
-    )
+    part = "of which all images of mnist-5k are part"
+    note = f"digits learned from MNIST's 60,000 training images, {part}"
+    learned = (origin.fingerprint, *MADE_OF_MNIST)
+    return replace(_of_network("digits", network, origin), notes=(note,), learned=learned)
 
 
 def per_channel(digits: Extractor) -> Extractor:
@@ -290,9 +280,7 @@ def _other(of: str, like: Dataset, data_dir: Path | None, tell: Say) -> Dataset:
     return dataset
 
 
-def _of_network(
-    name: str, network: extractor_files.Network, origin: extractor_files.Origin
-) -> Extractor:
+def _of_network(name: str, network: Network, origin: Origin) -> Extractor:
     image = origin.image
 
     def take(images: Tensor) -> Features:
@@ -300,14 +288,14 @@ def _of_network(
             return Features(*network.predict(images))
         return Features(network.encode(images), None)
 
-    inner = inner_size(image.height, image.width)
-    whole = inner == (image.height, image.width)
+    size = image.height, image.width
+    inner = inner_size(*size)
     return Extractor(
         name=name,
         sha256=origin.weights_sha256,
         classes=image.classes if origin.kind == "classifier" else (),
         spec=image,
-        resize="none" if whole else f"area average to {inner[0]}x{inner[1]}",
+        resize="none" if inner == size else f"area average to {inner[0]}x{inner[1]}",
         notes=_caveats(name, origin),
         take=take,
         learned=(origin.fingerprint,),
@@ -323,19 +311,15 @@ def _caveats(name: str, origin: extractor_files.Origin) -> tuple[str, ...]:
         notes[0] += f" and names {origin.accuracy:.1%} of {origin.held_out:,} others correctly"
         if origin.accuracy < MIN_ACCURACY:
             notes.append(f"{name} is often wrong: scores of classes mean little")
-    if origin.images < MIN_TRAINING_IMAGES:
-        notes.append(
-            f"{origin.images:,} images teach an extractor little: trust large differences only"
-        )
+    if (n := origin.images) < MIN_TRAINING_IMAGES:
+        notes.append(f"{n:,} images teach an extractor little: trust large differences only")
     return tuple(notes)
 
 
 def _inception(path: Path | None, dataset: Dataset) -> Extractor:
     if dataset.channels == 4:
-        raise DataError(
-            "inception takes grey or RGB images, these are RGBA: choose another extractor, or 3"
-            " channels"
-        )
+        other = "choose another extractor, or 3 channels"
+        raise DataError(f"inception takes grey or RGB images, these are RGBA: {other}")
     network, weights = inception.load_inception(path)
 
     def take(images: Tensor) -> Features:

@@ -47,10 +47,10 @@ def results_of(run: Run) -> list[tuple[int | None, EvaluationResult]]:
 
     Raises RunError for a damaged metrics.jsonl.
     """
-    lines = [line for line in run.read_metrics() if "protocol" in line]
     return [
         (line.get("images"), parse_result(msgspec.json.encode(line), str(run.path)))
-        for line in lines
+        for line in run.read_metrics()
+        if "protocol" in line
     ]
 
 
@@ -72,31 +72,18 @@ def repeat_options(
     k: neighbours; the command line has no option for it.
     options: by name; None and the default device are left out.
     """
-    options = {name: options[name] for name in OPTIONS if name in options}
-    if options.get("device") == "cpu":
-        del options["device"]
-    hindrances = [
-        f"its {name} was an object of Python's"
-        for name, value in options.items()
-        if _is_object(value)
-    ]
+    words, hindrances = list[str](), list[str]()
+    for name in OPTIONS:
+        value = options.get(name)
+        if value is None or (name, value) == ("device", "cpu"):
+            continue
+        if isinstance(value, (str, os.PathLike, int, tuple)):
+            words += ["--" + name.replace("_", "-"), readable(_word(name, value))]
+        else:
+            hindrances.append(f"its {name} was an object of Python's")
     hindrances += [f"precision to coverage were taken with k = {k}"] * (k != EvaluationSettings.k)
-    words = [
-        word
-        for name, value in options.items()
-        if value is not None and not _is_object(value)
-        for word in (_option(name), readable(_word(name, value)))
-    ]
-    words += [_option(name) for name, is_set in (flags or {}).items() if is_set]
+    words += ["--" + name.replace("_", "-") for name, is_set in (flags or {}).items() if is_set]
     return RepeatOptions(options=tuple(words), hindrance=" and ".join(hindrances))
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _is_object(value: Any) -> bool:
-    return not isinstance(value, (str, os.PathLike, int, tuple, type(None)))
 
 
 def _word(name: str, value: Any) -> str:

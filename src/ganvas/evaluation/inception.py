@@ -51,27 +51,21 @@ def load_inception(path: Path | None) -> tuple[nn.Module, dict[str, Tensor]]:
                 "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=safe
             )
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise RunError(
-            f"{path or 'the downloaded file'} holds no weights of torch-fidelity's Inception:"
-            f" {reason}"
-        ) from None
+        what = f"no weights of torch-fidelity's Inception: {' '.join(str(error).split())[:150]}"
+        raise RunError(f"{path or 'the downloaded file'} holds {what}") from None
     return network.eval(), weights
 
 
 def _fetched(url: str) -> Any:
     patience = socket.getdefaulttimeout()
+    options: dict[str, Any] = {"weights_only": True, "check_hash": True, "progress": False}
     try:
         socket.setdefaulttimeout(30)
-        return torch.hub.load_state_dict_from_url(
-            url, weights_only=True, check_hash=True, progress=False
-        )
+        return torch.hub.load_state_dict_from_url(url, **options)
     except Exception as error:  # of the network, the disk or a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
-        raise RunError(
-            f"Inception's weights cannot be fetched ({reason}): give their file, as inception:PATH,"
-            " or use an extractor that needs no download, such as self"
-        ) from None
+        other = "give their file, as inception:PATH, or use another extractor, such as self"
+        raise RunError(f"Inception's weights cannot be fetched ({reason}): {other}") from None
     finally:
         socket.setdefaulttimeout(patience)
 
@@ -87,18 +81,13 @@ def _read(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip, safetensors and torch each raise their own
-        raise RunError(
-            f"{path} is not a file of weights ({type(error).__name__}): give one that torch or"
-            " safetensors saved"
-        ) from None
+        kind, expected = type(error).__name__, "give one that torch or safetensors saved"
+        raise RunError(f"{path} is not a file of weights ({kind}): {expected}") from None
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """uint8 (N, C, H, W), C 1 or 3 -> features (N, 2048) and class probabilities (N, 1008)."""
-    features, probabilities = [], []
-    for part in images.split(INCEPTION_CHUNK):
-        feature, logits = network(part.expand(-1, 3, -1, -1))
-        features.append(feature)
-        probabilities.append(logits.softmax(1))
-    return torch.cat(features), torch.cat(probabilities)
+    parts = (network(part.expand(-1, 3, -1, -1)) for part in images.split(INCEPTION_CHUNK))
+    features, logits = (torch.cat(each) for each in zip(*parts, strict=True))
+    return features, logits.softmax(1)

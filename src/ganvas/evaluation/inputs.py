@@ -43,7 +43,8 @@ class Generated:
         if self.images is not None:
             return self.images.channels, self.images.height, self.images.width
         assert self.card is not None
-        return self.card.image.channels, self.card.image.height, self.card.image.width
+        image = self.card.image
+        return image.channels, image.height, image.width
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,15 +68,11 @@ class Generated:
             rows = torch.randperm(len(self.images), generator=seeding.generator(seed, "judged", 0))
             return self.images.rows(rows.roll(-part * least)[:n])
         assert self.sampler is not None
-        classes, labels = self.sampler.classes, None
+        classes, labels, given = self.sampler.classes, None, None
         if classes:
             labels = spread_labels(n, torch.ones(len(classes)) if shares is None else shares)
-        images = self.sampler(
-            range(n),
-            seed=seed + part,
-            labels=None if labels is None else labels.tolist(),
-            strict=True,
-        )
+            given = labels.tolist()
+        images = self.sampler(range(n), seed=seed + part, labels=given, strict=True)
         return Dataset(self.name, images.permute(0, 3, 1, 2).contiguous(), labels, classes)
 
 
@@ -106,13 +103,12 @@ class Real:
 
         These are n random training images against the held-out ones, or two halves of `images`.
         """
+        source = self.like if self.split == "test" else self.images
+        rows = torch.randperm(len(source), generator=seeding.generator(0, "floor", 0))
         if self.split == "test":
-            assert self.training is not None
-            rows = torch.randperm(len(self.training), generator=seeding.generator(0, "floor", 0))
-            return self.images, self.training.rows(rows[:n])
-        rows = torch.randperm(len(self.images), generator=seeding.generator(0, "floor", 0))
+            return self.images, source.rows(rows[:n])
         half = len(rows) // 2
-        return self.images.rows(rows[half:]), self.images.rows(rows[:half][:n])
+        return source.rows(rows[half:]), source.rows(rows[:half][:n])
 
 
 def spread_labels(n: int, shares: Tensor) -> Tensor:
@@ -147,46 +143,39 @@ def open_generated(
     gan = None if gan is None else os.fspath(gan)
     if isinstance(source, Run):
         return _of_run(Run(source.path, source.card, gan or source.gan), device)
-    if isinstance(source, Dataset):
-        _raise_if_for_generators(gan, device)
-        return Generated(source.name, "images", images=source)
-    # a folder of pictures wins over a shipped generator of the same name
-    path = Path(source) if Path(source).exists() else locate_generator(Path(source))
-    if any((path / name).exists() for name in ("recipe.json", "generator.safetensors", "state.pt")):
-        return _of_run(Run.open(path, gan=gan), device)
-    name = str(source)
-    if path.suffix == ".safetensors":
-        sampler, card = open_generator(path, gan, device)
-        return Generated(name, "generator", sampler=_finite(sampler, name), card=card)
-    _raise_if_for_generators(gan, device)
-    if not path.exists() and name not in NAMES:
-        raise RunError(
-            f"{name} does not exist: give a run's directory, a generator.safetensors, or images"
-            " (.npz, .zip or a folder)"
-        )
-    return Generated(name, "images", images=reading.load(source))
-
-
-def _raise_if_for_generators(gan: str | None, device: str) -> None:
+    if not isinstance(source, Dataset):
+        # a folder of pictures wins over a shipped generator of the same name
+        path = Path(source) if Path(source).exists() else locate_generator(Path(source))
+        files = ("recipe.json", "generator.safetensors", "state.pt")
+        if any((path / file).exists() for file in files):
+            return _of_run(Run.open(path, gan=gan), device)
+        if path.suffix == ".safetensors":
+            sampler, card = open_generator(path, gan, device)
+            return _of_generator(Generated(str(source), "generator", sampler=sampler, card=card))
     for option, value, usual in (("--gan", gan, None), ("--device", device, "cpu")):
         if value != usual:
             raise SettingError(f"{option} {value} does nothing for images: leave it out")
+    if isinstance(source, Dataset):
+        return Generated(source.name, "images", images=source)
+    if not path.exists() and str(source) not in NAMES:
+        accepted = "a run's directory, a generator.safetensors, or images (.npz, .zip or a folder)"
+        raise RunError(f"{source} does not exist: give {accepted}")
+    return Generated(str(source), "images", images=reading.load(source))
 
 
 def _of_run(run: Run, device: str) -> Generated:
     sampler, card = run.generator(device)
-    name = str(run.path)
-    return Generated(name, "run", sampler=_finite(sampler, name), card=card, run=run)
+    return _of_generator(Generated(str(run.path), "run", sampler=sampler, card=card, run=run))
 
 
-def _finite(sampler: Sampler, name: str) -> Sampler:
-    """Return the sampler. Raises RunError for weights that are not finite: or images are black."""
-    tensors = sampler.gan.generator.state_dict().values()
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
-        raise RunError(
-            f"{name}: the generator's weights are not finite, its training diverged; train it anew"
-        )
-    return sampler
+def _of_generator(made: Generated) -> Generated:
+    """Return it. Raises RunError for weights that are not finite, which would make black images."""
+    assert made.sampler is not None
+    tensors = made.sampler.gan.generator.state_dict().values()
+    if not all(torch.isfinite(tensor).all() for tensor in tensors):
+        diverged = "the generator's weights are not finite, its training diverged; train it anew"
+        raise RunError(f"{made.name}: {diverged}")
+    return made
 
 
 def open_real(
@@ -212,23 +201,16 @@ def open_real(
                 raise
             notes.append(f"{error}; so the images of --against stand in for the training images")
     if against is not None:
-        other = (
-            against
-            if isinstance(against, Dataset)
-            else reading.load(against, native=generated.shape[1:])
-        )
         if isinstance(against, str) and against in NAMES:
-            notes.append(
-                f"--against {against} takes its training part: --data {against} compares with the"
-                " held-out one"
-            )
-        other = _widened(other, generated.shape[0])
+            held = f"--data {against} compares with the held-out one"
+            notes.append(f"--against {against} takes its training part: {held}")
+        if not isinstance(against, Dataset):
+            against = reading.load(against, native=generated.shape[1:])
+        other = _widened(against, generated.shape[0])
         return Real(other, "against", training, held_out, tuple(notes))
     if training is None:
-        raise SettingError(
-            f"{generated.name} holds images: say by --data or --against which real ones to compare"
-            " them with"
-        )
+        what = "say by --data or --against which real ones to compare them with"
+        raise SettingError(f"{generated.name} holds images: {what}")
     return real_from(training, held_out, notes)
 
 
@@ -237,9 +219,8 @@ def real_from(training: Dataset, held_out: Dataset | None, notes: Sequence[str] 
     if held_out is not None:
         return Real(held_out, "test", training, held_out, tuple(notes))
     note = (
-        f"{training.name} has no held-out part: generated images are compared with the training"
-        " images themselves, where a copy looks perfect; put some into test/ and the rest into"
-        " train/"
+        f"{training.name} has no held-out part: images are compared with the training images"
+        " themselves, where a copy looks perfect; put some into test/ and the rest into train/"
     )
     return Real(training, "train", training, None, (*notes, note))
 
@@ -254,22 +235,15 @@ def _parts(
         return training, reading.held_out(data, training), []
     assert generated.card is not None
     card = generated.card.data
-    reading = replace(
-        reading,
-        size=reading.size or card.size,
-        fit=reading.fit or card.fit,
-        channels=reading.channels or card.channels,
-    )
+    given = {name: value for name, value in vars(reading).items() if value is not None}
+    reading = replace(card.reading(reading.data_dir), **given)
     try:
         training = reading.load(card.what, native=native)
     except DataError as error:
-        raise DataError(
-            f"the data that {generated.name} was trained on cannot be read ({error}); say by --data"
-            " where they are now"
-        ) from None
-    notes = []
-    if training.fingerprint != card.fingerprint:
-        notes.append(f"{card.what} is not as it was in training: other images, labels or classes")
+        what = f"the data that {generated.name} was trained on cannot be read ({error})"
+        raise DataError(f"{what}; say by --data where they are now") from None
+    note = f"{card.what} is not as it was in training: other images, labels or classes"
+    notes = [note] * (training.fingerprint != card.fingerprint)
     return training, reading.held_out(card.what, training), notes
 
 
@@ -285,17 +259,12 @@ def with_real_form(generated: Generated, real: Real) -> Generated:
     channels, height, width = generated.shape
     for other in (real.images, real.like):
         if (height, width) != (other.height, other.width):
-            raise DataError(
-                f"{generated.name} holds images of {height}x{width}, {other.name} of"
-                f" {other.height}x{other.width}: they need one size; --size HxW brings pictures"
-                " to it"
-            )
+            sizes = f"images of {height}x{width}, {other.name} of {other.height}x{other.width}"
+            raise DataError(f"{generated.name} holds {sizes}: make them one size by --size HxW")
         if channels != other.channels:
-            raise DataError(
-                f"{generated.name} holds {KINDS[channels]} images, {other.name}"
-                f" {KINDS[other.channels]} ones: they need one number of channels; --channels"
-                " brings pictures to it"
-            )
+            kinds = f"{KINDS[channels]} images, {other.name} {KINDS[other.channels]} ones"
+            need = "they need one number of channels, by --channels"
+            raise DataError(f"{generated.name} holds {kinds}: {need}")
     return generated
 
 
@@ -308,10 +277,8 @@ def _widened(dataset: Dataset, channels: int) -> Dataset:
         images = images.repeat(1, 3, 1, 1)
     if channels == 4:
         images = torch.cat([images, torch.full_like(images[:, :1], 255)], 1)
-    note = (
-        f"{count(len(dataset), KINDS[narrow] + ' image')} of {dataset.name} widened to"
-        f" {KINDS[channels]}"
-    )
+    made = count(len(dataset), f"{KINDS[narrow]} image")
+    note = f"{made} of {dataset.name} widened to {KINDS[channels]}"
     return replace(dataset, images=images, notes=(*dataset.notes, note))
 
 
@@ -320,11 +287,9 @@ def _named(images: Dataset, classes: tuple[str, ...]) -> Dataset:
     numbers = images.classes == tuple(map(str, range(len(images.classes))))
     if not classes or not numbers or set(images.classes) <= set(classes):
         return images
-    if len(images.classes) > len(classes):
-        raise DataError(
-            f"{images.name}: labels run up to {len(images.classes) - 1}, expected 0 to"
-            f" {len(classes) - 1}: the real images have the classes {first_few(classes)}"
-        )
+    if (n := len(images.classes)) > len(classes):
+        expected = f"0 to {len(classes) - 1} for the real images' classes {first_few(classes)}"
+        raise DataError(f"{images.name}: labels run up to {n - 1}, expected {expected}")
     first = ", ".join(f"{number} is {name}" for number, name in enumerate(classes[:2]))
     note = f"labels of {images.name} are read as numbers of the classes: {first}"
     return replace(images, classes=classes, notes=(*images.notes, note))
@@ -355,15 +320,12 @@ def raise_if_impossible(
     if images is not None and n >= len(images):
         for option, value, usual in (("--seeds", seeds, 1), ("--seed", settings.seed, 0)):
             if value != usual:
-                raise SettingError(
-                    f"{option} {value}: all images of {generated.name} are used, which no seed"
-                    " changes; leave it out"
-                )
+                used = f"all images of {generated.name} are used, which no seed changes"
+                raise SettingError(f"{option} {value}: {used}; leave it out")
     elif images is not None and seeds * n > len(images):
-        raise SettingError(
-            f"--seeds {seeds} takes {seeds} parts of {n:,}, and {generated.name} holds"
-            f" {len(images):,} images: give --n {max(2, len(images) // seeds)} or less"
-        )
+        held = f"{generated.name} holds {len(images):,} images"
+        less = f"give --n {max(2, len(images) // seeds)} or less"
+        raise SettingError(f"--seeds {seeds} takes {seeds} parts of {n:,}, and {held}: {less}")
     if copies and real.training is None:
         raise SettingError("--copies needs training images: name them by --data")
     if gan_train:
@@ -375,25 +337,16 @@ def _raise_if_no_gan_train(generated: Generated, real: Real) -> None:
     if training is None:
         raise SettingError("--gan-train needs training images: name them by --data")
     if held_out is None:
-        raise SettingError(
-            f"--gan-train is tested on held-out images, and {training.name} has none: leave it out"
-        )
-    for name, labelled in (
-        (generated.name, generated),
-        ("the training images", training),
-        ("the held-out images", held_out),
-    ):
+        none = f"held-out images, and {training.name} has none"
+        raise SettingError(f"--gan-train is tested on {none}: leave it out")
+    named: dict[str, Generated | Dataset] = {generated.name: generated}
+    named |= {"the training images": training, "the held-out images": held_out}
+    for name, labelled in named.items():
         if not labelled.classes:
-            raise SettingError(
-                f"--gan-train needs labels, and {name} have none: leave it out, or name data by"
-                " --data"
-            )
+            none = f"labels, and {name} have none"
+            raise SettingError(f"--gan-train needs {none}: leave it out, or name data by --data")
     if len(training.classes) < 2:
-        raise SettingError(
-            "--gan-train needs two classes or more, the training images have one: leave it out"
-        )
+        raise SettingError("--gan-train needs two classes or more, the training images have one")
     if unknown := set(generated.classes) - set(training.classes):
-        raise SettingError(
-            f"--gan-train: the training images have no class {first_few(sorted(unknown))}; leave"
-            " it out"
-        )
+        classes = first_few(sorted(unknown))
+        raise SettingError(f"--gan-train: the training images have no class {classes}")

@@ -7,11 +7,11 @@ reads it back.
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal, TypedDict
 
 import msgspec
@@ -222,11 +222,8 @@ class EvaluationResult(Scores):
 
 def shown_scores(result: EvaluationResult) -> list[str]:
     """Names in ROWS for which a result or its floor has a score."""
-    return [
-        name
-        for name in ROWS
-        if getattr(result, name) is not None or getattr(result.floor, name) is not None
-    ]
+    both = (result, result.floor)
+    return [name for name in ROWS if any(getattr(each, name) is not None for each in both)]
 
 
 def cell(result: EvaluationResult, name: str) -> str:
@@ -234,9 +231,8 @@ def cell(result: EvaluationResult, name: str) -> str:
     value, spread = getattr(result, name), getattr(result.spread, name, None)
     if spread is None:
         spread = getattr(result, f"{name}_std", None)
-    return format_score(value) + (
-        f" ± {format_score(spread)}" if value is not None and spread is not None else ""
-    )
+    known = value is not None and spread is not None
+    return f"{format_score(value)} ± {format_score(spread)}" if known else format_score(value)
 
 
 def format_score(value: float | None) -> str:
@@ -249,20 +245,13 @@ def mean_and_spread(each: Sequence[Scores]) -> tuple[Scores, Scores | None]:
     if len(each) == 1:
         return each[0], None
     columns = {name: [getattr(scores, name) for scores in each] for name in SCORE_NAMES}
-    known: dict[str, list[float]] = {
-        name: values for name, values in columns.items() if None not in values
-    }
-    means: dict[str, Any] = {name: statistics.fmean(values) for name, values in known.items()}
-    if all(scores.per_class is not None for scores in each):
-        classes = [scores.per_class or {} for scores in each]
-        rows = {
-            name: [value for one in classes if (value := one[name]) is not None]
-            for name in classes[0]
-        }
-        means["per_class"] = {
-            name: statistics.fmean(row) if row else None for name, row in rows.items()
-        }
-    spreads: dict[str, Any] = {name: statistics.stdev(values) for name, values in known.items()}
+    known = {name: values for name, values in columns.items() if None not in values}
+    means: dict[str, Any] = {name: fmean(values) for name, values in known.items()}
+    spreads: dict[str, Any] = {name: stdev(values) for name, values in known.items()}
+    classes = [scores.per_class for scores in each if scores.per_class is not None]
+    if len(classes) == len(each):
+        rows = {name: [a for one in classes if (a := one[name]) is not None] for name in classes[0]}
+        means["per_class"] = {name: fmean(row) if row else None for name, row in rows.items()}
     return Scores(**means), Scores(**spreads)
 
 
@@ -277,27 +266,18 @@ def parse_result(content: bytes | str, origin: str) -> EvaluationResult:
     """Parse a result's JSON. Raises RunError, naming `origin`, for anything else."""
     try:
         return msgspec.json.decode(content, type=EvaluationResult)
-    except (
-        msgspec.DecodeError,
-        msgspec.ValidationError,
-        UnicodeDecodeError,
-        RecursionError,
-    ) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise RunError(
-            f"{origin} is no result of ganvas evaluate --json ({reason}): write it anew"
-        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        what = f"no result of ganvas evaluate --json ({' '.join(str(error).split())[:150]})"
+        raise RunError(f"{origin} is {what}: write it anew") from None
 
 
 def raise_if_incomparable(results: Sequence[tuple[str, EvaluationResult]]) -> None:
     """Raise MetricError, naming what differs, unless all results have one protocol."""
     (first, reference), *others = results
     for name, result in others:
-        if different := _differences(reference.protocol, result.protocol):
-            raise MetricError(
-                f"{first} and {name} cannot be compared, their protocols differ:"
-                f" {'; '.join(different)}; evaluate both alike"
-            )
+        if parts := "; ".join(_differences(reference.protocol, result.protocol)):
+            differ = f"their protocols differ: {parts}; evaluate both alike"
+            raise MetricError(f"{first} and {name} cannot be compared, {differ}")
 
 
 def same_protocol(a: EvaluationResult, b: EvaluationResult) -> bool:
@@ -337,14 +317,9 @@ def version_notes(results: Sequence[tuple[str, EvaluationResult]]) -> list[str]:
     notes = []
     for name, result in others:
         one, two = reference.protocol.versions, result.protocol.versions
-        different = [
-            f"{key} {one.get(key)} and {two.get(key)}"
-            for key in one | two
-            if one.get(key) != two.get(key)
-        ]
+        pairs = {key: (one.get(key), two.get(key)) for key in one | two}
+        different = ", ".join(f"{key} {a} and {b}" for key, (a, b) in pairs.items() if a != b)
         if different:
-            notes.append(
-                f"{first} and {name} were evaluated with different versions, which the last digits"
-                f" may depend on: {', '.join(different)}"
-            )
+            versions = f"different versions, which the last digits may depend on: {different}"
+            notes.append(f"{first} and {name} were evaluated with {versions}")
     return notes

@@ -44,10 +44,8 @@ class FeatureSet(NamedTuple):
 
     def first(self, n: int) -> FeatureSet:
         """The first n images."""
-        probabilities = None if self.probabilities is None else self.probabilities[:n]
-        return FeatureSet(
-            self.features[:n], probabilities, None if self.labels is None else self.labels[:n]
-        )
+        features, *others = self
+        return FeatureSet(features[:n], *(None if part is None else part[:n] for part in others))
 
     @property
     def correct(self) -> Tensor | None:
@@ -71,19 +69,16 @@ def extract_features(dataset: Dataset, extractor: Extractor, *, cached: bool = F
     Raises MetricError for features that are not finite, DataError for images that the extractor
     does not take.
     """
-    features, probabilities = _cached(dataset, extractor) if cached else extractor(dataset.images)
-    for values in (features, probabilities):
-        if values is None:
-            continue
-        if len(values) != len(dataset):
+    made = _cached(dataset, extractor) if cached else extractor(dataset.images)
+    name = extractor.name
+    for values in made:
+        if values is not None and len(values) != len(dataset):
             rows = f"{len(values)} rows for {count(len(dataset), 'image')}"
-            raise MetricError(f"{extractor.name} gives {rows} of {dataset.name}: expected one each")
-        if not bool(values.isfinite().all()):
-            raise MetricError(
-                f"{extractor.name} gives features of {dataset.name} that are not finite: correct"
-                " it, or choose another"
-            )
-    return FeatureSet(features, probabilities, labels_in(dataset, extractor.classes))
+            raise MetricError(f"{name} gives {rows} of {dataset.name}: expected one each")
+        if values is not None and not values.isfinite().all():
+            what = f"features of {dataset.name} that are not finite"
+            raise MetricError(f"{name} gives {what}: correct it, or choose another")
+    return FeatureSet(*made, labels_in(dataset, extractor.classes))
 
 
 def labels_in(dataset: Dataset, classes: tuple[str, ...]) -> Tensor | None:
@@ -99,18 +94,16 @@ def _cached(dataset: Dataset, extractor: Extractor) -> Features:
 
     A damaged file is replaced; a disk that refuses is ignored.
     """
-    digest = hashlib.sha256(
-        repr((CACHE_FORMAT, tuple(dataset.images.shape), extractor.sha256)).encode()
-    )
+    settings = repr((CACHE_FORMAT, tuple(dataset.images.shape), extractor.sha256))
+    digest = hashlib.sha256(settings.encode())
     digest.update(dataset.images.contiguous().numpy().data)
     path = cache_dir() / "features" / f"{digest.hexdigest()}.safetensors"
     with suppress(RunError, KeyError):
         tensors, _ = read_safetensors(path, _CacheCard, CACHE_FORMAT, "")
         return Features(tensors["features"], tensors.get("probabilities"))
     made = extractor(dataset.images)
-    tensors = {
-        name: value.contiguous() for name, value in made._asdict().items() if value is not None
-    }
+    named = made._asdict().items()
+    tensors = {name: value.contiguous() for name, value in named if value is not None}
     card = msgspec.json.encode(_CacheCard(weights_sha256(tensors))).decode()
     with suppress(RunError):
         write_safetensors(path, tensors, card)
@@ -119,21 +112,19 @@ def _cached(dataset: Dataset, extractor: Extractor) -> Features:
 
 def compute_scores(
     real: FeatureSet, fake: FeatureSet, classes: tuple[str, ...], settings: EvaluationSettings
-) -> tuple[Scores, tuple[str, ...]]:
+) -> tuple[Scores, list[str]]:
     """Compute all scores but the modes, and notes on those that mean nothing or little.
 
     classes: the extractor's.
     Raises MetricError for a single image.
     """
-    pair = (("real", real), ("generated", fake))
-    for name, one in pair:
-        if len(one.features) < 2:
+    notes = []
+    for name, features in (("real", real.features), ("generated", fake.features)):
+        n = len(features)
+        if n < 2:
             raise MetricError(f"1 {name} image: scores compare sets, give at least 2")
-    notes = [
-        f"all {len(one.features):,} {name} images have the same features: scores mean little"
-        for name, one in pair
-        if bool((one.features == one.features[0]).all())
-    ]
+        if (features == features[0]).all():
+            notes.append(f"all {n:,} {name} images have the same features: scores mean little")
     smaller = min(len(real.features), len(fake.features))
 
     # Precision, recall, density and coverage, of some images of each set
@@ -141,18 +132,14 @@ def compute_scores(
     if n > settings.k:
         near = metrics.prdc(_part(real.features, n), _part(fake.features, n), settings.k)
     else:
-        notes.append(
-            f"no precision, recall, density, coverage: {n} images of each set are too few for"
-            f" {settings.k} neighbours"
-        )
+        few = f"{n} images of each set are too few for {settings.k} neighbours"
+        notes.append(f"no precision, recall, density, coverage: {few}")
 
     # KID; subsets of at most half of a set, since its spread says nothing if they are alike
     size = min(metrics.SUBSET, max(2, smaller // 2))
     if size < metrics.SUBSET:
-        notes.append(
-            f"kid_std is of subsets of {size:,} images instead of {metrics.SUBSET:,}: the smaller"
-            f" set has {smaller:,}"
-        )
+        subsets = f"subsets of {size:,} images instead of {metrics.SUBSET:,}"
+        notes.append(f"kid_std is of {subsets}: the smaller set has {smaller:,}")
     kernel = metrics.kid(real.features, fake.features, size=size)
 
     inception = _inception_score(fake, notes)
@@ -167,7 +154,7 @@ def compute_scores(
         label_accuracy=None if fake.correct is None else float(fake.correct.mean()),
         per_class=_per_class(fake, classes),
     )
-    return scores, tuple(notes)
+    return scores, notes
 
 
 def _inception_score(fake: FeatureSet, notes: list[str]) -> metrics.Spread | None:
@@ -175,10 +162,8 @@ def _inception_score(fake: FeatureSet, notes: list[str]) -> metrics.Spread | Non
         return None
     n = len(fake.features)
     if n < MIN_INCEPTION_IMAGES:
-        notes.append(
-            f"inception_score is of {n:,} images in ten parts: it cannot exceed"
-            f" {math.ceil(n / 10)}, and is too low below {MIN_INCEPTION_IMAGES:,}"
-        )
+        bound = f"cannot exceed {math.ceil(n / 10)}, and is too low below {MIN_INCEPTION_IMAGES:,}"
+        notes.append(f"inception_score is of {n:,} images in ten parts: it {bound}")
     return metrics.inception_score(_part(fake.probabilities, n))
 
 
@@ -215,22 +200,16 @@ def _class_kl(
 def _per_class(fake: FeatureSet, classes: tuple[str, ...]) -> dict[str, float | None] | None:
     if fake.correct is None or fake.labels is None:
         return None
-    groups = [fake.correct[fake.labels == c] for c in range(len(classes))]
-    return {
-        name: float(group.mean()) if len(group) else None
-        for name, group in zip(classes, groups, strict=True)
-    }
+    groups = {name: fake.correct[fake.labels == c] for c, name in enumerate(classes)}
+    return {name: float(each.mean()) if len(each) else None for name, each in groups.items()}
 
 
-def same_images_note(name: str, images: Tensor) -> str | None:
-    """Note for images, uint8 (N, ...), that are not all different; else None."""
+def same_images_notes(name: str, images: Tensor) -> list[str]:
+    """Note on images, uint8 (N, ...), that are not all different."""
     distinct = len({hash(image.numpy().tobytes()) for image in images})
     if distinct == len(images):
-        return None
-    if distinct == 1:
-        black = " black" if not bool(images[0].any()) else ""
-        return (
-            f"all {len(images):,} {name} images are one and the same{black} image: scores mean"
-            " little"
-        )
-    return f"only {distinct:,} of {len(images):,} {name} images are different"
+        return []
+    if distinct > 1:
+        return [f"only {distinct:,} of {len(images):,} {name} images are different"]
+    same = "one and the same" if images[0].any() else "one and the same black"
+    return [f"all {len(images):,} {name} images are {same} image: scores mean little"]
