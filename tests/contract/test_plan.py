@@ -363,7 +363,7 @@ class TestMeasuring:
         assert len(steps) <= 3
         assert "--size" in str(e.value)
         assert not (tmp_path / "run").exists()
-        enough = float(str(e.value).partition("at least ")[2].split(",")[0])
+        enough = float(str(e.value).partition("give at least ")[2].split(",")[0])
         assert 7 < enough < 8
 
     def test_measured_networks_are_freed_before_training(

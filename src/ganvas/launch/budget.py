@@ -1,4 +1,4 @@
-"""The length of a training: a number of images, or the images that fit into `--minutes`."""
+"""The images that fit into `--minutes`, and all else that is measured before a training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import math
 import time
 
 from ganvas.errors import SettingError
-from ganvas.plan import MAX_PLAN_IMAGES
-from ganvas.recipe import Interval, TrainConfig
+from ganvas.recipe import Interval
 from ganvas.runs.card import Card
-from ganvas.runs.request import MAX_MINUTES
 from ganvas.system.machine import cores
 from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
 from ganvas.training.preflight import Prepared
@@ -19,26 +17,7 @@ from ganvas.training.validation import Validation, within
 FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
 # bytes of images per second, at least, that are searched for the last pictures' nearest neighbours
 NEAREST_RATE = 3e8
-MIN_LEARNING_STEPS = 100  # fewer are too few to learn from
 MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS = 1.0, 20  # less than either is refused
-
-
-def planned_images(train: TrainConfig, images: int) -> int:
-    """Return the images to train on for `train.length`; 0 for minutes, which are yet to be planned.
-
-    images: in the data set. Raises SettingError for a length beyond all bounds.
-    """
-    length = Interval.parse(train.length)
-    if length.unit == "minutes":
-        if length.amount > MAX_MINUTES:
-            raise SettingError(f"a length of {length}: expected at most {MAX_MINUTES:,}")
-        return 0
-    total = max(1, round(length.images(train.batch, images)))
-    if total > MAX_PLAN_IMAGES:
-        raise SettingError(
-            f"{length} are {total:.3g} images: expected at most {MAX_PLAN_IMAGES:.0e}"
-        )
-    return total
 
 
 def seconds_left(card: Card, started: float) -> float:
@@ -91,21 +70,6 @@ def measure(
         left -= evaluation.reserve(left, card.plan.batch / step)
     plan = dataclasses.replace(card.plan, images=max(1, int(left / step)) * card.plan.batch)
     return dataclasses.replace(card, plan=plan), deadline, evaluation
-
-
-def too_few_notes(train: TrainConfig, images: int) -> list[str]:
-    """Note a length in epochs that ends before anything is learned.
-
-    images: in the data set.
-    """
-    length = Interval.parse(train.length)
-    if length.unit != "epochs":
-        return []
-    steps = math.ceil(length.images(train.batch, images) / train.batch)
-    return [
-        f"{length} of {images:,} images are {steps} steps, too few to learn from: give --minutes or"
-        " --images"
-    ] * (steps < MIN_LEARNING_STEPS)
 
 
 def _too_short(card: Card, before: float, step: float) -> str:

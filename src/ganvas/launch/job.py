@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
+
+import torch
 
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
-from ganvas.launch.budget import planned_images, too_few_notes
 from ganvas.launch.warm_start import WarmStart, check_fit, warm_start_of
-from ganvas.launch.workers import process_count
-from ganvas.plan import Plan
-from ganvas.recipe import settings
+from ganvas.plan import MAX_PLAN_IMAGES, Plan
+from ganvas.recipe import Interval, TrainConfig, settings
 from ganvas.runs.card import Card, DataCard, StartedFrom, versions
-from ganvas.runs.request import Request
+from ganvas.runs.request import MAX_MINUTES, Request
 from ganvas.system.machine import pick_device
 from ganvas.system.progress import Say
+from ganvas.training import distributed
 from ganvas.training.preflight import Prepared, prepare
+
+MIN_LEARNING_STEPS = 100  # fewer are too few to learn from
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,11 @@ def prepare_job(request: Request, began: StartedFrom | None, say: Say) -> Job:
     Raises a GanvasError for anything in the request that is impossible.
     """
     given = request
-    request, start, origin = warm_start_of(given, began)
-    if request.data != given.data:
-        say(f"no --data: training on that of {given.from_}, {request.data}")
+    start, origin = None, began
+    if given.from_ is not None:
+        request, start, origin = warm_start_of(given, began)
+        if request.data != given.data:
+            say(f"no --data: training on that of {given.from_}, {request.data}")
     if request.data is None:
         request = dataclasses.replace(request, data=gans.default_data(request.recipe))
     prepared = prepare(request, pick_device(request.device or "auto"))
@@ -126,3 +132,64 @@ def _card(
         started_from=origin,
         versions=versions(),
     )
+
+
+def planned_images(train: TrainConfig, images: int) -> int:
+    """Return the images to train on for `train.length`; 0 for minutes, which are yet to be planned.
+
+    images: in the data set. Raises SettingError for a length beyond all bounds.
+    """
+    length = Interval.parse(train.length)
+    if length.unit == "minutes":
+        if length.amount > MAX_MINUTES:
+            raise SettingError(f"a length of {length}: expected at most {MAX_MINUTES:,}")
+        return 0
+    total = max(1, round(length.images(train.batch, images)))
+    if total > MAX_PLAN_IMAGES:
+        raise SettingError(
+            f"{length} are {total:.3g} images: expected at most {MAX_PLAN_IMAGES:.0e}"
+        )
+    return total
+
+
+def too_few_notes(train: TrainConfig, images: int) -> list[str]:
+    """Note a length in epochs that ends before anything is learned.
+
+    images: in the data set.
+    """
+    length = Interval.parse(train.length)
+    if length.unit != "epochs":
+        return []
+    steps = math.ceil(length.images(train.batch, images) / train.batch)
+    return [
+        f"{length} of {images:,} images are {steps} steps, too few to learn from: give --minutes or"
+        " --images"
+    ] * (steps < MIN_LEARNING_STEPS)
+
+
+def process_count(wanted: int | None, device: str, train: TrainConfig) -> int:
+    """Return the number of processes: torchrun's, else `wanted`, else 1.
+
+    Raises SettingError if the device or the batch cannot be shared among them.
+    """
+    world, count = distributed.torchrun_world(), wanted or 1
+    if world is not None:
+        if wanted not in (None, world.size):
+            raise SettingError(
+                f"--processes {wanted}: torchrun has started {world.size}; give both the same"
+            )
+        count = world.size
+    if count > 1 and device == "mps":
+        raise SettingError(
+            f"--processes {count}: mps trains in one; leave it out, or use --device cpu"
+        )
+    if train.batch % count or (train.g_batch or train.batch) % count:
+        raise SettingError(
+            f"--processes {count} does not divide the batch of {train.batch}: set train.batch to a"
+            " multiple"
+        )
+    if count > 1 and device == "cuda" and world is None and count > torch.cuda.device_count():
+        raise SettingError(
+            f"--processes {count}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return count

@@ -106,13 +106,13 @@ def warm_start_of(
     Without a recipe the request takes that of the weights, with its networks; without data, those
     of the run.
 
+    request: one with `from_`.
     began: what the run to resume was started from. It is not read again, as the run has a copy.
 
-    Returns the request, the weights (None without --from), and their origin. Raises RunError for
+    Returns the request, the weights (None if the run has a copy), and their origin. Raises RunError for
     weights that cannot be read, SettingError if a repeat finds other weights.
     """
-    if request.from_ is None:
-        return request, None, began
+    assert request.from_ is not None
     source = locate_generator(Path(request.from_))
     if not is_utf8(os.path.abspath(source)):
         raise SettingError(f"--from {not_utf8(str(source))}")

@@ -1,49 +1,18 @@
-"""The processes that share a training: how many, and what all but the first of them do."""
+"""The other processes of a shared training: they follow the first."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from ganvas.data.dataset import Dataset
-from ganvas.errors import GanvasError, RunError, SettingError
+from ganvas.errors import GanvasError, RunError
 from ganvas.gan import GanFile
-from ganvas.recipe import TrainConfig
 from ganvas.runs.run import Run
 from ganvas.system.machine import prepare_cpu
 from ganvas.system.progress import Progress
 from ganvas.training import distributed
 from ganvas.training.distributed import World
 from ganvas.training.loop import train_run
-
-
-def process_count(wanted: int | None, device: str, train: TrainConfig) -> int:
-    """Return the number of processes: torchrun's, else `wanted`, else 1.
-
-    Raises SettingError if the device or the batch cannot be shared among them.
-    """
-    world, count = distributed.torchrun_world(), wanted or 1
-    if world is not None:
-        if wanted not in (None, world.size):
-            raise SettingError(
-                f"--processes {wanted}: torchrun has started {world.size}; give both the same"
-            )
-        count = world.size
-    if count > 1 and device == "mps":
-        raise SettingError(
-            f"--processes {count}: mps trains in one; leave it out, or use --device cpu"
-        )
-    if train.batch % count or (train.g_batch or train.batch) % count:
-        raise SettingError(
-            f"--processes {count} does not divide the batch of {train.batch}: set train.batch to a"
-            " multiple"
-        )
-    if count > 1 and device == "cuda" and world is None and count > torch.cuda.device_count():
-        raise SettingError(
-            f"--processes {count}: this machine has {torch.cuda.device_count()} CUDA devices"
-        )
-    return count
 
 
 def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
