@@ -180,7 +180,7 @@ class TestBadInput:
             for note in result.notes
         )
         message = cli_run("evaluate", "made.npz", "--data", "cats", "--gan-train").error
-        assert "--gan-train needs two classes or more, the training images have one" in message
+        assert "--gan-train needs two classes, training images have one: leave it out" in message
 
     def test_options_without_effect_on_images_are_refused(self, training: Dataset) -> None:
         for options in ({"device": "cuda"}, {"gan": "x.py"}):

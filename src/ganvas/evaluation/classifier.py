@@ -123,7 +123,7 @@ def train_classifier(
     Raises DataError for a data set without labels or with a single class.
     """
     if dataset.labels is None or len(dataset.classes) < 2:
-        raise DataError(f"{dataset.name}: a classifier needs labels of two or more classes")
+        raise DataError(f"{dataset.name} has no classes to tell apart: give labels of two or more")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         stride = stride_for(dataset.height, dataset.width)

@@ -151,7 +151,7 @@ def open_generated(
             return _of_run(Run.open(path, gan=gan), device)
         if path.suffix == ".safetensors":
             sampler, card = open_generator(path, gan, device)
-            return _of_generator(Generated(str(source), "generator", sampler=sampler, card=card))
+            return _checked(Generated(str(source), "generator", sampler=sampler, card=card))
     for option, value, usual in (("--gan", gan, None), ("--device", device, "cpu")):
         if value != usual:
             raise SettingError(f"{option} {value} does nothing for images: leave it out")
@@ -165,17 +165,18 @@ def open_generated(
 
 def _of_run(run: Run, device: str) -> Generated:
     sampler, card = run.generator(device)
-    return _of_generator(Generated(str(run.path), "run", sampler=sampler, card=card, run=run))
+    return _checked(Generated(str(run.path), "run", sampler=sampler, card=card, run=run))
 
 
-def _of_generator(made: Generated) -> Generated:
-    """Return it. Raises RunError for weights that are not finite, which would make black images."""
-    assert made.sampler is not None
-    tensors = made.sampler.gan.generator.state_dict().values()
-    if not all(torch.isfinite(tensor).all() for tensor in tensors):
+def _checked(generated: Generated) -> Generated:
+    """Return the argument. Raises RunError if weights of its generator are not finite."""
+    assert generated.sampler is not None
+    weights = generated.sampler.gan.generator.state_dict().values()
+    # such a generator gives black images
+    if not all(torch.isfinite(each).all() for each in weights):
         diverged = "the generator's weights are not finite, its training diverged; train it anew"
-        raise RunError(f"{made.name}: {diverged}")
-    return made
+        raise RunError(f"{generated.name}: {diverged}")
+    return generated
 
 
 def open_real(
@@ -346,7 +347,7 @@ def _raise_if_no_gan_train(generated: Generated, real: Real) -> None:
             none = f"labels, and {name} have none"
             raise SettingError(f"--gan-train needs {none}: leave it out, or name data by --data")
     if len(training.classes) < 2:
-        raise SettingError("--gan-train needs two classes or more, the training images have one")
+        raise SettingError("--gan-train needs two classes, training images have one: leave it out")
     if unknown := set(generated.classes) - set(training.classes):
         classes = first_few(sorted(unknown))
-        raise SettingError(f"--gan-train: the training images have no class {classes}")
+        raise SettingError(f"--gan-train: training images have no class {classes}: leave it out")
