@@ -71,7 +71,7 @@ def test_accuracy_is_that_on_the_held_out_part(cli_run: Callable[..., Any]) -> N
         ("nothing --out a.safetensors", "'nothing' is neither a data set nor a path"),
         (
             "pictures --out pictures/cat/00.png/a.safetensors --epochs 1",
-            "00.png/a.safetensors: a file stands there: choose another",
+            "00.png/a.safetensors: a file has this name: choose another",
         ),
     ],
 )
