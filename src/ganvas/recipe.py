@@ -61,6 +61,9 @@ class ImageSpec:
         return f"{self.height}x{self.width} {kind}{classes}"
 
 
+DIGITS = ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A value that changes over the planned length of a training.

@@ -241,33 +241,20 @@ class _BatchNorm:
 
     def _normalised(self, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         """The output, the batch's mean and its inverse deviation."""
-        layer = self.layer
+        layer, running = self.layer, (self.layer.running_mean, self.layer.running_var)
         if training:
             layer.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         out: tuple[Tensor, ...] = aten.native_batch_norm.default(
-            x,
-            layer.weight,
-            layer.bias,
-            layer.running_mean,
-            layer.running_var,
-            training,
-            layer.momentum,
-            layer.eps,
+            x, layer.weight, layer.bias, *running, training, layer.momentum, layer.eps
         )
         return out
 
     def back(self, gradient: Tensor, saved: Any, weights: Weights, to_input: bool) -> Tensor:
         layer, (x, statistics) = self.layer, saved
+        running, needed = (layer.running_mean, layer.running_var), weights != "leave"
+        options = layer.training, layer.eps, [True, needed, needed]
         gradient, by_gain, by_bias = aten.native_batch_norm_backward.default(
-            gradient,
-            x,
-            layer.weight,
-            layer.running_mean,
-            layer.running_var,
-            *statistics,
-            layer.training,
-            layer.eps,
-            [True, weights != "leave", weights != "leave"],
+            gradient, x, layer.weight, *running, *statistics, *options
         )
         for parameter, by_parameter in ((layer.weight, by_gain), (layer.bias, by_bias)):
             if weights == "set":
@@ -299,12 +286,10 @@ class _Other:
         inner = AutogradPass(self.layer, x)
         return inner.output, inner
 
-    def back(
-        self, gradient: Tensor, saved: AutogradPass, weights: Weights, to_input: bool
-    ) -> Tensor:
-        if weights == "leave":
-            return saved.to_input(gradient)
-        return saved.to_both(gradient, add=weights == "add")
+    def back(self, gradient: Tensor, saved: Any, weights: Weights, to_input: bool) -> Tensor:
+        inner: AutogradPass = saved
+        leave, add = weights == "leave", weights == "add"
+        return inner.to_input(gradient) if leave else inner.to_both(gradient, add=add)
 
 
 def _kind(layer: nn.Module) -> Callable[..., _Layer]:
@@ -323,8 +308,7 @@ def _kind(layer: nn.Module) -> Callable[..., _Layer]:
             return _BatchNorm
         case Dropout():
             return _Dropout
-        case _:
-            return _Other
+    return _Other
 
 
 def _grad(parameter: Tensor) -> Tensor:
