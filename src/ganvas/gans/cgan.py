@@ -23,7 +23,7 @@ from ganvas.gan import Gan
 from ganvas.layers.dense import Dense
 from ganvas.layers.dropout import Dropout
 from ganvas.recipe import (
-    DIGITS,
+    MNIST,
     Beta,
     ImageSpec,
     NonNegative,
@@ -112,12 +112,12 @@ RECIPES = {
         summary="conditional GAN with label embeddings: writes the digits asked for",
         model=Config(),
         train=_TRAIN,
-        native=DIGITS,
+        native=MNIST,
     ),
     "tiny": Recipe(
         summary="a few neurons, to try things out in a second",
         model=Config(z_dim=8, g_widths=(16, 16), d_widths=(16, 16)),
         train=_TINY,
-        native=replace(DIGITS, height=8, width=8),
+        native=replace(MNIST, height=8, width=8),
     ),
 }

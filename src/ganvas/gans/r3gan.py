@@ -28,7 +28,7 @@ from torch.nn.functional import leaky_relu, linear, pad, pixel_shuffle
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import DIGITS, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
+from ganvas.recipe import MNIST, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 MIN_SIDE = 8  # images are halved while their shorter side is longer than this
 
@@ -236,7 +236,7 @@ RECIPES = {
         summary="the default: a conditional GAN made for speed, legible digits within a minute",
         model=Config(),
         train=_TRAINING,
-        native=DIGITS,
+        native=MNIST,
         # A minute or two is too short for small steps at the end, and for the recall of a larger
         # gamma. Blocks are slower and pay in an hour (docs/log.md).
         presets={
@@ -283,6 +283,6 @@ RECIPES = {
             sheet="48 images",
             sheet_rows=2,
         ),
-        native=replace(DIGITS, height=8, width=8),
+        native=replace(MNIST, height=8, width=8),
     ),
 }

@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import DIGITS, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
+from ganvas.recipe import MNIST, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=DIGITS,
+        native=MNIST,
     ),
     "tiny": Recipe(
         summary="a few channels, to try things out in a second",
@@ -150,6 +150,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=replace(DIGITS, height=8, width=8),
+        native=replace(MNIST, height=8, width=8),
     ),
 }

@@ -8,7 +8,7 @@ number of matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -32,9 +32,7 @@ class Dense(nn.Module):
         values as classes.
     """
 
-    def __init__(
-        self, layers: Iterable[nn.Module], shape: tuple[int, ...], classes: int = 0
-    ) -> None:
+    def __init__(self, layers: list[nn.Module], shape: tuple[int, ...], classes: int = 0) -> None:
         super().__init__()
         self.shape, self.embedding = shape, nn.Embedding(classes, classes) if classes else None
         self.layers = nn.Sequential(*layers)
@@ -219,9 +217,8 @@ class _Activation:
         return x, aside.others(x)
 
     def back(self, gradient: Tensor, saved: Tensor, weights: Weights, to_input: bool) -> Tensor:
-        by_input: Tensor
         if self.tanh:
-            by_input = aten.tanh_backward.default(gradient, saved)
+            by_input: Tensor = aten.tanh_backward.default(gradient, saved)
         else:
             by_input = aten.leaky_relu_backward.default(gradient, saved, self.slope, True)
         return by_input

@@ -34,7 +34,7 @@ from ganvas.training.distributed import World
 from ganvas.training.learner import Learner
 from ganvas.training.logger import Logger, crossed
 from ganvas.training.step import step
-from ganvas.training.validation import Validation, figures_of
+from ganvas.training.validation import Validation
 
 # The state is saved at least every 60 s: this leaves room for a slow step and the saving itself.
 SAVE_SECONDS = 40
@@ -168,7 +168,7 @@ class Session:
                 self.learner.start_from(self.run.load_start())
             if self.world.rank == 0:
                 self.logger.rewind(0)
-                self.logger.real_images()
+                self.logger.pictures.save_real_images()
 
         # The clock.
         self.began = self.saved = time.monotonic()
@@ -234,7 +234,7 @@ class Session:
         began = time.monotonic()
         result = evaluation.evaluate(self.run, self.sampler, self.images_seen, self.seconds)
         if result:
-            self.logger.figures(figures_of(result), self.images_seen)
+            self.logger.evaluation(result, self.images_seen)
         self.clock.pause(time.monotonic() - began)
 
     def agree(self, signal: int) -> int:
@@ -298,4 +298,4 @@ class Session:
 
     def close(self) -> None:
         """Close the log, however the training ended."""
-        self.logger.close()
+        self.logger.board.close()

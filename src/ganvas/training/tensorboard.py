@@ -30,9 +30,8 @@ class Board:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write values by their tags, as one event."""
-        self._write_summary(
-            [{"tag": tag, "simple_value": value} for tag, value in values.items()], step
-        )
+        pairs = values.items()
+        self._write_summary([{"tag": tag, "simple_value": value} for tag, value in pairs], step)
 
     def image(self, tag: str, png: bytes, size: tuple[int, int], step: int) -> None:
         """Write a PNG of `size` (height, width)."""
