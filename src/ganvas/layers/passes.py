@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganvas.gan import FastPasses, Pass
 
 
-def tracer_of(network: nn.Module, fast: bool) -> Callable[..., Pass]:
+def tracer_of(network: nn.Module, fast: bool = True) -> Callable[..., Pass]:
     """The function that makes passes of a network from its inputs: if `fast`, the network's own
     where it has one; else autograd's."""
     if fast and isinstance(network, FastPasses):

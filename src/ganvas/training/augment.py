@@ -96,13 +96,11 @@ def apply(images: Tensor, changes: AugmentParams) -> Tensor:
     """
     if changes.none:
         return images
+    kinds = (_coloured, changes.colour), (_translated, changes.shift), (_cut_out, changes.cutout)
     augmented = images
-    if changes.colour is not None:
-        augmented = _coloured(augmented, changes.colour)
-    if changes.shift is not None:
-        augmented = _translated(augmented, changes.shift)
-    if changes.cutout is not None:
-        augmented = _cut_out(augmented, changes.cutout)
+    for apply_kind, change in kinds:
+        if change is not None:
+            augmented = apply_kind(augmented, change)
     return _laid_out(augmented, images)
 
 

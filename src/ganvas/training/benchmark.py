@@ -36,9 +36,8 @@ MIN_SPEEDUP = 1.1  # of 16 bits over 32, below which 32 are chosen
 def random_images(spec: ImageSpec, count: int) -> Dataset:
     """Make `count` images of noise with the shape and classes of `spec`."""
     rng = torch.Generator().manual_seed(0)
-    images = torch.randint(
-        0, 256, (count, spec.channels, spec.height, spec.width), generator=rng, dtype=torch.uint8
-    )
+    shape = (count, spec.channels, spec.height, spec.width)
+    images = torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)
     labels = torch.arange(count) % len(spec.classes) if spec.classes else None
     return Dataset("random images", images, labels, spec.classes)
 
@@ -57,8 +56,8 @@ class Warmup:
         self.learner = Learner(gan, config, len(dataset), torch.device(device), precision)
         self.batches = Batches(dataset, self.learner, seed=0)
         self.batch, self.taken = config.batch, 0
-        for optimizer in (self.learner.g_optimizer, self.learner.d_optimizer):
-            optimizer.lr = 1e-5  # small, so that weights stay in an ordinary range
+        # Small, so that weights stay in an ordinary range.
+        self.learner.g_optimizer.lr = self.learner.d_optimizer.lr = 1e-5
 
     def steps(self, count: int, end: float = math.inf) -> float:
         """Take `count` steps, wait for them, and return the mean seconds of one.

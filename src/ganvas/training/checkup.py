@@ -163,13 +163,10 @@ class Checkup:
         some = min(classes, CHECKUP_CLASSES)
         shown = sheet_classes(some, classes)
         labels = torch.tensor([shown[k % some] for k in range(SAMPLES)])
-        assert self.known.labels is not None
-        groups = []
-        for k in shown:
-            real = (self.known.labels == k).nonzero().flatten()
-            if len(real) > 1:
-                samples = (labels == k).nonzero().flatten()
-                groups.append((samples, real[: 2 * SAMPLES // some]))
+        known = self.known.labels
+        assert known is not None
+        places = [[(each == k).nonzero().flatten() for each in (labels, known)] for k in shown]
+        groups = [(made, real[: 2 * SAMPLES // some]) for made, real in places if len(real) > 1]
         return Layout(labels, groups or [everything])
 
     @cached_property

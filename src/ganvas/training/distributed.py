@@ -142,7 +142,7 @@ def together(
     context = torch.multiprocessing.get_context("spawn")
     problems = context.SimpleQueue()
     world, *worlds = (World(rank, size) for rank in range(size))
-    rest = problems, follow, arguments
+    rest = problems, follow, *arguments
     others = [context.Process(target=_other, args=(w, *rest), daemon=True) for w in worlds]
     for other in others:
         other.start()
@@ -162,9 +162,7 @@ def together(
             other.kill()
 
 
-def _other(
-    world: World, problems: Any, follow: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _other(world: World, problems: Any, follow: Callable[..., Any], *arguments: Any) -> None:
     # Ctrl-C reaches every process; the first one decides for all.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -35,8 +35,8 @@ def check_learnable(gan: Gan, config: TrainConfig) -> None:
     """Raise SettingError if these networks, or their objective, cannot be trained by `config`."""
     if gan.objective.paired and config.g_batch not in (None, config.batch):
         raise SettingError(
-            f"train.g_batch={config.g_batch}: this objective compares each fake with a real image,"
-            f" and a step has {config.batch}: leave g_batch out"
+            f"train.g_batch={config.g_batch}: this objective needs a real image for each fake, and"
+            f" a step has train.batch={config.batch}: leave g_batch out"
         )
     if gan.joint:
         return
@@ -124,10 +124,8 @@ class Learner:
                 progress = plan.epoch_progress if lr.per == "epoch" else plan.progress
                 lr = lr.at(progress(images_seen), step)
             optimizer.lr = lr
-        gamma = config.gamma or 0.0
-        if isinstance(gamma, Schedule):
-            gamma = gamma.at(plan.progress(images_seen), step)
-        self.gamma = gamma
+        gamma, done = config.gamma, plan.progress(images_seen)
+        self.gamma = gamma.at(done, step) if isinstance(gamma, Schedule) else gamma or 0.0
         if self.controller:
             self.controller.ramp = augment.ramp_images(plan.images_at(images_seen))
 

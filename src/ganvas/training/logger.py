@@ -150,6 +150,8 @@ class Logger:
 
     Values stay on the device until `flush()`, so that a training does not wait for its log.
     Processes but the first only take part in the means.
+
+    first: True in the process that writes the run.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class Logger:
     ) -> None:
         self.run, self.learner, self.dataset, self.progress = run, learner, dataset, progress
         self.checkup, self.monitor = checkup, monitor
+        self.first = learner.world.rank == 0
         self.pictures = Pictures(run, dataset, sampler, learner.config)
         self.board = Board(run.path / "tensorboard")
         config = learner.config
@@ -177,11 +180,6 @@ class Logger:
         self.steps = StepMeans(learner)
         self.pending: list[PendingLine] = []
         self.seconds, self.flushed = 0.0, time.monotonic()
-
-    @property
-    def first(self) -> bool:
-        """True in the process that writes the run."""
-        return self.learner.world.rank == 0
 
     def resume(self, images_seen: int, state: dict[str, Any]) -> None:
         """Continue after a saved state, in the middle of its interval; later lines are dropped.
@@ -220,13 +218,9 @@ class Logger:
         before = images_seen - steps.count * batch
         if self.checkup and crossed(self.check_every, before, images_seen):
             checkup = self.checkup()
-        with_norms = (
-            steps.count > 1
-            or checkup
-            or crossed(NORMS_EVERY * batch, before, images_seen)
-            or images_seen == self.run.card.plan.total
-        )
-        gradients = self.learner.gradient_norms() if with_norms else None
+        regular = steps.count > 1 or crossed(NORMS_EVERY * batch, before, images_seen)
+        last = images_seen == self.run.card.plan.total
+        gradients = self.learner.gradient_norms() if regular or checkup or last else None
         self.pending.append(PendingLine(self._place(images_seen), steps, gradients, checkup))
 
     def _place(self, images_seen: int) -> dict[str, Any]:

@@ -186,18 +186,16 @@ class Session:
     def _load(self, state: dict[str, Any]) -> None:
         """Load a saved state. Raises RunError, naming the field, if it does not fit."""
         try:
-            images_seen, seconds = state["images_seen"], state["seconds"]
-            if images_seen % self.batch or not 0 <= images_seen <= self.plan.total:
-                raise ValueError(
-                    f"images_seen: {images_seen}, expected a multiple of {self.batch} up to"
-                    f" {self.plan.total}"
-                )
+            seen, seconds, total = state["images_seen"], state["seconds"], self.plan.total
+            if seen % self.batch or not 0 <= seen <= total:
+                expected = f"a multiple of {self.batch} up to {total}"
+                raise ValueError(f"images_seen: {seen}, expected {expected}")
             if not 0 <= seconds < 1e12:
                 raise ValueError(f"seconds: {seconds}, expected 0 or more")
             self.learner.load_state_dict(state["learner"])
             if not self.learner.finite:
                 raise ValueError("learner: weights that are NaN or infinite")
-            self.logger.resume(images_seen, state["record"])
+            self.logger.resume(seen, state["record"])
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             missing = " is missing" if isinstance(error, KeyError) else ""
             reason = " ".join(str(error).split())[:100] + missing
@@ -205,7 +203,7 @@ class Session:
                 f"{self.run.path} has a state.pt that does not fit ({reason}): restore it, or use"
                 " --fresh"
             ) from None
-        self.images_seen, self.seconds_before = images_seen, float(seconds)
+        self.images_seen, self.seconds_before = seen, float(seconds)
 
     @property
     def seconds(self) -> float:

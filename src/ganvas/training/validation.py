@@ -215,20 +215,13 @@ def prepare_validation(
 
 
 def _no_time_for_extractor(card: Card, data_dir: Path | None, left: float) -> str:
-    images = card.data
-    train_it = command(
-        "evaluate",
-        images.what,
-        data=images.what,
-        size=(card.image.height, card.image.width),
-        fit=None if images.fit == "crop" else images.fit,
-        channels=images.channels,
-        data_dir=data_dir,
-    )
+    what, channels, size = card.data.what, card.data.channels, (card.image.height, card.image.width)
+    fit = None if card.data.fit == "crop" else card.data.fit
+    options = {"size": size, "fit": fit, "channels": channels, "data_dir": data_dir}
     return (
         "not evaluated during training: an extractor must be trained first, for up to"
         f" {EXTRACTOR_SECONDS:.0f} of {left:.0f} s; give more minutes, or train it before with"
-        f" {train_it}"
+        f" {command('evaluate', what, data=what, **options)}"
     )
 
 
@@ -237,10 +230,8 @@ def within(left: float, validation: Validation | None) -> Validation | None:
     the `left` seconds."""
     if validation is None or validation.cost <= left / 2:
         return validation
-    validation.say(
-        f"not evaluated during training: that would take {validation.cost:.1f} of"
-        f" {max(0.0, left):.1f} s"
-    )
+    needed = f"{validation.cost:.1f} of {max(0.0, left):.1f} s"
+    validation.say(f"not evaluated during training: that would take {needed}")
     return None
 
 
