@@ -43,13 +43,9 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         for inner, part in leaves({path: value}):
             _reset_idle(tree, inner, part)
         _put(tree, path, value)
-    return Recipe(
-        model=convert(tree["model"], type(recipe.model), "model"),
-        train=convert(tree["train"], TrainConfig, "train"),
-        native=recipe.native,
-        summary=recipe.summary,
-        presets=recipe.presets,
-    )
+    model = convert(tree["model"], type(recipe.model), "model")
+    train = convert(tree["train"], TrainConfig, "train")
+    return dataclasses.replace(recipe, model=model, train=train)
 
 
 RESETTING = (".penalty", ".shape")  # settings that reset others
@@ -156,8 +152,7 @@ def _resolve(path: str, tree: dict[str, Any]) -> str:
         return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"
     if parts[-1] == "objective":
         raise SettingError(
-            f"unknown setting {path}: this GAN has one objective of its own; r3gan and sngan take"
-            " others"
+            f"unknown setting {path}: this GAN has one objective; r3gan and sngan take others"
         )
     hint = nearest(path, everything) if len(parts) > 1 else nearest(path, short.values())
     raise SettingError(f"unknown setting {path}: {hint}")

@@ -107,8 +107,7 @@ class Schedule:
             # A value that is set is never silently ignored.
             if (value := getattr(self, name)) != getattr(Schedule, name):
                 raise SettingError(
-                    f"{name}={value} does nothing in a schedule of shape '{self.shape}': leave it"
-                    " out"
+                    f"{name}={value} does nothing in a schedule of shape '{self.shape}': omit it"
                 )
 
     def scaled(self, change: Callable[[float], float]) -> Schedule:
@@ -257,8 +256,7 @@ class TrainConfig:
             )
         if self.g_fakes == "same" and self.d_fakes == "inference":
             raise SettingError(
-                "train.d_fakes='inference' with train.g_fakes='same': fakes that both steps share"
-                " are made in training mode"
+                "train.d_fakes='inference' with g_fakes='same': those are made in training mode"
             )
         if self.order == "together" and (self.g_fakes != "same" or self.d_loss_scale != 1):
             raise SettingError(
@@ -267,8 +265,7 @@ class TrainConfig:
         for name, idle in PENALTY_ALONE.items():
             if self.penalty == "none" and (value := getattr(self, name)) != idle:
                 raise SettingError(
-                    f"train.{name}={value} does nothing without a penalty: set train.penalty, or"
-                    " leave it out"
+                    f"train.{name}={value} does nothing without a penalty: set train.penalty too"
                 )
         for name in ("length", "log", "sheet", "weights", "average"):
             text = getattr(self, name)

@@ -212,13 +212,11 @@ def explained(kinds: Kinds, number: int) -> str:
     if number >= AUGMENT_BELOW:
         return f"no augmentation: {number:,} images, {AUGMENT_BELOW:,} or more are enough without"
     alone = " alone (grey figures on a plain ground)" if len(kinds) == 1 else ""
-    few = f"as there are {number:,} images, fewer than {AUGMENT_BELOW:,}; the probability"
-    rule = f"augmentation: {', '.join(kinds)}{alone}, {few}"
+    few = f"as there are {number:,} images, fewer than {AUGMENT_BELOW:,}"
+    rule = f"augmentation: {', '.join(kinds)}{alone}, {few}; the probability"
     if count := held_out_count(number):
         return f"{rule} adapts itself, and {count} images are held out for that"
-    return (
-        f"{rule} climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_HOLD_OUT} leave none to hold out"
-    )
+    return f"{rule} climbs to {MAX_AUGMENT:g}: of under {MIN_TO_HOLD_OUT} images none are held out"
 
 
 def memorised_share(known: Tensor, held_out: Tensor) -> Tensor:

@@ -95,8 +95,7 @@ def machines() -> int:
 
 def is_first() -> bool:
     """True if this process speaks for all: it is alone, or the first that torchrun started."""
-    world = torchrun_world()
-    return world is None or world.rank == 0
+    return (torchrun_world() or World()).rank == 0
 
 
 def join_group(world: World) -> None:

@@ -170,10 +170,8 @@ class Logger:
         self.pictures = Pictures(run, dataset, sampler, learner.config)
         self.board = Board(run.path / "tensorboard")
         config = learner.config
-        log_every, sheet_every = (
-            Interval.parse(text).images(config.batch, len(dataset))
-            for text in (config.log, config.sheet)
-        )
+        log_every = Interval.parse(config.log).images(config.batch, len(dataset))
+        sheet_every = Interval.parse(config.sheet).images(config.batch, len(dataset))
         self.check_every = checkup_interval(log_every, sheet_every, run.card.plan.images)
         # a checkup is part of a line, so lines come at least as often
         self.log_every = log_every / math.ceil(log_every / self.check_every)

@@ -276,15 +276,14 @@ class Session:
             return
         # The generator first: a finished state promises a finished generator.
         self.run.save_generator(self.learner.sampled.state_dict())
-        self.run.save_state(
-            {
-                "format": CARD_FORMAT,
-                "learner": self.learner.state_dict(),
-                "record": self.logger.state_dict(),
-                "images_seen": self.images_seen,
-                "seconds": self.seconds,
-            }
-        )
+        state = {
+            "format": CARD_FORMAT,
+            "learner": self.learner.state_dict(),
+            "record": self.logger.state_dict(),
+            "images_seen": self.images_seen,
+            "seconds": self.seconds,
+        }
+        self.run.save_state(state)
 
     def finish(self) -> None:
         """Make the pictures of the end, evaluate, and save."""

@@ -48,11 +48,10 @@ class Adam:
 
     def step(self) -> None:
         """Update the parameters once, from the gradients in their `.grad`."""
+        everything = self.parameters, self.orders, self.weights, self.means, self.squares
         rows = [
             (w, p.grad.permute(order).contiguous(), mean, square)
-            for p, order, w, mean, square in zip(
-                self.parameters, self.orders, self.weights, self.means, self.squares, strict=True
-            )
+            for p, order, w, mean, square in zip(*everything, strict=True)
             if p.grad is not None
         ]
         weights, gradients, means, squares = (list(column) for column in zip(*rows, strict=True))
