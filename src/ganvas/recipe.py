@@ -61,6 +61,7 @@ class ImageSpec:
         return f"{self.height}x{self.width} {kind}{classes}"
 
 
+# The images of the recipes for digits.
 MNIST = ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES)
 
 

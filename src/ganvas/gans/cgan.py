@@ -70,13 +70,19 @@ def discriminator(config: Config, spec: ImageSpec) -> Dense:
 
 
 def _hidden(
-    widths: tuple[int, ...], slope: float, norm: Callable[[int], nn.Module]
+    widths: tuple[int, ...], slope: float, between: Callable[[int], nn.Module]
 ) -> list[nn.Module]:
-    """The hidden layers. norm: makes what follows each linear layer but the first."""
+    """Build the hidden layers.
+
+    widths: of the input and of each layer.
+    slope: of LeakyReLU for negative inputs.
+    between: makes what stands between linear layer and LeakyReLU, from the width, in all layers but
+        the first.
+    """
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-        norms = [norm(fan_out)] if i > 0 else []
-        layers += [nn.Linear(fan_in, fan_out), *norms, nn.LeakyReLU(slope)]
+        extra = [between(fan_out)] if i > 0 else []
+        layers += [nn.Linear(fan_in, fan_out), *extra, nn.LeakyReLU(slope)]
     return layers
 
 

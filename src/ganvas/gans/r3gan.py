@@ -189,7 +189,7 @@ def _initialise(network: nn.Module, slope: float) -> None:
     arXiv 1502.01852, equation 15)."""
     for layer in network.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            # Transposed, with kernel 4 and stride 2, 2 x 2 weights of a channel reach a pixel.
+            # A transposed one has kernel 4 and stride 2: 2 x 2 weights of a channel reach a pixel.
             transposed = isinstance(layer, nn.ConvTranspose2d)
             fan_in = len(layer.weight) * 4 if transposed else layer.weight[0].numel()
             nn.init.normal_(layer.weight, 0, math.sqrt(2 / (1 + slope**2) / fan_in))

@@ -121,7 +121,8 @@ class Batches:
     def _real(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
         """The real images and labels of this process at one position."""
         size = self.config.batch
-        indices = self.known[self.world.shard(self.order.indices(images_seen, size))]
+        places = self.world.shard(self.order.indices(images_seen, size))
+        indices = self.known.index_select(0, places)
         mirror = None
         if self.flip:
             source = seeding.bits(self.seed, "flip", images_seen)

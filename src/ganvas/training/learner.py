@@ -304,11 +304,12 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load a state. Raises ValueError naming the part that does not fit."""
         for name, part in self._parts().items():
+            if part is None:
+                continue
             try:
                 if not isinstance(state[name], dict):
                     raise TypeError("expected a dictionary")
-                if part is not None:
-                    part.load_state_dict(state[name])
+                part.load_state_dict(state[name])
             except KeyError as error:
                 raise ValueError(f"learner.{name}: {error} is missing") from None
             except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:

@@ -45,6 +45,7 @@ class Validation:
     seconds, seen: of training and images so far. last: images at the last evaluation.
     newest: the last result.
     best: (FID, images seen) of the lowest FID under the protocol of `newest`.
+    notified: notices that the user has seen.
     """
 
     judge: Callable[[Sampler], EvaluationResult]
