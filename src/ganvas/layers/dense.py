@@ -95,17 +95,16 @@ class Aside(NamedTuple):
 NONE_ASIDE = Aside()
 
 
+Inputs = tuple[Tensor, Tensor | None]  # of a Dense: x and labels, None without classes
+
+
 def make_two_batches(
-    make: Callable[..., Any],
-    first: tuple[Tensor, Tensor | None],
-    second: tuple[Tensor, Tensor | None],
-    *,
-    first_training: bool,
+    make: Callable[..., Any], first: Inputs, second: Inputs, *, first_training: bool
 ) -> tuple[Tensor, Pass]:
     """Run a divisible network once over two batches, with one matrix product a layer for both.
 
     make: the network's function from `tracer()`.
-    first, second: (x, labels) of each batch; labels None without classes.
+    first, second: both batches.
     first_training: the mode in which BatchNorm sees the first batch.
     Returns the first batch's output, and the pass of the second batch.
     """

@@ -162,12 +162,9 @@ def _summary(result: EvaluationResult, remark: str = "") -> str:
     name = "kid" if result.fid is None else "fid"
     floor, value = getattr(result.floor, name), getattr(result, name)
     beside = "no floor" if floor is None else f"floor {floor:.3g}"
-    others = {
-        "precision": result.precision,
-        "recall": result.recall,
-        "right class": result.label_accuracy,
-    }
-    rest = "".join(f", {title} {score:.3f}" for title, score in others.items() if score is not None)
+    titles = {"precision": "precision", "recall": "recall", "label_accuracy": "right class"}
+    scores = ((title, getattr(result, key)) for key, title in titles.items())
+    rest = "".join(f", {title} {score:.3f}" for title, score in scores if score is not None)
     return f"{name.upper()} {value:.3g} ({beside}{remark}){rest}"
 
 
