@@ -16,16 +16,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = [
-    "DataError",
-    "GanvasError",
-    "MetricError",
-    "MissingExtraError",
-    "RunError",
-    "SettingError",
-    "nearest",
-]
-
 
 class GanvasError(Exception):
     """Base of all errors that a user can cause and mend."""
@@ -58,8 +48,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not close:  # perhaps only the case differs
         lower = {each.lower(): each for each in known}
-        matches = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-        close = [lower[each] for each in matches]
+        close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+        close = [lower[each] for each in close]
     if close:
         return f"did you mean {close[0]}?"
     more = f" and {len(known) - 100:,} more" if len(known) > 100 else ""

@@ -51,9 +51,8 @@ class Gan:
 
     def judge(self, images: Tensor, labels: Tensor | None) -> Tensor:
         """Logits (N,) of images (N, C, H, W)."""
-        logits: Tensor = (
-            self.discriminator(images, labels) if self.conditional else self.discriminator(images)
-        )
+        judge = self.discriminator
+        logits: Tensor = judge(images, labels) if self.conditional else judge(images)
         return logits
 
 
@@ -129,8 +128,7 @@ class GanFile:
         took 1.6 times as long on CPUs without. Raises SettingError if the GAN cannot make such
         images, or if training it would not fit into memory.
         """
-        parameters = self._sketch(config, spec)
-        count = sum(p.numel() for p in parameters)
+        count = self._parameters(config, spec)
         needed, memory = count * BYTES_A_PARAMETER, psutil.virtual_memory().total
         if needed > memory:
             raise SettingError(
@@ -146,13 +144,10 @@ class GanFile:
 
     def check(self, gan: Gan, spec: ImageSpec) -> None:
         """Raise SettingError if the networks of a user's file break the contract of `Gan`."""
-        if not self.sha256:
-            return
         if gan.conditional and not spec.classes:
             raise SettingError(
-                f"{self.name} is a conditional GAN, and these images have no labels to train it"
-                " with: give them a folder per class or a labels.csv, or train another, such as"
-                " r3gan/images"
+                f"{self.name} is a conditional GAN and these images have no labels: give a folder"
+                " per class or a labels.csv, or use another GAN, such as r3gan/images"
             )
         for name, network in (("generator", gan.generator), ("discriminator", gan.discriminator)):
             if not any(p.requires_grad for p in network.parameters()):
@@ -163,17 +158,13 @@ class GanFile:
             gan.discriminator.eval()
             images = gan.make(torch.zeros(2, gan.z_dim), labels)
             shape = (2, spec.channels, spec.height, spec.width)
-            if images.shape != shape:
-                raise SettingError(
-                    f"{self.name}: its generator makes {tuple(images.shape)} of 2 latents, expected"
-                    f" {shape}"
-                )
-            logits = gan.judge(images, labels)
-        if logits.shape != (2,):
-            raise SettingError(
-                f"{self.name}: its discriminator makes {tuple(logits.shape)} of 2 images, expected"
-                " (2,)"
-            )
+            self._expect("generator", "latents", images, shape)
+            self._expect("discriminator", "images", gan.judge(images, labels), (2,))
+
+    def _expect(self, network: str, of: str, made: Tensor, shape: tuple[int, ...]) -> None:
+        if made.shape != shape:
+            got = f"its {network} makes {tuple(made.shape)} of 2 {of}"
+            raise SettingError(f"{self.name}: {got}, expected {shape}")
 
     def restore(self, config: Any, spec: ImageSpec, tensors: dict[str, Tensor]) -> Gan:
         """Build the networks with a generator of the given weights; D has none.
@@ -192,12 +183,13 @@ class GanFile:
         gan.generator.requires_grad_(False).to(memory_format=torch.channels_last)
         return gan
 
-    def _sketch(self, config: Any, spec: ImageSpec) -> list[nn.Parameter]:
-        """Both networks' parameters on the meta device; [] if the file computes with weights while
-        it builds."""
+    def _parameters(self, config: Any, spec: ImageSpec) -> int:
+        """The number of both networks' parameters, counted on the meta device; 0 if the file
+        computes with weights while it builds."""
         try:
             with torch.device("meta"):
                 gan = self.builder(config, spec)
         except (RuntimeError, NotImplementedError):
-            return []
-        return [*gan.generator.parameters(), *gan.discriminator.parameters()]
+            return 0
+        networks = nn.ModuleList([gan.generator, gan.discriminator])
+        return sum(p.numel() for p in networks.parameters())

@@ -137,13 +137,8 @@ and R2 the objective of R3GAN: Huang et al. 2024, arXiv 2501.05441, equation 2).
 
 def named(name: Name) -> Objective:
     """The objective of that name."""
-    return {
-        "minimax": minimax,
-        "least_squares": least_squares,
-        "hinge": hinge,
-        "wasserstein": wasserstein,
-        "relativistic": relativistic,
-    }[name]
+    objective: Objective = globals()[name]
+    return objective
 
 
 def squared_gradient_norm(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ganvas.errors import SettingError, nearest
 from ganvas.recipe import (
+    IDLE_PARTS,
     PENALTY_ALONE,
     ImageSpec,
     Interval,
@@ -42,21 +43,12 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         for inner, part in leaves({path: value}):
             _reset_idle(tree, inner, part)
         _put(tree, path, value)
-    return Recipe(
-        model=convert(tree["model"], type(recipe.model), "model"),
-        train=convert(tree["train"], TrainConfig, "train"),
-        native=recipe.native,
-        summary=recipe.summary,
-        presets=recipe.presets,
-    )
+    model = convert(tree["model"], type(recipe.model), "model")
+    train = convert(tree["train"], TrainConfig, "train")
+    return dataclasses.replace(recipe, model=model, train=train)
 
 
 RESETTING = (".penalty", ".shape")  # settings that reset others
-# Parts of a schedule that do nothing in each shape.
-IDLE_PARTS = {
-    "constant": ("end", "decay", "hold"), "linear": ("decay",), "cosine": ("decay",),
-    "inverse": ("end", "warmup", "warmup_from", "hold"),
-}  # fmt: skip
 
 
 def _reset_idle(tree: dict[str, Any], path: str, value: Any) -> None:
@@ -66,9 +58,8 @@ def _reset_idle(tree: dict[str, Any], path: str, value: Any) -> None:
         for part, idle in PENALTY_ALONE.items():
             _put(tree, f"train.{part}", idle)
     elif name == "shape" and isinstance(value, str) and isinstance(_at(tree, where), dict):
-        usual = {part.name: part.default for part in dataclasses.fields(Schedule)}
         for part in IDLE_PARTS.get(value, ()):
-            _put(tree, f"{where}.{part}", usual[part])
+            _put(tree, f"{where}.{part}", getattr(Schedule, part))
 
 
 def _at(tree: Any, path: str) -> Any:
@@ -94,11 +85,7 @@ def with_preset(
         about, preset_recipe = Interval(minutes, "minutes"), override(recipe, preset)
         if not _keeps(preset_recipe, changes, preset):
             given = {_resolve(path, settings(recipe)): value for path, value in leaves(changes)}
-            culprits = [
-                path
-                for path, value in given.items()
-                if not _keeps(preset_recipe, {path: value}, preset)
-            ]
+            culprits = [p for p, v in given.items() if not _keeps(preset_recipe, {p: v}, preset)]
             note = (
                 f"the settings for about {about} are left out, for"
                 f" {', '.join(culprits or given)} is given"
@@ -165,8 +152,7 @@ def _resolve(path: str, tree: dict[str, Any]) -> str:
         return f"{_resolve('.'.join(parts[:-1]), tree)}.{parts[-1]}"
     if parts[-1] == "objective":
         raise SettingError(
-            f"unknown setting {path}: this GAN has one objective of its own; r3gan and sngan take"
-            " others"
+            f"unknown setting {path}: this GAN has one objective; r3gan and sngan take others"
         )
     hint = nearest(path, everything) if len(parts) > 1 else nearest(path, short.values())
     raise SettingError(f"unknown setting {path}: {hint}")
@@ -209,10 +195,7 @@ def resolve_gamma(recipe: Recipe, spec: ImageSpec) -> tuple[Recipe, str]:
         gamma, rule = 10.0, "the gradient penalty's usual weight"
     else:
         gamma = GAMMA * (spec.height * spec.width) / 784 * 64 / train.batch
-        rule = (
-            f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch}), by pixels and"
-            " batch"
-        )
+        rule = f"{GAMMA} * ({spec.height} * {spec.width} / 784) * (64 / {train.batch})"
     gamma = float(f"{gamma * train.gamma_factor:.3g}")
     if train.gamma_factor != 1:
         rule += f", times the recipe's {train.gamma_factor:g}"

@@ -61,6 +61,17 @@ class ImageSpec:
         return f"{self.height}x{self.width} {kind}{classes}"
 
 
+# The images of the recipes for digits.
+MNIST = ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES)
+
+
+# Parts of a schedule that do nothing in each shape.
+IDLE_PARTS = {
+    "constant": ("end", "decay", "hold"), "linear": ("decay",), "cosine": ("decay",),
+    "inverse": ("end", "warmup", "warmup_from", "hold"),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A value that changes over the planned length of a training.
@@ -92,18 +103,12 @@ class Schedule:
                 f"warmup {self.warmup:g} + hold {self.hold:g} is {self.warmup + self.hold:g}: "
                 "they must leave a part of the plan, so stay below 1"
             )
-        idle = {
-            "end": self.end is not None and self.shape in ("constant", "inverse"),
-            "decay": self.decay > 0 and self.shape != "inverse",
-            "warmup": self.warmup > 0 and self.shape == "inverse",
-            "warmup_from": self.warmup_from > 0 and self.warmup == 0,
-            "hold": self.hold > 0 and self.shape in ("constant", "inverse"),
-        }
-        for name, is_idle in idle.items():
-            if is_idle:  # a value that is set is never silently ignored
+        without_warmup = () if self.warmup else ("warmup_from",)
+        for name in (*IDLE_PARTS[self.shape], *without_warmup):
+            # A value that is set is never silently ignored.
+            if (value := getattr(self, name)) != getattr(Schedule, name):
                 raise SettingError(
-                    f"{name}={getattr(self, name)} does nothing in a schedule of shape"
-                    f" '{self.shape}': leave it out"
+                    f"{name}={value} does nothing in a schedule of shape '{self.shape}': omit it"
                 )
 
     def scaled(self, change: Callable[[float], float]) -> Schedule:
@@ -132,7 +137,9 @@ class Schedule:
         return end + (self.start - end) * remaining
 
 
-_UNITS = ("steps", "epochs", "images", "minutes")
+_LENGTH = re.compile(
+    r"\s*([0-9][0-9_,]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([kM]?)\s*(step|epoch|image|minute)s?\s*"
+)
 MIN_LENGTH = 1e-9  # smallest interval, in its unit: keeps position / interval finite
 
 
@@ -150,21 +157,17 @@ class Interval:
 
         Raises SettingError unless it is an amount of MIN_LENGTH or more and a known unit.
         """
-        match = re.fullmatch(
-            r"\s*([0-9][0-9_,]*(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*([kM]?)\s*([a-z]+)\s*", text
-        )
-        unit = {u[:-1]: u for u in _UNITS} | {u: u for u in _UNITS}
-        if not match or match[3] not in unit:
+        match = _LENGTH.fullmatch(text)
+        if not match:
             raise SettingError(
-                f"'{text}' is not a length: write a number and {', '.join(_UNITS)}, such as '50"
-                " steps'"
+                f"'{text}' is not a length: give steps, epochs, images or minutes, as in '50 steps'"
             )
         amount = float(re.sub("[,_]", "", match[1])) * {"": 1, "k": 1e3, "M": 1e6}[match[2]]
         if not MIN_LENGTH <= amount < math.inf:
             raise SettingError(
                 f"'{text}' is not a length: expected a finite amount of {MIN_LENGTH:g} or more"
             )
-        return cls(amount, unit[match[3]])  # type: ignore[arg-type]
+        return cls(amount, f"{match[3]}s")  # type: ignore[arg-type]
 
     def images(self, batch: int, dataset: int) -> float:
         """The interval in images; minutes have none.
@@ -254,29 +257,24 @@ class TrainConfig:
             )
         if self.g_fakes == "same" and self.d_fakes == "inference":
             raise SettingError(
-                "train.d_fakes='inference' with train.g_fakes='same': fakes that both steps share"
-                " are made in training mode"
+                "train.d_fakes='inference' with g_fakes='same': those are made in training mode"
             )
         if self.order == "together" and (self.g_fakes != "same" or self.d_loss_scale != 1):
             raise SettingError(
-                "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1: one"
-                " pass serves both"
+                "train.order='together' needs train.g_fakes='same' and train.d_loss_scale=1"
             )
         for name, idle in PENALTY_ALONE.items():
             if self.penalty == "none" and (value := getattr(self, name)) != idle:
                 raise SettingError(
-                    f"train.{name}={value} does nothing without a penalty: set train.penalty, or"
-                    " leave it out"
+                    f"train.{name}={value} does nothing without a penalty: set train.penalty too"
                 )
         for name in ("length", "log", "sheet", "weights", "average"):
             text = getattr(self, name)
-            if text is None:
-                continue
             try:
-                unit = Interval.parse(text).unit
+                minutes = text is not None and Interval.parse(text).unit == "minutes"
             except SettingError as error:
                 raise SettingError(f"train.{name}: {error}") from None
-            if unit == "minutes" and name != "length":
+            if minutes and name != "length":
                 raise SettingError(f"train.{name}='{text}': give steps, epochs or images")
         # Two digits of width at most: more could fill the memory.
         rest = re.sub(r"{{|}}|{(images|epoch)(:0?[0-9]{0,2}d?)?}", "", self.sheet_name)
@@ -285,14 +283,10 @@ class TrainConfig:
                 f"train.sheet_name='{self.sheet_name[:100]}': use {{images}} and {{epoch}}, or"
                 " {images:09d} for nine digits"
             )
-        if not self.sheet_name:
+        if not self.sheet_name or set(self.sheet_name) & set("/\\\0"):
             raise SettingError(
-                "train.sheet_name is empty: give a file name, such as '{images:09d}'"
-            )
-        if set(self.sheet_name) & set("/\\\0"):
-            raise SettingError(
-                f"train.sheet_name={self.sheet_name!r} holds a slash or a zero byte: give a file"
-                " name"
+                f"train.sheet_name={self.sheet_name!r}: expected a file name, such as"
+                " '{images:09d}', without a slash or zero byte"
             )
 
 

@@ -83,13 +83,13 @@ def test_a_gzipped_file_that_unpacks_to_much_more(tmp_path: Path) -> None:
             "r3gan/images",
             ImageSpec(height=2000, width=1500, channels=3),
             64,
-            "with --size 64, or train.batch",
+            ": use --size 64 or a smaller batch",
         ),
         (
             "dcgan/64",
             ImageSpec(height=64, width=64, channels=3),
             10**5,
-            ": make train.batch smaller",
+            ": use a smaller batch",
         ),
     ],
 )
@@ -100,9 +100,9 @@ def test_steps_larger_than_memory(
     monkeypatch.setattr(preflight, "_memory", lambda _: 32 * 10**9)
     file = gans.load_gan(recipe.partition("/")[0])
     changed = override(file.recipes[recipe.partition("/")[2]], {"batch": batch})
-    message = refusal(preflight.networks, file, resolve_gamma(changed, spec)[0], spec)
+    message = refusal(preflight.networks, file, resolve_gamma(changed, spec)[0], spec, "cpu", 0)
     assert re.search(rf"takes at least [0-9,]+ GB of memory, this machine has .*{cure}", message)
-    assert preflight.networks(file, resolve_gamma(file.recipes["tiny"], SMALL)[0], SMALL)
+    assert preflight.networks(file, resolve_gamma(file.recipes["tiny"], SMALL)[0], SMALL, "cpu", 0)
 
 
 def test_a_steps_memory_is_that_of_its_layers_outputs() -> None:
@@ -125,7 +125,7 @@ def test_networks_that_need_numbers_to_run_are_not_measured(tmp_path: Path) -> N
     file = gans.load_gan(str(tmp_path / "my.py"))
     recipe = file.recipes["one"]
     assert preflight.step_bytes(file, recipe.model, recipe.train, recipe.native) == 0
-    assert preflight.networks(file, recipe, recipe.native)
+    assert preflight.networks(file, recipe, recipe.native, "cpu", 0)
 
 
 @pytest.mark.skipif(

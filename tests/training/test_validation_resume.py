@@ -106,7 +106,7 @@ class TestResume:
             assert evaluation.best == best
             assert run.best_file.exists()
         assert [text for text in shown if "protocol" in text] == [
-            "the protocol has changed: earlier scores do not count for the best generator"
+            "protocol changed: earlier scores do not count for the best generator"
         ]
         again = Validation(judge, 10.0, 0.0, shown.append)
         again.resume(run)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -22,7 +23,7 @@ from ganvas.gan import Gan
 from ganvas.layers.dense import Dense
 from ganvas.layers.dropout import Dropout
 from ganvas.recipe import (
-    DIGIT_CLASSES,
+    MNIST,
     Beta,
     ImageSpec,
     NonNegative,
@@ -56,12 +57,7 @@ def generator(config: Config, spec: ImageSpec) -> Dense:
     """Build G: z (N, z_dim), labels int64 (N,) -> images (N, C, H, W) in [-1, 1]."""
     classes, shape = len(spec.classes), (spec.channels, spec.height, spec.width)
     widths = (config.z_dim + classes, *config.g_widths)
-    layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-        layers.append(nn.Linear(fan_in, fan_out))
-        if i > 0:
-            layers.append(nn.BatchNorm1d(fan_out, config.batchnorm_eps))
-        layers.append(nn.LeakyReLU(config.slope))
+    layers = _hidden(widths, config.slope, lambda n: nn.BatchNorm1d(n, config.batchnorm_eps))
     return Dense([*layers, nn.Linear(widths[-1], math.prod(shape)), nn.Tanh()], shape, classes)
 
 
@@ -69,13 +65,25 @@ def discriminator(config: Config, spec: ImageSpec) -> Dense:
     """Build D: images (N, C, H, W), labels int64 (N,) -> logits (N,)."""
     classes = len(spec.classes)
     widths = (spec.channels * spec.height * spec.width + classes, *config.d_widths)
+    layers = _hidden(widths, config.slope, lambda _: Dropout(config.dropout))
+    return Dense([*layers, nn.Linear(widths[-1], 1)], (), classes)
+
+
+def _hidden(
+    widths: tuple[int, ...], slope: float, between: Callable[[int], nn.Module]
+) -> list[nn.Module]:
+    """Build the hidden layers.
+
+    widths: of the input and of each layer.
+    slope: of LeakyReLU for negative inputs.
+    between: makes what stands between linear layer and LeakyReLU, from the width, in all layers but
+        the first.
+    """
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-        layers.append(nn.Linear(fan_in, fan_out))
-        if i > 0:
-            layers.append(Dropout(config.dropout))
-        layers.append(nn.LeakyReLU(config.slope))
-    return Dense([*layers, nn.Linear(widths[-1], 1)], (), classes)
+        extra = [between(fan_out)] if i > 0 else []
+        layers += [nn.Linear(fan_in, fan_out), *extra, nn.LeakyReLU(slope)]
+    return layers
 
 
 def build(config: Config, spec: ImageSpec) -> Gan:
@@ -85,48 +93,37 @@ def build(config: Config, spec: ImageSpec) -> Gan:
             "a conditional GAN needs labels and these images have none: give a folder per class or"
             " a labels.csv, or use an unconditional recipe such as r3gan/images or mlp/leaky"
         )
-    return Gan(
-        generator(config, spec),
-        discriminator(config, spec),
-        objectives.least_squares,
-        config.z_dim,
-        conditional=True,
-    )
+    g, d = generator(config, spec), discriminator(config, spec)
+    return Gan(g, d, objectives.least_squares, config.z_dim, conditional=True)
 
+
+_TRAIN = TrainConfig(
+    batch=64,
+    length="100 epochs",
+    lr=2e-4,
+    betas=(0.5, 0.999),
+    order="g-first",
+    g_fakes="same",
+    log="100 steps",
+    sheet="1000 steps",
+    sheet_rows=10,
+    sheet_columns=10,
+)
+_TINY = replace(
+    _TRAIN, batch=16, length="512 images", lr=1e-3, log="2 steps", sheet="160 images", sheet_rows=2
+)
 
 RECIPES = {
     "digits": Recipe(
         summary="conditional GAN with label embeddings: writes the digits asked for",
         model=Config(),
-        train=TrainConfig(
-            batch=64,
-            length="100 epochs",
-            lr=2e-4,
-            betas=(0.5, 0.999),
-            order="g-first",
-            g_fakes="same",
-            log="100 steps",
-            sheet="1000 steps",
-            sheet_rows=10,
-            sheet_columns=10,
-        ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
+        train=_TRAIN,
+        native=MNIST,
     ),
     "tiny": Recipe(
         summary="a few neurons, to try things out in a second",
         model=Config(z_dim=8, g_widths=(16, 16), d_widths=(16, 16)),
-        train=TrainConfig(
-            batch=16,
-            length="512 images",
-            lr=1e-3,
-            betas=(0.5, 0.999),
-            order="g-first",
-            g_fakes="same",
-            log="2 steps",
-            sheet="160 images",
-            sheet_rows=2,
-            sheet_columns=10,
-        ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
+        train=_TINY,
+        native=replace(MNIST, height=8, width=8),
     ),
 }

@@ -42,20 +42,16 @@ class Generator(nn.Module):
         super().__init__()
         # (H, W) halved 4, 3, 2, 1 and 0 times, rounded up: the size after each layer.
         self.sizes = [(-(-spec.height // 2**k), -(-spec.width // 2**k)) for k in (4, 3, 2, 1, 0)]
-        self.first_width = 8 * config.width
-        height, width = self.sizes[0]
-        self.first = nn.Linear(config.z_dim, self.first_width * height * width)
-        self.first_norm = nn.Sequential(nn.BatchNorm2d(self.first_width), nn.ReLU(inplace=True))
-        widths = [8 * config.width, 4 * config.width, 2 * config.width, config.width, spec.channels]
+        w, (height, width) = config.width, self.sizes[0]
+        widths = [8 * w, 4 * w, 2 * w, w, spec.channels]
+        self.first = nn.Linear(config.z_dim, widths[0] * height * width)
+        self.first_norm = _norm(widths[0])
         self.ups = nn.ModuleList(Double(a, b) for a, b in itertools.pairwise(widths))
-        norms = [
-            nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True)) for width in widths[1:-1]
-        ]
-        self.norms = nn.ModuleList([*norms, nn.Tanh()])
+        self.norms = nn.ModuleList([*map(_norm, widths[1:-1]), nn.Tanh()])
 
     def forward(self, z: Tensor) -> Tensor:
         """z (N, z_dim) -> images (N, C, H, W) in [-1, 1]."""
-        x = self.first_norm(self.first(z).view(len(z), self.first_width, *self.sizes[0]))
+        x = self.first_norm(self.first(z).view(len(z), -1, *self.sizes[0]))
         for up, norm, (height, width) in zip(self.ups, self.norms, self.sizes[1:], strict=True):
             # Doubled and cropped before BatchNorm sees it.
             x = norm(up(x)[:, :, :height, :width])
@@ -63,17 +59,17 @@ class Generator(nn.Module):
         return images
 
 
+def _norm(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+
 class Discriminator(nn.Module):
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         d = config.width
         layers: list[nn.Module] = [Halve(spec.channels, d), nn.LeakyReLU(0.2, inplace=True)]
-        for k in (1, 2, 4):
-            layers += [
-                Halve(k * d, 2 * k * d),
-                nn.BatchNorm2d(2 * k * d),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+        for w in (d, 2 * d, 4 * d):
+            layers += [Halve(w, 2 * w), nn.BatchNorm2d(2 * w), nn.LeakyReLU(0.2, inplace=True)]
         layers += [nn.Flatten(), nn.Linear(8 * d * (spec.height // 16) * (spec.width // 16), 1)]
         self.layers = nn.Sequential(*layers)
 
@@ -101,47 +97,40 @@ def build(config: Config, spec: ImageSpec) -> Gan:
             f"DCGAN halves images four times and these are {spec.height}x{spec.width}: "
             "use --size 16 or more, or an mlp recipe"
         )
-    gan = Gan(
-        Generator(config, spec),
-        Discriminator(config, spec),
-        objectives.minimax,
-        config.z_dim,
-        joint=False,
-    )
-    gan.generator.apply(_initialise)
-    gan.discriminator.apply(_initialise)
-    return gan
+    g, d = Generator(config, spec), Discriminator(config, spec)
+    g.apply(_initialise)
+    d.apply(_initialise)
+    return Gan(g, d, objectives.minimax, config.z_dim, joint=False)
 
 
 _COSINE = Schedule(start=2e-3, end=2e-5, shape="cosine", per="epoch")
 _WARM = replace(_COSINE, warmup=3 / 500, warmup_from=2e-4, hold=15 / 500)
 
 
-def _train(lr: Schedule) -> TrainConfig:
-    return TrainConfig(
-        batch=64,
-        length="500 epochs",
-        lr=lr,
-        betas=(0.5, 0.999),
-        log="50 steps",
-        sheet="50 steps",
-        weights="10 epochs",
-        sheet_rows=5,
-        sheet_columns=5,
-    )
+_TRAIN = TrainConfig(
+    batch=64,
+    length="500 epochs",
+    lr=_COSINE,
+    betas=(0.5, 0.999),
+    log="50 steps",
+    sheet="50 steps",
+    weights="10 epochs",
+    sheet_rows=5,
+    sheet_columns=5,
+)
 
 
 RECIPES = {
     "64": Recipe(
         summary="DCGAN for pictures of any size from 16 pixels up, width 128",
         model=Config(),
-        train=_train(_COSINE),
+        train=_TRAIN,
         native=ImageSpec(height=64, width=64, channels=3),
     ),
     "repository": Recipe(
         summary="DCGAN as its source's repository trains it: width 64, warm-up and a held end",
         model=Config(width=64),
-        train=_train(_WARM),
+        train=replace(_TRAIN, lr=_WARM),
         native=ImageSpec(height=64, width=64, channels=3),
     ),
     "tiny": Recipe(

@@ -64,9 +64,8 @@ class Generator(nn.Module):
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), _activation(config.g_slope)]
             if config.batchnorm:
-                layers.append(
-                    nn.BatchNorm1d(fan_out, config.batchnorm_eps, config.batchnorm_momentum)
-                )
+                eps, momentum = config.batchnorm_eps, config.batchnorm_momentum
+                layers.append(nn.BatchNorm1d(fan_out, eps, momentum))
         shape = (spec.channels, spec.height, spec.width)
         self.layers = Dense([*layers, nn.Linear(widths[-1], math.prod(shape)), nn.Tanh()], shape)
 

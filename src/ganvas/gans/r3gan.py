@@ -28,15 +28,7 @@ from torch.nn.functional import leaky_relu, linear, pad, pixel_shuffle
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import (
-    DIGIT_CLASSES,
-    ImageSpec,
-    NonNegative,
-    Positive,
-    Recipe,
-    Schedule,
-    TrainConfig,
-)
+from ganvas.recipe import MNIST, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 MIN_SIDE = 8  # images are halved while their shorter side is longer than this
 
@@ -197,12 +189,10 @@ def _initialise(network: nn.Module, slope: float) -> None:
     arXiv 1502.01852, equation 15)."""
     for layer in network.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            weight = layer.weight
-            fan_in = weight[0].numel()
-            if isinstance(layer, nn.ConvTranspose2d):
-                # With kernel 4 and stride 2, 2 x 2 weights of each channel reach an output pixel.
-                fan_in = weight.shape[0] * 4
-            nn.init.normal_(weight, 0, math.sqrt(2 / (1 + slope**2) / fan_in))
+            # A transposed one has kernel 4 and stride 2: 2 x 2 weights of a channel reach a pixel.
+            transposed = isinstance(layer, nn.ConvTranspose2d)
+            fan_in = len(layer.weight) * 4 if transposed else layer.weight[0].numel()
+            nn.init.normal_(layer.weight, 0, math.sqrt(2 / (1 + slope**2) / fan_in))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     for block in network.modules():
@@ -218,14 +208,9 @@ def build(config: Config, spec: ImageSpec) -> Gan:
             " or more"
         )
     spec = spec if config.labels else replace(spec, classes=())
-    generator, discriminator = Generator(config, spec), Discriminator(config, spec)
-    return Gan(
-        generator,
-        discriminator,
-        objectives.named(config.objective),
-        config.z_dim,
-        conditional=bool(spec.classes),
-    )
+    g, d = Generator(config, spec), Discriminator(config, spec)
+    objective = objectives.named(config.objective)
+    return Gan(g, d, objective, config.z_dim, conditional=bool(spec.classes))
 
 
 _TRAINING = TrainConfig(
@@ -251,7 +236,7 @@ RECIPES = {
         summary="the default: a conditional GAN made for speed, legible digits within a minute",
         model=Config(),
         train=_TRAINING,
-        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
+        native=MNIST,
         # A minute or two is too short for small steps at the end, and for the recall of a larger
         # gamma. Blocks are slower and pay in an hour (docs/log.md).
         presets={
@@ -298,6 +283,6 @@ RECIPES = {
             sheet="48 images",
             sheet_rows=2,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
+        native=replace(MNIST, height=8, width=8),
     ),
 }

@@ -12,7 +12,7 @@ Images may have any size from 4 pixels up; labels are used if they have some.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import (
-    DIGIT_CLASSES,
-    ImageSpec,
-    NonNegative,
-    Positive,
-    Recipe,
-    Schedule,
-    TrainConfig,
-)
+from ganvas.recipe import MNIST, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +55,7 @@ class Generator(nn.Module):
         self.first = nn.Linear(fan_in, 4 * w * height * width, bias=False)
         self.norms = nn.ModuleList([_norm(4 * w), _norm(2 * w), _norm(w)])
         self.ups = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(4 * w, 2 * w, 4, 2, 1, bias=False),
-                nn.ConvTranspose2d(2 * w, w, 4, 2, 1, bias=False),
-            ]
+            nn.ConvTranspose2d(2 * after, after, 4, 2, 1, bias=False) for after in (2 * w, w)
         )
         self.last = nn.Conv2d(w, spec.channels, 3, 1, 1)
 
@@ -121,14 +110,9 @@ def build(config: Config, spec: ImageSpec) -> Gan:
             f"sngan halves images twice and these are {spec.height}x{spec.width}: use --size 4 or"
             " more"
         )
-    generator, discriminator = Generator(config, spec), Discriminator(config, spec)
-    return Gan(
-        generator,
-        discriminator,
-        objectives.named(config.objective),
-        config.z_dim,
-        conditional=bool(spec.classes),
-    )
+    g, d = Generator(config, spec), Discriminator(config, spec)
+    objective = objectives.named(config.objective)
+    return Gan(g, d, objective, config.z_dim, conditional=bool(spec.classes))
 
 
 RECIPES = {
@@ -147,7 +131,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
+        native=MNIST,
     ),
     "tiny": Recipe(
         summary="a few channels, to try things out in a second",
@@ -164,6 +148,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
+        native=replace(MNIST, height=8, width=8),
     ),
 }

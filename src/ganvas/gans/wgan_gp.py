@@ -16,7 +16,7 @@ penalty needs a second backward pass in every step: this is the slowest of the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -25,15 +25,7 @@ from torch.nn.functional import pad
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.recipe import (
-    DIGIT_CLASSES,
-    ImageSpec,
-    NonNegative,
-    Positive,
-    Recipe,
-    Schedule,
-    TrainConfig,
-)
+from ganvas.recipe import MNIST, ImageSpec, NonNegative, Positive, Recipe, Schedule, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +111,8 @@ def build(config: Config, spec: ImageSpec) -> Gan:
             f"wgan-gp halves images twice and these are {spec.height}x{spec.width}: use --size 4 or"
             " more"
         )
-    generator, critic = Generator(config, spec), Critic(config, spec)
-    return Gan(
-        generator, critic, objectives.wasserstein, config.z_dim, conditional=bool(spec.classes)
-    )
+    g, critic, conditional = Generator(config, spec), Critic(config, spec), bool(spec.classes)
+    return Gan(g, critic, objectives.wasserstein, config.z_dim, conditional)
 
 
 RECIPES = {
@@ -142,7 +132,7 @@ RECIPES = {
             sheet_rows=10,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES),
+        native=MNIST,
     ),
     "tiny": Recipe(
         summary="a few channels, to try things out in a second",
@@ -160,6 +150,6 @@ RECIPES = {
             sheet_rows=2,
             sheet_columns=10,
         ),
-        native=ImageSpec(height=8, width=8, channels=1, classes=DIGIT_CLASSES),
+        native=replace(MNIST, height=8, width=8),
     ),
 }

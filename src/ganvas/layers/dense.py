@@ -8,7 +8,7 @@ number of matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -32,9 +32,7 @@ class Dense(nn.Module):
         values as classes.
     """
 
-    def __init__(
-        self, layers: Iterable[nn.Module], shape: tuple[int, ...], classes: int = 0
-    ) -> None:
+    def __init__(self, layers: list[nn.Module], shape: tuple[int, ...], classes: int = 0) -> None:
         super().__init__()
         self.shape, self.embedding = shape, nn.Embedding(classes, classes) if classes else None
         self.layers = nn.Sequential(*layers)
@@ -97,17 +95,16 @@ class Aside(NamedTuple):
 NONE_ASIDE = Aside()
 
 
+Inputs = tuple[Tensor, Tensor | None]  # of a Dense: x and labels, None without classes
+
+
 def make_two_batches(
-    make: Callable[..., Any],
-    first: tuple[Tensor, Tensor | None],
-    second: tuple[Tensor, Tensor | None],
-    *,
-    first_training: bool,
+    make: Callable[..., Any], first: Inputs, second: Inputs, *, first_training: bool
 ) -> tuple[Tensor, Pass]:
     """Run a divisible network once over two batches, with one matrix product a layer for both.
 
     make: the network's function from `tracer()`.
-    first, second: (x, labels) of each batch; labels None without classes.
+    first, second: both batches.
     first_training: the mode in which BatchNorm sees the first batch.
     Returns the first batch's output, and the pass of the second batch.
     """
@@ -219,9 +216,8 @@ class _Activation:
         return x, aside.others(x)
 
     def back(self, gradient: Tensor, saved: Tensor, weights: Weights, to_input: bool) -> Tensor:
-        by_input: Tensor
         if self.tanh:
-            by_input = aten.tanh_backward.default(gradient, saved)
+            by_input: Tensor = aten.tanh_backward.default(gradient, saved)
         else:
             by_input = aten.leaky_relu_backward.default(gradient, saved, self.slope, True)
         return by_input
@@ -241,33 +237,20 @@ class _BatchNorm:
 
     def _normalised(self, x: Tensor, training: bool) -> tuple[Tensor, ...]:
         """The output, the batch's mean and its inverse deviation."""
-        layer = self.layer
+        layer, running = self.layer, (self.layer.running_mean, self.layer.running_var)
         if training:
             layer.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         out: tuple[Tensor, ...] = aten.native_batch_norm.default(
-            x,
-            layer.weight,
-            layer.bias,
-            layer.running_mean,
-            layer.running_var,
-            training,
-            layer.momentum,
-            layer.eps,
+            x, layer.weight, layer.bias, *running, training, layer.momentum, layer.eps
         )
         return out
 
     def back(self, gradient: Tensor, saved: Any, weights: Weights, to_input: bool) -> Tensor:
         layer, (x, statistics) = self.layer, saved
+        running, needed = (layer.running_mean, layer.running_var), weights != "leave"
+        options = layer.training, layer.eps, [True, needed, needed]
         gradient, by_gain, by_bias = aten.native_batch_norm_backward.default(
-            gradient,
-            x,
-            layer.weight,
-            layer.running_mean,
-            layer.running_var,
-            *statistics,
-            layer.training,
-            layer.eps,
-            [True, weights != "leave", weights != "leave"],
+            gradient, x, layer.weight, *running, *statistics, *options
         )
         for parameter, by_parameter in ((layer.weight, by_gain), (layer.bias, by_bias)):
             if weights == "set":
@@ -299,12 +282,10 @@ class _Other:
         inner = AutogradPass(self.layer, x)
         return inner.output, inner
 
-    def back(
-        self, gradient: Tensor, saved: AutogradPass, weights: Weights, to_input: bool
-    ) -> Tensor:
-        if weights == "leave":
-            return saved.to_input(gradient)
-        return saved.to_both(gradient, add=weights == "add")
+    def back(self, gradient: Tensor, saved: Any, weights: Weights, to_input: bool) -> Tensor:
+        inner: AutogradPass = saved
+        leave, add = weights == "leave", weights == "add"
+        return inner.to_input(gradient) if leave else inner.to_both(gradient, add=add)
 
 
 def _kind(layer: nn.Module) -> Callable[..., _Layer]:
@@ -323,8 +304,7 @@ def _kind(layer: nn.Module) -> Callable[..., _Layer]:
             return _BatchNorm
         case Dropout():
             return _Dropout
-        case _:
-            return _Other
+    return _Other
 
 
 def _grad(parameter: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from ganvas.gan import FastPasses, Pass
 
 
-def tracer_of(network: nn.Module) -> Callable[..., Pass]:
-    """The function that makes passes of a network from its inputs: the network's own, else
-    autograd's."""
-    if isinstance(network, FastPasses):
+def tracer_of(network: nn.Module, fast: bool = True) -> Callable[..., Pass]:
+    """The function that makes passes of a network from its inputs: if `fast`, the network's own
+    where it has one; else autograd's."""
+    if fast and isinstance(network, FastPasses):
         return network.tracer()
     return partial(AutogradPass, network)
 

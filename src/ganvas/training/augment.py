@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT
 
-Augmentation = Literal["translation", "colour", "cutout"]
+Kinds = tuple[Literal["translation", "colour", "cutout"], ...]  # of augmentations
 
 MIN_TO_HOLD_OUT = 100  # smaller data sets hold no images out
 TARGET = 0.6  # how far D may memorise, as in the paper
@@ -54,11 +54,7 @@ PLAIN = AugmentParams()  # no augmentation
 
 
 def sample_params(
-    rng: torch.Generator,
-    count: int,
-    kinds: tuple[Augmentation, ...],
-    size: tuple[int, int],
-    p: float,
+    rng: torch.Generator, count: int, kinds: Kinds, size: tuple[int, int], p: float
 ) -> AugmentParams:
     """Draw the augmentations of `count` images, each kind with probability p, on the CPU.
 
@@ -83,11 +79,8 @@ def sample_params(
         reach = torch.minimum((sides // 8).clamp(min=1), sides - 1)
         shift = ((u[:, 3:5] * (2 * reach + 1)).long() - reach) * moved
     if "colour" in kinds:
-        colour = torch.where(
-            coloured,
-            u[:, 5:8] * torch.tensor([1.0, 2.0, 1.0]) + torch.tensor([-0.5, 0.0, 0.5]),
-            torch.tensor([0.0, 1, 1]),
-        )
+        drawn = u[:, 5:8] * torch.tensor([1.0, 2.0, 1.0]) + torch.tensor([-0.5, 0.0, 0.5])
+        colour = torch.where(coloured, drawn, torch.tensor([0.0, 1, 1]))
     if "cutout" in kinds:
         places = sides + 1 - sides // 2 % 2  # a box of even sides has its middle between pixels
         cutout = torch.where(covered, (u[:, 8:] * places).long(), -sides)
@@ -103,13 +96,11 @@ def apply(images: Tensor, changes: AugmentParams) -> Tensor:
     """
     if changes.none:
         return images
+    kinds = (_coloured, changes.colour), (_translated, changes.shift), (_cut_out, changes.cutout)
     augmented = images
-    if changes.colour is not None:
-        augmented = _coloured(augmented, changes.colour)
-    if changes.shift is not None:
-        augmented = _translated(augmented, changes.shift)
-    if changes.cutout is not None:
-        augmented = _cut_out(augmented, changes.cutout)
+    for apply_kind, change in kinds:
+        if change is not None:
+            augmented = apply_kind(augmented, change)
     return _laid_out(augmented, images)
 
 
@@ -182,7 +173,7 @@ def _half(middle: Tensor, side: int) -> Tensor:
     return (place >= 0) & (place < side // 2)
 
 
-def kinds_for(images: Tensor) -> tuple[Augmentation, ...]:
+def kinds_for(images: Tensor) -> Kinds:
     """The augmentations that suit a data set of images uint8 (N, C, H, W).
 
     Grey figures on a plain ground (digits, letters, glyphs) get translation alone: half a digit is
@@ -216,21 +207,16 @@ def held_out_count(number: int) -> int:
     return min(256, number // 10) if MIN_TO_HOLD_OUT <= number < AUGMENT_BELOW else 0
 
 
-def explained(kinds: tuple[Augmentation, ...], number: int) -> str:
+def explained(kinds: Kinds, number: int) -> str:
     """One line for the user: which augmentations a data set of `number` images gets, and why."""
     if number >= AUGMENT_BELOW:
         return f"no augmentation: {number:,} images, {AUGMENT_BELOW:,} or more are enough without"
     alone = " alone (grey figures on a plain ground)" if len(kinds) == 1 else ""
-    rule = (
-        f"augmentation: {', '.join(kinds)}{alone}, as there are {number:,} images, fewer than"
-        f" {AUGMENT_BELOW:,}"
-    )
+    few = f"as there are {number:,} images, fewer than {AUGMENT_BELOW:,}"
+    rule = f"augmentation: {', '.join(kinds)}{alone}, {few}; the probability"
     if count := held_out_count(number):
-        return f"{rule}; the probability adapts itself, and {count} images are held out for that"
-    return (
-        f"{rule}; the probability climbs to {MAX_AUGMENT:g}, as fewer than {MIN_TO_HOLD_OUT} leave"
-        " none to measure by"
-    )
+        return f"{rule} adapts itself, and {count} images are held out for that"
+    return f"{rule} climbs to {MAX_AUGMENT:g}: of under {MIN_TO_HOLD_OUT} images none are held out"
 
 
 def memorised_share(known: Tensor, held_out: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +50,7 @@ class Batches:
     flip: mirror each real image left to right with probability 1/2.
 
     held, known: indices of the images that are held out to measure how far D memorises, and of
-        those that it is trained on; both None if none are held out.
+        those that it is trained on.
     """
 
     def __init__(self, dataset: Dataset, learner: Learner, seed: int, flip: bool = False) -> None:
@@ -62,14 +61,13 @@ class Batches:
         self.kinds = augment.kinds_for(dataset.images) if learner.config.augment else ()
 
         # Hold images out for adaptive augmentation.
-        self.held: Tensor | None = None
-        self.known: Tensor | None = None
+        indices = torch.arange(len(dataset))
         held = augment.held_out_count(len(dataset)) if learner.controller else 0
         if held:
             rng = seeding.generator(seed, "held out", 0)
-            shuffled = torch.randperm(len(dataset), generator=rng)
-            self.held, self.known = shuffled[:held], shuffled[held:]
-        self.order = seeding.EpochOrder(seed, len(dataset) - held)
+            indices = torch.randperm(len(dataset), generator=rng)
+        self.held, self.known = indices[:held], indices[held:]
+        self.order = seeding.EpochOrder(seed, len(self.known))
 
         # Fakes are of classes that have images: D could not judge those of another.
         self.present = dataset.present
@@ -83,7 +81,7 @@ class Batches:
 
     def at(self, images_seen: int) -> Batch:
         """This process's part of the batch that comes after `images_seen` real images."""
-        config, shard = self.config, self.world.shard
+        config = self.config
         g_batch = config.g_batch or config.batch
         real, real_labels = self._real(images_seen)
 
@@ -100,50 +98,46 @@ class Batches:
         mix = None
         if config.penalty != "none" and images_seen // config.batch % config.penalty_every == 0:
             rng = seeding.generator(self.seed, "mix", images_seen)
-            mix = shard(torch.rand(config.batch, generator=rng)).to(self.device)
+            mix = self._mine(torch.rand(config.batch, generator=rng))
         batch = Batch(real, real_labels, d_z, d_labels, g_z, g_labels, mix)
 
         # Augmentation.
         if self.kinds and self.learner.augmentation > 0:
-            batch.real_changes = self._changes("real", images_seen, config.batch, shard)
-            batch.d_changes = self._changes("d", images_seen, config.batch, shard)
-            batch.g_changes = batch.d_changes
+            batch.real_changes = self._changes("real", images_seen, config.batch)
+            batch.d_changes = batch.g_changes = self._changes("d", images_seen, config.batch)
             if config.g_fakes != "same":
-                batch.g_changes = self._changes("g", images_seen, g_batch, shard)
+                batch.g_changes = self._changes("g", images_seen, g_batch)
         return batch
 
     def held_out(self, images_seen: int) -> tuple[Tensor, Tensor | None] | None:
         """All held-out images, augmented as D would see them, and their labels: the same in every
         process. None if none are held out."""
-        if self.held is None:
+        if not len(self.held):
             return None
         images, labels = self._pick(self.held)
-        changes = self._changes("held", images_seen, len(self.held), lambda t: t)
-        return augment.apply(images, changes), labels
+        changes = self._draw_changes("held", images_seen, len(self.held))
+        return augment.apply(images, changes.each(lambda t: t.to(self.device))), labels
 
     def _real(self, images_seen: int) -> tuple[Tensor, Tensor | None]:
         """The real images and labels of this process at one position."""
         size = self.config.batch
-        indices = self.world.shard(self.order.indices(images_seen, size))
-        if self.known is not None:
-            indices = self.known[indices]
-        mirrored = None
+        places = self.world.shard(self.order.indices(images_seen, size))
+        indices = self.known.index_select(0, places)
+        mirror = None
         if self.flip:
             source = seeding.bits(self.seed, "flip", images_seen)
-            mirrored = self.world.shard(seeding.kept(source, (size,), 0.5))
-        return self._pick(indices, mirrored)
+            mirror = self.world.shard(seeding.kept(source, (size,), 0.5))
+        return self._pick(indices, mirror)
 
-    def _pick(
-        self, indices: Tensor, mirrored: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def _pick(self, indices: Tensor, mirror: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Images of the data set as floats and, for a conditional GAN, their labels.
 
-        mirrored: bool (N,), the images to mirror; None for none.
+        mirror: bool (N,), True for the images to mirror; None for none.
         """
         images = self.images.index_select(0, indices)  # ten times as fast as indexing with []
-        if mirrored is not None:
-            flipped = images.flip(2 if self.channels_last else 3)
-            images = torch.where(mirrored.view(-1, 1, 1, 1), flipped, images)
+        if mirror is not None:
+            mirrored = images.flip(2 if self.channels_last else 3)
+            images = torch.where(mirror.view(-1, 1, 1, 1), mirrored, images)
         if self.channels_last:
             images = images.permute(0, 3, 1, 2)
         labels = None
@@ -152,15 +146,15 @@ class Batches:
             labels = self.dataset.labels[indices].to(self.device)
         return to_float(images.to(self.device)), labels
 
-    def _changes(
-        self, purpose: str, images_seen: int, count: int, shard: Callable[[Tensor], Tensor]
-    ) -> AugmentParams:
-        """Draw the augmentations of `count` images for one purpose in one step; `shard` takes this
-        process's part of them."""
+    def _changes(self, purpose: str, images_seen: int, count: int) -> AugmentParams:
+        """This process's part of the augmentations of a batch."""
+        return self._draw_changes(purpose, images_seen, count).each(self._mine)
+
+    def _draw_changes(self, purpose: str, images_seen: int, count: int) -> AugmentParams:
+        """Draw the augmentations of `count` images for one purpose in one step, on the CPU."""
         rng = seeding.generator(self.seed, f"augment-{purpose}", images_seen)
         p = self.learner.augmentation
-        changes = augment.sample_params(rng, count, self.kinds, self.size, p)
-        return changes.each(lambda t: shard(t).to(self.device))
+        return augment.sample_params(rng, count, self.kinds, self.size, p)
 
     def _latents(self, purpose: str, images_seen: int, count: int) -> tuple[Tensor, Tensor | None]:
         """This process's latents and labels of one step, from a block of LATENT_BLOCK steps."""
@@ -173,5 +167,8 @@ class Batches:
                 labels = self.present[drawn]
             self._blocks[purpose] = block, z, labels
         _, z, labels = self._blocks[purpose]
-        mine = None if labels is None else self.world.shard(labels[place]).to(self.device)
-        return self.world.shard(z[place]).to(self.device), mine
+        return self._mine(z[place]), None if labels is None else self._mine(labels[place])
+
+    def _mine(self, rows: Tensor) -> Tensor:
+        """This process's rows of a global batch, on its device."""
+        return self.world.shard(rows).to(self.device)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganvas.data.dataset import Dataset
@@ -21,7 +21,7 @@ from ganvas.system.machine import cores, peak_rss_mb, prepare_cpu
 from ganvas.training.batches import Batches
 from ganvas.training.learner import Learner
 from ganvas.training.loop import take_step
-from ganvas.training.preflight import Prepared
+from ganvas.training.preflight import Prepared, Tally
 
 WARMUP_SECONDS = 0.4  # for which one thread count is timed
 MEASURING_SHARE = 0.1  # of a time budget, at most spent on measuring before a training
@@ -36,9 +36,8 @@ MIN_SPEEDUP = 1.1  # of 16 bits over 32, below which 32 are chosen
 def random_images(spec: ImageSpec, count: int) -> Dataset:
     """Make `count` images of noise with the shape and classes of `spec`."""
     rng = torch.Generator().manual_seed(0)
-    images = torch.randint(
-        0, 256, (count, spec.channels, spec.height, spec.width), generator=rng, dtype=torch.uint8
-    )
+    shape = (count, spec.channels, spec.height, spec.width)
+    images = torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8)
     labels = torch.arange(count) % len(spec.classes) if spec.classes else None
     return Dataset("random images", images, labels, spec.classes)
 
@@ -57,8 +56,8 @@ class Warmup:
         self.learner = Learner(gan, config, len(dataset), torch.device(device), precision)
         self.batches = Batches(dataset, self.learner, seed=0)
         self.batch, self.taken = config.batch, 0
-        for optimizer in (self.learner.g_optimizer, self.learner.d_optimizer):
-            optimizer.lr = 1e-5  # small, so that weights stay in an ordinary range
+        # Small, so that weights stay in an ordinary range.
+        self.learner.g_optimizer.lr = self.learner.d_optimizer.lr = 1e-5
 
     def steps(self, count: int, end: float = math.inf) -> float:
         """Take `count` steps, wait for them, and return the mean seconds of one.
@@ -91,9 +90,7 @@ class Warmup:
         return statistics.median(times[1:] or times)
 
 
-def choose_threads(
-    warmup: Warmup, most: int, seconds: float = WARMUP_SECONDS, end: float = math.inf
-) -> tuple[int, float]:
+def choose_threads(warmup: Warmup, most: int, end: float) -> tuple[int, float]:
     """Return the number of threads with the fastest step, and the seconds of that step.
 
     Tries `most` and the powers of 2 below it, as small layers lose more to waking threads than they
@@ -101,13 +98,13 @@ def choose_threads(
     (time.perf_counter()). Results depend on the number to the bit, so a run measures once and
     stores it.
     """
-    counts = sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most}, reverse=True)
-    if warmup.learner.device.type != "cpu":
-        counts = [most]
+    counts = [most]
+    if warmup.learner.device.type == "cpu":
+        counts += [2**k for k in reversed(range(most.bit_length())) if 2**k < most]
     timed: list[tuple[float, int]] = []
     for threads in counts:
         if not timed or time.perf_counter() < end:
-            timed.append((warmup.seconds_per_step(seconds, threads, end), threads))
+            timed.append((warmup.seconds_per_step(WARMUP_SECONDS, threads, end), threads))
     best_seconds, best = min(timed)
     return best, best_seconds
 
@@ -150,7 +147,7 @@ def choose(
     if threads:
         seconds = first.seconds_per_step(WARMUP_SECONDS, threads, end)
     else:
-        threads, seconds = choose_threads(first, most or cores(), end=end)
+        threads, seconds = choose_threads(first, most or cores(), end)
     if precision or train.precision == "32" or device == "mps" or time.perf_counter() > end:
         return Choice(first, threads, precision or "32", seconds)
     half = warmup("bf16")
@@ -184,28 +181,20 @@ class Bench:
     parts: dict[str, float]
 
 
-class _Operations(TorchDispatchMode):
-    """Counts floating-point operations by torch's formulae.
+def _flops(operation: Any, arguments: Any, options: Any, result: Any) -> int:
+    """Count the floating-point operations of one of torch's, by torch's formulae.
 
     torch's own FlopCounterMode fails on gradient penalties.
     """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func.overloadpacket in flop_registry:
-            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
-        return out
+    formula = flop_registry.get(operation.overloadpacket)
+    return formula(*arguments, **options, out_val=result) if formula else 0
 
 
 def macs_per_image(warmup: Warmup) -> float:
     """Count the multiply-adds of a step per real image, averaged from penalty to penalty."""
     steps = warmup.learner.config.penalty_every
     warmup.taken += -warmup.taken % steps
-    counter = _Operations()
+    counter = Tally(_flops)
     with counter:
         warmup.steps(steps)
     return counter.total / 2 / warmup.batch / steps
@@ -215,12 +204,7 @@ def matmul_macs_per_second(threads: int, size: int = 2048) -> float:
     """Measure the peak of 32-bit matrix products: the fastest of 8 of two size x size matrices."""
     torch.set_num_threads(threads)
     a, b = torch.randn(size, size), torch.randn(size, size)
-    best = float("inf")
-    for _ in range(8):
-        began = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - began)
-    return size**3 / best
+    return size**3 / min(timeit.repeat(lambda: a @ b, number=1, repeat=8))
 
 
 def benchmark(prepared: Prepared, choice: Choice, seconds: float = 3.0) -> Bench:
@@ -229,18 +213,18 @@ def benchmark(prepared: Prepared, choice: Choice, seconds: float = 3.0) -> Bench
     choice: threads and precision; its networks are used up.
     seconds: for timing the step.
     """
-    warmup, chosen = choice.warmup, choice.threads
-    peak = matmul_macs_per_second(chosen)
-    step = warmup.seconds_per_step(seconds, chosen)
+    warmup, threads, precision, _ = choice
+    peak = matmul_macs_per_second(threads)
+    step = warmup.seconds_per_step(seconds, threads)
     # before and after the step, since other programs can only lower it
-    peak = max(peak, matmul_macs_per_second(chosen))
+    peak = max(peak, matmul_macs_per_second(threads))
     macs = macs_per_image(warmup)
     return Bench(
         recipe=prepared.name,
         image=str(prepared.spec),
         batch=warmup.batch,
-        threads=chosen,
-        precision=choice.precision,
+        threads=threads,
+        precision=precision,
         images_per_second=warmup.batch / step,
         macs_per_image=macs,
         peak_fraction=macs * warmup.batch / step / peak,
@@ -292,7 +276,5 @@ def _parts(warmup: Warmup, step: float) -> dict[str, float]:
     count = every * -(-MIN_PART_STEPS // every)
     whole = warmup.steps(count)
     shares = {part: seconds / count / whole for part, seconds in spent.items() if seconds}
-    return {
-        part: share * step * 1e3
-        for part, share in (shares | {"rest": 1 - sum(shares.values())}).items()
-    }
+    shares["rest"] = 1 - sum(shares.values())
+    return {part: share * step * 1e3 for part, share in shares.items()}

@@ -53,13 +53,10 @@ class Reals(NamedTuple):
     images: Tensor
 
     @classmethod
-    def of(cls, dataset: Dataset, among: Tensor | None, seed: int) -> Reals:
-        """Choose up to MAX_COMPARED images of a data set, or of those with indices `among`."""
+    def of(cls, dataset: Dataset, among: Tensor, seed: int) -> Reals:
+        """Choose up to MAX_COMPARED images of a data set, of those with indices `among`."""
         rng = seeding.generator(seed, "checkup", len(dataset))
-        chosen = torch.randperm(len(dataset) if among is None else len(among), generator=rng)[
-            :MAX_COMPARED
-        ]
-        chosen = chosen if among is None else among[chosen]
+        chosen = among[torch.randperm(len(among), generator=rng)[:MAX_COMPARED]]
         parts = [reduced(dataset.images[some]).flatten(1) for some in chosen.split(CHECKUP_CHUNK)]
         labels = None if dataset.labels is None else dataset.labels[chosen]
         return cls(torch.cat(parts), labels, dataset.images[chosen[:ASKED]])
@@ -87,8 +84,7 @@ class Checkup:
         self, learner: Learner, batches: Batches, sampler: Sampler, held_out: Dataset | None
     ) -> None:
         self.learner, self.batches, self.sampler = learner, batches, sampler
-        self.held_out = held_out
-        self.seed = batches.seed
+        self.held_out, self.seed = held_out, batches.seed
 
     @cached_property
     def known(self) -> Reals:
@@ -98,13 +94,10 @@ class Checkup:
     @cached_property
     def held(self) -> Reals | None:
         """Images that D is not trained on; None if they are too few."""
+        dataset, among = self.batches.dataset, self.batches.held
         if self.held_out is not None:
-            few = len(self.held_out) < MIN_HELD_OUT
-            return None if few else Reals.of(self.held_out, None, self.seed)
-        spared = self.batches.held
-        if spared is None or len(spared) < MIN_HELD_OUT:
-            return None
-        return Reals.of(self.batches.dataset, spared, self.seed)
+            dataset, among = self.held_out, torch.arange(len(self.held_out))
+        return Reals.of(dataset, among, self.seed) if len(among) >= MIN_HELD_OUT else None
 
     def __call__(self) -> dict[str, float]:
         """Return the figures by name. Those that cannot be computed or are not finite are left out.
@@ -139,8 +132,7 @@ class Checkup:
 
         Empty if there are no more than these. The time grows with their number.
         """
-        dataset, among = self.batches.dataset, self.batches.known
-        indices = torch.arange(len(dataset)) if among is None else among
+        dataset, indices = self.batches.dataset, self.batches.known
         if len(indices) <= MAX_COMPARED:
             return {}
         samples, held = reduced(self._samples()).flatten(1), self.held
@@ -171,13 +163,10 @@ class Checkup:
         some = min(classes, CHECKUP_CLASSES)
         shown = sheet_classes(some, classes)
         labels = torch.tensor([shown[k % some] for k in range(SAMPLES)])
-        assert self.known.labels is not None
-        groups = []
-        for k in shown:
-            real = (self.known.labels == k).nonzero().flatten()
-            if len(real) > 1:
-                samples = (labels == k).nonzero().flatten()
-                groups.append((samples, real[: 2 * SAMPLES // some]))
+        known = self.known.labels
+        assert known is not None
+        places = [[(each == k).nonzero().flatten() for each in (labels, known)] for k in shown]
+        groups = [(made, real[: 2 * SAMPLES // some]) for made, real in places if len(real) > 1]
         return Layout(labels, groups or [everything])
 
     @cached_property
@@ -231,29 +220,19 @@ class Checkup:
         return histogram_kl(labels[among][nearest], counts)
 
     def _d_figures(self, fakes: Tensor) -> dict[str, float]:
-        score, logits = self.learner.gan.objective.score, self._logits
-        known = logits(self.known.images, self.known.labels)
-        samples = logits(fakes, self.layout.labels)
-        figures = {
-            "d_known": float(score(known).mean()),
-            "d_separation": float(memorised_share(known, samples)),
-        }
+        score = self.learner.gan.objective.score
+        known = self._logits(self.known.images, self.known.labels)
+        samples = self._logits(fakes, self.layout.labels)
+        figures = {"d_known": score(known).mean(), "d_separation": memorised_share(known, samples)}
         if self.held is not None:
-            held = logits(self.held.images, self.held.labels)
-            figures |= {
-                "d_held": float(score(held).mean()),
-                "memorised": float(memorised_share(known, held)),
-            }
-        return figures
+            held = self._logits(self.held.images, self.held.labels)
+            figures |= {"d_held": score(held).mean(), "memorised": memorised_share(known, held)}
+        return {name: float(value) for name, value in figures.items()}
 
     def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
         device = self.learner.device
         shown = to_float(images[:ASKED].to(device))
-        mine = (
-            None
-            if labels is None or not self.learner.gan.conditional
-            else labels[:ASKED].to(device)
-        )
+        mine = None if labels is None else labels[:ASKED].to(device)
         return self.learner.eval_logits(shown, mine)
 
 

@@ -48,12 +48,9 @@ class World:
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.reshape(-1) for g in gradients])
-        dist.all_reduce(flat)
-        flat /= self.size
-        for gradient, averaged in zip(
-            gradients, flat.split([g.numel() for g in gradients]), strict=True
-        ):
+        flat = self.mean(torch.cat([g.reshape(-1) for g in gradients]))
+        parts = flat.split([g.numel() for g in gradients])
+        for gradient, averaged in zip(gradients, parts, strict=True):
             gradient.copy_(averaged.view_as(gradient))
 
     def mean(self, values: Tensor) -> Tensor:
@@ -67,10 +64,8 @@ class World:
     def raise_if_any(self, problem: str) -> None:
         """Raise RunError in all processes if any of them has a problem ("" for none): if one left
         alone, the others would wait for it."""
-        if self.size == 1:
-            problems = [problem]
-        else:
-            problems = [""] * self.size
+        problems = [problem] * self.size
+        if self.size > 1:
             dist.all_gather_object(problems, problem)
         for rank, each in enumerate(problems):
             if each:
@@ -78,11 +73,10 @@ class World:
 
     def broadcast(self, values: list[Any]) -> list[Any]:
         """The first process's values, in every process."""
-        if self.size == 1:
-            return values
-        box: list[Any] = [values]
-        dist.broadcast_object_list(box)
-        return list(box[0])
+        values = list(values)
+        if self.size > 1:
+            dist.broadcast_object_list(values)
+        return values
 
 
 def torchrun_world() -> World | None:
@@ -101,8 +95,7 @@ def machines() -> int:
 
 def is_first() -> bool:
     """True if this process speaks for all: it is alone, or the first that torchrun started."""
-    world = torchrun_world()
-    return world is None or world.rank == 0
+    return (torchrun_world() or World()).rank == 0
 
 
 def join_group(world: World) -> None:
@@ -147,18 +140,15 @@ def together(
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
     context = torch.multiprocessing.get_context("spawn")
     problems = context.SimpleQueue()
-    others = [
-        context.Process(
-            target=_other, args=(World(rank, size), problems, follow, arguments), daemon=True
-        )
-        for rank in range(1, size)
-    ]
+    world, *worlds = (World(rank, size) for rank in range(size))
+    rest = problems, follow, *arguments
+    others = [context.Process(target=_other, args=(w, *rest), daemon=True) for w in worlds]
     for other in others:
         other.start()
     try:
-        join_group(World(0, size))
-        take_device(World(0, size), device)
-        yield World(0, size)
+        join_group(world)
+        take_device(world, device)
+        yield world
         for other in others:
             other.join()
     except RuntimeError as error:  # raised by torch when another process has gone
@@ -171,9 +161,7 @@ def together(
             other.kill()
 
 
-def _other(
-    world: World, problems: Any, follow: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _other(world: World, problems: Any, follow: Callable[..., Any], *arguments: Any) -> None:
     # Ctrl-C reaches every process; the first one decides for all.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

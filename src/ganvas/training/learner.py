@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from ganvas.gan import FastPasses, Gan, Pass
 from ganvas.layers import dropout
 from ganvas.layers.batchnorm import share_batchnorm
 from ganvas.layers.dense import make_two_batches
-from ganvas.layers.passes import AutogradPass, tracer_of
+from ganvas.layers.passes import tracer_of
 from ganvas.plan import Plan
 from ganvas.recipe import AUGMENT_BELOW, Interval, Schedule, TrainConfig
 from ganvas.system import seeding
@@ -36,8 +35,8 @@ def check_learnable(gan: Gan, config: TrainConfig) -> None:
     """Raise SettingError if these networks, or their objective, cannot be trained by `config`."""
     if gan.objective.paired and config.g_batch not in (None, config.batch):
         raise SettingError(
-            f"train.g_batch={config.g_batch}: this objective sets each fake against a real image,"
-            f" of which a step has train.batch={config.batch}: leave g_batch out"
+            f"train.g_batch={config.g_batch}: this objective needs a real image for each fake, and"
+            f" a step has train.batch={config.batch}: leave g_batch out"
         )
     if gan.joint:
         return
@@ -45,14 +44,9 @@ def check_learnable(gan: Gan, config: TrainConfig) -> None:
     if config.order == "together":
         raise SettingError(f"train.order='together': {why}; set train.order='d-first'")
     if config.augment == "adaptive":
-        raise SettingError(
-            f"train.augment='adaptive': {why}; give a probability, such as 0.4, or 0"
-        )
+        raise SettingError(f"train.augment='adaptive': {why}; give a probability, such as 0.4")
     if config.penalty != "none":
-        raise SettingError(
-            f"train.penalty='{config.penalty}' needs the slope at each image, and {why}: leave"
-            " it out"
-        )
+        raise SettingError(f"train.penalty='{config.penalty}': {why}; set train.penalty='none'")
 
 
 def why_apart(gan: Gan, config: TrainConfig, precision: str) -> str:
@@ -61,9 +55,7 @@ def why_apart(gan: Gan, config: TrainConfig, precision: str) -> str:
     if config.order != "together":
         return ""
     if gan.objective.g_over_d_grad is None:
-        return (
-            "with this objective the gradient for one network is no multiple of that for the other"
-        )
+        return "this objective's gradient for one network is no multiple of that for the other"
     # fp16's loss scaling leaves no room for the ratio of both networks' gradients.
     return "fp16 has too narrow a range for it" if precision == "fp16" else ""
 
@@ -104,23 +96,14 @@ class Learner:
         if config.average:
             half_life = Interval.parse(config.average).images(config.batch, epoch)
             self.ema = EMA(gan.generator, half_life)
-        self.autocast_dtype = AUTOCAST_DTYPES[precision]
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=self.autocast_dtype == torch.float16
-        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
         # How passes are made. Autocast applies to autograd's alone.
-        self.g_pass: Callable[..., Any]
-        self.d_pass: Callable[..., Any]
-        self.g_pass, self.d_pass = (
-            tracer_of(network) if self.autocast_dtype is None else partial(AutogradPass, network)
-            for network in (gan.generator, gan.discriminator)
-        )
-        self.divisible = (
-            self.autocast_dtype is None
-            and isinstance(gan.generator, FastPasses)
-            and gan.generator.divisible
-        )
+        self.autocast_dtype = AUTOCAST_DTYPES[precision]
+        fast = self.autocast_dtype is None
+        self.g_pass = tracer_of(gan.generator, fast)
+        self.d_pass = tracer_of(gan.discriminator, fast)
+        self.divisible = fast and isinstance(gan.generator, FastPasses) and gan.generator.divisible
         self.one_stage = config.order == "together" and not why_apart(gan, config, precision)
 
         # What changes as training proceeds: see set_rates, seed_dropout and adapt_augmentation.
@@ -141,10 +124,8 @@ class Learner:
                 progress = plan.epoch_progress if lr.per == "epoch" else plan.progress
                 lr = lr.at(progress(images_seen), step)
             optimizer.lr = lr
-        gamma = config.gamma or 0.0
-        if isinstance(gamma, Schedule):
-            gamma = gamma.at(plan.progress(images_seen), step)
-        self.gamma = gamma
+        gamma, done = config.gamma, plan.progress(images_seen)
+        self.gamma = gamma.at(done, step) if isinstance(gamma, Schedule) else gamma or 0.0
         if self.controller:
             self.controller.ramp = augment.ramp_images(plan.images_at(images_seen))
 
@@ -153,8 +134,7 @@ class Learner:
         rank, size = self.world.rank, self.world.size
         for layers, purpose in ((self.g_dropouts, "g-dropout"), (self.d_dropouts, "d-dropout")):
             if layers:
-                source = seeding.bits(seed, purpose, images_seen)
-                dropout.set_source(layers, source, rank, size)
+                dropout.set_source(layers, seeding.bits(seed, purpose, images_seen), rank, size)
 
     # Forward passes. `make` and `judge` can be pulled back through; the others cannot.
 
@@ -167,8 +147,7 @@ class Learner:
     def make(self, z: Tensor, labels: Tensor | None) -> Pass:
         """Run G on latents (N, z_dim) and labels (N,), if conditional."""
         with self.autocast():
-            made: Pass = self.g_pass(z) if labels is None else self.g_pass(z, labels)
-        return made
+            return self.g_pass(z) if labels is None else self.g_pass(z, labels)
 
     def judge(self, images: Tensor, labels: Tensor | None, batches: int = 1) -> Pass:
         """Run D on images (N, C, H, W) and labels (N,), if conditional.
@@ -177,8 +156,7 @@ class Learner:
         """
         dropout.set_groups(self.d_dropouts, batches)
         with self.autocast():
-            judged: Pass = self.d_pass(images) if labels is None else self.d_pass(images, labels)
-        return judged
+            return self.d_pass(images) if labels is None else self.d_pass(images, labels)
 
     def make_fakes(self, batch: Batch) -> tuple[Tensor | None, Pass | None]:
         """Make the fakes of D's and of G's step, if one pass of G can make both.
@@ -192,12 +170,9 @@ class Learner:
             return made.output, made
         # D's step comes first and leaves G as it is, so both batches can be made before it.
         if config.order == "d-first" and self.divisible:
-            return make_two_batches(
-                self.g_pass,
-                (batch.d_z, batch.d_labels),
-                (batch.g_z, batch.g_labels),
-                first_training=config.d_fakes == "training",
-            )
+            d, g = (batch.d_z, batch.d_labels), (batch.g_z, batch.g_labels)
+            training = config.d_fakes == "training"
+            return make_two_batches(self.g_pass, d, g, first_training=training)
         return None, None
 
     def fakes(self, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -252,9 +227,8 @@ class Learner:
                 terms.append(objectives.gradient_penalty(judge_real, real, fakes, batch.mix))
             weight = self.gamma * self.config.penalty_every
             loss = torch.stack([term.mean() for term in terms]).sum() * weight
-            torch.autograd.backward(
-                self.scaler.scale(loss), inputs=[p for p in self.d_parameters if p.requires_grad]
-            )
+            weights = [p for p in self.d_parameters if p.requires_grad]
+            torch.autograd.backward(self.scaler.scale(loss), inputs=weights)
 
     def scaled(self, gradient: Tensor, factor: float) -> Tensor:
         """A gradient times `factor` and, in fp16, times the loss scale."""
@@ -324,9 +298,8 @@ class Learner:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            name: {} if part is None else part.state_dict() for name, part in self._parts().items()
-        }
+        parts = self._parts().items()
+        return {name: {} if part is None else part.state_dict() for name, part in parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load a state. Raises ValueError naming the part that does not fit."""

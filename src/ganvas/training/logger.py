@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.doctor.monitor import Monitor
 from ganvas.doctor.remedies import next_command
 from ganvas.errors import RunError
+from ganvas.evaluation.result import SCORE_NAMES, EvaluationResult
 from ganvas.gan import Logits
 from ganvas.objectives import Objective
 from ganvas.plan import Plan
@@ -60,12 +61,9 @@ def statistics(objective: Objective, d_loss_scale: float, steps: list[Logits]) -
     scores of real images and fakes, and D's accuracy."""
     if not steps:
         return torch.zeros(0, len(STATISTICS))
-    real, fake, g_fake = (torch.stack(column) for column in list(zip(*steps, strict=True))[:3])
-    g_real = (
-        torch.stack([logits.g_real for logits in steps if logits.g_real is not None])
-        if objective.paired
-        else None
-    )
+    columns = list(zip(*steps, strict=True))
+    real, fake, g_fake = (torch.stack(column) for column in columns[:3])
+    g_real = torch.stack(columns[3]) if objective.paired else None
     real_score, fake_score = objective.score(real), objective.score(fake)
     right = (real_score > objective.boundary).sum(1) + (fake_score <= objective.boundary).sum(1)
     # a single score means nothing then: D is right if the real image of a pair has the higher one
@@ -141,7 +139,7 @@ class PendingLine(NamedTuple):
     def to_log(self) -> dict[str, Any]:
         """Return the line as it is written."""
         means = dict(zip(STATISTICS, self.steps.means().tolist(), strict=True))
-        norms: list[float] = [] if self.gradients is None else self.gradients.tolist()
+        norms = [] if self.gradients is None else self.gradients.tolist()
         named = zip(GRADIENTS, norms, strict=False)
         gradients = {name: norm for name, norm in named if math.isfinite(norm)}
         return self.place | means | gradients | self.checkup
@@ -152,6 +150,8 @@ class Logger:
 
     Values stay on the device until `flush()`, so that a training does not wait for its log.
     Processes but the first only take part in the means.
+
+    first: True in the process that writes the run.
     """
 
     def __init__(
@@ -166,24 +166,18 @@ class Logger:
     ) -> None:
         self.run, self.learner, self.dataset, self.progress = run, learner, dataset, progress
         self.checkup, self.monitor = checkup, monitor
+        self.first = learner.world.rank == 0
         self.pictures = Pictures(run, dataset, sampler, learner.config)
         self.board = Board(run.path / "tensorboard")
         config = learner.config
-        log_every, sheet_every = (
-            Interval.parse(text).images(config.batch, len(dataset))
-            for text in (config.log, config.sheet)
-        )
+        log_every = Interval.parse(config.log).images(config.batch, len(dataset))
+        sheet_every = Interval.parse(config.sheet).images(config.batch, len(dataset))
         self.check_every = checkup_interval(log_every, sheet_every, run.card.plan.images)
         # a checkup is part of a line, so lines come at least as often
         self.log_every = log_every / math.ceil(log_every / self.check_every)
         self.steps = StepMeans(learner)
         self.pending: list[PendingLine] = []
         self.seconds, self.flushed = 0.0, time.monotonic()
-
-    @property
-    def first(self) -> bool:
-        """True in the process that writes the run."""
-        return self.learner.world.rank == 0
 
     def resume(self, images_seen: int, state: dict[str, Any]) -> None:
         """Continue after a saved state, in the middle of its interval; later lines are dropped.
@@ -222,26 +216,22 @@ class Logger:
         before = images_seen - steps.count * batch
         if self.checkup and crossed(self.check_every, before, images_seen):
             checkup = self.checkup()
-        with_norms = (
-            steps.count > 1
-            or checkup
-            or crossed(NORMS_EVERY * batch, before, images_seen)
-            or images_seen == self.run.card.plan.total
-        )
-        gradients = self.learner.gradient_norms() if with_norms else None
+        regular = steps.count > 1 or crossed(NORMS_EVERY * batch, before, images_seen)
+        last = images_seen == self.run.card.plan.total
+        gradients = self.learner.gradient_norms() if regular or checkup or last else None
         self.pending.append(PendingLine(self._place(images_seen), steps, gradients, checkup))
 
     def _place(self, images_seen: int) -> dict[str, Any]:
         """Return a line's PLACE in the training, and the augmentation where it adapts."""
-        place = {
+        learner = self.learner
+        adaptive = {"augmentation": learner.augmentation} if learner.controller else {}
+        return {
             "images": images_seen,
-            "step": images_seen // self.learner.config.batch,
+            "step": images_seen // learner.config.batch,
             "epoch": images_seen / len(self.dataset),
             "seconds": round(self.seconds, 3),
-            "lr": self.learner.g_optimizer.lr,
-        }
-        adaptive = self.learner.controller is not None
-        return place | ({"augmentation": self.learner.augmentation} if adaptive else {})
+            "lr": learner.g_optimizer.lr,
+        } | adaptive
 
     def flush(self) -> None:
         """Write the finished intervals to log.jsonl and TensorBoard.
@@ -286,15 +276,11 @@ class Logger:
             f" last saved state is kept; next: {next_command(self.monitor.run, 'NaN')}"
         )
 
-    def figures(self, values: Mapping[str, float], images_seen: int) -> None:
+    def evaluation(self, result: EvaluationResult, images_seen: int) -> None:
         """Show the scores of an evaluation in TensorBoard."""
-        shown = {f"evaluation/{name}": value for name, value in values.items()}
-        self.board.scalars(shown, images_seen)
+        scores = {f"evaluation/{name}": getattr(result, name) for name in SCORE_NAMES}
+        self.board.scalars({k: v for k, v in scores.items() if v is not None}, images_seen)
         self.board.flush()
-
-    def real_images(self) -> None:
-        """Save a picture of training images."""
-        self.pictures.save_real_images()
 
     def sheet(self, images_seen: int) -> None:
         """Save a sheet of samples and show it in TensorBoard."""
@@ -313,7 +299,3 @@ class Logger:
         if not self.pictures.sheets or self.pictures.sheets[-1][0] < images_seen:
             self.sheet(images_seen)
         self.pictures.save_summary(plan)
-
-    def close(self) -> None:
-        """Close TensorBoard's file."""
-        self.board.close()

@@ -34,7 +34,7 @@ from ganvas.training.distributed import World
 from ganvas.training.learner import Learner
 from ganvas.training.logger import Logger, crossed
 from ganvas.training.step import step
-from ganvas.training.validation import Validation, figures_of
+from ganvas.training.validation import Validation
 
 # The state is saved at least every 60 s: this leaves room for a slow step and the saving itself.
 SAVE_SECONDS = 40
@@ -168,7 +168,7 @@ class Session:
                 self.learner.start_from(self.run.load_start())
             if self.world.rank == 0:
                 self.logger.rewind(0)
-                self.logger.real_images()
+                self.logger.pictures.save_real_images()
 
         # The clock.
         self.began = self.saved = time.monotonic()
@@ -186,18 +186,16 @@ class Session:
     def _load(self, state: dict[str, Any]) -> None:
         """Load a saved state. Raises RunError, naming the field, if it does not fit."""
         try:
-            images_seen, seconds = state["images_seen"], state["seconds"]
-            if images_seen % self.batch or not 0 <= images_seen <= self.plan.total:
-                raise ValueError(
-                    f"images_seen: {images_seen}, expected a multiple of {self.batch} up to"
-                    f" {self.plan.total}"
-                )
+            seen, seconds, total = state["images_seen"], state["seconds"], self.plan.total
+            if seen % self.batch or not 0 <= seen <= total:
+                expected = f"a multiple of {self.batch} up to {total}"
+                raise ValueError(f"images_seen: {seen}, expected {expected}")
             if not 0 <= seconds < 1e12:
                 raise ValueError(f"seconds: {seconds}, expected 0 or more")
             self.learner.load_state_dict(state["learner"])
             if not self.learner.finite:
                 raise ValueError("learner: weights that are NaN or infinite")
-            self.logger.resume(images_seen, state["record"])
+            self.logger.resume(seen, state["record"])
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             missing = " is missing" if isinstance(error, KeyError) else ""
             reason = " ".join(str(error).split())[:100] + missing
@@ -205,7 +203,7 @@ class Session:
                 f"{self.run.path} has a state.pt that does not fit ({reason}): restore it, or use"
                 " --fresh"
             ) from None
-        self.images_seen, self.seconds_before = images_seen, float(seconds)
+        self.images_seen, self.seconds_before = seen, float(seconds)
 
     @property
     def seconds(self) -> float:
@@ -234,7 +232,7 @@ class Session:
         began = time.monotonic()
         result = evaluation.evaluate(self.run, self.sampler, self.images_seen, self.seconds)
         if result:
-            self.logger.figures(figures_of(result), self.images_seen)
+            self.logger.evaluation(result, self.images_seen)
         self.clock.pause(time.monotonic() - began)
 
     def agree(self, signal: int) -> int:
@@ -278,15 +276,14 @@ class Session:
             return
         # The generator first: a finished state promises a finished generator.
         self.run.save_generator(self.learner.sampled.state_dict())
-        self.run.save_state(
-            {
-                "format": CARD_FORMAT,
-                "learner": self.learner.state_dict(),
-                "record": self.logger.state_dict(),
-                "images_seen": self.images_seen,
-                "seconds": self.seconds,
-            }
-        )
+        state = {
+            "format": CARD_FORMAT,
+            "learner": self.learner.state_dict(),
+            "record": self.logger.state_dict(),
+            "images_seen": self.images_seen,
+            "seconds": self.seconds,
+        }
+        self.run.save_state(state)
 
     def finish(self) -> None:
         """Make the pictures of the end, evaluate, and save."""
@@ -298,4 +295,4 @@ class Session:
 
     def close(self) -> None:
         """Close the log, however the training ended."""
-        self.logger.close()
+        self.logger.board.close()

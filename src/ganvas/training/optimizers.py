@@ -28,8 +28,10 @@ class Adam:
     def __init__(
         self, parameters: list[nn.Parameter], betas: tuple[float, float], eps: float
     ) -> None:
-        self.parameters, self.betas, self.eps, self.lr = parameters, betas, eps, 0.0
+        self.parameters, self.lr = parameters, 0.0
         self.param_groups = [{"params": parameters}]
+        self.options: dict[str, Any] = {"beta1": betas[0], "beta2": betas[1], "eps": eps}
+        self.options |= {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
         for p in parameters:
             # A view of a part of a larger tensor gets memory of its own.
             if torch.empty_like(p, device="meta").stride() != p.stride():
@@ -46,29 +48,17 @@ class Adam:
 
     def step(self) -> None:
         """Update the parameters once, from the gradients in their `.grad`."""
+        everything = self.parameters, self.orders, self.weights, self.means, self.squares
         rows = [
             (w, p.grad.permute(order).contiguous(), mean, square)
-            for p, order, w, mean, square in zip(
-                self.parameters, self.orders, self.weights, self.means, self.squares, strict=True
-            )
+            for p, order, w, mean, square in zip(*everything, strict=True)
             if p.grad is not None
         ]
         weights, gradients, means, squares = (list(column) for column in zip(*rows, strict=True))
         self.steps += 1
+        steps = [self.steps] * len(rows)
         torch._fused_adam_(
-            weights,
-            gradients,
-            means,
-            squares,
-            [],
-            [self.steps] * len(rows),
-            lr=self.lr,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=0.0,
-            eps=self.eps,
-            amsgrad=False,
-            maximize=False,
+            weights, gradients, means, squares, [], steps, lr=self.lr, **self.options
         )
 
     def state_dict(self) -> dict[str, Any]:

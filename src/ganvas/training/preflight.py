@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,20 +75,15 @@ def prepare(
         recipe = override(original, request.settings)
     if dataset is None and request.data is not None:
         dataset = request.reading.load(request.data, (native.height, native.width))
-    if dataset is None:
-        spec = _native_spec(request, native)
-    else:
+    if dataset is not None:
         notes += dataset.notes
-        spec = ImageSpec.of(dataset)
+    spec = ImageSpec.of(dataset) if dataset is not None else _native_spec(request, native)
     recipe, note = resolve_gamma(recipe, spec)
-    seed = request.seed or 0
-    if device:
-        gan = networks(file, recipe, spec, device, seed)
-    else:
-        gan = file.build(recipe.model, spec, seed)
-    prepared = Prepared(name, file, original, recipe, spec, dataset, gan, device, [])
+    gan = networks(file, recipe, spec, device, request.seed or 0)
+    prepared = Prepared(name, file, original, recipe, spec, dataset, gan, device, notes)
     notes += [note, *_training_notes(prepared, request.precision)]
-    return dataclasses.replace(prepared, notes=[note for note in notes if note])
+    notes[:] = filter(None, notes)
+    return prepared
 
 
 def _native_spec(request: Request, native: ImageSpec) -> ImageSpec:
@@ -103,32 +99,24 @@ def _native_spec(request: Request, native: ImageSpec) -> ImageSpec:
 
 
 def _training_notes(prepared: Prepared, precision: str | None) -> list[str]:
-    """Notes on how these images are trained on; "" among them for none."""
+    """Notes on how these images are trained on."""
     dataset, gan, train = prepared.dataset, prepared.gan, prepared.recipe.train
     notes = []
-    if dataset is not None and train.augment == "adaptive":
-        notes.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
-    if (
-        dataset is not None
-        and prepared.original.native.classes
-        and not dataset.classes
-        and not gan.conditional
-    ):
-        notes.append(
-            f"{dataset.name} has no labels: {prepared.name} is trained without, and cannot be asked"
-            " for a class"
-        )
-    if dataset is not None and gan.conditional and (empty := dataset.empty_classes):
-        notes.append(f"no image of {dataset.name} is of class {first_few(empty)}: not learned")
+    if dataset is not None:
+        if train.augment == "adaptive":
+            notes.append(augment.explained(augment.kinds_for(dataset.images), len(dataset)))
+        if gan.conditional and (empty := dataset.empty_classes):
+            notes.append(f"no image of {dataset.name} is of class {first_few(empty)}: not learned")
+        if prepared.original.native.classes and not dataset.classes and not gan.conditional:
+            without = f"{prepared.name} is trained without, and cannot be asked for a class"
+            notes.append(f"{dataset.name} has no labels: {without}")
     if why := learner.why_apart(gan, train, precision or train.precision):
         notes.append(f"train.order='together': {why}; D is trained first, then G")
     return notes
 
 
-def networks(
-    file: GanFile, recipe: Recipe, spec: ImageSpec, device: str = "cpu", seed: int = 0
-) -> Gan:
-    """Build both networks and check that they can be trained.
+def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str, seed: int) -> Gan:
+    """Build both networks and, if `device` is given, check that they can be trained on it.
 
     The networks that are returned have not run yet.
 
@@ -136,6 +124,8 @@ def networks(
     """
     train = recipe.train
     gan = file.build(recipe.model, spec, seed)
+    if not device:
+        return gan
     _refuse_large(file, recipe, spec, device)
     # Checks that run layers get throwaway copies, since a layer may keep state: the networks that
     # are returned are trained as their initial weights made them.
@@ -166,15 +156,10 @@ def _refuse_large(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str) -
     needed = step_bytes(file, recipe.model, train, spec) // distributed.machines()
     available = _memory(device)
     if needed > available:
-        smaller = (
-            f"the images smaller, with --size {SMALL_SIDE}, or "
-            if max(spec.height, spec.width) > SMALL_SIDE
-            else ""
-        )
+        size = f"--size {SMALL_SIDE} or " if max(spec.height, spec.width) > SMALL_SIDE else ""
         raise SettingError(
             f"training on {spec} in batches of {train.batch} takes at least {needed / 1e9:,.0f} GB"
-            f" of memory, this machine has {available / 1e9:,.0f} GB: make {smaller}train.batch"
-            " smaller"
+            f" of memory, this machine has {available / 1e9:,.0f} GB: use {size}a smaller batch"
         )
 
 
@@ -185,20 +170,27 @@ def _memory(device: str) -> int:
     return int(psutil.virtual_memory().total)
 
 
-class _Results(TorchDispatchMode):
-    """Sums the bytes of all tensors that operations return, views aside."""
+class Tally(TorchDispatchMode):
+    """Sums a measure of all of torch's operations in its context.
 
-    def __init__(self) -> None:
+    measure: (operation, arguments, options, result) -> the measure of one.
+    total: the sum.
+    """
+
+    def __init__(self, measure: Callable[..., int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
+        self.measure, self.total = measure, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            self.total += sum(
-                t.numel() * t.element_size() for t in tree_leaves(out) if isinstance(t, Tensor)
-            )
+        self.total += self.measure(func, args, kwargs or {}, out)
         return out
+
+
+def _new_bytes(operation: Any, arguments: Any, options: Any, result: Any) -> int:
+    """The bytes of the tensors that an operation returns; 0 for views."""
+    made = [] if operation.is_view else tree_leaves(result)
+    return sum(t.numel() * t.element_size() for t in made if isinstance(t, Tensor))
 
 
 def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -> int:
@@ -214,9 +206,9 @@ def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -
             gan.discriminator.eval()
             batch = max(train.batch, train.g_batch or 1)
             labels = torch.zeros(batch, dtype=torch.int64) if gan.conditional else None
-            with _Results() as made:
+            with Tally(_new_bytes) as made:
                 images = gan.make(torch.empty(batch, gan.z_dim), labels)
-            with _Results() as judged:
+            with Tally(_new_bytes) as judged:
                 gan.judge(images, labels)
     # a user's file may raise anything; what is wrong with it is reported by its check
     except Exception:

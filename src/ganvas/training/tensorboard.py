@@ -30,19 +30,13 @@ class Board:
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write values by their tags, as one event."""
-        self._write_summary(
-            [{"tag": tag, "simple_value": value} for tag, value in values.items()], step
-        )
+        summary = [{"tag": tag, "simple_value": value} for tag, value in values.items()]
+        self._write(step=step, summary={"value": summary})
 
     def image(self, tag: str, png: bytes, size: tuple[int, int], step: int) -> None:
         """Write a PNG of `size` (height, width)."""
         image = {"height": size[0], "width": size[1], "encoded_image_string": png}
-        self._write_summary([{"tag": tag, "image": image}], step)
-
-    def _write_summary(self, values: list[dict[str, Any]], step: int) -> None:
-        if self.file is None:
-            self._open()
-        self._write(step=step, summary={"value": values})
+        self._write(step=step, summary={"value": [{"tag": tag, "image": image}]})
 
     def _open(self) -> None:
         # takes tenths of a second to import
@@ -60,6 +54,8 @@ class Board:
     def _write(self, **event: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
+        if self.file is None:
+            self._open()
         with writing(self.path):
             self.records.write(Event(wall_time=time.time(), **event).SerializeToString())
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -14,12 +14,7 @@ import torch
 from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError
 from ganvas.evaluation.history import results_of
-from ganvas.evaluation.result import (
-    SCORE_NAMES,
-    EvaluationResult,
-    results_during_training,
-    same_protocol,
-)
+from ganvas.evaluation.result import EvaluationResult, results_during_training, same_protocol
 from ganvas.gan import Gan
 from ganvas.recipe import Interval
 from ganvas.runs.card import Card
@@ -36,6 +31,7 @@ VALIDATION_SHARE = 0.1  # of training time that evaluations may take
 FAILURES = (GanvasError, RuntimeError, MemoryError)
 
 
+@dataclass
 class Validation:
     """Evaluations at intervals of a training, each a line of the run's metrics.jsonl.
 
@@ -46,23 +42,23 @@ class Validation:
     say: shows a line to the user.
 
     spent: seconds of all evaluations.
+    seconds, seen: of training and images so far. last: images at the last evaluation.
     newest: the last result.
     best: (FID, images seen) of the lowest FID under the protocol of `newest`.
+    notified: notices that the user has seen.
     """
 
-    def __init__(
-        self,
-        judge: Callable[[Sampler], EvaluationResult],
-        every: float | None,
-        cost: float,
-        say: Say,
-    ) -> None:
-        self.judge, self.every, self.cost, self.say = judge, every, cost, say
-        self.spent, self.seconds = 0.0, 0.0
-        self.seen = self.last = 0  # images: so far, and at the last evaluation
-        self.newest: EvaluationResult | None = None
-        self.best: tuple[float, int] | None = None
-        self.notified: set[str] = set()
+    judge: Callable[[Sampler], EvaluationResult]
+    every: float | None
+    cost: float
+    say: Say
+    spent: float = 0.0
+    seconds: float = 0.0
+    seen: int = 0
+    last: int = 0
+    newest: EvaluationResult | None = None
+    best: tuple[float, int] | None = None
+    notified: set[str] = field(default_factory=set)
 
     def resume(self, run: Run) -> None:
         """Continue after the evaluations that a run already has."""
@@ -92,11 +88,9 @@ class Validation:
         """
         if self.every is not None:
             since = self.seen % self.every  # images after the last multiple of the interval
-            ahead = (
-                (left - self.cost + since / rate) // (self.every / rate + self.cost)
-                if rate
-                else 0.0
-            )
+            ahead = 0.0
+            if rate:
+                ahead = (left - self.cost + since / rate) // (self.every / rate + self.cost)
             needed = (ahead + 1) * self.cost  # one more at the end
         else:
             needed = VALIDATION_SHARE / (1 + VALIDATION_SHARE) * (self.seconds + left) - self.spent
@@ -117,7 +111,7 @@ class Validation:
                 torch.manual_seed(0)  # for a user's random layers: the same scores after a resume
                 result = self.judge(sampler)
         except FAILURES as error:
-            self._say_once(f"not evaluated at {images_seen:,} images: ", _reason(error))
+            self._say_once(_reason(error), f"not evaluated at {images_seen:,} images: ")
             return None
         finally:
             self.cost = time.monotonic() - began
@@ -125,12 +119,9 @@ class Validation:
             self.last = images_seen
         if is_best := self._is_best(result, images_seen):
             run.save_best(sampler.gan.generator.state_dict())
-        place = {
-            "images": images_seen,
-            "seconds": round(seconds, 3),
-            "cost_seconds": round(self.cost, 3),
-        }
-        run.append_metrics(msgspec.json.encode(place | msgspec.to_builtins(result)).decode())
+        line = {"images": images_seen, "seconds": round(seconds, 3)}
+        line |= {"cost_seconds": round(self.cost, 3)} | msgspec.to_builtins(result)
+        run.append_metrics(msgspec.json.encode(line).decode())
         self._report(result, images_seen, seconds, is_best)
         return result
 
@@ -138,38 +129,29 @@ class Validation:
         """Return True if no generator before had a lower FID under the same protocol."""
         if self.newest is not None and not same_protocol(self.newest, result):
             self.best = None
-            self._say_once(
-                "", "the protocol has changed: earlier scores do not count for the best generator"
-            )
+            self._say_once("protocol changed: earlier scores do not count for the best generator")
         self.newest, fid = result, result.fid
         if fid is None or not math.isfinite(fid) or (self.best is not None and fid >= self.best[0]):
             return False
         self.best = fid, images_seen
         return True
 
-    def _report(
-        self, result: EvaluationResult, images_seen: int, seconds: float, is_best: bool
-    ) -> None:
+    def _report(self, result: EvaluationResult, seen: int, seconds: float, is_best: bool) -> None:
         share = self.spent / max(seconds + self.cost - self.spent, 1e-9)
         scores = _summary(result, ", best so far" if is_best else "")
-        self.say(
-            f"at {images_seen:,} images: {scores}; {self.cost:.1f} s, {share:.0%} of training time"
-            " so far"
-        )
+        cost = f"{self.cost:.1f} s, {share:.0%} of training time so far"
+        self.say(f"at {seen:,} images: {scores}; {cost}")
         for note in result.notes:
             if note.startswith("no fid"):
-                self._say_once("", f"{note}; so no generator is kept as the best")
+                self._say_once(f"{note}; so no generator is kept as the best")
         if share > VALIDATION_SHARE:
-            advice = (
-                "the training is too short for it"
-                if self.every is None
-                else "--evaluate-every auto keeps it below"
-            )
-            self._say_once(
-                "", f"evaluating takes more than {VALIDATION_SHARE:.0%} of training time: {advice}"
-            )
+            advice = "the training is too short for it"
+            if self.every is not None:
+                advice = "--evaluate-every auto keeps it below"
+            most = f"{VALIDATION_SHARE:.0%} of training time"
+            self._say_once(f"evaluating takes more than {most}: {advice}")
 
-    def _say_once(self, place: str, text: str) -> None:
+    def _say_once(self, text: str, place: str = "") -> None:
         if text not in self.notified:
             self.notified.add(text)
             self.say(place + text)
@@ -180,22 +162,14 @@ def _summary(result: EvaluationResult, remark: str = "") -> str:
     name = "kid" if result.fid is None else "fid"
     floor, value = getattr(result.floor, name), getattr(result, name)
     beside = "no floor" if floor is None else f"floor {floor:.3g}"
-    others = {
-        "precision": result.precision,
-        "recall": result.recall,
-        "right class": result.label_accuracy,
-    }
-    rest = "".join(f", {title} {score:.3f}" for title, score in others.items() if score is not None)
+    titles = {"precision": "precision", "recall": "recall", "label_accuracy": "right class"}
+    scores = ((title, getattr(result, key)) for key, title in titles.items())
+    rest = "".join(f", {title} {score:.3f}" for title, score in scores if score is not None)
     return f"{name.upper()} {value:.3g} ({beside}{remark}){rest}"
 
 
 def prepare_validation(
-    card: Card,
-    dataset: Dataset,
-    gan: Gan,
-    data_dir: Path | None,
-    say: Say,
-    left: float | None = None,
+    card: Card, dataset: Dataset, gan: Gan, data_dir: Path | None, say: Say, left: float | None
 ) -> Validation | None:
     """Prepare the evaluations that a card asks for, before the training begins.
 
@@ -239,20 +213,13 @@ def prepare_validation(
 
 
 def _no_time_for_extractor(card: Card, data_dir: Path | None, left: float) -> str:
-    images = card.data
-    train_it = command(
-        "evaluate",
-        images.what,
-        data=images.what,
-        size=(card.image.height, card.image.width),
-        fit=None if images.fit == "crop" else images.fit,
-        channels=images.channels,
-        data_dir=data_dir,
-    )
+    what, channels, size = card.data.what, card.data.channels, (card.image.height, card.image.width)
+    fit = None if card.data.fit == "crop" else card.data.fit
+    options = {"size": size, "fit": fit, "channels": channels, "data_dir": data_dir}
     return (
         "not evaluated during training: an extractor must be trained first, for up to"
         f" {EXTRACTOR_SECONDS:.0f} of {left:.0f} s; give more minutes, or train it before with"
-        f" {train_it}"
+        f" {command('evaluate', what, data=what, **options)}"
     )
 
 
@@ -261,17 +228,10 @@ def within(left: float, validation: Validation | None) -> Validation | None:
     the `left` seconds."""
     if validation is None or validation.cost <= left / 2:
         return validation
-    validation.say(
-        f"not evaluated during training: that would take {validation.cost:.1f} of"
-        f" {max(0.0, left):.1f} s"
-    )
+    needed = f"{validation.cost:.1f} of {max(0.0, left):.1f} s"
+    validation.say(f"not evaluated during training: that would take {needed}")
     return None
 
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def figures_of(result: EvaluationResult) -> dict[str, Any]:
-    """Return the scores of a result that are not None, by name."""
-    return {name: value for name in SCORE_NAMES if (value := getattr(result, name)) is not None}
