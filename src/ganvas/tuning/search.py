@@ -75,14 +75,7 @@ class PreparedSearch:
     score_seconds: float
 
 
-def tune(
-    request: Request,
-    options: SearchOptions | None = None,
-    *,
-    out: Path = Path("tuned.toml"),
-    quiet: bool = False,
-    started: float | None = None,
-) -> TuningResult:
+def tune(request: Request, options: SearchOptions, *, out: Path, started: float) -> TuningResult:
     """Search gamma, learning rate and augmentation by short trainings, and write the best to `out`.
 
     An earlier result of a search at `out` is kept beside it; nothing else is written.
@@ -91,14 +84,12 @@ def tune(
         samples and the search.
     options: the length of the search.
     out: a TOML file for `train(config=)`.
-    started: time.time() from which the minutes count; by default now.
+    started: time.time() from which the minutes count.
 
     After a signal, the best result so far is written. Raises a GanvasError for anything in the
     request that is impossible; KeyboardInterrupt, or SystemExit(143), if a signal comes before the
     end of the first training.
     """
-    started = time.time() if started is None else started
-    options = options or SearchOptions()
     request = dataclasses.replace(
         request,
         data=request.data or gans.default_data(request.recipe),
@@ -106,7 +97,7 @@ def tune(
         device=pick_device(request.device or "auto"),  # type: ignore[arg-type]
     )
     check_place(out)
-    optuna, say = _optuna(), Progress(quiet=quiet).say
+    optuna, say = _optuna(), Progress().say
     prepared = prepare_search(request, options.time_limit, say)
     costs = prepared.step_seconds, prepared.score_seconds
     budget = plan_budget(options, prepared.setup.recipe.train.batch, *costs, started)

@@ -52,7 +52,7 @@ AXIS_SPAN = 3.2  # both axes, x and z, are drawn from -AXIS_SPAN to AXIS_SPAN
 GRID = torch.linspace(-AXIS_SPAN, AXIS_SPAN, 401)
 # noise values, each in the middle of one of 2000 equal shares of the normal distribution
 QUANTILES: Tensor = torch.special.ndtri((torch.arange(2000) + 0.5) / 2000)
-MOMENTS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # panels of the PNG, as fractions of the training
+PANELS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # moments of the PNG, as fractions of the training
 MAX_FRAMES = 40  # of the GIF
 
 # Okabe and Ito's blue and vermilion: safe for colour blindness
@@ -110,7 +110,7 @@ def demo_1d(out: Path, *, seed: int = 0, steps: int = 1500) -> tuple[Path, Path]
     # before the training, so that nobody waits for a picture that cannot be saved
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    still, moving = [round(steps * fraction) for fraction in MOMENTS], _frame_steps(steps)
+    still, moving = [round(steps * fraction) for fraction in PANELS], _frame_steps(steps)
     history = train_1d(seed, steps, at={*still, *moving})
     frames = [_frame(history[step]) for step in moving]
     png, gif = out / "demo-1d.png", out / "demo-1d.gif"

@@ -134,9 +134,7 @@ def repeat_conditions(run: Run, result: EvaluationResult | None) -> list[str]:
     if data not in NAMES:
         lines.append(f"The data are read from {data}; their fingerprint shows if they changed.")
     if card.started_from:
-        lines.append(
-            "The run needs its start.safetensors, the weights that it started from."
-        )
+        lines.append("The run needs its start.safetensors, the weights that it started from.")
     if card.gan.endswith(".py"):
         lines.append(f"The networks are in your own file {card.gan}, which this page leaves out.")
     if result is not None and (why := _asked(result).hindrance):

@@ -85,8 +85,9 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     evaluations, all_sheets = results_of(run), run.sheets()
+    current = run.generator_card().weights_sha256 if run.generator_file.exists() else ""
     evaluate = provenance.evaluate_command(run, data_dir)
-    result, notes = _shown_evaluation(run, evaluations, evaluate)
+    result, notes = _shown_evaluation(current, evaluations, evaluate)
     samples, why_no_samples = report_pictures.current_samples(run)
     return jinja.from_string(_asset("report.html")).render(
         mark=Markup(f'{MARK} {__version__}">'),
@@ -106,7 +107,7 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         card=_card_rows(result) if result else [],
         protocol=_protocol(result) if result else {},
         classes=_classes(result) if result else "",
-        **_copies(run, result, evaluations),
+        **_copies(run, current, result, evaluations),
         diagnosis=examine(run, data_dir),
         evaluate=evaluate,
         settings=provenance.compare_settings(run),
@@ -152,18 +153,19 @@ def _facts(
 
 
 def _shown_evaluation(
-    run: Run, evaluations: Evaluations, evaluate: str
+    current: str, evaluations: Evaluations, evaluate: str
 ) -> tuple[EvaluationResult | None, list[str]]:
     """Choose the evaluation for the report card; return it with the caveats of its scores.
 
     One of the current generator goes first, then one made after training (with more images), then
     the newest.
 
+    current: hash of the current generator's weights, "" if nothing is saved yet.
     evaluate: the command that evaluates with more images.
     """
     if not evaluations:
         return None, []
-    current, notes = _current_weights(run), []
+    notes = []
     images, result = max(
         reversed(evaluations), key=lambda each: (each[1].weights_sha256 == current, each[0] is None)
     )
@@ -173,11 +175,6 @@ def _shown_evaluation(
         seen = f"evaluated during training, at {images:,} images seen and with few images"
         notes.append(f"{seen}; for more, run {evaluate}")
     return result, [*notes, *result.notes]
-
-
-def _current_weights(run: Run) -> str:
-    """Return the hash of the current generator, "" if nothing is saved yet."""
-    return run.generator_card().weights_sha256 if run.generator_file.exists() else ""
 
 
 def _evaluation_rows(evaluations: Evaluations) -> list[list[str]]:
@@ -232,7 +229,9 @@ def _protocol(result: EvaluationResult) -> dict[str, str]:
     return rows | {"seeds": str(result.seeds), "versions": versions}
 
 
-def _copies(run: Run, result: EvaluationResult | None, evaluations: Evaluations) -> dict[str, Any]:
+def _copies(
+    run: Run, current: str, result: EvaluationResult | None, evaluations: Evaluations
+) -> dict[str, Any]:
     """Return the newest copy check and a picture: its closest pairs, or else the nearest neighbours
     from the end of training."""
     checks = [each for _, each in evaluations if each.copies is not None]
@@ -242,5 +241,5 @@ def _copies(run: Run, result: EvaluationResult | None, evaluations: Evaluations)
     has_sheet = copies is not None and Path(copies.sheet).name == run.closest_file.name
     pairs = report_pictures.picture_of(run, "copies") if has_sheet else None
     pairs = pairs or report_pictures.picture_of(run, "neighbours")
-    stale = checked is not None and checked.weights_sha256 != _current_weights(run)
+    stale = checked is not None and checked.weights_sha256 != current
     return {"copies": copies, "copies_stale": stale, "pairs_picture": pairs}
