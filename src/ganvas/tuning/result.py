@@ -111,7 +111,7 @@ class TuningResult:
             "",
             f"{self.verdict}.",
             "Lower is better. Each score is of one short training, so small differences are noise.",
-            "A longer training may do better with other settings, above all another learning rate.",
+            "A longer training may do better with others, above all with another learning rate.",
             "",
             f"Each trial: {self.images:,} images of {self.data_name}, {conditions}. "
             f"Each score: {self.samples:,} samples against {self.real:,} held-out images.",
