@@ -24,6 +24,7 @@ from ganvas.runs.request import Request
 from ganvas.sampling.samples import parse_labels
 from ganvas.sampling.sheets import sheet_classes
 from ganvas.tuning import search
+from ganvas.tuning.budget import SearchOptions
 from helpers.common import put_idx, train
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -246,7 +247,8 @@ def test_their_recipe_is_trained_and_tuned_on_them(
     )
     assert (run.card.data.what, run.card.image.channels) == ("stacked-mnist", 3)
     with pytest.raises(pytest.fail.Exception, match="searched on stacked-mnist"):
-        search.tune(Request(recipe="r3gan/stacked-mnist"), out=tmp_path / "t.toml", quiet=True)
+        request = Request(recipe="r3gan/stacked-mnist")
+        search.tune(request, SearchOptions(), out=tmp_path / "t.toml", started=0.0)
     assert gans.default_data("r3gan/digits") == gans.default_data(None) == "mnist-5k"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def search(
     """Search on one thread, by default with three trials of 160 images each."""
     length = SearchOptions(minutes=minutes, trials=trials, images=images)
     request = Request.of(recipe=recipe, data=data, threads=1, **options)
-    return tune(request, length, out=out, quiet=True, started=started)
+    return tune(request, length, out=out, started=started or time.time())
 
 
 def lr(recipe: Recipe) -> float:

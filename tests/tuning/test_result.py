@@ -150,7 +150,7 @@ def test_an_earlier_result_is_kept_and_other_files_are_refused(
     assert (tmp_path / "tuned.toml.1").read_text() == first
     (tmp_path / "mine.toml").write_text("# mine\n")
     error = cli_run(*command, "--out", "mine.toml").error
-    assert "--out mine.toml exists and was not written by ganvas tune" in error
+    assert "--out mine.toml was not written by ganvas tune: give another name" in error
     assert (tmp_path / "mine.toml").read_text() == "# mine\n"
 
 

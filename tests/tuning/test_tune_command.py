@@ -94,8 +94,8 @@ class TestCommand:
         ("arguments", "message"),
         [
             ("tune nothing/here", "unknown recipe nothing/here"),
-            ("tune mlp/tiny --minutes 0", "--minutes 0: expected more than 0"),
-            ("tune mlp/tiny --minutes -1", "--minutes -1: expected more than 0"),
+            ("tune mlp/tiny --minutes 0", "--minutes 0.0: expected more than 0"),
+            ("tune mlp/tiny --minutes -1", "--minutes -1.0: expected more than 0"),
             ("tune mlp/tiny --minutes nan", "--minutes nan: expected more than 0"),
             ("tune mlp/tiny --minutes 1e9", "at most 527,040"),
             (
@@ -104,7 +104,7 @@ class TestCommand:
             ),
             ("tune mlp/tiny --trials 1", "--trials 1: expected 2 to 10,000"),
             ("tune mlp/tiny --trials 2.5", "expected a whole number"),
-            ("tune mlp/tiny --images 0", "--images 0: expected more than 0"),
+            ("tune mlp/tiny --images 0", "--images 0.0: expected more than 0"),
             ("tune mlp/tiny --seed -1", "--seed -1"),
             ("tune mlp/tiny --out found.json", "a name that ends in .toml"),
             ("tune mlp/tiny --out /dev/null/x.toml", "cannot write in /dev/null"),

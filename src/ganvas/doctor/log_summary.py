@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ganvas.doctor.remedies import RunInfo
@@ -24,10 +24,10 @@ OLD_NAMES = {"told": "d_separation"}
 class History:
     """A log as at most MAX_MEANS means, each of equally many lines; the newest may have fewer."""
 
-    def __init__(self) -> None:
-        self.whole: list[LogMean] = []
-        self.begun: list[LogMean] = []
-        self.width = 1
+    def __init__(self, lines: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.whole, self.begun, self.width = list[LogMean](), list[LogMean](), 1
+        for line in lines:
+            self.add(line)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Add a line of the log; values that are not numbers are left out."""

@@ -50,9 +50,9 @@ class Monitor:
         if not checked and ("g_gradient" not in line or line["step"] < WARM):
             return []
         findings = [
-            finding
-            for finding in diagnose(self.run, self.history.means)
-            if finding.state not in self.reported and (checked or finding.state in IN_LOG)
+            each
+            for each in diagnose(self.run, self.history.means)
+            if each.state not in self.reported and (checked or each.state in IN_LOG)
         ]
         sure = [each for each in findings if each.state in self.suspected and each.state in RULES]
         kept = set() if checked else self.suspected - IN_LOG
@@ -76,10 +76,8 @@ def diagnose(run: RunInfo, means: Sequence[LogMean]) -> list[Finding]:
             if state in LOST:
                 break
     if not evidence:
-        log = LogSummary(run, means)
-        step, text = log.last["step"], healthy_evidence(log)
+        step, text = means[-1]["step"], healthy_evidence(LogSummary(run, means))
+        evidence["healthy"] = text
         if step < EARLY:
-            evidence["too early to tell"] = f"{step:.0f} steps; {text}"
-        else:
-            evidence["healthy"] = text
+            evidence = {"too early to tell": f"{step:.0f} steps; {text}"}
     return [Finding(state, text, next_command(run, state)) for state, text in evidence.items()]

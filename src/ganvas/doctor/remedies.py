@@ -63,17 +63,10 @@ class RunInfo:
         """Describe a run whose GAN's file and networks are at hand."""
         card, objective = run.card, gan.objective
         recipe = file.recipes.get(card.recipe_key)
-        return cls(
-            run.path,
-            card,
-            run.gan,
-            data_dir,
-            usual=with_preset(recipe, {}, card.plan.requested)[0].train if recipe else None,
-            chance_loss=objective.chance * card.settings(file).train.d_loss_scale,
-            joint=gan.joint,
-            paired=objective.paired,
-            stage=stage,
-        )
+        usual = with_preset(recipe, {}, card.plan.requested)[0].train if recipe else None
+        chance = objective.chance * card.settings(file).train.d_loss_scale
+        known = (usual, chance, gan.joint, objective.paired)
+        return cls(run.path, card, run.gan, data_dir, *known, stage)
 
     @cached_property
     def train(self) -> TrainConfig:
@@ -84,8 +77,8 @@ class RunInfo:
     @property
     def rates(self) -> dict[str, Rate]:
         """The learning rates by the names of their settings; D's only if it has its own."""
-        train = self.train
-        return {"lr": train.lr} | ({} if train.d_lr is None else {"d_lr": train.d_lr})
+        both = {"lr": self.train.lr, "d_lr": self.train.d_lr}
+        return {name: rate for name, rate in both.items() if rate is not None}
 
     def usual_rate(self, name: str) -> Rate | None:
         """Return the recipe's own learning rate `name`, None if the recipe is unknown."""
@@ -97,35 +90,25 @@ class RunInfo:
 
 def next_command(run: RunInfo, state: str) -> str:
     """Return the command to run next for a state, quoted for a shell."""
-    if state in ("healthy", "too early to tell"):
-        return _continue_command(run)
-    change = REMEDIES[state](run)
-    if change is None:
-        return _other_recipe(run)
-    own, config = run.card.own_recipe(run.gan), run.path / "recipe.json"
-    return command("train", *own, "--config", config, *change, data_dir=run.data_dir)
-
-
-def _continue_command(run: RunInfo) -> str:
+    own, gan, data_dir = run.card.own_recipe(run.gan), run.gan, run.data_dir
+    if state in REMEDIES:
+        if (change := REMEDIES[state](run)) is None:
+            return _other_recipe(run)
+        config = run.path / "recipe.json"
+        return command("train", *own, "--config", config, *change, data_dir=data_dir)
     if run.stage == "finished":
-        return command("sample", run.path, gan=run.gan)
+        return command("sample", run.path, gan=gan)
     if run.stage == "training":
-        return command("doctor", run.path, gan=run.gan, data_dir=run.data_dir)
-    return command("train", *run.card.own_recipe(run.gan), out=run.path, data_dir=run.data_dir)
+        return command("doctor", run.path, gan=gan, data_dir=data_dir)
+    return command("train", *own, out=run.path, data_dir=data_dir)
 
 
 def _other_recipe(run: RunInfo) -> str:
     """Return the command that trains the default recipe on the same data."""
-    images = run.card.data
-    return command(
-        "train",
-        default_recipe(images.what),
-        data=images.what,
-        size=images.size,
-        fit=None if images.fit == "crop" else images.fit,
-        channels=images.channels,
-        data_dir=run.data_dir,
-    )
+    images, recipe = run.card.data, default_recipe(run.card.data.what)
+    fit = None if images.fit == "crop" else images.fit
+    read = {"data": images.what, "size": images.size, "fit": fit, "channels": images.channels}
+    return command("train", recipe, **read, data_dir=run.data_dir)
 
 
 def _set(*assignments: str) -> list[str]:
@@ -159,11 +142,8 @@ def _assign(name: str, old: Rate | None, new: Rate) -> list[str]:
 
 def _too_fast(run: RunInfo) -> bool:
     """Return True if a learning rate is above the recipe's own or above MAX_RATE."""
-    for name, rate in run.rates.items():
-        usual = run.usual_rate(name)
-        if _peak(rate) > MAX_RATE or (usual is not None and _peak(rate) > _peak(usual)):
-            return True
-    return False
+    limits = {name: _peak(run.usual_rate(name) or MAX_RATE) for name in run.rates}
+    return any(_peak(rate) > min(limits[name], MAX_RATE) for name, rate in run.rates.items())
 
 
 def _lower_rates(run: RunInfo) -> list[str]:
@@ -186,9 +166,8 @@ def _higher_rates(run: RunInfo) -> list[str]:
     USUAL_RATE. Rates so high that they may have killed G in its first steps are lowered."""
     if _too_fast(run):
         return _lower_rates(run)
-    train, usual = run.train, run.usual
-    back = usual is not None and _peak(train.lr) < _peak(usual.lr)
-    changes: list[str] = []
+    usual, changes = run.usual, list[str]()
+    back = usual is not None and _peak(run.train.lr) < _peak(usual.lr)
     for name, rate in run.rates.items():
         new: Rate | None = run.usual_rate(name) if back else None
         if new is None and _peak(rate) > 0:
@@ -219,7 +198,7 @@ def _for_nan(run: RunInfo) -> list[str]:
 
 
 def _for_exploding_gradients(run: RunInfo) -> list[str]:
-    return (None if _too_fast(run) else _restrain_d(run)) or _lower_rates(run)
+    return (not _too_fast(run) and _restrain_d(run)) or _lower_rates(run)
 
 
 def _for_vanishing_gradients(run: RunInfo) -> list[str] | None:
@@ -242,9 +221,8 @@ def _for_strong_d(run: RunInfo) -> list[str]:
     if usual is not None and _peak(train.lr) < _peak(usual):
         return _set(*_assign("lr", train.lr, usual), *_lower_d_rate(train, usual))
     if _too_fast(run):
-        if _peak(d_rate) > _peak(train.lr):
-            return _set(*_lower_d_rate(train, train.lr))
-        return _lower_rates(run)
+        faster = _peak(d_rate) > _peak(train.lr)
+        return _set(*_lower_d_rate(train, train.lr)) if faster else _lower_rates(run)
     return _restrain_d(run) or _set(*_assign("d_lr", train.d_lr, _scaled(d_rate, 0.25)))
 
 
@@ -263,18 +241,14 @@ def _more_augmentation(run: RunInfo) -> list[str]:
         return _set("augment=adaptive" if run.joint and few else f"augment={AUGMENTED}")
     if train.augment != "adaptive" and train.augment < MAX_AUGMENT:
         return _set(f"augment={MAX_AUGMENT}")
-    if not card.data.flip and _may_be_mirrored(card):
+    # of grey images of the user's nobody knows if they are letters or digits
+    what, coloured = card.data.what, card.image.channels > 1
+    mirrored = what in data.MIRRORED or (what not in data.NAMES and coloured)
+    if mirrored and not card.data.flip:
         return ["--flip"]
-    if train.gamma is not None:
-        stronger = _assign("gamma", train.gamma, _scaled(train.gamma, 4))
-        return _restrain_d(run) or _set(*stronger)
+    if (gamma := train.gamma) is not None:
+        return _restrain_d(run) or _set(*_assign("gamma", gamma, _scaled(gamma, 4)))
     return ["--images", str(card.plan.total // 2)]
-
-
-def _may_be_mirrored(card: Card) -> bool:
-    """Return True for photographs: of grey images nobody knows if they are letters or digits."""
-    what = card.data.what
-    return what in data.MIRRORED or (what not in data.NAMES and card.image.channels > 1)
 
 
 REMEDIES: dict[str, Callable[[RunInfo], list[str] | None]] = {

@@ -120,12 +120,10 @@ def _nan(log: LogSummary) -> str | None:
     if all(math.isfinite(value) for value in log.last.values()):
         return None
     finite = [mean for mean in log.means[:-1] if math.isfinite(mean["d_loss"])]
-    before = (
-        f"; before that, D's loss was {_n(finite[-1]['d_loss'])} and G's {_n(finite[-1]['g_loss'])}"
-        if finite
-        else ""
-    )
-    return f"losses or weights are not finite since step {log.last['step']:.0f}{before}"
+    text = f"losses or weights are not finite since step {log.last['step']:.0f}"
+    if finite:
+        text += f"; before, D's loss was {_n(finite[-1]['d_loss'])}, G's {_n(finite[-1]['g_loss'])}"
+    return text
 
 
 def _exploding(log: LogSummary) -> str | None:
@@ -150,16 +148,12 @@ def _exploding(log: LogSummary) -> str | None:
 def _vanishing(log: LogSummary) -> str | None:
     norm, least = log.now("g_gradient"), log.now("g_least_gradient")
     if norm is not None and norm <= VANISHED_GRADIENT:
-        return (
-            f"G's gradient norm is {_n(norm)} (expected: above {VANISHED_GRADIENT:g}), D's is"
-            f" {_n(log.now('d_gradient'))}"
-        )
+        expected = f"(expected: above {VANISHED_GRADIENT:g})"
+        return f"G's gradient norm is {_n(norm)} {expected}, D's is {_n(log.now('d_gradient'))}"
     # 0 is the norm of a layer that does not count, such as one without input
     if least and least <= VANISHED_LAYER:
-        return (
-            f"one of G's layers has a gradient norm of {_n(least)} (expected: above"
-            f" {VANISHED_LAYER:g}), G as a whole has {_n(norm)}"
-        )
+        expected = f"(expected: above {VANISHED_LAYER:g}), G as a whole has {_n(norm)}"
+        return f"one of G's layers has a gradient norm of {_n(least)} {expected}"
     return None
 
 
@@ -167,10 +161,8 @@ def _starving(log: LogSummary) -> str | None:
     images, epochs = log.run.card.data.images, log.last["epoch"]
     if images >= TINY_DATA or epochs < TINY_EPOCHS:
         return None
-    return (
-        f"{images} training images, each seen {epochs:,.0f} times, are too few for D to learn what"
-        f" they have in common (expected: {TINY_DATA} or more){_distances(log)}"
-    )
+    text = f"{images} training images, each seen {epochs:,.0f} times, are too few for D to learn"
+    return f"{text} what they have in common (expected: {TINY_DATA} or more){_distances(log)}"
 
 
 def _memorising(log: LogSummary) -> str | None:
@@ -195,10 +187,7 @@ def _collapse(log: LogSummary) -> str | None:
 def _one_picture(log: LogSummary) -> str | None:
     """Apply to samples that are all alike, or far more so than they were."""
     diversity, kl = log.now("diversity"), log.now("class_kl")
-    greatest = max(
-        (mean["diversity"] for mean in log.means if "diversity" in mean and mean["nearest"] < FAR),
-        default=0.0,
-    )
+    greatest = max(_near(log, "diversity"), default=0.0)
     limit = MIN_DIVERSITY if log.last["step"] >= GROWN else SAME
     limit = max(limit, FALLEN * greatest if greatest >= FALLEN else 0.0)
     if diversity is None or diversity > limit:
@@ -208,16 +197,19 @@ def _one_picture(log: LogSummary) -> str | None:
     return f"{_diversity(diversity)} (expected: about 1{best}){classes}"
 
 
+def _near(log: LogSummary, name: str) -> list[float]:
+    """Return the values of a figure from when samples looked like pictures."""
+    return [mean[name] for mean in log.means if name in mean and mean["nearest"] < FAR]
+
+
 def _few_pictures(log: LogSummary) -> str | None:
     """Apply to samples that each have a twin: of three pictures, two mostly differ."""
     apart, diversity = log.now("apart"), log.now("diversity")
     if apart is None or diversity is None or apart > TWINS * diversity:
         return None
-    return (
-        f"samples are copies of a few pictures: each is {_n(apart)} times as far from its nearest"
-        " neighbour among them as real images are from theirs (expected: about 1), although"
-        f" {_diversity(diversity)}"
-    )
+    ratio = f"each is {_n(apart)} times as far from its nearest neighbour among them"
+    others = f"as real images are from theirs (expected: about 1), although {_diversity(diversity)}"
+    return f"samples are copies of a few pictures: {ratio} {others}"
 
 
 def _few_classes(log: LogSummary) -> str | None:
@@ -230,16 +222,11 @@ def _few_classes(log: LogSummary) -> str | None:
     if kl is None or diversity is None or nearest is None or nearest >= FAR or diversity < SHARP:
         return None
     one_class = math.log(len(log.run.card.image.classes))
-    values = [
-        mean["class_kl"] for mean in log.means if "class_kl" in mean and mean["nearest"] < FAR
-    ]
-    least = min(values, default=kl)
+    least = min(_near(log, "class_kl"), default=kl)
     if kl <= min(ONE_SIDED * one_class, least + RISEN * one_class):
         return None
-    return (
-        f"samples show only a few of the classes: {_divergence(kl)} (expected: near 0; at best"
-        f" {_n(least)}), although {_diversity(diversity)}"
-    )
+    classes = f"{_divergence(kl)} (expected: near 0; at best {_n(least)})"
+    return f"samples show only a few of the classes: {classes}, although {_diversity(diversity)}"
 
 
 def _stalled(log: LogSummary) -> str | None:
@@ -249,16 +236,12 @@ def _stalled(log: LogSummary) -> str | None:
     # a training that starts from good weights may stay as it is
     fresh = log.run.card.started_from is None
     if fresh and nearest is not None and log.is_still("nearest") and log.is_still("diversity"):
-        return (
-            "samples have not changed since the first checkup, at a learning rate of"
-            f" {_n(rate)}{_distances(log)}"
-        )
+        since = f"since the first checkup, at a learning rate of {_n(rate)}{_distances(log)}"
+        return f"samples have not changed {since}"
     moved = statistics.fmean(log.all("lr")) * step
     if moved < STILL_MOVED and log.run.card.plan.progress(log.last["images"]) >= 0.1:
-        return (
-            f"in {step:,.0f} steps at a learning rate of {_n(rate)} no weight can have moved by"
-            f" {_n(moved)}"
-        )
+        steps = f"in {step:,.0f} steps at a learning rate of {_n(rate)}"
+        return f"{steps} no weight can have moved by {_n(moved)}"
     return None
 
 
@@ -267,25 +250,17 @@ def _overpowered(log: LogSummary) -> str | None:
     d_loss, g_loss, separation = log.now("d_loss"), log.now("g_loss"), log.now("d_separation")
     step, chance = log.last["step"], log.run.chance_loss
     assert d_loss is not None
-    if chance > 0:
-        idle = d_loss <= IDLE_LOSS * chance
-    else:
-        idle = separation is not None and separation >= SEPARATED
+    idle = d_loss <= IDLE_LOSS * chance if chance > 0 else (separation or 0.0) >= SEPARATED
     lost = nearest is not None and before is not None and nearest >= max(FAR, NEARER * before)
-    beaten = (
-        log.run.paired
-        and d_loss <= IDLE_PAIRED * chance
-        and (g_loss or 0.0) >= BEATEN_PAIRED * chance
-    )
+    ahead = d_loss <= IDLE_PAIRED * chance and (g_loss or 0.0) >= BEATEN_PAIRED * chance
+    beaten = log.run.paired and ahead
     if not ((idle and lost and step >= OPENING) or (beaten and step >= OPENING_PAIRED)):
         return None
     guess = f" (a D that only guesses has {_n(chance)})" if chance > 0 else ""
-    pairs = (
-        ""
-        if separation is None
-        else f"; D scores real images above samples in {_pairs(separation):.1%} of pairs"
-    )
-    return f"D's loss is {_n(d_loss)}{guess}, G's is {_n(g_loss)}{pairs}{_distances(log)}"
+    text = f"D's loss is {_n(d_loss)}{guess}, G's is {_n(g_loss)}"
+    if separation is not None:
+        text += f"; D scores real images above samples in {_pairs(separation):.1%} of pairs"
+    return text + _distances(log)
 
 
 def _overfits(log: LogSummary) -> str | None:
@@ -297,10 +272,10 @@ def _overfits(log: LogSummary) -> str | None:
     if adaptive and augmented is not None and augmented < MAX_ADAPTED:
         return None
     share = f", with {augmented:.0%} of its images augmented" if augmented else ""
+    known, held = _n(log.now("d_known")), _n(log.now("d_held"))
+    text = f"D's mean score is {known} for training images and {held} for held-out ones: it scores"
     return (
-        f"D's mean score is {_n(log.now('d_known'))} for training images and"
-        f" {_n(log.now('d_held'))} for held-out ones: it scores the former higher in"
-        f" {_pairs(memorised):.0%} of pairs (expected: about 50%){share}"
+        f"{text} the former higher in {_pairs(memorised):.0%} of pairs (expected: about 50%){share}"
     )
 
 
@@ -327,10 +302,8 @@ def healthy_evidence(log: LogSummary) -> str:
     if (diversity := log.now("diversity")) is not None:
         texts.append(_diversity(diversity))
     if (memorised := log.now("memorised")) is not None:
-        texts.append(
-            f"D scores training images above held-out ones in {_pairs(memorised):.0%} of pairs"
-            " (expected: about 50%)"
-        )
+        share = f"{_pairs(memorised):.0%} of pairs (expected: about 50%)"
+        texts.append(f"D scores training images above held-out ones in {share}")
     if (norm := log.now("g_gradient")) is not None:
         texts.append(f"G's gradient norm is {_n(norm)}")
     texts.append(f"D's loss is {_n(log.now('d_loss'))}, G's is {_n(log.now('g_loss'))}")
@@ -352,10 +325,8 @@ def _distances(log: LogSummary) -> str:
     before = log.before("nearest")
     earlier = f" ({_n(before)} in the first half)" if before is not None else ""
     others = "held-out images are" if log.all("copying") else "training images are from one another"
-    return (
-        f"; samples are {_n(nearest)} times as far from training images as"
-        f" {others}{earlier}{_compared(log)}"
-    )
+    ratio = f"{_n(nearest)} times as far from training images as {others}"
+    return f"; samples are {ratio}{earlier}{_compared(log)}"
 
 
 def _compared(log: LogSummary) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ganvas.errors import SettingError
 from ganvas.plan import MAX_PLAN_IMAGES
 from ganvas.runs.request import MAX_MINUTES
+from ganvas.runs.train_options import check_positive
 from ganvas.tuning.trials import CHECKPOINTS
 
 DEFAULT_MINUTES = 10.0
@@ -40,17 +41,11 @@ class SearchOptions:
     images: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value, most in (
-            ("--minutes", self.minutes, MAX_MINUTES),
-            ("--images", self.images, MAX_PLAN_IMAGES),
-        ):
-            if value is not None and not 0 < value <= most:
-                raise SettingError(f"{name} {value:g}: expected more than 0, and at most {most:,}")
+        check_positive("--minutes", self.minutes, MAX_MINUTES)
+        check_positive("--images", self.images, MAX_PLAN_IMAGES)
         if self.trials is not None and not 2 <= self.trials <= MAX_TRIALS:
-            raise SettingError(
-                f"--trials {self.trials}: expected 2 to {MAX_TRIALS:,}; the first has the recipe's"
-                " own settings"
-            )
+            expected = f"expected 2 to {MAX_TRIALS:,}; the first has the recipe's own settings"
+            raise SettingError(f"--trials {self.trials}: {expected}")
 
     @property
     def time_limit(self) -> float | None:
@@ -75,11 +70,7 @@ class Budget:
 
 
 def plan_budget(
-    options: SearchOptions,
-    batch: int,
-    step_seconds: float,
-    score_seconds: float,
-    started: float,
+    options: SearchOptions, batch: int, step_seconds: float, score_seconds: float, started: float
 ) -> Budget:
     """Plan how many trials of how many images fit into the time that is left.
 
@@ -99,18 +90,13 @@ def plan_budget(
     needed = min_trials * trial_seconds
     if left * MARGIN < needed:
         enough = math.ceil((1.5 * spent + SEARCH_FINISH_SECONDS + needed / MARGIN) / 6) / 10
-        length = f" of {images:,} images" if images else ""
-        raise SettingError(
-            f"--minutes {minutes:g} is too short for {min_trials} trials{length} here: give at"
-            f" least {enough:g}, fewer trials or fewer images"
-        )
+        length = f"{min_trials} trials" + (f" of {images:,} images" if images else "")
+        cure = f"give at least {enough:g}, fewer trials or fewer images"
+        raise SettingError(f"--minutes {minutes:g} is too short for {length} here: {cure}")
     deadline = time.monotonic() + left
     if images:
         return Budget(options.trials, images, deadline)
-    trials = options.trials or min(
-        MAX_PLANNED_TRIALS,
-        round(math.sqrt(left / TRIAL_SECONDS)),
-        int(left * MARGIN / trial_seconds),
-    )
-    seconds = left * MARGIN / max(2, trials)
+    affordable = int(left * MARGIN / trial_seconds)
+    planned = min(MAX_PLANNED_TRIALS, round(math.sqrt(left / TRIAL_SECONDS)), affordable)
+    seconds = left * MARGIN / max(2, options.trials or planned)
     return Budget(options.trials, int((seconds - scoring) / step_seconds) * batch, deadline)

@@ -41,7 +41,7 @@ class TuningResult:
     request: Request
     given: Mapping[str, Any]
     data_name: str
-    trials: tuple[Trial, ...]
+    trials: list[Trial]
     best: int
     images: int
     samples: int
@@ -87,64 +87,42 @@ class TuningResult:
 
     def repeat_command(self) -> str:
         """The command that repeats the search without a clock."""
-        request = self.request
-        settings = [
-            f"{path}={msgspec.json.encode(value).decode()}" for path, value in leaves(self.given)
-        ]
-        return command(
-            "tune",
-            request.recipe,
-            data=request.data,
-            trials=max(2, len(self.trials)),
-            images=self.images,
-            seed=request.seed,
-            threads=request.threads,
-            precision=request.precision,
-            device=request.device,
-            size=request.size,
-            fit=request.fit,
-            channels=request.channels,
-            flip=bool(request.flip),
-            data_dir=request.data_dir,
-            set_=settings,
-        )
+        request, trials = self.request, max(2, len(self.trials))
+        names = ("seed", "threads", "precision", "device", "size", "fit", "channels", "data_dir")
+        options = {"data": request.data, "trials": trials, "images": self.images}
+        options |= {name: getattr(request, name) for name in names}
+        given = [f"{path}={msgspec.json.encode(v).decode()}" for path, v in leaves(self.given)]
+        return command("tune", request.recipe, **options, flip=bool(request.flip), set_=given)
 
     def to_json(self) -> dict[str, Any]:
-        request = self.request
         names = ("recipe", "data", "seed", "device", "threads", "precision", "settings")
+        asked = {name: getattr(self.request, name) for name in names}
+        texts = {"verdict": self.verdict, "again": self.repeat_command()}
         left_out = ("request", "given", "data_name")
-        fields = [each.name for each in dataclasses.fields(self) if each.name not in left_out]
-        return {
-            **{name: getattr(request, name) for name in names},
-            "verdict": self.verdict,
-            "again": self.repeat_command(),
-            **{name: getattr(self, name) for name in fields},
-        }
+        return asked | texts | {k: v for k, v in vars(self).items() if k not in left_out}
 
     def to_toml(self, out: Path) -> str:
         """The request as TOML; in comments the trials and the command that repeats the search."""
         stopped = ", stopped by a signal" if self.stopped else ""
         conditions = trial_conditions(self.request)
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         comments = [
             f"{FIRST[2:]}: {self.train_command(out)}",
             "",
             f"{self.verdict}.",
-            "Lower is better. Each score is of one short training, so small differences are noise."
-            " A longer",
-            "training may do better with other settings, above all with another learning rate.",
+            "Lower is better. Each score is of one short training, so small differences are noise.",
+            "A longer training may do better with others, above all with another learning rate.",
             "",
             f"Each trial: {self.images:,} images of {self.data_name}, {conditions}. "
             f"Each score: {self.samples:,} samples against {self.real:,} held-out images.",
-            f"The search took {duration(self.seconds)}{stopped}. "
-            + ", ".join(f"{name} {version}" for name, version in self.versions.items()),
+            f"The search took {duration(self.seconds)}{stopped}. {versions}",
             f"Once more: {self.repeat_command()}",
             "",
             *_aligned([self.columns, *self.rows()]),
         ]
         # what depends on the machine, and the seed, are left to the training
-        request = dataclasses.replace(
-            self.request, seed=None, device=None, precision=None, threads=None
-        )
+        unset: Any = dict.fromkeys(("seed", "device", "precision", "threads"))
+        request = dataclasses.replace(self.request, **unset)
         return "\n".join(map(_comment, comments)) + f"\n\n{to_toml(request)}"
 
 
@@ -161,10 +139,7 @@ def _comment(text: str) -> str:
 
 def _aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def check_place(out: Path) -> None:
@@ -172,9 +147,7 @@ def check_place(out: Path) -> None:
     files.refuse_ending(out, "the result is TOML", ".toml")
     with files.reading(out):
         if out.is_dir() or (out.exists() and not out.read_bytes().startswith(FIRST.encode())):
-            raise SettingError(
-                f"--out {out} exists and was not written by ganvas tune: give another name"
-            )
+            raise SettingError(f"--out {out} was not written by ganvas tune: give another name")
     folder = next(path for path in out.absolute().parents if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SettingError(f"--out {out}: cannot write in {folder}; give another place")

@@ -14,7 +14,6 @@ import math
 import os
 import signal
 import time
-from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -76,14 +75,7 @@ class PreparedSearch:
     score_seconds: float
 
 
-def tune(
-    request: Request,
-    options: SearchOptions | None = None,
-    *,
-    out: Path = Path("tuned.toml"),
-    quiet: bool = False,
-    started: float | None = None,
-) -> TuningResult:
+def tune(request: Request, options: SearchOptions, *, out: Path, started: float) -> TuningResult:
     """Search gamma, learning rate and augmentation by short trainings, and write the best to `out`.
 
     An earlier result of a search at `out` is kept beside it; nothing else is written.
@@ -92,14 +84,12 @@ def tune(
         samples and the search.
     options: the length of the search.
     out: a TOML file for `train(config=)`.
-    started: time.time() from which the minutes count; by default now.
+    started: time.time() from which the minutes count.
 
     After a signal, the best result so far is written. Raises a GanvasError for anything in the
     request that is impossible; KeyboardInterrupt, or SystemExit(143), if a signal comes before the
     end of the first training.
     """
-    started = time.time() if started is None else started
-    options = options or SearchOptions()
     request = dataclasses.replace(
         request,
         data=request.data or gans.default_data(request.recipe),
@@ -107,22 +97,16 @@ def tune(
         device=pick_device(request.device or "auto"),  # type: ignore[arg-type]
     )
     check_place(out)
-    optuna, say = _optuna(), Progress(quiet=quiet).say
+    optuna, say = _optuna(), Progress().say
     prepared = prepare_search(request, options.time_limit, say)
-    budget = plan_budget(
-        options,
-        prepared.setup.recipe.train.batch,
-        prepared.step_seconds,
-        prepared.score_seconds,
-        started,
-    )
+    costs = prepared.step_seconds, prepared.score_seconds
+    budget = plan_budget(options, prepared.setup.recipe.train.batch, *costs, started)
     say(_announcement(prepared, budget))
     with Stop() as stop, torch.random.fork_rng(devices=[]):
         trials = _run_trials(optuna, prepared, budget, stop, say)
     if not any(trial.state == "finished" for trial in trials):
         _give_up(trials, stop.signal, say)
-    result = _result(prepared, budget, trials)
-    result = dataclasses.replace(result, stopped=stop.signal, seconds=time.time() - started)
+    result = _result(prepared, budget, trials, stop.signal, time.time() - started)
     return write_toml(result, out, say)
 
 
@@ -131,9 +115,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise MissingExtraError(
-            "ganvas tune searches with Optuna, an extra: pip install 'ganvas[tune]'"
-        ) from None
+        raise MissingExtraError("ganvas tune needs Optuna: pip install 'ganvas[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
@@ -175,15 +157,9 @@ def prepare_search(request: Request, minutes: float | None, say: Say) -> Prepare
     began = time.perf_counter()
     if choice:
         setup.score_of(choice.warmup.learner)
-    return PreparedSearch(
-        request,
-        prepared.original,
-        setup,
-        real=len(held_out),
-        space=search_space(prepared.recipe, prepared.gan, len(training)),
-        step_seconds=choice.seconds if choice else 0.0,
-        score_seconds=time.perf_counter() - began,
-    )
+    costs = choice.seconds if choice else 0.0, time.perf_counter() - began
+    space = search_space(prepared.recipe, prepared.gan, len(training))
+    return PreparedSearch(request, prepared.original, setup, len(held_out), space, *costs)
 
 
 def _choose(request: Request, prepared: Prepared, minutes: float | None) -> Choice | None:
@@ -204,26 +180,22 @@ def _absolute(given: str, name: str) -> str:
 
 def _announcement(prepared: PreparedSearch, budget: Budget) -> str:
     count = f"{budget.trials} trials" if budget.trials else "trials"
-    until = ""
+    length = f"{count} of {budget.images:,} images"
     if budget.deadline is not None:
-        until = f", for {duration(budget.deadline - time.monotonic())} at most"
-    return (
-        f"{prepared.request.recipe} on {prepared.setup.training.name}: {count} of"
-        f" {budget.images:,} images{until}; searching {', '.join(prepared.space)};"
-        f" {trial_conditions(prepared.request)}"
-    )
+        length += f", for {duration(budget.deadline - time.monotonic())} at most"
+    what = f"{prepared.request.recipe} on {prepared.setup.training.name}"
+    space, conditions = ", ".join(prepared.space), trial_conditions(prepared.request)
+    return f"{what}: {length}; searching {space}; {conditions}"
 
 
 def _run_trials(
     optuna: Any, prepared: PreparedSearch, budget: Budget, stop: Stop, say: Say
-) -> tuple[Trial, ...]:
+) -> list[Trial]:
     """Run trials until the budget is spent or a signal comes; one that is cut short is dropped."""
-    study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(
-            seed=prepared.setup.seed % 2**32, n_startup_trials=STARTUP_TRIALS
-        ),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
-    )
+    seed = prepared.setup.seed % 2**32
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
     study.enqueue_trial({name: values[0] for name, values in prepared.space.items()})
     factor = optuna.distributions.FloatDistribution(1 / SEARCH_SPAN, SEARCH_SPAN, log=True)
     space = {
@@ -241,7 +213,7 @@ def _run_trials(
         study.tell(suggestion, score, state=states.get(trial.state))
         trials.append(trial)
         say(f"trial {trial.number}: {trial} ({duration(trial.seconds)})")
-    return tuple(trials)
+    return trials
 
 
 def _has_time(budget: Budget, trials: list[Trial]) -> bool:
@@ -259,64 +231,49 @@ def _run_trial(suggestion: Any, setup: TrialSetup, budget: Budget, stop: Stop) -
     """
     recipe, began = change_recipe(setup.recipe, suggestion.params), time.monotonic()
     state: Literal["finished", "pruned", "diverged", "cut short"] = "finished"
-    score, seen = None, 0
+    score, seen, deadline = None, 0, budget.deadline or math.inf
     for seen, new_score in setup.train(recipe, budget.images):
-        if new_score is not None and not math.isfinite(new_score):
+        score = score if new_score is None else new_score
+        if score is not None and not math.isfinite(score):
             state, score = "diverged", None
             break
         if seen == budget.images:
-            score = new_score
             break
         if new_score is not None:
-            score = new_score
-            suggestion.report(score, seen)
+            suggestion.report(new_score, seen)
             if suggestion.should_prune():
                 state = "pruned"
                 break
-        if stop.signal or (budget.deadline is not None and time.monotonic() > budget.deadline):
+        if stop.signal or time.monotonic() > deadline:
             state = "cut short"
             break
-    return Trial(
-        suggestion.number,
-        dict(suggestion.params),
-        displayed(recipe, suggestion.params),
-        score,
-        state,
-        seen,
-        time.monotonic() - began,
-    )
+    change, seconds = dict(suggestion.params), time.monotonic() - began
+    settings = displayed(recipe, change)
+    return Trial(suggestion.number, change, settings, score, state, seen, seconds)
 
 
-def _give_up(trials: tuple[Trial, ...], stopped: int, say: Say) -> NoReturn:
+def _give_up(trials: list[Trial], stopped: int, say: Say) -> NoReturn:
     """Raise the error, or the signal, that left no trial finished."""
     if stopped:
         say("stopped before the first trial ended: nothing is written")
         raise KeyboardInterrupt if stopped == signal.SIGINT else SystemExit(128 + stopped)
     if trials:
-        raise SettingError(
-            f"all of {len(trials)} trials diverged, so nothing is written: set a smaller train.lr"
-            " to start from"
-        )
-    raise SettingError(
-        "no trial ended in time, as this machine is slower than measured: give more --minutes"
-    )
+        problem = f"all of {len(trials)} trials diverged, so nothing is written"
+        raise SettingError(f"{problem}: start from a smaller train.lr")
+    raise SettingError("no trial ended in time: give more --minutes")
 
 
-def _result(prepared: PreparedSearch, budget: Budget, trials: tuple[Trial, ...]) -> TuningResult:
-    best = min(
-        (trial for trial in trials if trial.state == "finished"),
-        key=lambda trial: (trial.score, trial.number),
-    )
+def _result(
+    prepared: PreparedSearch, budget: Budget, trials: list[Trial], stopped: int, seconds: float
+) -> TuningResult:
+    finished = [trial for trial in trials if trial.state == "finished"]
+    best = min(finished, key=lambda trial: (trial.score, trial.number))
     setup, given = prepared.setup, prepared.request.settings
     # the preset is left to the training, which may have another length
     base = with_preset(prepared.original, {}, setup.recipe.train.length)[0]
-    names = {
-        path.removeprefix("model.").removeprefix("train.").partition(".")[0]
-        for path, _ in leaves(given)
-    }
-    settings = _different(
-        base, change_recipe(setup.recipe, best.change), names.union(prepared.space)
-    )
+    paths = (path.removeprefix("model.").removeprefix("train.") for path, _ in leaves(given))
+    names = {path.partition(".")[0] for path in paths}.union(prepared.space)
+    settings = _different(base, change_recipe(setup.recipe, best.change), names)
     return TuningResult(
         request=dataclasses.replace(prepared.request, settings=settings),
         given=given,
@@ -326,24 +283,20 @@ def _result(prepared: PreparedSearch, budget: Budget, trials: tuple[Trial, ...])
         images=budget.images,
         samples=setup.samples,
         real=prepared.real,
-        seconds=0.0,
-        stopped=0,
+        seconds=seconds,
+        stopped=stopped,
         versions=versions() | {"optuna": importlib.metadata.version("optuna")},
     )
 
 
-def _different(base: Recipe, best: Recipe, names: Container[str]) -> dict[str, dict[str, Any]]:
+def _different(base: Recipe, best: Recipe, names: set[str]) -> dict[str, dict[str, Any]]:
     """Settings {"model": {...}, "train": {...}} that turn `base` into `best`.
 
     names: settings to include even if they are equal.
     """
-    before, after = settings_of(base), settings_of(best)
-    different = {
-        part: {
-            name: value
-            for name, value in after[part].items()
-            if value is not None and (value != before[part].get(name) or name in names)
-        }
-        for part in ("model", "train")
-    }
-    return {part: values for part, values in different.items() if values}
+    before, different = settings_of(base), dict[str, dict[str, Any]]()
+    for part, values in settings_of(best).items():
+        for name, value in values.items():
+            if value is not None and (value != before[part].get(name) or name in names):
+                different.setdefault(part, {})[name] = value
+    return different

@@ -119,13 +119,8 @@ def _scaled(value: Schedule | float | None, factor: float) -> Schedule | float |
 
 def displayed(recipe: Recipe, names: Iterable[str]) -> dict[str, float | str]:
     """The searched settings of a recipe, as one number or word each."""
-    train = recipe.train
-    values: dict[str, float | str] = {
-        "gamma": initial_value(train.gamma),
-        "lr": initial_value(train.lr),
-        "augment": train.augment,
-    }
-    return {name: values[name] for name in names}
+    values = {name: getattr(recipe.train, name) for name in names}
+    return {name: v if isinstance(v, str) else initial_value(v) for name, v in values.items()}
 
 
 def initial_value(value: Schedule | float | None) -> float:
@@ -149,17 +144,13 @@ def hold_out(dataset: Dataset, request: Request) -> tuple[Dataset, Dataset, str]
         return dataset, held_out, f"scored by {len(held_out):,} images of the held-out part"
     number = min(MAX_SCORING_IMAGES, len(dataset) // SCORING_PART)
     if number < MIN_SCORING_IMAGES:
-        raise DataError(
-            f"{dataset.name} holds {count(len(dataset), 'image')} and no held-out part: a search is"
-            f" scored by one in {SCORING_PART} that it holds back, {MIN_SCORING_IMAGES} or more, so"
-            f" it needs {SCORING_PART * MIN_SCORING_IMAGES} images; train with the recipe's own"
-            " settings"
-        )
+        images, needed = count(len(dataset), "image"), SCORING_PART * MIN_SCORING_IMAGES
+        problem = f"{dataset.name} holds {images} and no held-out part"
+        reason = f"a search is scored by one in {SCORING_PART}, so it needs {needed} images"
+        raise DataError(f"{problem}: {reason}; train with the recipe's own settings")
     order = torch.randperm(len(dataset), generator=rng)
-    note = (
-        f"the data have no held-out part: scored by {number:,} of the {len(dataset):,} images,"
-        " which trials are not trained on"
-    )
+    parts = f"{number:,} of the {len(dataset):,} images, which trials are not trained on"
+    note = f"the data have no held-out part: scored by {parts}"
     return dataset.rows(order[number:]), dataset.rows(order[:number]), note
 
 
@@ -183,10 +174,8 @@ def features_for(training: Dataset) -> Callable[[Tensor], Tensor]:
         return lambda images: judge(images).features
     rng = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
-        layers = [
-            nn.Conv2d(a, b, 3, 2, 1, bias=False)
-            for a, b in itertools.pairwise((training.channels, 32, 64, 64))
-        ]
+        widths = itertools.pairwise((training.channels, 32, 64, 64))
+        layers = [nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in widths]
     for layer in layers:
         nn.init.orthogonal_(layer.weight, 2**0.5, generator=rng)
 
@@ -251,16 +240,14 @@ class TrialSetup:
         Returns NaN if a weight is NaN or infinite.
         """
         generator = learner.sampled
-        if not learner.finite or not all(
-            bool(tensor.isfinite().all()) for tensor in generator.state_dict().values()
-        ):
+        weights = generator.state_dict().values()
+        if not (learner.finite and all(bool(tensor.isfinite().all()) for tensor in weights)):
             return float("nan")
         labels = None
         if learner.gan.conditional:
             assert self.training.labels is not None
-            order = torch.randperm(
-                len(self.training), generator=seeding.generator(self.seed, "sampled labels", 0)
-            )
+            rng = seeding.generator(self.seed, "sampled labels", 0)
+            order = torch.randperm(len(self.training), generator=rng)
             labels = self.training.labels[order[torch.arange(self.samples) % len(order)]].tolist()
         gan = dataclasses.replace(learner.gan, generator=generator)
         sampler = Sampler(gan, self.spec.classes, self.device)
@@ -275,13 +262,10 @@ class TrialSetup:
         """
         config, batch = recipe.train, recipe.train.batch
         gan = self.file.build(recipe.model, self.spec, self.seed)
-        learner = Learner(
-            gan, config, len(self.training), torch.device(self.device), self.precision
-        )
+        device, epoch = torch.device(self.device), len(self.training)
+        learner = Learner(gan, config, epoch, device, self.precision)
         batches = Batches(self.training, learner, self.seed, self.flip)
-        plan = Plan(
-            images=images, batch=batch, epoch=len(self.training), requested=f"{images} images"
-        )
+        plan = Plan(images=images, batch=batch, epoch=epoch, requested=f"{images} images")
         places = {images * k // CHECKPOINTS // batch * batch for k in range(1, CHECKPOINTS)}
         places.add(images)
         for seen in range(batch, images + 1, batch):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -30,16 +29,12 @@ _SETTINGS: Any = {
     "font.size": 12,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "axes.edgecolor": _TEXT_COLOUR,
-    "axes.labelcolor": _TEXT_COLOUR,
-    "text.color": _TEXT_COLOUR,
-    "xtick.color": _TEXT_COLOUR,
-    "ytick.color": _TEXT_COLOUR,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), _TEXT_COLOUR),
+    **dict.fromkeys(("xtick.color", "ytick.color"), _TEXT_COLOUR),
 }
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """Values over x. A value that is None or not finite is a gap."""
 
     name: str
@@ -91,10 +86,9 @@ def chart(curves: Sequence[Curve], x_title: str, *, log: bool = False) -> bytes:
 def in_words(curves: Sequence[Curve], x_title: str) -> str:
     """Describe a chart in words: the first, last, least and greatest value of each curve."""
     texts = [
-        f"{curve.name} from {known[0]:.3g} to {known[-1]:.3g}, between {min(known):.3g} and"
-        f" {max(known):.3g}"
+        f"{curve.name} from {y[0]:.3g} to {y[-1]:.3g}, between {min(y):.3g} and {max(y):.3g}"
         for curve in curves
-        if (known := curve.known)
+        if (y := curve.known)
     ]
     return f"Chart over {x_title}: {'; '.join(texts)}"
 
@@ -105,6 +99,5 @@ def _condensed(curve: Curve) -> tuple[NDArray[np.float64], ...]:
     width = max(1, math.ceil(len(x) / MAX_POINTS))
     missing = -len(x) % width
     ends = np.pad(x, (0, missing), mode="edge").reshape(-1, width)[:, -1]
-    rows = np.ma.masked_invalid(np.pad(y, (0, missing), constant_values=math.nan))
-    rows = rows.reshape(-1, width)
+    rows = np.ma.masked_invalid(np.pad(y, (0, missing), constant_values=np.nan)).reshape(-1, width)
     return ends, *(each.filled(math.nan) for each in (rows.min(1), rows.mean(1), rows.max(1)))

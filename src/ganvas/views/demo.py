@@ -27,22 +27,20 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor, nn
 
 from ganvas.errors import SettingError
+from ganvas.runs.train_options import check_positive
 from ganvas.system.files import write, writing
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from PIL.Image import Image
-
-__all__ = ["Moment", "demo_1d", "real_density", "train_1d"]
+from ganvas.views.timelapse import encode_gif
 
 # The real data: a mixture of two normal distributions, as (share, mean, standard deviation).
 # Unequal on purpose, so that the generator must learn where the humps are, how wide they are and
@@ -52,6 +50,10 @@ DEMO_BATCH = 512
 LR_G, LR_D = 7e-4, 7e-3
 AXIS_SPAN = 3.2  # both axes, x and z, are drawn from -AXIS_SPAN to AXIS_SPAN
 GRID = torch.linspace(-AXIS_SPAN, AXIS_SPAN, 401)
+# noise values, each in the middle of one of 2000 equal shares of the normal distribution
+QUANTILES: Tensor = torch.special.ndtri((torch.arange(2000) + 0.5) / 2000)
+PANELS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # moments of the PNG, as fractions of the training
+MAX_FRAMES = 40  # of the GIF
 
 # Okabe and Ito's blue and vermilion: safe for colour blindness
 REAL, FAKE, JUDGE = "#0072B2", "#D55E00", "#222222"
@@ -72,7 +74,7 @@ CAPTION = (
 class Moment:
     """Both networks after `step` updates. All tensors are float32 on the CPU.
 
-    generated: (2000,) G(z) of 2000 evenly spaced quantiles z of the noise.
+    generated: (2000,) G(z) of QUANTILES.
     density: (401,) of the generated values on GRID, smoothed with a normal kernel of width 0.06.
     decision: (401,) D's probability of "real" on GRID, 0 to 1.
     on_real, on_generated: mean of D over 2000 real values and over `generated`.
@@ -88,14 +90,7 @@ class Moment:
     overlap: float
 
 
-def demo_1d(
-    out: Path,
-    *,
-    seed: int = 0,
-    steps: int = 1500,
-    frames: int | None = None,
-    moments: Sequence[float] = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
-) -> tuple[Path, Path]:
+def demo_1d(out: Path, *, seed: int = 0, steps: int = 1500) -> tuple[Path, Path]:
     """Train the one-dimensional GAN; write demo-1d.png and demo-1d.gif and return their paths.
 
     The same arguments give the same numbers on the same machine; the global random state is not
@@ -104,37 +99,24 @@ def demo_1d(
     out: the folder. Existing files of these names are replaced, each at once.
     seed: of the networks and the data.
     steps: updates of each network.
-    frames: of the GIF, by default 40 or as many as there are steps. They lead from the first step
-        to the last, close together early on, where most happens.
-    moments: rising fractions (0 to 1) of the training, one for each panel of the PNG.
 
     Raises SettingError for an impossible argument and RunError if the folder cannot be written.
     """
-    frames = min(40, steps + 1) if frames is None else frames
-    _check(seed, steps, frames, moments)
-    out = Path(out)
+    if not 0 <= seed < 2**63:
+        raise SettingError(f"--seed {seed}: expected a whole number from 0 to 2**63 - 1")
+    check_positive("--steps", steps)
     if out.suffix.lower() in PICTURE_ENDINGS:
-        raise SettingError(
-            f"--out {out}: expected a folder, in which demo-1d.png and demo-1d.gif are written"
-        )
+        raise SettingError(f"--out {out}: expected a folder, for demo-1d.png and demo-1d.gif")
     # before the training, so that nobody waits for a picture that cannot be saved
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    still = [_round(steps * fraction) for fraction in moments]
-    moving = _frame_steps(steps, frames)
+    still, moving = [round(steps * fraction) for fraction in PANELS], _frame_steps(steps)
     history = train_1d(seed, steps, at={*still, *moving})
-    picture = _figure([history[step] for step in still])
-    first, *rest = [_frame(history[step]) for step in moving]
-    # milliseconds; the last picture stays, so that the end can be read
-    hold = [100] * (frames - 1) + [2500]
+    frames = [_frame(history[step]) for step in moving]
     png, gif = out / "demo-1d.png", out / "demo-1d.gif"
-    write(png, lambda file: picture.savefig(file, format="png"))
-    write(
-        gif,
-        lambda file: first.save(
-            file, "GIF", save_all=True, append_images=rest, duration=hold, loop=0
-        ),
-    )
+    write(png, _png([history[step] for step in still]))
+    # milliseconds; the last picture stays, so that the end can be read
+    write(gif, encode_gif(frames, [100] * (len(frames) - 1) + [2500]))
     return png, gif
 
 
@@ -167,9 +149,8 @@ def train_1d(seed: int, steps: int, at: set[int]) -> dict[int, Moment]:
         rate = min(1.0, 2 * (1 - (step - 1) / steps))
         adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = LR_G * rate, LR_D * rate
         fake = G(torch.randn(DEMO_BATCH, 1, generator=random))
-        loss_d = (
-            F.softplus(-D(_real(DEMO_BATCH, random))).mean() + F.softplus(D(fake.detach())).mean()
-        )
+        real = _real(DEMO_BATCH, random)
+        loss_d = F.softplus(-D(real)).mean() + F.softplus(D(fake.detach())).mean()
         adam_d.zero_grad()
         torch.autograd.backward(loss_d)
         adam_d.step()
@@ -184,9 +165,8 @@ def train_1d(seed: int, steps: int, at: set[int]) -> dict[int, Moment]:
 
 def real_density(x: Tensor) -> Tensor:
     """Compute the exact density of the real data at each x, float32 of the shape of `x`."""
-    return sum(
-        (share * _normal(x, mean, width) for share, mean, width in HUMPS), torch.zeros_like(x)
-    )
+    humps = (share * _normal(x, mean, width) for share, mean, width in HUMPS)
+    return sum(humps, torch.zeros_like(x))
 
 
 def _network(width: int) -> nn.Sequential:
@@ -206,16 +186,9 @@ def _normal(x: Tensor, mean: Tensor | float, width: float) -> Tensor:
     return torch.exp(-0.5 * ((x - mean) / width) ** 2) / (width * math.sqrt(2 * math.pi))
 
 
-def _quantiles(count: int) -> Tensor:
-    """Return `count` noise values, one in the middle of each of `count` equal shares of the normal
-    distribution."""
-    noise: Tensor = torch.special.ndtri((torch.arange(count) + 0.5) / count)
-    return noise
-
-
 @torch.no_grad()
 def _observe(step: int, generator: nn.Module, discriminator: nn.Module) -> Moment:
-    generated: Tensor = generator(_quantiles(2000)[:, None])[:, 0]
+    generated: Tensor = generator(QUANTILES[:, None])[:, 0]
     # its own generator: looking must not change the training
     real = _real(2000, torch.Generator().manual_seed(0))
     density = _normal(GRID[:, None], generated, 0.06).mean(dim=1)
@@ -228,22 +201,18 @@ def _observe(step: int, generator: nn.Module, discriminator: nn.Module) -> Momen
     return Moment(step, generated, density, judged(GRID), *means, min(1.0, overlap.item()))
 
 
-def _round(value: float) -> int:
-    return int(value + 0.5)
+def _frame_steps(steps: int) -> list[int]:
+    """Return up to MAX_FRAMES distinct, rising steps from 0 to `steps`.
 
-
-def _frame_steps(steps: int, frames: int) -> list[int]:
-    """Return distinct, rising steps from 0 to `steps`, close together at the start."""
-    if frames == 1:
-        return [steps]
-    return [max(i, _round(steps * (i / (frames - 1)) ** 2.5)) for i in range(frames)]
+    They are close together at the start, where most happens.
+    """
+    last = min(MAX_FRAMES - 1, steps)
+    return [max(i, round(steps * (i / last) ** 2.5)) for i in range(last + 1)]
 
 
 def _figure(moments: Sequence[Moment]) -> Figure:
     """Draw one panel per moment, up to three in a row, below a title and a legend and above the
     caption."""
-    from matplotlib.figure import Figure
-
     columns = min(3, len(moments))
     rows = -(-len(moments) // columns)
     width = 0.6 + (4.3 if columns == 3 else 5.8) * columns  # inches, like all lengths here
@@ -251,96 +220,59 @@ def _figure(moments: Sequence[Moment]) -> Figure:
     foot, head = 0.55 + 0.16 * len(caption), 1.15
     height = head + 2.9 * rows + 0.6 * (rows - 1) + foot
     figure = Figure(figsize=(width, height), dpi=100)
-    edges = {
-        "left": 0.42 / width,
-        "right": 1 - 0.2 / width,
-        "top": 1 - head / height,
-        "bottom": foot / height,
-    }
-    grid = figure.add_gridspec(rows, columns, hspace=0.8 / 2.9, wspace=0.12, **edges)
+    # the left, lower, right and upper edges of the panels
+    figure.subplots_adjust(0.42 / width, foot / height, 1 - 0.2 / width, 1 - head / height)
+    grid = figure.add_gridspec(rows, columns, hspace=0.8 / 2.9, wspace=0.12)
     for i, moment in enumerate(moments):
         pair = grid[i // columns, i % columns].subgridspec(2, 1, height_ratios=(3, 1), hspace=0.16)
         _draw(figure.add_subplot(pair[0]), figure.add_subplot(pair[1]), moment)
-    figure.text(
-        0.5, 1 - 0.12 / height, TITLE, fontsize=13, fontweight="bold", ha="center", va="top"
-    )
-    place = (0.5, 1 - 0.36 / height)
-    lines, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(
-        lines, names, loc="upper center", bbox_to_anchor=place, ncols=3, frameon=False, fontsize=10
-    )
-    figure.text(
-        0.5, 0.1 / height, "\n".join(caption), fontsize=9, color="#444444", ha="center", va="bottom"
-    )
+    figure.suptitle(TITLE, y=1 - 0.12 / height, fontsize=13, fontweight="bold")
+    curves = figure.axes[0].get_legend_handles_labels()
+    place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.36 / height)}
+    figure.legend(*curves, **place, ncols=3, frameon=False, fontsize=10)
+    figure.supxlabel("\n".join(caption), y=0.1 / height, fontsize=9, color="#444444")
     return figure
 
 
 def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
     """Draw a panel: densities and D's decision in `top`, lines from noise to value in `strip`."""
     x, real, generated = GRID.numpy(), real_density(GRID).numpy(), moment.density.numpy()
-    for density, colour, label in (
-        (real, REAL, "real density"),
-        (generated, FAKE, "generated density"),
-    ):
+    for density, colour, name in ((real, REAL, "real"), (generated, FAKE, "generated")):
         top.fill_between(x, density, color=colour, alpha=0.22, linewidth=0)
-        top.plot(x, density, color=colour, linewidth=2, label=label)
+        top.plot(x, density, color=colour, linewidth=2, label=f"{name} density")
     top.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
     decision = moment.decision.numpy()
     judged = np.where(np.maximum(real, generated) > 0.02, decision, np.nan)
-    dashes: dict[str, Any] = {"color": JUDGE, "linewidth": 1.6, "linestyle": (0, (4, 2))}
+    dashes: Any = {"color": JUDGE, "linewidth": 1.6, "linestyle": (0, (4, 2))}
     top.plot(x, np.where(np.isnan(judged), decision, np.nan), **dashes, alpha=0.3)
     top.plot(x, judged, **dashes, label="D(x): how sure that x is real")
-    if generated.max() > TOP:
-        edge = x[generated > 0.8].max()
-        top.text(
-            edge + 0.12, 0.97, f"peak {generated.max():.1f}", fontsize=9, color=FAKE, va="center"
-        )
+    if (peak := generated.max()) > TOP:
+        edge = x[generated > 0.8].max() + 0.12
+        top.text(edge, 0.97, f"peak {peak:.1f}", fontsize=9, color=FAKE, va="center")
     top.set_title(f"step {moment.step}", fontsize=12, fontweight="bold", loc="left")
     means = f"mean D: {moment.on_real:.2f} on real, {moment.on_generated:.2f} on generated"
-    top.set_title(
-        f"overlap {moment.overlap:.0%}\n{means}", fontsize=9, loc="right", color="#444444"
-    )
-    ends = zip(_quantiles(2000)[20::40].tolist(), moment.generated[20::40].tolist(), strict=True)
-    for z, value in ends:
-        strip.plot([z, value], [0, 1], color=FAKE, linewidth=0.7, alpha=0.75)
+    figures = f"overlap {moment.overlap:.0%}\n{means}"
+    top.set_title(figures, fontsize=9, loc="right", color="#444444")
+    ends = torch.stack([QUANTILES, moment.generated])[:, 20::40].numpy()
+    strip.plot(ends, [0, 1], color=FAKE, linewidth=0.7, alpha=0.75)
     top.set(ylim=(0, TOP), yticks=[0, 0.5, 1])
     strip.set(ylim=(0, 1), yticks=[])
     for axes, name in ((top, "value x"), (strip, "noise z")):
         axes.set(xlim=(-AXIS_SPAN, AXIS_SPAN), xticks=range(-2, 3))
         axes.tick_params(labelsize=9, length=2.5, pad=2)
-        below: dict[str, Any] = {
-            "xycoords": "axes fraction",
-            "textcoords": "offset points",
-            "ha": "right",
-            "va": "top",
-        }
-        axes.annotate(name, (1, 0), (0, -4), fontsize=9, **below)
+        below: Any = {"textcoords": "offset points", "ha": "right", "va": "top"}
+        axes.annotate(name, (1, 0), (0, -4), "axes fraction", fontsize=9, **below)
         axes.spines[["top", "right"]].set_visible(False)
     strip.spines["left"].set_visible(False)
     strip.spines["top"].set_visible(True)
 
 
-def _frame(moment: Moment) -> Image:
-    """Draw one moment as a picture with a palette, as GIF needs it."""
-    from PIL import Image
-
+def _png(moments: Sequence[Moment]) -> bytes:
     buffer = io.BytesIO()
-    _figure([moment]).savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB").quantize(64)
+    _figure(moments).savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
-def _check(seed: int, steps: int, frames: int, moments: Sequence[float]) -> None:
-    if not 0 <= seed < 2**63:
-        raise SettingError(f"seed is {seed}: expected a whole number from 0 to 2**63 - 1")
-    if steps < 1:
-        raise SettingError(f"steps is {steps}: expected 1 or more")
-    if not 1 <= frames <= steps + 1:
-        raise SettingError(f"frames is {frames}: expected 1 to {steps + 1} for {steps} steps")
-    if (
-        not moments
-        or list(moments) != sorted(set(moments))
-        or not all(0 <= fraction <= 1 for fraction in moments)
-    ):
-        raise SettingError(
-            f"moments is {tuple(moments)}: expected rising fractions of the training, from 0 to 1"
-        )
+def _frame(moment: Moment) -> Image.Image:
+    """Draw one moment as a picture with a palette, as GIF needs it."""
+    return Image.open(io.BytesIO(_png([moment]))).convert("RGB").quantize(64)

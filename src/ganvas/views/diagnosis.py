@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from ganvas.data.dataset import Dataset
 from ganvas.doctor.log_summary import History
 from ganvas.doctor.monitor import Finding, diagnose
 from ganvas.doctor.remedies import RunInfo, Stage
 from ganvas.errors import DataError, RunError
-from ganvas.gan import Gan, GanFile
+from ganvas.gan import Gan
+from ganvas.recipe import TrainConfig
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
 from ganvas.training.batches import Batches
@@ -63,71 +63,45 @@ def examine(run: Run, data_dir: Path | None = None) -> Diagnosis:
 
     Raises RunError for a run whose files are damaged.
     """
-    lines, state = run.read_log(), run.load_state()
-    saved = state["images_seen"] if state else 0
-    stage: Stage = "stopped"
-    if run.busy:
-        stage = "training"
-    elif state and saved >= run.card.plan.total:
-        stage = "finished"
-    notes: list[str] = []
-    info = RunInfo(run.path, run.card, run.gan, data_dir, stage=stage)
-    if networks := _networks(run, notes):
-        info = RunInfo.of(run, *networks, data_dir, stage)
+    card, lines, state = run.card, run.read_log(), run.load_state()
+    saved, total, notes = state["images_seen"] if state else 0, card.plan.total, list[str]()
+    stage: Stage = "training" if run.busy else "finished" if saved >= total else "stopped"
+    info = RunInfo(run.path, card, run.gan, data_dir, stage=stage)
+    try:
+        file = card.gan_file(run.gan)
+        gan = file.build(card.settings(file).model, card.image, card.seed)
+    except RunError as error:
+        notes.append(f"only the log was judged: {error}")
+    else:
+        info = RunInfo.of(run, file, gan, data_dir, stage)
         # a checkup of the saved state belongs to the line of the same moment
         never_checked = not any("diversity" in line for line in lines)
         if state and lines and (saved == lines[-1]["images"] or never_checked):
-            lines[-1] = lines[-1] | _checkup(run, *networks, state, data_dir, notes)
-    history = History()
-    for line in lines:
-        history.add(line)
-    findings = diagnose(info, history.means)
-    return Diagnosis(
-        run=str(run.path),
-        state=findings[0].state,
-        findings=findings,
-        stage=stage,
-        images_seen=max(saved, lines[-1]["images"] if lines else 0),
-        planned=run.card.plan.total,
-        figures=lines[-1] if lines else {},
-        notes=notes,
-    )
-
-
-def _networks(run: Run, notes: list[str]) -> tuple[GanFile, Gan] | None:
-    """Build the run's networks; None, with a note, without the user's own GAN file."""
-    try:
-        file = run.card.gan_file(run.gan)
-        return file, file.build(run.card.settings(file).model, run.card.image, run.card.seed)
-    except RunError as error:
-        notes.append(f"only the log was judged: {error}")
-        return None
-
-
-def _dataset(run: Run, data_dir: Path | None) -> Dataset:
-    """Read the training images. Raises DataError if they are missing or have changed."""
-    card = run.card
-    dataset = card.dataset(data_dir, fetch=False)
-    if dataset.fingerprint != card.data.fingerprint:
-        raise DataError(f"{card.data.what} holds other images than the run was trained on")
-    return dataset
+            lines[-1] = lines[-1] | _checkup(run, gan, info.train, state, data_dir, notes)
+    findings = diagnose(info, History(lines).means)
+    figures = lines[-1] if lines else {}
+    seen = max(saved, figures.get("images", 0))
+    path, first = str(run.path), findings[0].state
+    return Diagnosis(path, first, findings, stage, seen, total, figures, notes)
 
 
 def _checkup(
     run: Run,
-    file: GanFile,
     gan: Gan,
+    config: TrainConfig,
     state: Mapping[str, Any],
     data_dir: Path | None,
     notes: list[str],
 ) -> dict[str, float]:
-    """Return a checkup of the saved state; nothing, with a note, without the data."""
+    """Return a checkup of the saved state; nothing, with a note, if the training images are missing
+    or have changed."""
     try:
-        dataset = _dataset(run, data_dir)
+        dataset = run.card.dataset(data_dir, fetch=False)
+        if dataset.fingerprint != run.card.data.fingerprint:
+            raise DataError(f"{run.card.data.what} holds other images than the run was trained on")
     except DataError as error:
         notes.append(f"only the log was judged: {error}")
         return {}
-    config = run.card.settings(file).train
     learner = Learner(gan, config, len(dataset), torch.device("cpu"))
     try:
         learner.load_state_dict(state["learner"])

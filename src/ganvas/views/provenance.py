@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ganvas.data import NAMES
-from ganvas.evaluation.result import EvaluationResult
+from ganvas.evaluation.result import EvaluationResult, RepeatOptions
 from ganvas.overrides import resolve_gamma
 from ganvas.recipe import settings
 from ganvas.runs.card import Card
 from ganvas.runs.request import toml
 from ganvas.runs.run import Run
-from ganvas.system.text import command
+from ganvas.system.text import command, count
 
 MAX_RECIPE_TEXT = 200_000  # characters of recipe.json that are shown
 MAX_REVISIONS = 20
 
 
-class Setting(NamedTuple):
-    """A setting of a run. usual: the recipe's own value; None if it is the same or unknown."""
-
-    name: str
-    value: str
-    usual: str | None
-
-
 class SettingsTable(NamedTuple):
     """All settings of a run.
 
+    rows: (name, value, the recipe's own value); None for the latter if it is the same or unknown.
     known: True if the recipe was available for comparison.
     changed: True if the user's GAN file has changed since training.
     """
 
-    rows: list[Setting]
+    rows: list[tuple[str, str, str | None]]
     known: bool
     changed: bool
 
@@ -41,37 +34,31 @@ class SettingsTable(NamedTuple):
 def compare_settings(run: Run) -> SettingsTable:
     """Compare a run's settings with its recipe as it is now. Raises RunError if `run.gan` is not
     the run's GAN file."""
-    card, usual, changed = run.card, None, False
+    card, usual, changed = run.card, {}, False
     if run.gan is not None or not card.gan.endswith(".py"):
         file = card.gan_file(run.gan)
         changed = run.gan is not None and file.sha256 != card.gan_sha256
         recipe = file.recipes.get(card.recipe_key)
-        usual = settings(resolve_gamma(recipe, card.image)[0]) if recipe else None
+        usual = settings(resolve_gamma(recipe, card.image)[0]) if recipe else {}
     rows = []
     for table, stored in (("model", card.model), ("train", card.train)):
         for name, value in stored.items():
-            text, other = _plain(value), None
-            if usual is not None and name in usual[table]:
-                other = _plain(usual[table][name])
-            rows.append(Setting(f"{table}.{name}", text, None if other == text else other))
-    return SettingsTable(rows, usual is not None, changed)
-
-
-def _plain(value: Any) -> str:
-    return "none" if value is None else toml(value)
+            values = (value, usual.get(table, {}).get(name, value))
+            text, own = ("none" if each is None else toml(each) for each in values)
+            rows.append((f"{table}.{name}", text, None if own == text else own))
+    return SettingsTable(rows, bool(usual), changed)
 
 
 def data_facts(card: Card) -> dict[str, str]:
     """Describe the training images and the way they were read."""
-    own, image = card.data, card.image
-    size = "unchanged" if own.size is None else "{}x{}".format(*own.size) + f", by {own.fit}"
-    channels = f"{image.channels} channel{'s' * (image.channels > 1)}"
+    data, image = card.data, card.image
+    size = f"{image.height}x{image.width}"
     rows = {
-        "data": own.what,
-        "images": f"{own.images:,}, {image.height}x{image.width}, {channels}",
-        "size": size,
-        "mirrored": "half of the training images" if own.flip else "no",
-        "fingerprint": own.fingerprint,
+        "data": data.what,
+        "images": f"{data.images:,}, {size}, {count(image.channels, 'channel')}",
+        "size": "{}x{}, by {}".format(*data.size, data.fit) if data.size else "unchanged",
+        "mirrored": "half of the training images" if data.flip else "no",
+        "fingerprint": data.fingerprint,
     }
     if card.started_from:
         rows["started from"] = f"{card.started_from.path}, weights {card.started_from.sha256}"
@@ -80,8 +67,7 @@ def data_facts(card: Card) -> dict[str, str]:
 
 def training_facts(card: Card) -> dict[str, str]:
     """Describe the plan and the machine of the training."""
-    plan = card.plan
-    epochs = f"{plan.total / plan.epoch:.3g} epochs"
+    plan, epochs = card.plan, f"{card.plan.total / card.plan.epoch:.3g} epochs"
     rows = {
         "requested": plan.requested,
         "planned": f"{plan.total:,} images in batches of {plan.batch}, {epochs}",
@@ -120,50 +106,38 @@ def repeat_commands(
     result: the evaluation to repeat.
     data_dir: the folder of named data sets.
     """
-    path, own = run.path, run.card.own_file(run.gan)
-    train = command(
-        "train",
-        *run.card.own_recipe(run.gan),
-        config=path / "recipe.json",
-        out=f"{path}-again",
-        data_dir=data_dir,
-    )
+    path, recipe, own = run.path, run.card.own_recipe(run.gan), run.card.own_file(run.gan)
+    again, config = f"{path}-again", path / "recipe.json"
+    train = command("train", *recipe, config=config, out=again, data_dir=data_dir)
     commands = [("Train it again, with the same plan", train)]
-    if result is not None and result.asked and not result.asked.hindrance:
-        again = command("evaluate", path, *result.asked.options, *own)
-        commands.append(("Evaluate it again", again))
+    if result is not None and not (asked := _asked(result)).hindrance:
+        commands.append(("Evaluate it again", command("evaluate", path, *asked.options, *own)))
     commands.append(("Generate images", command("sample", path, *own)))
     report = command("report", path, *own, data_dir=data_dir)
     return [*commands, ("Write this page again", report)]
 
 
+def _asked(result: EvaluationResult) -> RepeatOptions:
+    why = "an earlier version of ganvas did not save its options"
+    return result.asked or RepeatOptions(hindrance=why)
+
+
 def repeat_conditions(run: Run, result: EvaluationResult | None) -> list[str]:
     """Return the conditions of the repeat commands, and what no command can repeat."""
-    card, own = run.card, run.card.data
+    card, data = run.card, run.card.data.what
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
     lines = [
         f"On the same kind of machine with {versions or 'the same versions'}, the result is the"
         " same to the bit; elsewhere it is similar. Without the run's directory, save the"
         " recipe.json below and pass its path to --config."
     ]
-    if own.what not in NAMES:
-        lines.append(
-            f"The data are read from {own.what}; their fingerprint shows if they are the same."
-        )
+    if data not in NAMES:
+        lines.append(f"The data are read from {data}; their fingerprint shows if they changed.")
     if card.started_from:
-        lines.append(
-            "The run starts from the weights in start.safetensors, which must be in its directory."
-        )
+        lines.append("The run needs its start.safetensors, the weights that it started from.")
     if card.gan.endswith(".py"):
-        lines.append(
-            f"The networks are defined in your own file {card.gan}, which is not part of this page."
-        )
-    if result is not None and (result.asked is None or result.asked.hindrance):
-        why = (
-            result.asked.hindrance
-            if result.asked
-            else "an earlier version of ganvas did not save its options"
-        )
+        lines.append(f"The networks are in your own file {card.gan}, which this page leaves out.")
+    if result is not None and (why := _asked(result).hindrance):
         lines.append(f"The evaluation cannot be repeated by a command, because {why}.")
     return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,42 +30,26 @@ class Summary:
     name: str
     image: ImageSpec
     settings: dict[str, Any]
-    presets: dict[float, dict[str, Any]]
+    presets: Mapping[float, Mapping[str, Any]]
     parameters: dict[str, dict[str, int]]
     layers: dict[str, ModelStatistics]
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "recipe": {
-                "name": self.name,
-                "image": msgspec.to_builtins(self.image),
-                **self.settings,
-            },
-            "presets": {f"{minutes:g}": preset for minutes, preset in self.presets.items()},
-            "parameters": self.parameters,
-        }
+        recipe = {"name": self.name, "image": msgspec.to_builtins(self.image), **self.settings}
+        presets = {f"{minutes:g}": preset for minutes, preset in self.presets.items()}
+        return {"recipe": recipe, "presets": presets, "parameters": self.parameters}
 
     def to_text(self) -> str:
         lines = [f"{self.name} for {self.image}", ""]
         for part, values in self.settings.items():
-            lines += [
-                f"{part}.{name} = {toml(value)}"
-                for name, value in values.items()
-                if value is not None
-            ]
+            lines += [f"{part}.{k} = {toml(v)}" for k, v in values.items() if v is not None]
         for minutes, preset in self.presets.items():
             changes = ", ".join(f"{name} = {toml(value)}" for name, value in preset.items())
             lines.append(f"with --minutes of about {minutes:g}: {changes or 'as above'}")
         for network, table in self.layers.items():
-            counts = self.parameters[network]
-            lines += [
-                "",
-                (
-                    f"{network}: {counts['trainable']:,} trainable parameters, {counts['total']:,}"
-                    " with running statistics"
-                ),
-            ]
-            lines.append(str(table))
+            trainable, total = self.parameters[network].values()
+            size = f"{trainable:,} trainable parameters, {total:,} with running statistics"
+            lines += ["", f"{network}: {size}", str(table)]
         return "\n".join(lines)
 
 
@@ -76,7 +61,7 @@ def summarise(prepared: Prepared) -> Summary:
         name=prepared.name,
         image=spec,
         settings=settings(recipe),
-        presets={minutes: dict(preset) for minutes, preset in recipe.presets.items()},
+        presets=recipe.presets,
         parameters={network: parameter_count(module) for network, module in networks.items()},
         layers={network: _layers(gan, network, spec) for network in networks},
     )
@@ -95,16 +80,10 @@ def parameter_count(network: nn.Module) -> dict[str, int]:
 
 def _layers(gan: Gan, network: str, spec: ImageSpec) -> ModelStatistics:
     """Make torchinfo's table for a batch of 2, which BatchNorm can normalise."""
-    shape = (
-        (2, gan.z_dim) if network == "generator" else (2, spec.channels, spec.height, spec.width)
-    )
-    inputs: list[torch.Tensor] = [torch.zeros(shape)]
+    inputs = [torch.zeros(2, spec.channels, spec.height, spec.width)]
+    if network == "generator":
+        inputs = [torch.zeros(2, gan.z_dim)]
     if gan.conditional:
         inputs.append(torch.zeros(2, dtype=torch.int64))
-    return summary(
-        getattr(gan, network),
-        input_data=inputs,
-        verbose=0,
-        col_names=("output_size", "num_params"),
-        device="cpu",
-    )
+    module, columns = getattr(gan, network), ("output_size", "num_params")
+    return summary(module, input_data=inputs, verbose=0, col_names=columns, device="cpu")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,9 @@ from ganvas.runs.run import Run
 from ganvas.system import files
 from ganvas.system.text import count, printable
 from ganvas.version import __version__
-from ganvas.views import environment, provenance
+from ganvas.views import environment, provenance, report_pictures
 from ganvas.views.diagnosis import examine
-from ganvas.views.report_pictures import (
-    Evaluations,
-    current_samples,
-    loss_charts,
-    metric_charts,
-    picture_of,
-    sheet_pictures,
-)
+from ganvas.views.report_pictures import Evaluations
 from ganvas.views.run_list import Row, list_runs
 
 # identifies a report, which may be overwritten
@@ -49,33 +41,6 @@ MARK = '<meta name="generator" content="ganvas report'
 MAX_ROWS = 50  # of a table that grows with the run
 # of the environment: what concerns the user's machine alone
 PRIVATE_FACTS = ("cache", "GANVAS_DATA", "threads")
-
-
-@dataclass(frozen=True)
-class ShownEvaluation:
-    """The evaluation on the report card.
-
-    images_seen: at the evaluation; None if it was made after training.
-    stale: True if the generator has been trained further since.
-    """
-
-    result: EvaluationResult
-    images_seen: int | None
-    stale: bool
-
-    def notes(self, run: Run, data_dir: Path | None) -> list[str]:
-        """Return the caveats of the scores."""
-        notes = []
-        if self.stale:
-            notes.append(
-                "the generator was trained further since: these scores are of an earlier one"
-            )
-        if self.images_seen is not None:
-            notes.append(
-                f"evaluated during training, at {self.images_seen:,} images seen and with few"
-                f" images; for more, run {provenance.evaluate_command(run, data_dir)}"
-            )
-        return [*notes, *self.result.notes]
 
 
 def write_report(
@@ -93,15 +58,6 @@ def write_report(
     ganvas's, a file of the run is damaged, or the disk refuses.
     """
     out = run.report_file if out is None else out
-    _refuse_foreign(out)
-    if evaluate:
-        evaluate_run(run, copies=True, data_dir=data_dir)
-    # a path in the page need not be valid text
-    files.write(out, render(run, data_dir).encode(errors="backslashreplace"))
-    return out
-
-
-def _refuse_foreign(out: Path) -> None:
     files.refuse_ending(out, "the report is HTML", ".html", ".htm")
     if out.is_dir():
         raise RunError(f"{out} is a folder: choose another --out")
@@ -109,6 +65,11 @@ def _refuse_foreign(out: Path) -> None:
         with files.reading(out), open(out, "rb") as file:
             if MARK.encode() not in file.read(2000):
                 raise RunError(f"{out} exists and is not a ganvas report: choose another --out")
+    if evaluate:
+        evaluate_run(run, copies=True, data_dir=data_dir)
+    # a path in the page need not be valid text
+    files.write(out, render(run, data_dir).encode(errors="backslashreplace"))
+    return out
 
 
 def render(run: Run, data_dir: Path | None = None) -> str:
@@ -124,9 +85,10 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     evaluations, all_sheets = results_of(run), run.sheets()
-    shown = _shown_evaluation(run, evaluations)
-    result = shown.result if shown else None
-    samples, why_no_samples = current_samples(run)
+    current = run.generator_card().weights_sha256 if run.generator_file.exists() else ""
+    evaluate = provenance.evaluate_command(run, data_dir)
+    result, notes = _shown_evaluation(current, evaluations, evaluate)
+    samples, why_no_samples = report_pictures.current_samples(run)
     return jinja.from_string(_asset("report.html")).render(
         mark=Markup(f'{MARK} {__version__}">'),
         css=Markup(css),
@@ -135,22 +97,22 @@ def render(run: Run, data_dir: Path | None = None) -> str:
         facts=_facts(run, row, result, evaluations),
         samples=samples,
         why_no_samples=why_no_samples,
-        sheets=sheet_pictures(run, all_sheets),
+        sheets=report_pictures.sheet_pictures(run, all_sheets),
         sheet_count=len(all_sheets),
-        losses=loss_charts(run),
-        metrics=metric_charts(evaluations),
+        losses=report_pictures.loss_charts(run),
+        metrics=report_pictures.metric_charts(evaluations),
         evaluations=_evaluation_rows(evaluations),
-        evaluated=shown is not None,
-        notes=shown.notes(run, data_dir) if shown else [],
+        evaluated=result is not None,
+        notes=notes,
         card=_card_rows(result) if result else [],
         protocol=_protocol(result) if result else {},
         classes=_classes(result) if result else "",
-        **_copies(run, result, evaluations),
+        **_copies(run, current, result, evaluations),
         diagnosis=examine(run, data_dir),
-        evaluate=provenance.evaluate_command(run, data_dir),
+        evaluate=evaluate,
         settings=provenance.compare_settings(run),
         data=provenance.data_facts(run.card),
-        real=picture_of(run, "real_images"),
+        real=report_pictures.picture_of(run, "real_images"),
         training=provenance.training_facts(run.card),
         revisions=provenance.plan_revisions(run.card),
         here={k: v for k, v in environment.describe().items() if k not in PRIVATE_FACTS},
@@ -169,17 +131,14 @@ def _facts(
 ) -> dict[str, str]:
     """Return the facts at the top of the page by their names."""
     card, image, seen = run.card, run.card.image, row.images_seen or 0
+    images = f"{count(card.data.images, 'image')}, {image.height}x{image.width}x{image.channels}"
     classes = f", {count(len(image.classes), 'class')}" if image.classes else ""
+    epochs = f"{seen / card.plan.epoch:.3g} epochs"
     facts = {
         "state": row.progress,
         "recipe": card.recipe,
-        "data": (
-            f"{card.data.name}: {count(card.data.images, 'image')},"
-            f" {image.height}x{image.width}x{image.channels}{classes}"
-        ),
-        "images seen": (
-            f"{seen:,} of {card.plan.total:,} planned ({seen / card.plan.epoch:.3g} epochs)"
-        ),
+        "data": f"{card.data.name}: {images}{classes}",
+        "images seen": f"{seen:,} of {card.plan.total:,} planned ({epochs})",
         "time": f"{row.minutes or 0:.1f} minutes of training",
     }
     if result is not None and result.fid is not None:
@@ -187,34 +146,35 @@ def _facts(
         facts["FID"] = f"{format_score(result.fid)} (floor {floor}), by {extractor}"
     fids = [(r.fid, at) for at, r in results_during_training(evaluations) if r.fid is not None]
     if fids and run.best_file.exists():
-        fid, images = min(fids)
-        facts["best during training"] = (
-            f"FID {format_score(fid)} after {images:,} images, in {run.best_file.name}"
-        )
+        fid, at = min(fids)
+        best = f"FID {format_score(fid)} after {at:,} images, in {run.best_file.name}"
+        facts["best during training"] = best
     return facts
 
 
-def _shown_evaluation(run: Run, evaluations: Evaluations) -> ShownEvaluation | None:
-    """Choose the evaluation for the report card.
+def _shown_evaluation(
+    current: str, evaluations: Evaluations, evaluate: str
+) -> tuple[EvaluationResult | None, list[str]]:
+    """Choose the evaluation for the report card; return it with the caveats of its scores.
 
     One of the current generator goes first, then one made after training (with more images), then
     the newest.
+
+    current: hash of the current generator's weights, "" if nothing is saved yet.
+    evaluate: the command that evaluates with more images.
     """
     if not evaluations:
-        return None
-    current = _current_weights(run)
-
-    def rank(k: int) -> tuple[bool, bool, int]:
-        images, result = evaluations[k]
-        return result.weights_sha256 == current, images is None, k
-
-    images, result = evaluations[max(range(len(evaluations)), key=rank)]
-    return ShownEvaluation(result, images, result.weights_sha256 != current)
-
-
-def _current_weights(run: Run) -> str:
-    """Return the hash of the current generator, "" if nothing is saved yet."""
-    return run.generator_card().weights_sha256 if run.generator_file.exists() else ""
+        return None, []
+    notes = []
+    images, result = max(
+        reversed(evaluations), key=lambda each: (each[1].weights_sha256 == current, each[0] is None)
+    )
+    if result.weights_sha256 != current:
+        notes.append("the generator was trained further since: these scores are of an earlier one")
+    if images is not None:
+        seen = f"evaluated during training, at {images:,} images seen and with few images"
+        notes.append(f"{seen}; for more, run {evaluate}")
+    return result, [*notes, *result.notes]
 
 
 def _evaluation_rows(evaluations: Evaluations) -> list[list[str]]:
@@ -244,10 +204,8 @@ def _card_rows(result: EvaluationResult) -> list[list[str]]:
         accuracy = format_score(result.real_accuracy)
         rows.append(["label accuracy of the real images", accuracy, "-", "-"])
     if (taught := result.gan_train) is not None:
-        title = (
-            f"GAN-train: accuracy on real images of a classifier trained on {taught.images:,}"
-            " generated ones"
-        )
+        title = "GAN-train: accuracy on real images of a classifier trained on"
+        title += f" {taught.images:,} generated ones"
         rows.append([title, format_score(taught.fakes), format_score(taught.reals), "higher"])
     return rows
 
@@ -271,7 +229,9 @@ def _protocol(result: EvaluationResult) -> dict[str, str]:
     return rows | {"seeds": str(result.seeds), "versions": versions}
 
 
-def _copies(run: Run, result: EvaluationResult | None, evaluations: Evaluations) -> dict[str, Any]:
+def _copies(
+    run: Run, current: str, result: EvaluationResult | None, evaluations: Evaluations
+) -> dict[str, Any]:
     """Return the newest copy check and a picture: its closest pairs, or else the nearest neighbours
     from the end of training."""
     checks = [each for _, each in evaluations if each.copies is not None]
@@ -279,6 +239,7 @@ def _copies(run: Run, result: EvaluationResult | None, evaluations: Evaluations)
     copies = checked.copies if checked else None
     # a sheet elsewhere is not the run's: its file is never read
     has_sheet = copies is not None and Path(copies.sheet).name == run.closest_file.name
-    pairs = (picture_of(run, "copies") if has_sheet else None) or picture_of(run, "neighbours")
-    stale = checked is not None and checked.weights_sha256 != _current_weights(run)
+    pairs = report_pictures.picture_of(run, "copies") if has_sheet else None
+    pairs = pairs or report_pictures.picture_of(run, "neighbours")
+    stale = checked is not None and checked.weights_sha256 != current
     return {"copies": copies, "copies_stale": stale, "pairs_picture": pairs}

@@ -55,10 +55,7 @@ def current_samples(run: Run) -> tuple[PagePicture | None, str]:
     if not run.generator_file.exists():
         return None, "No generator has been saved yet."
     if run.card.gan.endswith(".py") and run.gan is None:
-        return None, (
-            f"The networks are defined in your own file {run.card.gan}: add --gan to draw images"
-            " here."
-        )
+        return None, f"The networks are in your own file {run.card.gan}: add --gan to draw images."
     sampler = run.sampler()
     if not all(bool(torch.isfinite(t).all()) for t in sampler.gan.generator.state_dict().values()):
         return None, "The generator's weights are no longer finite, so it cannot draw images."
@@ -72,10 +69,10 @@ def current_samples(run: Run) -> tuple[PagePicture | None, str]:
     return _embedded(sheets.picture(row), alt, f"Seed {run.card.seed}{of}"), ""
 
 
-def sheet_pictures(run: Run, found: Sequence[tuple[int, Path]]) -> list[PagePicture]:
+def sheet_pictures(run: Run, found: list[tuple[int, Path]]) -> list[PagePicture]:
     """Embed up to MAX_SHEETS of a run's sheets, evenly spaced, with the first and the last."""
     pictures = []
-    for images, path in timelapse.spread(list(found), min(MAX_SHEETS, len(found))) if found else []:
+    for images, path in timelapse.spread(found, MAX_SHEETS):
         caption = f"{images:,} images, epoch {images / run.card.plan.epoch:.3g}"
         sheet = timelapse.open_sheet(path, load=True)
         pictures.append(_embedded(sheet, f"Samples after {caption}", caption))
@@ -98,15 +95,13 @@ def loss_charts(run: Run) -> list[PagePicture]:
         lines = [line for line in log if name in line]
         return Curve(title, [line["images"] for line in lines], [line[name] for line in lines])
 
-    scores = [curve("real images", "d_real"), curve("generated images", "d_fake")]
-    return _charts(
-        {
-            "Losses": [curve("D loss", "d_loss"), curve("G loss", "g_loss")],
-            "D's mean scores": scores,
-            "D's accuracy": [curve("D accuracy", "d_accuracy")],
-            "Distance of two samples (1: as of two real images)": [curve("samples", "diversity")],
-        }
-    )
+    charts = {
+        "Losses": [curve("D loss", "d_loss"), curve("G loss", "g_loss")],
+        "D's mean scores": [curve("real images", "d_real"), curve("generated images", "d_fake")],
+        "D's accuracy": [curve("D accuracy", "d_accuracy")],
+        "Distance of two samples (1: as of two real images)": [curve("samples", "diversity")],
+    }
+    return _charts(charts)
 
 
 def metric_charts(evaluations: Evaluations) -> list[PagePicture]:

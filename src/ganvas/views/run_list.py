@@ -85,17 +85,9 @@ def _row(path: Path) -> Row | None:
     seen, seconds = (state["images_seen"], state["seconds"]) if state else (0, 0.0)
     if busy and log:  # the log is newer than the saved state
         seen, seconds = max(seen, log[-1]["images"]), max(seconds, log[-1]["seconds"])
-    progress: RunState = (
-        "training" if busy else "finished" if seen >= card.plan.total else "stopped"
-    )
-    return replace(
-        row,
-        state=progress,
-        images_seen=seen,
-        minutes=round(seconds / 60, 2),
-        best_fid=fid,
-        extractor=extractor,
-    )
+    stage: RunState = "training" if busy else "finished" if seen >= card.plan.total else "stopped"
+    row = replace(row, state=stage, images_seen=seen, minutes=round(seconds / 60, 2))
+    return replace(row, best_fid=fid, extractor=extractor)
 
 
 def _best(run: Run) -> tuple[float | None, str | None]:

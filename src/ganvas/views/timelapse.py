@@ -38,11 +38,11 @@ def write_gif(run: Run, out: Path, seconds: float = 8.0) -> Path:
         raise SettingError(f"--seconds {seconds:g}: expected 0.5 to {MAX_SECONDS:g}")
     sheets = run.sheets()
     if not sheets:
-        raise RunError(
-            f"{run.path} has no sheets in samples/ yet: continue the training, or set train.sheet"
-            " to a shorter interval"
-        )
-    _check_sizes(sheets)
+        raise RunError(f"{run.path} has no sheets yet: train on, or shorten train.sheet")
+    sizes = {open_sheet(path).size: path for _, path in sheets}
+    if len(sizes) > 1:
+        each = " and ".join(f"{path} is {w}x{h} pixels" for (w, h), path in sizes.items())
+        raise RunError(f"{each}: a film needs sheets of one size; move the others elsewhere")
     count, side = min(len(sheets), max(2, int(seconds * (1 - LAST) * PER_SECOND) + 1)), MAX_GIF_SIDE
     while True:
         film = _film(spread(sheets, count), run.card.plan.total, side, seconds)
@@ -54,17 +54,6 @@ def write_gif(run: Run, out: Path, seconds: float = 8.0) -> Path:
             side = max(MIN_GIF_SIDE, int(side * shrink))
         else:
             count = max(1, int(count * shrink))
-
-
-def _check_sizes(sheets: list[tuple[int, Path]]) -> None:
-    sizes = [open_sheet(path).size for _, path in sheets]
-    for (_, path), size in zip(sheets, sizes, strict=True):
-        if size != sizes[-1]:
-            raise RunError(
-                f"{path} is {size[0]}x{size[1]} pixels and {sheets[-1][1].name}"
-                f" {sizes[-1][0]}x{sizes[-1][1]}: a film needs pictures of one size; move the"
-                " others elsewhere"
-            )
 
 
 def open_sheet(path: Path, *, load: bool = False) -> Image.Image:
@@ -80,7 +69,9 @@ def open_sheet(path: Path, *, load: bool = False) -> Image.Image:
 
 
 def spread(sheets: list[tuple[int, Path]], count: int) -> list[tuple[int, Path]]:
-    """Choose `count` sheets, evenly spaced from the first to the last; the last if `count` is 1."""
+    """Choose `count` sheets, or all if there are fewer, evenly spaced from the first to the last;
+    the last if `count` is 1."""
+    count = min(count, len(sheets))
     if count == 1:
         return sheets[-1:]
     return [sheets[k * (len(sheets) - 1) // (count - 1)] for k in range(count)]
@@ -98,15 +89,13 @@ def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float)
     # milliseconds, in whole hundredths of a second as GIF has them
     each = round(100 * seconds * (1 - LAST) / max(1, len(frames) - 1)) * 10
     hold = [each] * (len(frames) - 1)
-    buffer = io.BytesIO()
-    frames[0].save(
-        buffer,
-        "GIF",
-        save_all=True,
-        append_images=frames[1:],
-        duration=[*hold, round(100 * seconds) * 10 - sum(hold)],
-        loop=0,
-    )
+    return encode_gif(frames, [*hold, round(100 * seconds) * 10 - sum(hold)])
+
+
+def encode_gif(frames: list[Image.Image], hold: list[int]) -> bytes:
+    """Encode pictures as a GIF that repeats for ever. hold: milliseconds that each stays."""
+    buffer, rest = io.BytesIO(), frames[1:]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=rest, duration=hold, loop=0)
     return buffer.getvalue()
 
 
