@@ -30,7 +30,7 @@ from ganvas.runs.request import Request
 from ganvas.runs.run import Run
 from ganvas.system import machine
 from ganvas.training import benchmark, preflight
-from ganvas.training.clock import Clock
+from ganvas.training.loop import Clock
 from helpers.common import state, train
 
 TOTALS = st.integers(1, 10**7)

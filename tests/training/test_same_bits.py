@@ -18,7 +18,7 @@ from ganvas.errors import RunError
 from ganvas.launch import launch
 from ganvas.runs.run import Run
 from ganvas.training import augment, logger, loop
-from ganvas.training.clock import Clock
+from ganvas.training.loop import Clock
 from helpers.common import assert_same_run, state, train
 
 

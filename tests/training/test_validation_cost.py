@@ -12,7 +12,7 @@ from ganvas.evaluation.result import EvaluationResult
 from ganvas.plan import Plan
 from ganvas.sampling.sampler import Sampler
 from ganvas.training import validation
-from ganvas.training.clock import Clock
+from ganvas.training.loop import Clock
 from ganvas.training.validation import Validation
 from helpers.common import train
 from helpers.judged import verdict
