@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,10 +26,10 @@ from ganvas.recipe import Interval
 from ganvas.runs.log import GRADIENTS, PLACE, STATISTICS
 from ganvas.runs.run import Run
 from ganvas.sampling.sampler import Sampler
+from ganvas.system.files import writing
 from ganvas.system.progress import Progress
 from ganvas.training.learner import Learner
 from ganvas.training.pictures import Pictures
-from ganvas.training.tensorboard import Board
 
 # interval at which statistics leave the device, for the log and the display
 FLUSH_SECONDS = 0.25
@@ -299,3 +303,59 @@ class Logger:
         if not self.pictures.sheets or self.pictures.sheets[-1][0] < images_seen:
             self.sheet(images_seen)
         self.pictures.save_summary(plan)
+
+
+class Board:
+    """An event file in `folder`, made at the first write. Writing raises RunError if the disk
+    refuses.
+
+    purge: the first step that is out of date in earlier files of the folder, None for none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        name = f"events.out.tfevents.{time.time_ns():019d}.{socket.gethostname()}.{os.getpid()}"
+        self.path = folder / name
+        self.purge: int | None = None
+        self.file: BinaryIO | None = None
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Write values by their tags, as one event."""
+        summary = [{"tag": tag, "simple_value": value} for tag, value in values.items()]
+        self._write(step=step, summary={"value": summary})
+
+    def image(self, tag: str, png: bytes, size: tuple[int, int], step: int) -> None:
+        """Write a PNG of `size` (height, width)."""
+        image = {"height": size[0], "width": size[1], "encoded_image_string": png}
+        self._write(step=step, summary={"value": [{"tag": tag, "image": image}]})
+
+    def _open(self) -> None:
+        # takes tenths of a second to import
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "wb")  # noqa: SIM115 - closed by close()
+            self.records = RecordWriter(self.file)
+        self._write(file_version="brain.Event:2")
+        if self.purge is not None:
+            self._write(step=self.purge, session_log={"status": SessionLog.START})
+
+    def _write(self, **event: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        if self.file is None:
+            self._open()
+        with writing(self.path):
+            self.records.write(Event(wall_time=time.time(), **event).SerializeToString())
+
+    def flush(self) -> None:
+        if self.file is not None:
+            with writing(self.path):
+                self.file.flush()
+
+    def close(self) -> None:
+        """Close the file. What a full disk keeps from it now has raised an error before."""
+        if self.file is not None:
+            with suppress(OSError):
+                self.file.close()
