@@ -47,8 +47,8 @@ import plain
 import textbook
 from ganvas import data
 from ganvas.data.dataset import Dataset
+from ganvas.doctor.log_summary import RunInfo
 from ganvas.doctor.monitor import Monitor
-from ganvas.doctor.remedies import RunInfo
 from ganvas.runs.run import Run
 from ganvas.system.machine import cores
 from ganvas.system.paths import data_root

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ganvas import gans
-from ganvas.doctor.remedies import REMEDIES, RunInfo, next_command
+from ganvas.doctor.log_summary import RunInfo
+from ganvas.doctor.remedies import REMEDIES, next_command
 from ganvas.doctor.rules import RULES
 from ganvas.overrides import GAMMA, override, parse_assignments
 from ganvas.recipe import settings

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvas import gans
-from ganvas.doctor.remedies import RunInfo
+from ganvas.doctor.log_summary import RunInfo
 from ganvas.gan import Gan
 from ganvas.overrides import resolve_gamma, with_preset
 from ganvas.plan import Plan

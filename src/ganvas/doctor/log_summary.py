@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
-from ganvas.doctor.remedies import RunInfo
+from ganvas.gan import Gan, GanFile
+from ganvas.overrides import with_preset
+from ganvas.recipe import Schedule, TrainConfig
+from ganvas.runs.card import Card
+from ganvas.runs.run import Run
+from ganvas.system.schema import convert
+
+Rate = Schedule | float
+Stage = Literal["training", "stopped", "finished"]
 
 LogMean = Mapping[str, float]  # a line of the log, or the mean of several
 
@@ -84,3 +95,58 @@ class LogSummary:
         """Return True if a figure of three checkups or more has not moved since the first."""
         values = self.all(name)
         return len(values) >= 3 and max(values) - min(values) <= STILL * abs(values[-1])
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run as far as the doctor needs it.
+
+    path: the run's directory.
+    gan: path of the user's own GAN file, None for a built-in GAN.
+    data_dir: the folder of named data sets, if one was given.
+    usual: the recipe's own settings for a training of this length.
+    chance_loss: D's loss if it cannot tell real from fake; 0 if there is no such value.
+    joint, paired: as in ganvas.gan and ganvas.objectives.
+
+    Where the user's own file is not at hand, `usual` is None, `chance_loss` 0, and `joint` and
+    `paired` are False.
+    """
+
+    path: Path
+    card: Card
+    gan: str | None = None
+    data_dir: Path | None = None
+    usual: TrainConfig | None = None
+    chance_loss: float = 0.0
+    joint: bool = False
+    paired: bool = False
+    stage: Stage = "training"
+
+    @classmethod
+    def of(cls, run: Run, file: GanFile, gan: Gan, data_dir: Path | None, stage: Stage) -> RunInfo:
+        """Describe a run whose GAN's file and networks are at hand."""
+        card, objective = run.card, gan.objective
+        recipe = file.recipes.get(card.recipe_key)
+        usual = with_preset(recipe, {}, card.plan.requested)[0].train if recipe else None
+        chance = objective.chance * card.settings(file).train.d_loss_scale
+        known = (usual, chance, gan.joint, objective.paired)
+        return cls(run.path, card, run.gan, data_dir, *known, stage)
+
+    @cached_property
+    def train(self) -> TrainConfig:
+        """The settings of the training."""
+        train: TrainConfig = convert(self.card.train, TrainConfig, "train")
+        return train
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """The learning rates by the names of their settings; D's only if it has its own."""
+        both = {"lr": self.train.lr, "d_lr": self.train.d_lr}
+        return {name: rate for name, rate in both.items() if rate is not None}
+
+    def usual_rate(self, name: str) -> Rate | None:
+        """Return the recipe's own learning rate `name`, None if the recipe is unknown."""
+        if self.usual is None:
+            return None
+        rate: Rate | None = getattr(self.usual, name)
+        return self.usual.lr if rate is None else rate

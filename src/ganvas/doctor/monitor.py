@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ganvas.doctor.log_summary import History, LogMean, LogSummary
-from ganvas.doctor.remedies import RunInfo, next_command
+from ganvas.doctor.log_summary import History, LogMean, LogSummary, RunInfo
+from ganvas.doctor.remedies import next_command
 from ganvas.doctor.rules import EARLY, IN_LOG, LOST, RULES, WARM, State, healthy_evidence
 
 

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Literal
 
 from ganvas import data
-from ganvas.gan import Gan, GanFile
+from ganvas.doctor.log_summary import Rate, RunInfo
 from ganvas.gans import default_recipe
-from ganvas.overrides import resolve_gamma, with_preset
+from ganvas.overrides import resolve_gamma
 from ganvas.recipe import AUGMENT_BELOW, MAX_AUGMENT, Recipe, Schedule, TrainConfig
-from ganvas.runs.card import Card
-from ganvas.runs.run import Run
-from ganvas.system.schema import convert
 from ganvas.system.text import command
 
 # Adam's usual learning rate for GANs (Radford et al. 2015, arXiv 1511.06434), used where a
@@ -29,63 +22,6 @@ USUAL_RATE = 2e-4
 MAX_RATE = 0.01
 SAFE_EPS = 1e-12  # Adam's eps with which gradients of 1e-10 a weight still count
 AUGMENTED = 0.4  # probability of augmentation for a discriminator that cannot adapt it
-Rate = Schedule | float
-Stage = Literal["training", "stopped", "finished"]
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """A run as far as the doctor needs it.
-
-    path: the run's directory.
-    gan: path of the user's own GAN file, None for a built-in GAN.
-    data_dir: the folder of named data sets, if one was given.
-    usual: the recipe's own settings for a training of this length.
-    chance_loss: D's loss if it cannot tell real from fake; 0 if there is no such value.
-    joint, paired: as in ganvas.gan and ganvas.objectives.
-
-    Where the user's own file is not at hand, `usual` is None, `chance_loss` 0, and `joint` and
-    `paired` are False.
-    """
-
-    path: Path
-    card: Card
-    gan: str | None = None
-    data_dir: Path | None = None
-    usual: TrainConfig | None = None
-    chance_loss: float = 0.0
-    joint: bool = False
-    paired: bool = False
-    stage: Stage = "training"
-
-    @classmethod
-    def of(cls, run: Run, file: GanFile, gan: Gan, data_dir: Path | None, stage: Stage) -> RunInfo:
-        """Describe a run whose GAN's file and networks are at hand."""
-        card, objective = run.card, gan.objective
-        recipe = file.recipes.get(card.recipe_key)
-        usual = with_preset(recipe, {}, card.plan.requested)[0].train if recipe else None
-        chance = objective.chance * card.settings(file).train.d_loss_scale
-        known = (usual, chance, gan.joint, objective.paired)
-        return cls(run.path, card, run.gan, data_dir, *known, stage)
-
-    @cached_property
-    def train(self) -> TrainConfig:
-        """The settings of the training."""
-        train: TrainConfig = convert(self.card.train, TrainConfig, "train")
-        return train
-
-    @property
-    def rates(self) -> dict[str, Rate]:
-        """The learning rates by the names of their settings; D's only if it has its own."""
-        both = {"lr": self.train.lr, "d_lr": self.train.d_lr}
-        return {name: rate for name, rate in both.items() if rate is not None}
-
-    def usual_rate(self, name: str) -> Rate | None:
-        """Return the recipe's own learning rate `name`, None if the recipe is unknown."""
-        if self.usual is None:
-            return None
-        rate: Rate | None = getattr(self.usual, name)
-        return self.usual.lr if rate is None else rate
 
 
 def next_command(run: RunInfo, state: str) -> str:

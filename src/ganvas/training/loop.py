@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from ganvas.data.dataset import Dataset
+from ganvas.doctor.log_summary import RunInfo
 from ganvas.doctor.monitor import Monitor
-from ganvas.doctor.remedies import RunInfo
 from ganvas.errors import RunError
 from ganvas.gan import Gan, GanFile, Logits
 from ganvas.plan import Plan

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from ganvas.doctor.log_summary import History
+from ganvas.doctor.log_summary import History, RunInfo, Stage
 from ganvas.doctor.monitor import Finding, diagnose
-from ganvas.doctor.remedies import RunInfo, Stage
 from ganvas.errors import DataError, RunError
 from ganvas.gan import Gan
 from ganvas.recipe import TrainConfig
