@@ -259,7 +259,7 @@ class TestOwnFile:
         np.savez(tmp_path / "plain.npz", images=np.zeros((9, 8, 8), np.uint8))
         with pytest.raises(
             SettingError,
-            match=r"no labels to train it with: give them .*, or train another, such as",
+            match=r"no labels: give a folder per class .*, or use another GAN, such as",
         ):
             train(str(gan_file), tmp_path / "run", data=str(tmp_path / "plain.npz"))
 
