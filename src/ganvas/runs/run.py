@@ -340,7 +340,7 @@ class Run:
             with suppress(FileNotFoundError), Image.open(self.samples_folder / name) as image:
                 panels.append((caption, image.copy()))
         if panels:
-            files.write(self.path / "progress.png", sheets.encode(sheets.captioned(panels, 4)))
+            files.write(self.path / "progress.png", sheets.captioned(panels, 4))
 
     def save_losses(self) -> None:
         """Write losses.png from the log."""
