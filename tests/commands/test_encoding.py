@@ -70,9 +70,7 @@ def test_a_run_whose_path_is_no_utf8(
     except OSError:
         pytest.skip("this disk keeps no such names")
     for words in (["evaluate", path], ["report", path], [*TRAIN, "--out", f"{STRANGE}-2"]):
-        assert (
-            "the path's bytes are no UTF-8: choose another, or rename it" in cli_run(*words).error
-        )
+        assert "the path's bytes are no UTF-8" in cli_run(*words).error
     sheet, extractor = Path(os.fsdecode(b"\xff.png")), Pooled().extractor()
     found = evaluate.evaluate(
         tiny_run.generator_file, n=20, extractor=extractor, copies=True, out=sheet, quiet=True

@@ -80,7 +80,7 @@ def test_a_member_too_large_for_a_picture_is_unreadable(
 def test_a_damaged_archive_is_one_line(tmp_path: Path) -> None:
     source = zipped(put_pictures(tmp_path / "set", "a.png"))
     source.write_bytes(source.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"set\.zip is not a zip archive that can be read"):
+    with pytest.raises(DataError, match=r"set\.zip is not a readable zip"):
         load_dataset(source)
 
 

@@ -42,9 +42,7 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
 def test_a_single_folder_is_no_class(tmp_path: Path, packed: Callable[[Path], Path]) -> None:
     source = packed(put_pictures(tmp_path / "set", "cats/a.png", "cats/b.png"))
     assert read_classes(source) == ([0, 1], None)
-    assert load_dataset(source).notes == (
-        "cats/ holds all the pictures, so it is not taken for a class",
-    )
+    assert load_dataset(source).notes == ("cats/ holds all the pictures, so it is not a class",)
 
 
 def test_a_wrapping_folder_is_looked_through(
@@ -52,9 +50,7 @@ def test_a_wrapping_folder_is_looked_through(
 ) -> None:
     source = packed(put_pictures(tmp_path / "set", "faces/cat/a.png", "faces/dog/b.png"))
     assert load_dataset(source).classes == ("cat", "dog")
-    assert load_dataset(source).notes == (
-        "faces/ holds all the pictures, so it is not taken for a class",
-    )
+    assert load_dataset(source).notes == ("faces/ holds all the pictures, so it is not a class",)
 
 
 def test_pictures_beside_folders_have_no_classes(tmp_path: Path) -> None:
@@ -74,7 +70,7 @@ def test_hidden_files_are_passed_over_and_others_counted(
     )
     assert read_classes(source) == ([0], None)
     assert load_dataset(source).notes == (
-        "3 files passed over, not pictures by their names (.txt 2, no suffix 1)",
+        "3 files passed over, not pictures (.txt 2, no suffix 1)",
     )
 
 
@@ -156,7 +152,7 @@ def test_a_table_wins_over_folders_and_stands_in_a_wrapping_folder_too(tmp_path:
     ("table", "words"),
     [
         ("a.png,x\n", r"labels\.csv lacks 2 pictures: b\.png, c\.png"),
-        ("a.png,x\nb.png,x\nc.png,x\nd.png,x\n", r"names 1 file that are no pictures here: d\.png"),
+        ("a.png,x\nb.png,x\nc.png,x\nd.png,x\n", r"names 1 file: d\.png, not pictures here"),
         ("a.png,x\nb.png,x\nc.png,x\na.png,y\n", r"names 'a\.png' twice"),
         ("a.png,x\nb.png\nc.png,x\n", r"has the row 'b\.png', expected file,label"),
         ("a.png,x\nb.png,\nc.png,x\n", r"has the row 'b\.png,', expected file,label"),

@@ -157,10 +157,7 @@ class TestBadInput:
         """Its sheets and charts are not images of its generator."""
         named = {"RUN": tiny_run.path, "GENERATOR": tiny_run.generator_file}
         message = cli_run(*(named.get(word, word) for word in command.split())).error
-        assert (
-            f"{tiny_run.path} is a run, whose images are sheets and charts: name its data"
-            in message
-        )
+        assert f"{tiny_run.path} is a run: name its data" in message
         assert f"ganvas sample {tiny_run.path} --n 10000 --out x.npz" in message
 
     def test_one_named_class(self, tmp_path: Path, cli_run: Callable[..., Any]) -> None:

@@ -54,7 +54,7 @@ def test_held_out_images_may_be_of_other_classes(monkeypatch: pytest.MonkeyPatch
     ):
         with monkeypatch.context() as patch:
             other = dataclasses.replace(part, classes=classes)
-            patch.setattr(data, "load_dataset", lambda *_, other=other, **__: other)
+            patch.setattr(data.load, "load_dataset", lambda *_, other=other, **__: other)
             found = card.held_out()
         assert (None if found is None else len(found)) == number
         if found is not None:

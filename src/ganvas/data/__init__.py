@@ -6,14 +6,6 @@
 from ganvas.data.catalogue import MIRRORED, NAMES
 from ganvas.data.dataset import Dataset
 from ganvas.data.inspect import Inspection, count_dataset
-from ganvas.data.load import load_dataset, load_held_out
+from ganvas.data.load import load_dataset
 
-__all__ = [
-    "MIRRORED",
-    "NAMES",
-    "Dataset",
-    "Inspection",
-    "count_dataset",
-    "load_dataset",
-    "load_held_out",
-]
+__all__ = ["MIRRORED", "NAMES", "Dataset", "Inspection", "count_dataset", "load_dataset"]

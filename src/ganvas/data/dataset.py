@@ -35,32 +35,25 @@ class Dataset:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3, 4):
-            raise DataError(
-                f"{self.name}: images are {images.dtype} {tuple(images.shape)}, expected uint8"
-                " (N, C, H, W), C 1, 3 or 4"
-            )
+            kind = f"{images.dtype} {tuple(images.shape)}"
+            raise self._error(f"images are {kind}, expected uint8 (N, C, H, W), C 1, 3 or 4")
         if len(images) == 0:
             raise DataError(f"{self.name} holds no images")
         if (labels is None) != (not self.classes):
-            raise DataError(
-                f"{self.name} has {'class names' if labels is None else 'labels'} alone: give both"
-                " labels and class names, or neither"
-            )
+            alone = "class names" if labels is None else "labels"
+            raise self._error(f"{alone} alone: give both labels and class names, or neither")
         if len(set(self.classes)) < len(self.classes):
-            raise DataError(
-                f"{self.name}: a class name occurs more than once among"
-                f" {', '.join(self.classes)[:200]}: rename or join the classes"
-            )
+            names = ", ".join(self.classes)[:200]
+            raise self._error(f"a class name occurs more than once among {names}: rename it")
         if labels is not None:
             if labels.shape != (len(images),):
-                raise DataError(
-                    f"{self.name}: {len(labels)} labels for {len(images)} images: expected one each"
-                )
-            if int(labels.min()) < 0 or int(labels.max()) >= len(self.classes):
-                raise DataError(
-                    f"{self.name}: labels run from {int(labels.min())} to {int(labels.max())},"
-                    f" expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
-                )
+                raise self._error(f"{len(labels)} labels for {len(images)} images")
+            low, high, last = int(labels.min()), int(labels.max()), len(self.classes) - 1
+            if low < 0 or high > last:
+                raise self._error(f"labels run from {low} to {high}, expected 0 to {last}")
+
+    def _error(self, reason: str) -> DataError:
+        return DataError(f"{self.name}: {reason}")
 
     def rows(self, indices: Tensor) -> Dataset:
         """The images at some indices, int64 (N,), with their labels."""

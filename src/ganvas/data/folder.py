@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ganvas.data.archive import Member, members
+from ganvas.data.archive import Files, members
 from ganvas.data.assemble import Assembled, NoHeldOutError, Picture, Split, assemble
 from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.errors import DataError
@@ -38,9 +38,9 @@ def read_folder(path: Path, split: Split, options: PictureOptions) -> Assembled:
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
     with members(path) as files:
-        tree = _Tree(path, {member.name: member for member in files})
+        tree = _Tree(path, files)
         names, of, classes = tree.plan(split)
-        pictures = [Picture(name, partial(open_picture, tree.files[name].open)) for name in names]
+        pictures = [Picture(name, partial(open_picture, files[name])) for name in names]
         index = {name: i for i, name in enumerate(classes)}
         labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
         return assemble(path.resolve().name, pictures, labels, classes, options, tuple(tree.notes))
@@ -55,7 +55,7 @@ class _Tree:
     """
 
     path: Path
-    files: dict[str, Member]
+    files: Files
     notes: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
 
@@ -64,19 +64,15 @@ class _Tree:
 
         The held-out part has the classes of the train part.
         """
-        pictures = [name for name in self.files if PurePosixPath(name).suffix.lower() in SUFFIXES]
+        pictures = list(filter(_is_picture, self.files))
         if not pictures:
             others = f", only {count(len(self.files), 'other file')}" if self.files else ""
-            raise DataError(
-                f"{self.path} holds no pictures{others}: expected files that end in"
-                f" {', '.join(sorted(SUFFIXES))}"
-            )
+            known = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"{self.path} holds no pictures{others}: expected files in {known}")
         base = self._entered("", pictures)
         parts = self._parts(base, pictures)
         if split not in parts:
-            raise NoHeldOutError(
-                f"{self.path} has no held-out part: put it into test/, and the rest into train/"
-            )
+            raise NoHeldOutError(f"{self.path} has no held-out part: put it into test/")
         train_base, train = parts["train"]
         chosen_base, chosen = parts[split]
         if base + _TABLE in self.files:
@@ -91,7 +87,7 @@ class _Tree:
         if unknown := sorted({of[name] for name in chosen if of} - set(classes)):
             raise DataError(
                 f"{self.path}: {chosen_base} has classes that {train_base} lacks:"
-                f" {first_few(unknown)}: add pictures of them there, or remove them here"
+                f" {first_few(unknown)}: remove them, or add pictures there"
             )
         self._note_others(pictures)
         return chosen, of, classes
@@ -116,9 +112,7 @@ class _Tree:
         if base + _TABLE in self.files or direct or len(folders) > 1 or folders[0] in known:
             return base
         inner = f"{base}{folders[0]}/"
-        self.notes.append(
-            f"{printable(inner)} holds all the pictures, so it is not taken for a class"
-        )
+        self.notes.append(f"{printable(inner)} holds all the pictures, so it is not a class")
         return self._entered(inner, names, known)
 
     def _labels(self, base: str, names: list[str], known: Collection[str] = ()) -> dict[str, str]:
@@ -130,10 +124,8 @@ class _Tree:
         if not direct:
             return {name: name[len(base) :].split("/", 1)[0] for name in names}
         if folders:
-            self.notes.append(
-                f"pictures lie beside {count(len(folders), 'folder')} of pictures: read without"
-                " classes"
-            )
+            beside = f"{count(len(folders), 'folder')} of pictures"
+            self.notes.append(f"pictures lie beside {beside}: read without classes")
         return {}
 
     def _rows(self, base: str, names: list[str]) -> dict[str, str]:
@@ -155,40 +147,29 @@ class _Tree:
             of[name] = row[1]
         without_row, without_picture = sorted(set(names) - set(of)), sorted(set(of) - set(names))
         if without_row:
-            raise DataError(
-                f"{where} lacks {count(len(without_row), 'picture')}: {first_few(without_row)}: add"
-                " a row for each"
-            )
+            lacking = f"{count(len(without_row), 'picture')}: {first_few(without_row)}"
+            raise DataError(f"{where} lacks {lacking}: add a row for each")
         if without_picture:
-            raise DataError(
-                f"{where} names {count(len(without_picture), 'file')} that are no pictures here:"
-                f" {first_few(without_picture)}: remove these rows, or add the files"
-            )
+            named = f"{count(len(without_picture), 'file')}: {first_few(without_picture)}"
+            raise DataError(f"{where} names {named}, not pictures here: remove these rows")
         return of
 
     def _named(self, base: str, cell: str) -> str:
         """The picture named by a table's cell, which may have Windows' backslashes."""
         name = base + PurePosixPath(cell).as_posix()
-        return (
-            name if name in self.files else base + PurePosixPath(cell.replace("\\", "/")).as_posix()
-        )
+        slashed = base + PurePosixPath(cell.replace("\\", "/")).as_posix()
+        return name if name in self.files else slashed
 
     def _cells(self, table: str, where: str) -> list[list[str]]:
         """The rows of a table, without a header: [file, label] unless a row is malformed."""
         try:
-            with self.files[table].open() as stream:
+            with self.files[table]() as stream:
                 text = stream.read().decode("utf-8-sig")
-            rows = [
-                [cell.strip() for cell in row]
-                for row in csv.reader(io.StringIO(text, newline=""))
-                if row
-            ]
+            table_rows = csv.reader(io.StringIO(text, newline=""))
+            rows = [[cell.strip() for cell in row] for row in table_rows if row]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(
-                f"{where} cannot be read as a table in UTF-8 ({error}): save it as CSV in UTF-8"
-            ) from None
-        has_header = rows and PurePosixPath(rows[0][0]).suffix.lower() not in SUFFIXES
-        if not has_header:
+            raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
+        if not rows or _is_picture(rows[0][0]):
             return rows
         header = [cell.lower() for cell in rows[0]]
         if not {"file", "label"} <= set(header):
@@ -198,21 +179,21 @@ class _Tree:
         return [[row[i] for i in places] if len(row) == len(header) else row for row in rows[1:]]
 
     def _note_others(self, pictures: list[str]) -> None:
-        others = set(self.files).difference(pictures, self.tables)
-        if others:
+        if others := set(self.files).difference(pictures, self.tables):
             kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
             listed = first_few(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
-            self.notes.append(
-                f"{count(len(others), 'file')} passed over, not pictures by their names ({listed})"
-            )
+            self.notes.append(f"{count(len(others), 'file')} passed over, not pictures ({listed})")
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def _below(base: str, names: Iterable[str]) -> tuple[list[str], bool]:
     """The folders in `base` that hold any of `names`, and True if some lie in `base` itself."""
     pieces = [name[len(base) :].split("/", 1) for name in names]
-    return sorted({piece[0] for piece in pieces if len(piece) > 1}), any(
-        len(piece) == 1 for piece in pieces
-    )
+    folders = sorted({piece[0] for piece in pieces if len(piece) > 1})
+    return folders, any(len(piece) == 1 for piece in pieces)
 
 
 def _sorted(classes: Iterable[str]) -> tuple[str, ...]:

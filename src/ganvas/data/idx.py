@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import re
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -29,17 +31,19 @@ def is_idx(path: Path) -> bool:
     """True if a path is a file of IDX images, by name or first bytes, or a folder with one."""
     if path.is_dir():
         return bool(_image_files(path))
-    return _NAMED_IDX.search(path.name) is not None or _begins_as_idx(path)
-
-
-def _begins_as_idx(path: Path) -> bool:
+    if _NAMED_IDX.search(path.name):
+        return True
     if not path.is_file():
         return False
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+        with _opened(path) as stream:
             return stream.read(4) == bytes((0, 0, 8, 3))
     except (OSError, EOFError, zlib.error):
         return False
+
+
+def _opened(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file)) if file.suffix == ".gz" else open(file, "rb")
 
 
 def read_idx(path: Path, split: Split, options: PictureOptions) -> Assembled:
@@ -51,13 +55,9 @@ def read_idx(path: Path, split: Split, options: PictureOptions) -> Assembled:
     parts = _parts(path)
     if split not in parts:
         if split == "test":
-            raise NoHeldOutError(
-                f"{path} has no held-out part: give a folder with t10k-images-idx3-ubyte in it"
-            )
-        raise DataError(
-            f"{path} has no train-images-idx3-ubyte, only {parts['test'].name}: add it, or give"
-            " that file"
-        )
+            raise NoHeldOutError(f"{path} has no held-out part: add t10k-images-idx3-ubyte")
+        held_out = parts["test"].name
+        raise DataError(f"{path} has no train-images-idx3-ubyte, only {held_out}: add it")
     images, labels = images_and_labels(parts[split])
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -65,18 +65,15 @@ def read_idx(path: Path, split: Split, options: PictureOptions) -> Assembled:
         notes = (f"no labels file lies beside {parts[split].name}: read without classes",)
     else:  # count the classes in both parts, so that they agree
         beside = [file for file in map(labels_beside, parts.values()) if file]
-        classes = tuple(
-            map(str, range(1 + max(int(idx_array(file, 1).max(initial=0)) for file in beside)))
-        )
+        largest = max(int(idx_array(file, 1).max(initial=0)) for file in beside)
+        classes = tuple(map(str, range(largest + 1)))
     return assemble_array(path.resolve().name, images, labels, classes, options, notes)
 
 
 def _image_files(folder: Path) -> list[Path]:
     """The files of IDX images in a folder; of two with the same name, the one not gzipped."""
     try:
-        names = sorted(
-            (file.name for file in folder.iterdir() if _IMAGES.search(file.name)), reverse=True
-        )
+        names = sorted(filter(_IMAGES.search, os.listdir(folder)), reverse=True)
     except OSError:
         return []  # `read_folder` reports the error
     return [folder / name for name in {name.removesuffix(".gz"): name for name in names}.values()]
@@ -90,10 +87,8 @@ def _parts(path: Path) -> dict[Split, Path]:
     for file in _image_files(path):
         split: Split = "test" if _HELD_OUT.search(file.name) else "train"
         if split in parts:
-            raise DataError(
-                f"{path} holds several sets ({parts[split].name}, {file.name}): give one of these"
-                " files"
-            )
+            both = f"{parts[split].name}, {file.name}"
+            raise DataError(f"{path} holds several sets ({both}): give one of these files")
         parts[split] = file
     return parts
 
@@ -108,10 +103,8 @@ def images_and_labels(file: Path) -> tuple[Pixels, Labels | None]:
         return images, None
     labels = idx_array(beside, 1).astype(np.int64)
     if len(labels) != len(images):
-        raise DataError(
-            f"{beside} holds {count(len(labels), 'label')} for the {count(len(images), 'image')} of"
-            f" {file.name}: give the labels of these images"
-        )
+        both = f"{count(len(labels), 'label')} for the {count(len(images), 'image')}"
+        raise DataError(f"{beside} holds {both} of {file.name}: expected one each")
     return images, labels
 
 
@@ -120,14 +113,8 @@ def labels_beside(images: Path) -> Path | None:
     name = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     if name == images.name.removesuffix(".gz"):
         return None  # the name does not tell images from labels
-    return next(
-        (
-            file
-            for file in (images.with_name(name), images.with_name(f"{name}.gz"))
-            if file.is_file()
-        ),
-        None,
-    )
+    files = images.with_name(name), images.with_name(f"{name}.gz")
+    return next((file for file in files if file.is_file()), None)
 
 
 def idx_array(file: Path, dims: int) -> Pixels:
@@ -137,39 +124,32 @@ def idx_array(file: Path, dims: int) -> Pixels:
     decompression bomb has.
     """
     try:
-        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
+        with _opened(file) as stream:
             head = stream.read(4 + 4 * dims)
             if head[:4] != bytes((0, 0, 8, dims)):
+                start = head[:4].hex(" ") or "nothing"
+                kind = "images" if dims == 3 else "labels"
                 raise DataError(
-                    f"{file} begins with {head[:4].hex(' ') or 'nothing'}, expected 00 00 08"
-                    f" {dims:02x}: it is damaged, or not an IDX file of"
-                    f" {'images' if dims == 3 else 'labels'}"
+                    f"{file} begins with {start}, expected 00 00 08 {dims:02x}: it is damaged, or"
+                    f" not an IDX file of {kind}"
                 )
             shape = struct.unpack(f">{dims}I", head[4:])
             size = math.prod(shape)
+            claim = f"{file} claims {size / 2**20:,.0f} MiB of pixels"
             if size > MAX_IDX_BYTES:
+                raise DataError(f"{claim}, more than {MAX_IDX_BYTES // 2**20:,}: split it")
+            most = max(RATIO_FLOOR, MAX_RATIO * file.stat().st_size)
+            if file.suffix == ".gz" and size > most:
                 raise DataError(
-                    f"{file} claims {size / 2**30:.0f} GiB of pixels, more than"
-                    f" {MAX_IDX_BYTES // 2**30}: refused; split it into smaller files"
-                )
-            if (
-                file.suffix == ".gz"
-                and size > RATIO_FLOOR
-                and size > MAX_RATIO * file.stat().st_size
-            ):
-                raise DataError(
-                    f"{file} claims {size / 2**20:,.0f} MiB of pixels, more than {MAX_RATIO} times"
-                    " its own size, as bombs do: refused; unpack it yourself if you trust it"
+                    f"{claim}, more than {MAX_RATIO} times its own size, as bombs do: unpack it"
+                    " yourself if you trust it"
                 )
             body = stream.read(size + 1)
     except (OSError, EOFError, zlib.error, struct.error, MemoryError) as error:
-        raise DataError(
-            f"{file} is damaged or cannot be read ({error}); remove it and fetch it again"
-        ) from None
+        raise DataError(f"{file} is damaged or cannot be read ({error}): fetch it again") from None
     if len(body) != size:
         held = "more" if len(body) > size else f"{len(body):,}"
         raise DataError(
-            f"{file} should hold {size:,} bytes of data and holds {held}; remove it and fetch it"
-            " again"
+            f"{file} should hold {size:,} bytes of data and holds {held}: fetch it again"
         )
     return np.frombuffer(bytearray(body), np.uint8).reshape(shape)

@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ganvas.data.assemble import Assembled, NoHeldOutError, Split
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import read_source
@@ -64,29 +62,24 @@ def count_dataset(
     parts: dict[Split, Assembled] = {"train": read_source(what, "train", options, data_dir)}
     with suppress(NoHeldOutError):
         parts["test"] = read_source(what, "test", options, data_dir)
-    data = parts["train"].dataset
+    datasets = [part.dataset for part in parts.values()]
+    data, classes = datasets[0], Counter(dict.fromkeys(datasets[0].classes, 0))
+    for part in datasets:
+        if part.labels is not None:
+            classes.update(part.classes[k] for k in part.labels.tolist())
     unreadable = tuple(pair for part in parts.values() for pair in part.unreadable)
     digests = [digest for part in parts.values() for digest in part.digests]
     sizes = sum((part.sizes for part in parts.values()), Counter[str]())
     return Inspection(
         name=data.name,
-        images=sum(len(part.dataset) for part in parts.values()),
+        images=sum(map(len, datasets)),
         splits={split: len(part.dataset) for split, part in parts.items()},
         unreadable=len(unreadable),
         unreadable_files=unreadable,
         duplicates=len(digests) - len(set(digests)),
         channels=data.channels,
         sizes=dict(sizes.most_common()),
-        classes=_classes([part.dataset for part in parts.values()]),
+        classes=dict(classes),
         notes=data.notes,
         dataset=data,
     )
-
-
-def _classes(parts: list[Dataset]) -> dict[str, int]:
-    counts = dict.fromkeys(parts[0].classes, 0)
-    for part in parts:
-        if part.labels is not None:
-            for name, n in zip(part.classes, torch.bincount(part.labels).tolist(), strict=False):
-                counts[name] = counts.get(name, 0) + n
-    return counts

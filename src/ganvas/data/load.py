@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,27 +32,19 @@ class Reading:
     channels: Channels | None = None
     data_dir: Path | None = None
 
-    def load(
-        self,
-        what: str | os.PathLike[str],
-        native: tuple[int, int] | None = None,
-        *,
-        fetch: bool = True,
-    ) -> Dataset:
-        """Read the training part of a data set with these options."""
-        return load_dataset(
-            what,
-            size=self.size,
-            native=native,
-            fit=self.fit or "crop",
-            channels=self.channels,
-            data_dir=self.data_dir,
-            fetch=fetch,
-        )
+    def load(self, what: str | os.PathLike[str], **more: Any) -> Dataset:
+        """Read a data set with these options, and with `more` options of `load_dataset`."""
+        return load_dataset(what, **(vars(self) | {"fit": self.fit or "crop"} | more))
 
     def held_out(self, what: str | os.PathLike[str], training: Dataset) -> Dataset | None:
-        """Read the held-out part of what `training` was read from: see `load_held_out`."""
-        return load_held_out(what, training, fit=self.fit or "crop", data_dir=self.data_dir)
+        """Read the held-out part of what `training` was read from, in its size and channels.
+
+        Returns None if nothing is held out.
+        """
+        shape = {"size": (training.height, training.width), "channels": training.channels}
+        with suppress(NoHeldOutError):
+            return self.load(what, split="test", **shape)
+        return None
 
 
 def load_dataset(
@@ -86,40 +79,12 @@ def load_dataset(
     read, and if more than 1% of the images are unreadable; SettingError for an impossible size,
     fit, split or number of channels.
     """
-    result = read_source(
-        what, split, PictureOptions(size, native, fit, channels), data_dir, fetch=fetch
-    )
+    options = PictureOptions(size, native, fit, channels)
+    result = read_source(what, split, options, data_dir, fetch=fetch)
     total = len(result.dataset) + len(result.unreadable)
     if len(result.unreadable) > MAX_UNREADABLE * total:
-        raise DataError(
-            f"{what}: {unreadable_line(result.unreadable, total)}; remove or repair them"
-        )
+        raise DataError(f"{what}: {unreadable_line(result.unreadable, total)}; remove them")
     return result.dataset
-
-
-def load_held_out(
-    what: str | os.PathLike[str],
-    training: Dataset,
-    *,
-    fit: Fit = "crop",
-    data_dir: Path | None = None,
-) -> Dataset | None:
-    """Read the held-out part of what `training` was read from, in its size and channels.
-
-    Returns None if nothing is held out.
-    """
-    channels: Any = training.channels
-    try:
-        return load_dataset(
-            what,
-            split="test",
-            size=(training.height, training.width),
-            fit=fit,
-            channels=channels,
-            data_dir=data_dir,
-        )
-    except NoHeldOutError:
-        return None
 
 
 def read_source(
@@ -132,9 +97,7 @@ def read_source(
 ) -> Assembled:
     """Read as `load_dataset` does, with details, however many images are unreadable."""
     if split not in ("train", "test"):
-        raise SettingError(
-            f"no split is called {split!r}: {nearest(str(split), ('train', 'test'))}"
-        )
+        raise SettingError(f"no split is called {split!r}: expected 'train' or 'test'")
     if isinstance(what, str) and what in NAMES:
         return read_named(what, split, options, data_dir, fetch=fetch)
     path = _existing_path(what)
@@ -144,37 +107,28 @@ def read_source(
         return read_folder(path, split, options)
     if path.suffix.lower() == ".npz":
         return read_npz(path, split, options)
-    raise DataError(
-        f"{path} is a single file: expected a folder of images, a .zip, a .npz or a file of IDX"
-        " images"
-    )
+    raise DataError(f"{path} is a single file: expected a folder of images, .zip, .npz or IDX file")
 
 
 def _existing_path(what: str | os.PathLike[str]) -> Path:
     """Return the path of data that exists and is not a run. Raises DataError."""
     if not os.fspath(what).strip():
-        raise DataError(
-            "no data is named: give a data set's name or a path, as --data or after inspect"
-        )
+        raise DataError("no data is named: give a data set's name or a path")
     if not is_utf8(os.path.abspath(what)):
         raise DataError(not_utf8(os.fspath(what)))
     path = Path(expanded(os.fspath(what)))
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(_missing(str(what))) from None
+        name = str(what)
+        if "/" in name or os.sep in name or path.suffix:
+            raise DataError(f"no file or folder {name}: check the path") from None
+        hint = nearest(name, NAMES)
+        raise DataError(f"{name!r} is neither a data set nor a path: {hint}") from None
     except OSError as error:
         raise DataError(f"cannot read {printable(str(what))}: {error.strerror}") from None
     # os.path, since pathlib raises for a folder without permission, which its reader reports
     if os.path.isfile(path / "recipe.json"):
-        raise DataError(
-            f"{path} is a run, whose images are sheets and charts: name its data, or let it make"
-            f" images with {command('sample', path, n=10_000, out='x.npz')}"
-        )
+        sample = command("sample", path, n=10_000, out="x.npz")
+        raise DataError(f"{path} is a run: name its data, or let it make images with {sample}")
     return path
-
-
-def _missing(what: str) -> str:
-    if "/" in what or os.sep in what or Path(what).suffix:
-        return f"no file or folder {what}: check the path"
-    return f"{what!r} is neither a data set nor a path: {nearest(what, NAMES)}"

@@ -8,15 +8,13 @@ labels)` and many samplers write these names.
 from __future__ import annotations
 
 import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ganvas.data.archive import opened_zip
+from ganvas.data.archive import DAMAGED, opened_zip
 from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Split, assemble_array
 from ganvas.data.pictures import PictureOptions
 from ganvas.errors import DataError
@@ -24,6 +22,8 @@ from ganvas.system.text import first_few
 
 _KEYS = ("images", "labels", "classes")
 _UNNAMED = {"arr_0": "images", "arr_1": "labels"}
+# raised, beside DAMAGED, for an array with a wrong header
+_MALFORMED = (TypeError, SyntaxError, tokenize.TokenError, OSError, KeyError, MemoryError)
 
 
 def read_npz(path: Path, split: Split, options: PictureOptions) -> Assembled:
@@ -36,19 +36,15 @@ def read_npz(path: Path, split: Split, options: PictureOptions) -> Assembled:
     arrays, others, notes = _arrays(path)
     if "images" not in arrays:
         raise DataError(
-            f"{path} holds no array named images, only: {first_few(others) or 'nothing'}: save the"
-            " images again under that name, np.savez(FILE, images=..., labels=...)"
+            f"{path} holds no array named images, only: {first_few(others) or 'nothing'}: use"
+            " np.savez(FILE, images=..., labels=...)"
         )
     images = arrays["images"]
     if images.dtype != np.uint8:
-        raise DataError(
-            f"{path}: images are {images.dtype}, expected uint8 from 0 to 255: scale and convert"
-            " them"
-        )
+        raise DataError(f"{path}: images are {images.dtype}, expected uint8 from 0 to 255")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
         raise DataError(
-            f"{path}: images are {images.shape}, expected (N, H, W) or (N, H, W, C) with C 1, 3"
-            " or 4: transpose or reshape them"
+            f"{path}: images are {images.shape}, expected (N, H, W) or (N, H, W, C), C 1, 3 or 4"
         )
     labels, classes = _labels(path, arrays, len(images))
     if others:
@@ -64,33 +60,21 @@ def _arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], list[str], list[st
             if "images" not in archive and "arr_0" in archive:
                 names = {key: name for key, name in _UNNAMED.items() if key in archive}
             arrays = {name: archive[key] for key, name in names.items()}
-            if "arr_1" in names and (arrays["labels"].ndim, arrays["labels"].dtype.kind) not in (
-                (1, "i"),
-                (1, "u"),
-            ):
-                del names["arr_1"], arrays["labels"]  # no labels: latents, for example
+            if "arr_1" in names and not _are_labels(arrays["labels"]):
+                del names["arr_1"], arrays["labels"]  # latents, for example
             others = sorted(set(archive.files) - set(names))
-        if strange := [
-            key for key, name in names.items() if not isinstance(arrays[name], np.ndarray)
-        ]:
-            raise ValueError(f"{strange[0]} is no array")
+        for key, name in names.items():
+            if not isinstance(arrays[name], np.ndarray):
+                raise ValueError(f"{key} is no array")
         taken = [f"{key} is read as {name}" for key, name in names.items() if key != name]
         return arrays, others, [", ".join(taken)] if taken else []
-    except (
-        ValueError,
-        TypeError,
-        SyntaxError,
-        tokenize.TokenError,
-        OSError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        MemoryError,
-        NotImplementedError,
-    ) as error:
+    except (*DAMAGED, *_MALFORMED) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}): save it again with np.savez") from None
+
+
+def _are_labels(array: npt.NDArray[Any]) -> bool:
+    return array.ndim == 1 and array.dtype.kind in "iu"
 
 
 def _labels(
@@ -99,26 +83,17 @@ def _labels(
     labels, names = arrays.get("labels"), arrays.get("classes")
     if labels is None:
         if names is not None:
-            raise DataError(
-                f"{path} holds classes and no labels: add labels, one integer per image"
-            )
+            raise DataError(f"{path} holds classes and no labels: add one integer per image")
         return None, ()
-    if labels.dtype.kind not in "iu" or labels.shape != (n,):
-        raise DataError(
-            f"{path}: labels are {labels.dtype} {labels.shape}, expected {n:,} integers, one per"
-            " image"
-        )
-    if names is not None and (names.dtype.kind != "U" or names.ndim != 1):
-        raise DataError(
-            f"{path}: classes are {names.dtype} {names.shape}, expected a list of strings, one per"
-            " class"
-        )
+    if not _are_labels(labels) or len(labels) != n:
+        kind = f"{labels.dtype} {labels.shape}"
+        raise DataError(f"{path}: labels are {kind}, expected {n:,} integers, one per image")
     if names is None:
         largest = int(labels.max(initial=0))
         if largest >= max(n, 1000):
-            raise DataError(
-                f"{path}: labels run up to {largest:,}, expected 0 to K-1: number the classes from"
-                " 0"
-            )
-        names = np.array([str(i) for i in range(largest + 1)])
+            raise DataError(f"{path}: labels run up to {largest:,}, expected 0 to K-1")
+        names = np.arange(largest + 1).astype(str)
+    if names.dtype.kind != "U" or names.ndim != 1:
+        kind = f"{names.dtype} {names.shape}"
+        raise DataError(f"{path}: classes are {kind}, expected one string per class")
     return labels.astype(np.int64), tuple(map(str, names))

@@ -5,6 +5,7 @@ Files are untrusted: damaged ones and decompression bombs raise UnreadableError.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -52,20 +53,16 @@ class PictureOptions:
     def __post_init__(self) -> None:
         for name, size in (("size", self.size), ("native", self.native)):
             if size is not None and (
-                len(size) != 2 or min(size) < 1 or size[0] * size[1] > MAX_PIXELS
+                len(size) != 2 or min(size) < 1 or math.prod(size) > MAX_PIXELS
             ):
                 raise SettingError(
-                    f"{name} is {size!r}, expected (height, width), each 1 or more, within 64"
-                    " megapixels"
+                    f"{name} is {size!r}, expected (height, width) within 64 megapixels"
                 )
         if self.fit not in get_args(Fit):
-            raise SettingError(
-                f"no fit is called {self.fit!r}: {nearest(str(self.fit), get_args(Fit))}"
-            )
+            hint = nearest(str(self.fit), get_args(Fit))
+            raise SettingError(f"no fit is called {self.fit!r}: {hint}")
         if self.channels not in (None, *get_args(Channels)):
-            raise SettingError(
-                f"channels is {self.channels!r}, expected 1 (grey), 3 (RGB) or 4 (RGBA)"
-            )
+            raise SettingError(f"channels is {self.channels!r}, expected 1, 3 or 4")
 
 
 class Header(NamedTuple):
@@ -192,18 +189,14 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
         across, down = min(width * scale, w), min(height * scale, h)
         # whole pixels keep a crop without resizing sharp
         left, top = (w - across) // 2, (h - down) // 2
-        return image.resize(
-            (width, height), Image.Resampling.LANCZOS, box=(left, top, left + across, top + down)
-        )
+        box = (left, top, left + across, top + down)
+        return image.resize((width, height), Image.Resampling.LANCZOS, box)
     scale = max(w / width, h / height)
-    inner = (max(1, min(width, round(w / scale))), max(1, min(height, round(h / scale))))
-    canvas = Image.new(
-        image.mode, (width, height), (255, 255, 255, 0) if image.mode == "RGBA" else "white"
-    )
-    canvas.paste(
-        image.resize(inner, Image.Resampling.LANCZOS),
-        ((width - inner[0]) // 2, (height - inner[1]) // 2),
-    )
+    across, down = (max(1, min(width, round(w / scale))), max(1, min(height, round(h / scale))))
+    inner = image.resize((across, down), Image.Resampling.LANCZOS)
+    white = (255, 255, 255, 0) if image.mode == "RGBA" else "white"
+    canvas = Image.new(image.mode, (width, height), white)
+    canvas.paste(inner, ((width - across) // 2, (height - down) // 2))
     return canvas
 
 

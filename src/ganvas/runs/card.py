@@ -129,34 +129,26 @@ class Card:
 
         Raises RunError if the GAN is unknown, or `path` does not fit it.
         """
-        if not self.gan.endswith(".py"):
-            if self.gan not in gans.gan_names():
+        networks = "this generator's networks are"
+        if self.gan.endswith(".py"):
+            if path is None:
+                file = shlex.quote(f"PATH/{self.gan}")
+                raise RunError(f"{networks} in a file of yours, {self.gan}: add --gan {file}")
+            if Path(path).name != self.gan:
                 raise RunError(
-                    f"this generator's GAN is {self.gan[:40]!r}, which this ganvas does not have:"
-                    " upgrade ganvas"
+                    f"{networks} in {self.gan}, not in {Path(path).name}: give that file"
                 )
-            if path is not None:
-                raise RunError(
-                    f"--gan {path}: this generator's networks are built in ({self.gan}); leave"
-                    " --gan out"
-                )
-            return gans.load_gan(self.gan)
-        if path is None:
-            file = shlex.quote(f"PATH/{self.gan}")
-            raise RunError(
-                f"this generator's networks are in a file of yours, {self.gan}: add --gan {file}"
-            )
-        if Path(path).name != self.gan:
-            raise RunError(
-                f"this generator's networks are in {self.gan}, not in {Path(path).name}: give its"
-                " own file"
-            )
-        return gans.load_gan(path)
+        elif self.gan not in gans.gan_names():
+            gan = repr(self.gan[:40])
+            raise RunError(f"this generator's GAN is {gan}, unknown to this ganvas: upgrade ganvas")
+        elif path is not None:
+            raise RunError(f"--gan {path}: {networks} built in ({self.gan}); leave --gan out")
+        return gans.load_gan(path or self.gan)
 
     def dataset(self, data_dir: Path | None = None, *, fetch: bool = True) -> Dataset:
         """Load the run's training images. fetch: see `load_dataset`. Raises DataError."""
         native = (self.image.height, self.image.width)
-        return self.data.reading(data_dir).load(self.data.what, native, fetch=fetch)
+        return self.data.reading(data_dir).load(self.data.what, native=native, fetch=fetch)
 
     def held_out(
         self, data_dir: Path | None = None, tell: Say = lambda line: None
@@ -168,15 +160,9 @@ class Card:
         """
         classes = self.image.classes
         try:
-            part = data.load_dataset(
-                self.data.what,
-                split="test",
-                size=(self.image.height, self.image.width),
-                fit=self.data.fit,
-                channels=self.image.channels,
-                data_dir=data_dir,
-                fetch=False,
-            )
+            size, channels = (self.image.height, self.image.width), self.image.channels
+            options = {"split": "test", "size": size, "channels": channels, "fetch": False}
+            part = self.data.reading(data_dir).load(self.data.what, **options)
         except NoHeldOutError:
             return None
         except DataError as error:
@@ -186,15 +172,17 @@ class Card:
             return None
         if part.classes == classes:
             return part
+        if not classes:
+            return Dataset(part.name, part.images)
+        if part.labels is None:
+            return None
         # Keep the images of the run's classes, and number these as the run does
-        if not classes or part.labels is None:
-            return None if classes else Dataset(part.name, part.images)
         place = {name: k for k, name in enumerate(classes)}
         labels = torch.tensor([place.get(name, -1) for name in part.classes])[part.labels]
         known = labels >= 0
-        if not bool(known.any()):
-            return None
-        return Dataset(part.name, part.images[known], labels[known], classes)
+        if known.any():
+            return Dataset(part.name, part.images[known], labels[known], classes)
+        return None
 
     def settings(self, file: GanFile) -> Recipe:
         """The resolved recipe. Raises RunError if its settings do not fit the GAN's file."""
@@ -205,9 +193,7 @@ class Card:
                 native=self.image,
             )
         except GanvasError as error:
-            raise RunError(
-                f"the settings stored with this generator do not fit {self.gan}: {error}"
-            ) from None
+            raise RunError(f"this generator's settings do not fit {self.gan}: {error}") from None
 
 
 def parse_card(text: str | bytes, kind: type[AnyCard], newest: int, origin: str) -> AnyCard:
@@ -219,16 +205,10 @@ def parse_card(text: str | bytes, kind: type[AnyCard], newest: int, origin: str)
         plain = msgspec.json.decode(text)
         number = plain.get("format") if isinstance(plain, dict) else None
         if isinstance(number, int) and number > newest:
-            raise RunError(
-                f"{origin} has format {number}, this ganvas reads up to {newest}: upgrade ganvas"
-            )
+            formats = f"format {number}, this ganvas reads up to {newest}"
+            raise RunError(f"{origin} has {formats}: upgrade ganvas")
         return msgspec.convert(plain, kind)
-    except (
-        msgspec.DecodeError,
-        msgspec.ValidationError,
-        UnicodeDecodeError,
-        RecursionError,
-    ) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
 
 

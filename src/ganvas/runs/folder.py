@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -40,13 +41,9 @@ def set_aside(path: Path) -> Path:
     Raises SettingError if the process works in that directory.
     """
     if path.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise SettingError(
-            f"--fresh cannot set {path} aside while you are in it: change to another directory"
-        )
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
-        number += 1
-    kept = path.with_name(f"{path.name}.{number}")
+        raise SettingError(f"--fresh cannot set {path} aside while you are in it: leave it")
+    numbered = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    kept = next(free for free in numbered if not free.exists())
     with files.writing(kept):
         path.rename(kept)
     return kept

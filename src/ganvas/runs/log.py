@@ -43,11 +43,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         raise RunError(f"{path} is damaged: restore it, or start anew with --fresh") from None
 
 
-def rewind_log(path: Path, images_seen: int) -> None:
-    """Delete a log's lines from after `images_seen` images."""
-    lines = [line for line in read_log(path) if line["images"] <= images_seen]
+def rewind(path: Path, lines: list[dict[str, Any]], images_seen: int) -> None:
+    """Delete the `lines` of a log from after `images_seen` images; those without images stay."""
     if path.exists():
-        files.write(path, "".join(map(_row, lines)))
+        kept = (line for line in lines if line.get("images", 0) <= images_seen)
+        files.write(path, "".join(map(_row, kept)))
 
 
 def append_metrics(path: Path, line: str) -> None:
@@ -82,13 +82,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return lines
     except (ValueError, RecursionError):
         raise RunError(f"{path} is damaged: restore it, or delete it") from None
-
-
-def rewind_metrics(path: Path, images_seen: int) -> None:
-    """Delete evaluations made in training after `images_seen` images."""
-    lines = [line for line in read_metrics(path) if line.get("images", 0) <= images_seen]
-    if path.exists():
-        files.write(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _json_lines(path: Path) -> list[Any]:

@@ -31,15 +31,11 @@ def losses(log: list[dict[str, Any]]) -> bytes:
         (below, "d_fake", "D(fake)", _G_COLOUR),
     ):
         values = np.array([line[name] for line in log], float)
-        width = max(1, len(values) // 100)
+        width, start, marker = len(values) // 100, 0, "." if len(values) < 20 else None
         if width > 1:
             axes.plot(epochs, values, color=colour, alpha=0.25, linewidth=0.8)
-            mean = np.convolve(values, np.full(width, 1 / width), "valid")
-            axes.plot(epochs[width - 1 :], mean, color=colour, label=label)
-        else:
-            axes.plot(
-                epochs, values, color=colour, label=label, marker="." if len(values) < 20 else None
-            )
+            values, start = np.convolve(values, np.full(width, 1 / width), "valid"), width - 1
+        axes.plot(epochs[start:], values, color=colour, label=label, marker=marker)
     above.set_ylabel("loss")
     below.set_ylabel("mean score")
     below.set_xlabel("epochs")

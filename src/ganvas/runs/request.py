@@ -7,6 +7,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -60,32 +61,25 @@ class Request(TrainOptions):
         if self.data is not None and not self.data.strip():
             raise SettingError("--data is empty: give a data set's name or a path")
         if self.flip and self.data in NAMES and self.data not in MIRRORED:
-            raise SettingError(
-                f"--flip with {self.data}: a mirrored character is another one or none; leave"
-                " --flip out"
-            )
+            raise SettingError(f"--flip with {self.data}: it would mirror characters; leave it out")
         if self.from_ is not None and not self.from_.strip():
             raise SettingError("--from is empty: give a run's directory or a generator.safetensors")
         if self.size is not None and min(self.size) < 1:
-            raise SettingError(
-                f"--size {self.size[0]}x{self.size[1]}: both sides must be 1 pixel or more"
-            )
+            size = "x".join(map(str, self.size))
+            raise SettingError(f"--size {size}: both sides must be 1 pixel or more")
         if self.evaluate_every not in (None, "auto", "never"):
             _check_interval(self.evaluate_every)
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise SettingError(f"--seed {self.seed}: expected a whole number from 0 to 2**63 - 1")
 
     def _check_length(self) -> None:
-        lengths = [name for name in LENGTH_OPTIONS if getattr(self, name) is not None]
-        if len(lengths) > 1:
-            raise SettingError(
-                f"--{lengths[0]} and --{lengths[1]} both set the length: give one of them"
-            )
+        lengths = [f"--{name}" for name in LENGTH_OPTIONS if getattr(self, name) is not None]
         if lengths and _sets_length(self.settings):
-            raise SettingError(
-                f"--{lengths[0]} and the setting length both set the length: give one of them"
-            )
-        for name in lengths:
+            lengths.append("the setting length")
+        if len(lengths) > 1:
+            both = " and ".join(lengths[:2])
+            raise SettingError(f"{both} both set the length: give one of them")
+        for name in LENGTH_OPTIONS:
             check_positive(f"--{name}", getattr(self, name))
 
     @classmethod
@@ -102,11 +96,8 @@ class Request(TrainOptions):
     @property
     def length(self) -> str | None:
         """The length that --images, --epochs or --minutes ask for, such as "5 minutes"."""
-        for unit in LENGTH_OPTIONS:
-            amount = getattr(self, unit)
-            if amount is not None:
-                return str(Interval(amount, unit))
-        return None
+        amounts = {unit: getattr(self, unit) for unit in LENGTH_OPTIONS}
+        return next((str(Interval(n, unit)) for unit, n in amounts.items() if n is not None), None)
 
     @property
     def reading(self) -> Reading:
@@ -119,16 +110,11 @@ def _sets_length(settings: Mapping[str, Any]) -> bool:
 
 
 def _check_interval(text: str) -> None:
-    expected = (
-        f"--evaluate-every '{text}': expected an interval, such as '20k images', '1 epoch' or '500"
-        " steps', or auto"
-    )
-    try:
-        interval = Interval.parse(text)
-    except SettingError:
-        raise SettingError(expected) from None
-    if interval.unit == "minutes":
-        raise SettingError(expected)
+    with suppress(SettingError):
+        if Interval.parse(text).unit != "minutes":
+            return
+    examples = "an interval, such as '20k images', '1 epoch' or '500 steps', or auto"
+    raise SettingError(f"--evaluate-every '{text}': expected {examples}")
 
 
 def read_config(path: Path, recipe: str | None) -> Request:
@@ -148,9 +134,8 @@ def read_config(path: Path, recipe: str | None) -> Request:
     except OSError as error:
         raise SettingError(f"cannot read --config {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise SettingError(
-            f"--config {path} is not {'JSON' if is_json else 'TOML'}: {error}"
-        ) from None
+        kind = "JSON" if is_json else "TOML"
+        raise SettingError(f"--config {path} is not {kind}: {error}") from None
     if is_json:
         card = Card.from_json(text, str(path))
         return request_of_run(card, recipe, f"--config {path}", path.parent)
@@ -179,9 +164,7 @@ def to_toml(request: Request) -> str:
     Its settings must be tables: {"model": {...}, "train": {...}}.
     """
     options = {
-        field.name.rstrip("_"): getattr(request, field.name)
-        for field in dataclasses.fields(request)
-        if field.name not in INNER
+        name.rstrip("_"): value for name, value in vars(request).items() if name not in INNER
     }
     plain = {"recipe": options.pop("recipe"), **options, **request.settings}
     return tomli_w.dumps(_without_none(msgspec.to_builtins(plain)))
@@ -217,10 +200,8 @@ def request_of_run(card: Card, recipe: str | None, origin: str, folder: Path) ->
         train = command("train", f"PATH/{card.recipe}")
         raise SettingError(f"{origin} is of a GAN in a file of yours: name it, {train} ...")
     if recipe is not None and (name := gans.find_recipe(recipe)[0]) != card.recipe:
-        raise SettingError(
-            f"{origin} is a run's, with all settings of {card.recipe}: leave {name} out, or"
-            " --config"
-        )
+        whole = f"a run's, with all settings of {card.recipe}"
+        raise SettingError(f"{origin} is {whole}: leave {name} out, or --config")
     start, settings = card.started_from, card.train
     if has_rule_gamma(convert(settings, TrainConfig, "train"), card.image):
         settings = settings | {"gamma": None}  # it follows the rule for another batch or other data
@@ -246,11 +227,7 @@ def request_of_run(card: Card, recipe: str | None, origin: str, folder: Path) ->
 
 def merge(config: Request, request: Request) -> Request:
     """Combine the request of a --config file with the command line, which wins."""
-    given: dict[str, Any] = {
-        field.name: getattr(request, field.name)
-        for field in dataclasses.fields(request)
-        if getattr(request, field.name) not in (None, {})
-    }
+    given: dict[str, Any] = {k: v for k, v in vars(request).items() if v not in (None, {})}
     # other data have another number of images in an epoch
     if request.data or request.size or request.channels or request.fit or request.settings:
         given.setdefault("plan", None)
@@ -285,9 +262,7 @@ def complete(request: Request, card: Card) -> Request:
     if recipe is None:
         if card.gan.endswith(".py"):
             train = command("train", f"PATH/{card.recipe}")
-            raise SettingError(
-                f"this run's networks are in a file of yours: name it, {train} --out ..."
-            )
+            raise SettingError(f"this run's networks are in a file of yours: {train} --out ...")
         recipe = card.recipe
     if recipe == card.recipe and request.from_ is not None:  # which brings its networks along
         settings = {"model": card.model, **dict(leaves(settings))}

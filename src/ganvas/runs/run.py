@@ -8,7 +8,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.samples import Samples, sample
 from ganvas.system import files
-from ganvas.system.text import command, is_utf8, printable
+from ganvas.system.text import command, is_utf8, not_utf8
 
 CARD_FILE, STATE_FILE = "recipe.json", "state.pt"
 # long enough for a process that only tests whether the lock is held
@@ -87,15 +87,13 @@ class Run:
         gan: path of the user's own GAN file, if the run trained one.
         Raises RunError if the directory is missing, not a run, or damaged.
         """
-        path = Path(path)
+        path, file = Path(path), Path(path, CARD_FILE)
         _refuse_bytes(path)
         with files.reading(path):
-            exists = path.exists()
-        if not exists:
-            raise RunError(f"no run {path}: it does not exist; ganvas train makes runs")
+            if not path.exists():
+                raise RunError(f"no run {path}: it does not exist; ganvas train makes runs")
         if not path.is_dir():
             raise RunError(f"{path} is a file: expected a run's directory")
-        file = path / CARD_FILE
         if not file.is_file():
             raise RunError(f"{path} is not a run: it has no {CARD_FILE}")
         with files.reading(file):
@@ -103,9 +101,7 @@ class Run:
         try:
             return cls(path, Card.from_json(content, str(file)), gan)
         except RunError as error:
-            raise RunError(
-                f"{error}; restore it, or name a recipe and start anew with --fresh"
-            ) from None
+            raise RunError(f"{error}; restore it, or start anew with --fresh") from None
 
     @staticmethod
     def is_at(path: Path) -> bool:
@@ -152,10 +148,8 @@ class Run:
                 lock.acquire(timeout=LOCK_SECONDS)
             # held by another process, or by another training of this one
             except (Timeout, RuntimeError):
-                raise BusyError(
-                    f"another training is writing to {self.path}: wait for it, stop it, or choose"
-                    " another --out"
-                ) from None
+                busy = f"another training is writing to {self.path}: wait, or choose another --out"
+                raise BusyError(busy) from None
         try:
             yield
         finally:
@@ -169,23 +163,18 @@ class Run:
         try:
             with self.locked():
                 return False
-        except BusyError:
-            return True
-        except RunError:  # on a read-only disk nobody trains
-            return False
+        # any other error means a read-only disk, where nobody trains
+        except RunError as error:
+            return isinstance(error, BusyError)
 
     # State
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write state.pt whole or not at all. `state` holds tensors and plain values only."""
-
-        def save(file: Any) -> None:
-            # torch.save to a file reports a full disk as a RuntimeError that does not say so
-            buffer = io.BytesIO()
-            torch.save(state, buffer)
-            file.write(buffer.getbuffer())
-
-        files.write(self.state_file, save)
+        # torch.save to a file reports a full disk as a RuntimeError that does not say so
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        files.write(self.state_file, buffer.getvalue())
 
     def load_state(self) -> dict[str, Any] | None:
         """The saved state, or None before the first save. Raises RunError for a damaged file."""
@@ -200,20 +189,17 @@ class Run:
             # not mmap: Windows cannot replace a mapped file, and a training keeps these tensors
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if state["format"] > self.card.format:
-                raise RunError(
-                    f"{path} has format {state['format']}, this ganvas reads up to"
-                    f" {self.card.format}: upgrade ganvas to go on with it"
-                )
+                formats = f"format {state['format']}, this ganvas reads up to {self.card.format}"
+                raise RunError(f"{path} has {formats}: upgrade ganvas to go on with it")
             if not isinstance(state["images_seen"], int) or not isinstance(state["seconds"], float):
                 raise TypeError("images_seen is no whole number")
         except RunError:
             raise
         # pickle, zip and torch each have errors of their own for a damaged file
         except Exception as error:
-            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
-            raise RunError(
-                f"{path} is damaged ({reason}): restore it, or start anew with --fresh"
-            ) from None
+            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+            message = f"{path} is damaged ({reason}): restore it, or start anew with --fresh"
+            raise RunError(message) from None
         return state
 
     @property
@@ -246,9 +232,7 @@ class Run:
         assert self.card.started_from is not None
         tensors, _ = read_weights(self.start_file)
         if weights_sha256(tensors) != self.card.started_from.sha256:
-            raise RunError(
-                f"{self.start_file} holds other weights than the run was started from: restore it"
-            )
+            raise RunError(f"{self.start_file} holds other weights than at the start: restore it")
         return split_networks(tensors)
 
     def generator(self, device: str = "cpu") -> tuple[Sampler, Card]:
@@ -297,8 +281,8 @@ class Run:
 
     def rewind_log(self, images_seen: int) -> None:
         """Delete what was logged and evaluated after the state that training resumes from."""
-        log.rewind_metrics(self.metrics_file, images_seen)
-        log.rewind_log(self.log_file, images_seen)
+        log.rewind(self.metrics_file, self.read_metrics(), images_seen)
+        log.rewind(self.log_file, self.read_log(), images_seen)
 
     # Sheets and charts
 
@@ -318,9 +302,8 @@ class Run:
         try:
             known = {name: images for images, name in state["record"]["sheets"]} if state else {}
         except (KeyError, TypeError, ValueError):
-            raise RunError(
-                f"{self.state_file} is damaged: it does not say when sheets were made"
-            ) from None
+            reason = "it does not say when sheets were made"
+            raise RunError(f"{self.state_file} is damaged: {reason}") from None
         template = self.card.train.get("sheet_name", "{images:09d}")
         unit = self.card.plan.epoch if "{epoch" in template and "{images" not in template else 1
         result = []
@@ -329,10 +312,7 @@ class Run:
             if images is None:
                 number = re.search(r"(\d+)\D*$", path.stem)
                 if number is None:
-                    raise RunError(
-                        f"{path} is no sheet of this run (its name holds no number): move it"
-                        " elsewhere"
-                    )
+                    raise RunError(f"{path} is no sheet of this run: move it elsewhere")
                 images = int(number[1]) * unit
             result.append((images, path))
         return sorted(result)
@@ -340,9 +320,8 @@ class Run:
     @property
     def pictures(self) -> dict[str, Path]:
         """Those of real_images, neighbours and copies that exist, by name."""
-        paths = {
-            name: self.path / f"{name}.png" for name in ("real_images", "neighbours", "copies")
-        }
+        names = ("real_images", "neighbours", "copies")
+        paths = {name: self.path / f"{name}.png" for name in names}
         return {name: path for name, path in paths.items() if path.is_file()}
 
     def save_real_images(self, images: Tensor, columns: int) -> None:
@@ -358,13 +337,10 @@ class Run:
         """Write progress.png of sheets, given as (caption, file name)."""
         panels = []
         for caption, name in moments:
-            path = self.samples_folder / name
-            if not path.exists():  # deleted by the user
-                continue
-            with Image.open(path) as image:
+            with suppress(FileNotFoundError), Image.open(self.samples_folder / name) as image:
                 panels.append((caption, image.copy()))
         if panels:
-            files.write(self.path / "progress.png", sheets.encode(sheets.captioned(panels, 4)))
+            files.write(self.path / "progress.png", sheets.captioned(panels, 4))
 
     def save_losses(self) -> None:
         """Write losses.png from the log."""
@@ -382,9 +358,7 @@ def _save_weights(path: Path, tensors: dict[str, Tensor], card: Card) -> None:
 def _refuse_bytes(path: Path) -> None:
     # neither torch nor safetensors opens a file there, and JSON cannot hold the path
     if not is_utf8(str(path)):
-        raise RunError(
-            f"{printable(str(path))}: the path's bytes are no UTF-8: choose another, or rename it"
-        )
+        raise RunError(not_utf8(str(path)))
 
 
 def refuse_foreign(path: Path) -> None:

@@ -35,24 +35,22 @@ def _whole(kind: Any, tokens: Sequence[Token]) -> int:
     try:
         return int(tokens[0].value)
     except ValueError:
-        raise SettingError(
-            f"{tokens[0].keyword} {tokens[0].value}: expected a whole number"
-        ) from None
+        option = f"{tokens[0].keyword} {tokens[0].value}"
+        raise SettingError(f"{option}: expected a whole number") from None
 
 
 def _sides(kind: Any, tokens: Sequence[Token]) -> tuple[int, int]:
     text = tokens[0].value
-    match = re.fullmatch(r"(-?\d+)(?:[xX](-?\d+))?", text.strip())
-    if not match:
-        raise SettingError(f"--size {text}: expected H or HxW in pixels, such as 64 or 50x70")
-    sides = int(match[1]), int(match[2] or match[1])
+    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
+    sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if min(sides) < 1:
-        raise SettingError(f"--size {text}: both sides must be 1 pixel or more")
+        raise SettingError(f"--size {text}: expected H or HxW in pixels, such as 64 or 50x70")
     return sides
 
 
 SIGNED = Parameter(allow_leading_hyphen=True)  # so that -1 is refused as a value, not as an option
 WHOLE = Parameter(allow_leading_hyphen=True, converter=_whole)
+Number = Annotated[float | None, SIGNED]
 
 # Options of several commands, each with its help text.
 SizeOption = Annotated[
@@ -108,16 +106,10 @@ class TrainOptions:
             " Default: mnist-5k, or what the recipe or the run of --from was made for."
         ),
     ] = None
-    images: Annotated[
-        float | None, SIGNED, Parameter(help="Stop after this many training images.")
-    ] = None
-    epochs: Annotated[
-        float | None, SIGNED, Parameter(help="Stop after this many passes over the data.")
-    ] = None
+    images: Annotated[Number, Parameter(help="Stop after this many training images.")] = None
+    epochs: Annotated[Number, Parameter(help="Stop after this many passes over the data.")] = None
     minutes: Annotated[
-        float | None,
-        SIGNED,
-        Parameter(help="Stop after this much wall time, including start-up and saving."),
+        Number, Parameter(help="Stop after this much wall time, including start-up and saving.")
     ] = None
     seed: SeedOption = None
     size: SizeOption = None

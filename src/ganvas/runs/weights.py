@@ -81,16 +81,12 @@ def read_safetensors(
     except FileNotFoundError:
         raise RunError(f"no file {path}: give {expected}") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise RunError(
-            f"{path} is damaged or no safetensors file ({error}): restore it or make it again"
-        ) from None
+        raise RunError(f"{path} is damaged or no safetensors file ({error}): restore it") from None
     if "ganvas" not in metadata:
         raise RunError(f"{path} holds no ganvas card: give {expected}")
     card = parse_card(metadata["ganvas"], kind, newest, str(path))
     if card.weights_sha256 and card.weights_sha256 != weights_sha256(tensors):
-        raise RunError(
-            f"{path} is damaged (the checksum of its weights is wrong): restore it or make it again"
-        )
+        raise RunError(f"{path} is damaged (the checksum of its weights is wrong): restore it")
     return tensors, card
 
 
@@ -103,12 +99,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Card]:
 
 def shipped_generators() -> dict[str, Path]:
     """Paths of the generators that come with the package, by name."""
-    return {
-        path.stem: path
-        for path in sorted(
-            (Path(__file__).parent.parent / "assets" / "generators").glob("*.safetensors")
-        )
-    }
+    folder = Path(__file__).parent.parent / "assets" / "generators"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
 def locate_generator(source: Path) -> Path:
@@ -127,20 +119,17 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
     Raises RunError when the file is missing, damaged or not ganvas's.
     """
     tensors, card = read_weights(path)
-    file_of_gan = card.gan_file(gan)
-    changed = gan is not None and file_of_gan.sha256 != card.gan_sha256
+    file = card.gan_file(gan)
+    changed = gan is not None and file.sha256 != card.gan_sha256
     if changed:
-        print(
-            f"note: {gan} is not as it was in training: images may differ from the run's",
-            file=sys.stderr,
-        )
+        note = f"note: {gan} is not as it was in training: images may differ from the run's"
+        print(note, file=sys.stderr)
     try:
-        built = file_of_gan.restore(card.settings(file_of_gan).model, card.image, tensors)
+        built = file.restore(card.settings(file).model, card.image, tensors)
     except (RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         if changed:
-            raise RunError(
-                f"{path} does not fit {gan} as it is now ({reason}): give it as it was in training"
-            ) from None
+            remedy = "give it as it was in training"
+            raise RunError(f"{path} does not fit {gan} as it is now ({reason}): {remedy}") from None
         raise RunError(f"{path} does not fit its own card ({reason}): it is damaged") from None
     return Sampler(built, card.image.classes, device), card

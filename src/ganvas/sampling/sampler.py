@@ -72,10 +72,10 @@ class Sampler:
             y = None if labels is None else torch.tensor(labels[chunk], device=self.device)
             fakes = self.gan.make(z, y)
             if strict and not bool(fakes.isfinite().all()):
+                which = f"images {start} to {start + len(z) - 1} of seed {seed}"
                 raise RunError(
-                    f"the generator gives pixels that are no numbers, among images {start} to"
-                    f" {start + len(z) - 1} of seed {seed}: its training diverged, or its layers"
-                    " overflow; train it anew"
+                    f"the generator gives pixels that are no numbers, among {which}: its training"
+                    " diverged, or its layers overflow; train it anew"
                 )
             images.append(to_uint8(fakes))
         self.gan.generator.train(was_training)

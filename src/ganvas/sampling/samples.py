@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import psutil
@@ -58,12 +58,10 @@ class Samples:
         elif kind == ".png":
             sheets.save_png(path, sheets.grid(self.images, columns, scale=scale))
         elif kind == ".npz":
-            named = (
-                {}
-                if self.labels is None
-                else {"labels": self.labels, "classes": np.array(self.classes)}
-            )
-            files.write(path, lambda file: np.savez_compressed(file, images=self.images, **named))  # type: ignore[arg-type]
+            arrays: dict[str, Any] = {"images": self.images}
+            if self.labels is not None:
+                arrays |= {"labels": self.labels, "classes": np.array(self.classes)}
+            files.write(path, lambda file: np.savez_compressed(file, **arrays))
         else:
             files.write(path, self._zip)
         return path
@@ -73,11 +71,9 @@ class Samples:
         for name, image in zip(names, self.images, strict=True):
             yield name, sheets.png(image)
         if self.labels is not None:  # makes the folder a labelled data set
-            rows = [
-                f"{name},{_csv(self.classes[label])}"
-                for name, label in zip(names, self.labels, strict=True)
-            ]
-            yield "labels.csv", ("\n".join(["file,label", *rows]) + "\n").encode()
+            pairs = zip(names, self.labels, strict=True)
+            rows = [f"{name},{_csv(self.classes[label])}" for name, label in pairs]
+            yield "labels.csv", "\n".join(["file,label", *rows, ""]).encode()
 
     def _zip(self, file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w") as archive:
@@ -104,9 +100,8 @@ def kind_of(path: str | Path) -> str:
                 raise RunError(f"folder {path} is not empty: give a new name")
         return ""
     if (kind := path.suffix.lower()) not in (".png", ".npz", ".zip", ""):
-        raise SettingError(
-            f"--out {path}: unknown ending {path.suffix}; give .png, .npz, .zip or a folder's name"
-        )
+        known = ".png, .npz, .zip or a folder's name"
+        raise SettingError(f"--out {path}: unknown ending {path.suffix}; give {known}")
     return kind
 
 
@@ -126,10 +121,7 @@ def check_output(
     if kind != ".png":
         for option, value in (("--columns", columns), ("--scale", scale)):
             if value is not None:
-                raise SettingError(
-                    f"{option} {value} is for a .png and has no effect on --out {path}: leave"
-                    " it out"
-                )
+                raise SettingError(f"{option} {value} is for a .png, not {path}: leave it out")
         return kind
     columns = default_columns if columns is None else columns
     scale = SCALE if scale is None else scale
@@ -138,16 +130,12 @@ def check_output(
     n, height, width, channels = shape
     across, rows, instead = min(columns, n), -(-n // columns), "or write .npz, .zip or a folder"
     if scale * max(height * rows, width * across) > MAX_PNG_SIDE:
-        raise SettingError(
-            f"--scale {scale}: the picture would be more than {MAX_PNG_SIDE:,} pixels long; make it"
-            f" smaller, {instead}"
-        )
+        long = f"the picture would be more than {MAX_PNG_SIDE:,} pixels long"
+        raise SettingError(f"--scale {scale}: {long}; make it smaller, {instead}")
     needed = SHEET_COPIES * height * width * channels * scale**2 * rows * across
     if needed > (free := psutil.virtual_memory().available):
-        raise SettingError(
-            f"--out {path}: the sheet needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB"
-            f" are free: give a smaller --scale or --n, {instead}"
-        )
+        memory = f"{needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+        raise SettingError(f"--out {path}: the sheet needs {memory}: give a smaller --n, {instead}")
     return kind
 
 
@@ -166,9 +154,7 @@ def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     """
     indices = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
     if not text:
-        raise SettingError(
-            "--labels is empty: give one class per character, or names separated by commas"
-        )
+        raise SettingError("--labels is empty: give classes, separated by commas")
     is_word = "," not in text and max(map(len, classes)) > 1
     if text in classes or (is_word and len(classes) > 10):
         parts = [text]
@@ -202,22 +188,15 @@ def sample_request(
     if n is not None and not 1 <= n <= MAX_SAMPLES:
         raise SettingError(f"--n {n}: expected 1 to {MAX_SAMPLES}")
     if labels is not None and not classes:
-        raise SettingError(
-            f"this generator is unconditional, so --labels {labels!r} has no meaning: leave it"
-            " out, use --n"
-        )
-    sequence = labels is not None and (labels != "balanced" or labels in classes)
-    if sequence:
-        assert labels is not None
+        raise SettingError(f"--labels {labels!r}: this generator is unconditional; use --n instead")
+    if labels is not None and (labels != "balanced" or labels in classes):
         indices = parse_labels(labels, classes)
         if n not in (None, len(indices)):
-            raise SettingError(
-                f"--n {n} with {len(indices)} labels: leave --n out; each label is one image"
-            )
+            raise SettingError(f"--n {n} with {len(indices)} labels, one an image: leave --n out")
         columns = n = len(indices)
     else:
         columns = len(classes) if 1 < len(classes) <= 20 else 8
-        n = n or (columns * 8)
+        n = n or columns * 8
         columns = min(columns, n) if classes else min(n, max(1, round(n**0.5)))
         indices = [k % len(classes) for k in range(n)] if classes else []
     raise_if_too_many(sampler, n)
@@ -249,7 +228,8 @@ def raise_if_too_many(sampler: Sampler, n: int, more: int = 0) -> None:
     """Raises SettingError if n images, with `more` bytes for each, exceed the free memory."""
     needed = 2 * sampler([0]).nbytes + more  # each image, and its copy in the array of all
     if n * needed > (free := psutil.virtual_memory().available):
+        memory = f"{n * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
         raise SettingError(
-            f"{n:,} images need {n * needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: "
-            f"give at most --n {free // needed}, and generate the rest with another --seed"
+            f"{n:,} images need {memory}: give at most --n {free // needed}, and generate the rest"
+            " with another --seed"
         )

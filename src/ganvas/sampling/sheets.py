@@ -24,13 +24,12 @@ def grid(images: Pixels, columns: int, gap: int = 0, scale: int = 1) -> Pixels:
     n, height, width, channels = images.shape
     columns = min(columns, n)
     rows = -(-n // columns)
-    cells = np.full(
-        (rows * columns, height * scale + gap, width * scale + gap, channels), _PAPER, np.uint8
-    )
-    cells[:n, : height * scale, : width * scale] = images.repeat(scale, 1).repeat(scale, 2)
-    sheet = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
-    sheet = sheet.reshape(rows * cells.shape[1], columns * cells.shape[2], channels)
-    return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+    height, width = height * scale + gap, width * scale + gap
+    cells = np.full((rows * columns, height, width, channels), _PAPER, np.uint8)
+    cells[:n, : height - gap, : width - gap] = images.repeat(scale, 1).repeat(scale, 2)
+    sheet = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * height, columns * width, channels)
+    return sheet[: rows * height - gap, : columns * width - gap]
 
 
 def picture(pixels: Pixels) -> Image.Image:
@@ -40,11 +39,10 @@ def picture(pixels: Pixels) -> Image.Image:
 
 def png(pixels: Pixels) -> bytes:
     """Encode (H, W, C) as PNG."""
-    return encode(picture(pixels))
+    return _encode(picture(pixels))
 
 
-def encode(image: Image.Image) -> bytes:
-    """Encode a Pillow image as PNG."""
+def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
@@ -66,10 +64,8 @@ def save_sheet(path: Path, images: Pixels, columns: int) -> None:
     save_png(path, grid(images, columns, gap=2, scale=scale))
 
 
-def captioned(
-    panels: Sequence[tuple[str, Image.Image]], columns: int, title: str = ""
-) -> Image.Image:
-    """Lay out (caption, image) pairs in a table on white, each image under its caption."""
+def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: str = "") -> bytes:
+    """Lay out (caption, image) pairs in a table on white, each image under its caption, as PNG."""
     font, margin, line = ImageFont.load_default(16), 12, 24
     caption_height = line if any(text for text, _ in panels) else 0
     width = max(max(image.width, round(font.getlength(text))) for text, image in panels) + margin
@@ -77,11 +73,8 @@ def captioned(
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     top = line + margin if title else margin // 2
-    paper = Image.new(
-        "RGB",
-        (max(columns * width, round(font.getlength(title))) + margin, rows * height + top),
-        (_PAPER,) * 3,
-    )
+    across = max(columns * width, round(font.getlength(title))) + margin
+    paper = Image.new("RGB", (across, rows * height + top), (_PAPER,) * 3)
     draw = ImageDraw.Draw(paper)
     draw.text((margin, margin // 2), title, (_INK,) * 3, font)
     for i, (text, image) in enumerate(panels):
@@ -89,14 +82,14 @@ def captioned(
         draw.text((x, y), text, (_INK,) * 3, font)
         mask = image.getchannel("A") if image.mode == "RGBA" else None
         paper.paste(image.convert("RGB"), (x, y + caption_height), mask)
-    return paper
+    return _encode(paper)
 
 
 def save_pairs(path: Path, left: Pixels, right: Pixels, title: str) -> None:
     """Write a PNG of pairs of images, both (N, H, W, C), four pairs in a row."""
     scale = viewing_scale(*left.shape[1:3])
     table = picture(grid(np.concatenate([left, right], 2), 4, gap=10, scale=scale))
-    files.write(path, encode(captioned([("", table)], 1, title)))
+    files.write(path, captioned([("", table)], 1, title))
 
 
 def sheet_classes(count: int, classes: int) -> list[int]:

@@ -79,12 +79,10 @@ def sweep(folder: Path) -> None:
     Call it while nobody else writes there, nor this process. Raises RunError if the disk refuses.
     """
     for path in folder.rglob(".*.tmp"):
-        pid = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
-        if (
-            pid
-            and path.is_file()
-            and (int(pid[1]) == os.getpid() or not psutil.pid_exists(int(pid[1])))
-        ):
+        match = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
+        if not match or not path.is_file():
+            continue
+        if (pid := int(match[1])) == os.getpid() or not psutil.pid_exists(pid):
             with writing(path):
                 path.unlink(missing_ok=True)
 
@@ -99,6 +97,7 @@ def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None
     if not path.name:
         raise RunError(f"cannot write {path}: {REASONS[errno.EISDIR]}")
     temporary = _temporary(path)
+    content = content.encode() if isinstance(content, str) else content
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -106,7 +105,7 @@ def write(path: Path, content: bytes | str | Callable[[BinaryIO], None]) -> None
                 if callable(content):
                     content(file)
                 else:
-                    file.write(content.encode() if isinstance(content, str) else content)
+                    file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

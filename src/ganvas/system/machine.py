@@ -34,19 +34,14 @@ def threads(count: int) -> Iterator[None]:
 
 def pick_device(name: str) -> str:
     """Resolve "auto", "cpu", "cuda" or "mps". Raises SettingError if the device is missing."""
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
+    mps = torch.backends.mps.is_available()
+    available = {"cuda": torch.cuda.is_available(), "mps": mps, "cpu": True}
     if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if available[device])
+        return next(device for device, here in available.items() if here)
     if name not in available:
         raise SettingError(f"--device {name}: expected auto, cpu, cuda or mps")
     if not available[name]:
-        raise SettingError(
-            f"--device {name}: this machine (or its torch) has none; use --device auto"
-        )
+        raise SettingError(f"--device {name}: this machine (or its torch) has none; use auto")
     return name
 
 
@@ -70,9 +65,6 @@ def prepare_cpu() -> None:
     torch.set_flush_denormal(True)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for option, value in (
-            (M_MMAP_THRESHOLD, 1 << 25),
-            (M_TRIM_THRESHOLD, (1 << 31) - 1),
-            (M_TOP_PAD, 1 << 24),
-        ):
-            mallopt(option, value)
+        mallopt(M_MMAP_THRESHOLD, 1 << 25)
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+        mallopt(M_TOP_PAD, 1 << 24)

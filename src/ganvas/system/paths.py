@@ -12,9 +12,8 @@ def expanded(path: str) -> str:
     """Expand ~ or ~NAME in a path. Raises SettingError if that home folder is unknown."""
     whole = os.path.expanduser(path)
     if path.startswith("~") and whole == path:
-        raise SettingError(
-            f"{path}: no home folder {path.split('/')[0]} is known: write the whole path"
-        )
+        home = path.split("/")[0]
+        raise SettingError(f"{path}: no home folder {home} is known: write the whole path")
     return whole
 
 
@@ -29,9 +28,8 @@ def cache_dir() -> Path:
     try:
         return Path(expanded("~/.cache")) / "ganvas"
     except SettingError:
-        raise SettingError(
-            "no home folder is known to keep data in: set HOME, XDG_CACHE_HOME or --data-dir"
-        ) from None
+        remedy = "set HOME, XDG_CACHE_HOME or --data-dir"
+        raise SettingError(f"no home folder is known to keep data in: {remedy}") from None
 
 
 def data_root(given: Path | None = None) -> Path:

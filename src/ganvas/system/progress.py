@@ -67,16 +67,10 @@ class Progress:
         self.planned, self.seen, self.start = planned, seen, seen
         self.began = time.monotonic()
         if self.console.is_terminal and not self.console.quiet:
-            self.bar = Bar(
-                BarColumn(bar_width=30),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[pace]}"),
-                console=self.console,
-            )
+            texts = [TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[pace]}")]
+            self.bar = Bar(BarColumn(bar_width=30), *texts, console=self.console)
             self.task = self.bar.add_task("", total=planned, completed=seen, pace="")
-            self.live = Live(
-                Group(self.bar), console=self.console, refresh_per_second=8, transient=True
-            )
+            self.live = Live(self.bar, console=self.console, refresh_per_second=8, transient=True)
             self.live.start()
 
     def total(self, planned: int) -> None:
@@ -96,12 +90,9 @@ class Progress:
         self.seen = seen
         if self.live is not None:
             self.bar.update(self.task, completed=seen, pace=self._pace())
-            sheet = (
-                Text(f"newest sheet: {self.newest}", overflow="fold")
-                if self.newest
-                else Text("no sheet yet")
-            )
-            self.live.update(Group(self.bar, Text(format_statistics(statistics)), sheet))
+            sheet = f"newest sheet: {self.newest}" if self.newest else "no sheet yet"
+            texts = Text(format_statistics(statistics)), Text(sheet, overflow="fold")
+            self.live.update(Group(self.bar, *texts))
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Print a line of the log if it ends an epoch or some time has passed."""
@@ -112,9 +103,8 @@ class Progress:
         if self.verbose or now - self.printed >= wait or self.seen >= self.planned:
             self.printed, self.line_epoch = now, int(line["epoch"])
             augmented = f"  augmented {line['augmentation']:.0%}" if "augmentation" in line else ""
-            self.say(
-                f"epoch {line['epoch']:.4g}  {format_statistics(line)}{augmented}  {self._pace()}"
-            )
+            statistics = f"{format_statistics(line)}{augmented}"
+            self.say(f"epoch {line['epoch']:.4g}  {statistics}  {self._pace()}")
 
     def sheet(self, path: Path) -> None:
         """Show the path of the newest sheet from now on."""

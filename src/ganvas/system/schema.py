@@ -48,18 +48,15 @@ def _worded(tree: Any, kind: type) -> Any:
     if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
         return tree
     hints = typing.get_type_hints(kind)
-    return {
-        # type(): a bool is an int, but no number here
-        name: str(part) if type(part) is int and _is_word(hints[name]) else part
-        for name, part in tree.items()
-    }
+    # type(): a bool is an int, but no number here
+    numbers = [name for name, part in tree.items() if type(part) is int]
+    words = [name for name in numbers if set(map(type, _words(hints[name]))) == {str}]
+    return tree | {name: str(tree[name]) for name in words}
 
 
-def _is_word(kind: Any) -> bool:
-    """True if a type is a Literal of strings."""
-    return typing.get_origin(kind) is Literal and all(
-        isinstance(word, str) for word in typing.get_args(kind)
-    )
+def _words(kind: Any) -> tuple[Any, ...]:
+    """The choices of a Literal; () for other types."""
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
 def _choices(kind: Any, path: str) -> list[str]:
@@ -69,10 +66,7 @@ def _choices(kind: Any, path: str) -> list[str]:
         if not parts or name not in (hints := typing.get_type_hints(parts[0])):
             return []
         kind = hints[name]
-    literals = [
-        part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal
-    ]
-    return [str(word) for literal in literals for word in typing.get_args(literal)]
+    return [str(word) for part in (kind, *typing.get_args(kind)) for word in _words(part)]
 
 
 def _check_names(tree: Any, kind: Any, where: str) -> None:
@@ -85,9 +79,8 @@ def _check_names(tree: Any, kind: Any, where: str) -> None:
             # a config file's own settings have no path
             prefix = "" if where.startswith("--") else f"{where}."
             known = [f"{prefix}{hint}" for hint in sorted(hints)]
-            raise SettingError(
-                f"unknown setting {where}.{name}: {nearest(f'{prefix}{name}', known)}"
-            )
+            hint = nearest(f"{prefix}{name}", known)
+            raise SettingError(f"unknown setting {where}.{name}: {hint}")
         # a dataclass, or one choice of a union
         for inner in (hints[name], *typing.get_args(hints[name])):
             _check_names(part, inner, f"{where}.{name}")

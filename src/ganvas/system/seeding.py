@@ -23,9 +23,8 @@ def generator(seed: int, purpose: str, position: int) -> torch.Generator:
 
 
 def _key(seed: int, purpose: str, position: int) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest(), "little"
-    )
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def bits(seed: int, purpose: str, position: int) -> np.random.SFC64:
@@ -56,11 +55,8 @@ class EpochOrder:
         while count > 0:
             epoch, offset = divmod(start, self.size)
             if epoch != self._epoch:
-                self._epoch = epoch
-                self._permutation = torch.randperm(
-                    self.size, generator=generator(self.seed, "order", epoch)
-                )
-            part = self._permutation[offset : offset + count]
-            parts.append(part)
-            start, count = start + len(part), count - len(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+                rng = generator(self.seed, "order", epoch)
+                self._epoch, self._permutation = epoch, torch.randperm(self.size, generator=rng)
+            parts.append(self._permutation[offset : offset + count])
+            start, count = start + len(parts[-1]), count - len(parts[-1])
+        return torch.cat(parts)

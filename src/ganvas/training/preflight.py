@@ -74,7 +74,7 @@ def prepare(
     else:  # a run's plan comes with all settings of that run
         recipe = override(original, request.settings)
     if dataset is None and request.data is not None:
-        dataset = request.reading.load(request.data, (native.height, native.width))
+        dataset = request.reading.load(request.data, native=(native.height, native.width))
     if dataset is not None:
         notes += dataset.notes
     spec = ImageSpec.of(dataset) if dataset is not None else _native_spec(request, native)
