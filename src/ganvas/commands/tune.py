@@ -40,7 +40,7 @@ class TrialOptions:
     threads: ThreadsOption = None
 
 
-NO_OPTIONS = TrialOptions()
+DEFAULT_TRIALS = TrialOptions()
 
 
 def tune(
@@ -52,7 +52,7 @@ def tune(
     trials: Annotated[int | None, WHOLE] = None,
     images: Annotated[float | None, SIGNED] = None,
     reading: ReadingOptions = AS_STORED,
-    options: TrialOptions = NO_OPTIONS,
+    options: TrialOptions = DEFAULT_TRIALS,
     set_: Settings = None,
     out: Path = Path("tuned.toml"),
     json: bool = False,

@@ -99,7 +99,7 @@ def _notes(request: Request, card: Card) -> list[str]:
     if card.data.fingerprint != repeated.data.fingerprint:
         raise SettingError(
             "the run to be repeated saw other images, labels or classes than"
-            f" {card.data.name} holds now: give those, or a length, such as --minutes"
+            f" {card.data.name} holds now: give those, or a length to train on these"
         )
     old, new = ({card.gan: card.gan_sha256} | card.versions for card in (repeated, card))
     if changed := [name for name in new if new[name] != old.get(name)]:

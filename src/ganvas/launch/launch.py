@@ -1,4 +1,4 @@
-"""Start a training: prepare it, find or make its run, train it."""
+"""Start a training: prepare it, find or make its run, train it in one or several processes."""
 
 from __future__ import annotations
 

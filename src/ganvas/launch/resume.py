@@ -10,7 +10,6 @@ import msgspec
 
 from ganvas.errors import RunError
 from ganvas.gan import GanFile
-from ganvas.recipe import settings
 from ganvas.runs.card import Card
 from ganvas.runs.folder import numbered_runs
 from ganvas.runs.request import Request
@@ -40,10 +39,18 @@ def differences_from(run: Run, wanted: Card, file: GanFile) -> list[str]:
     card = run.card
     if card.gan == wanted.gan:
         with suppress(RunError):
-            card = dataclasses.replace(card, **settings(card.settings(file)))
+            card, wanted = _with_defaults(card, file), _with_defaults(wanted, file)
     old, new = (msgspec.to_builtins(_identity(card)) for card in (card, wanted))
     measured = {name: old[name] for name in ("threads", "precision") if not new[name]}
     return differences(old, new | measured)
+
+
+def _with_defaults(card: Card, file: GanFile) -> Card:
+    """The card with every setting. Raises RunError if its settings do not fit the GAN."""
+    recipe = card.settings(file)
+    # not by msgspec, which leaves out the defaults of what it has converted
+    model, train = dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.train)
+    return dataclasses.replace(card, model=model, train=train)
 
 
 def unfinished(wanted: Card, file: GanFile, request: Request, say: Say) -> Run | None:
