@@ -23,7 +23,7 @@ from ganvas import data
 from ganvas.commands.options import process_start
 from ganvas.errors import SettingError
 from ganvas.evaluation import extractor_files, extractors
-from ganvas.launch import budget, launch
+from ganvas.launch import job, launch
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec
 from ganvas.runs.request import Request
@@ -212,17 +212,15 @@ class TestClock:
 
     def test_more_time_is_reserved_for_the_end_with_more_images(self, tiny_run: Run) -> None:
         card = tiny_run.card
-        assert budget.finishing_seconds(card) == pytest.approx(budget.FINISH_SECONDS, abs=0.2)
+        assert job.finishing_seconds(card) == pytest.approx(job.FINISH_SECONDS, abs=0.2)
         many = dataclasses.replace(card.data, images=10_000)
         large = dataclasses.replace(
             card, data=many, image=ImageSpec(height=256, width=256, channels=3)
         )
-        seconds = 10_000 * 256 * 256 * 3 / budget.NEAREST_RATE
-        assert budget.finishing_seconds(large) == pytest.approx(budget.FINISH_SECONDS + seconds)
+        seconds = 10_000 * 256 * 256 * 3 / job.NEAREST_RATE
+        assert job.finishing_seconds(large) == pytest.approx(job.FINISH_SECONDS + seconds)
         mirrored = dataclasses.replace(large, data=dataclasses.replace(many, flip=True))
-        assert budget.finishing_seconds(mirrored) == pytest.approx(
-            budget.FINISH_SECONDS + 2 * seconds
-        )
+        assert job.finishing_seconds(mirrored) == pytest.approx(job.FINISH_SECONDS + 2 * seconds)
 
     @pytest.mark.parametrize("spent", [3.0, 11.0, 67.0, 700.0])
     def test_the_minutes_that_the_message_names_are_enough(
@@ -252,7 +250,7 @@ class TestClock:
         command = ("train", "mlp/tiny", "--minutes", "9", "--out", "run", "--threads", "1")
         assert cli_run(*command).code == 130
         planned = Run.open(tmp_path / "run").card.plan
-        monkeypatch.setattr(budget, "choose", lambda *_, **__: pytest.fail("measured again"))
+        monkeypatch.setattr(job, "choose", lambda *_, **__: pytest.fail("measured again"))
         stop_after(10)
         assert cli_run(*command).code == 130
         assert Run.open(tmp_path / "run").card.plan == planned

@@ -22,7 +22,7 @@ from torch import nn
 
 from ganvas import gans
 from ganvas.errors import RunError, SettingError
-from ganvas.launch import workers
+from ganvas.launch import launch
 from ganvas.training import distributed
 from ganvas.training.distributed import World
 from helpers.common import MY_GAN, normalise_part, state, train, train_no_more
@@ -196,15 +196,15 @@ def test_other_processes_want_the_same_data_and_code(tmp_path: Path) -> None:
     code = tmp_path / "my.py"
     code.write_text(MY_GAN)
     run = train(str(code), tmp_path / "run", images=8.0, size=(8, 8))
-    assert workers.open_same(str(run.path), str(code), None)[0].card.data == run.card.data
+    assert launch.open_same(str(run.path), str(code), None)[0].card.data == run.card.data
     run.save_card(
         dataclasses.replace(run.card, data=dataclasses.replace(run.card.data, fingerprint="0"))
     )
     with pytest.raises(RunError, match="mnist-5k holds other images here"):
-        workers.open_same(str(run.path), str(code), None)
+        launch.open_same(str(run.path), str(code), None)
     code.write_text(MY_GAN + "\n")
     with pytest.raises(RunError, match="is another file here"):
-        workers.open_same(str(run.path), str(code), None)
+        launch.open_same(str(run.path), str(code), None)
 
 
 def test_several_processes_are_refused_where_they_are_impossible(
@@ -223,7 +223,7 @@ def test_several_processes_are_refused_where_they_are_impossible(
 def test_processes_must_divide_the_batch(tmp_path: Path) -> None:
     result = ganvas("train", "mlp/tiny", "--processes", "3", cwd=tmp_path)
     assert result.returncode == 2
-    assert "--processes 3 does not divide the batch of 16" in result.stderr.splitlines()[-1]
+    assert "--processes 3: the batch of 16 cannot be shared" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "runs").exists()
 
 

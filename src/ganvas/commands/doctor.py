@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganvas.commands.options import print_json
+from ganvas.commands.options import GanOption, print_json
 from ganvas.runs.train_options import DataDirOption
 
 
 def doctor(
-    run: Path, /, *, gan: Path | None = None, data_dir: DataDirOption = None, json: bool = False
+    run: Path, /, *, gan: GanOption = None, data_dir: DataDirOption = None, json: bool = False
 ) -> None:
     """Diagnose a run: its state, the evidence, and what to run next.
 
@@ -17,15 +17,13 @@ def doctor(
     ----------
     run
         The run's directory. The run may still be training.
-    gan
-        The GAN's file, if it is your own.
     json
         Print one JSON document.
     """
     from ganvas.runs.run import Run
     from ganvas.views.diagnosis import examine
 
-    diagnosis = examine(Run.open(run, gan=None if gan is None else str(gan)), data_dir)
+    diagnosis = examine(Run.open(run, gan=gan), data_dir)
     if json:
         print_json(diagnosis)
     else:

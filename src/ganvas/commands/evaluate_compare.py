@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ganvas.commands.options import print_json, print_table
+from ganvas.commands.options import GanOption, print_json, print_table
 from ganvas.recipe import Device
-from ganvas.runs.train_options import (
-    WHOLE,
-    ChannelsOption,
-    DataDirOption,
-    FitOption,
-    SizeOption,
-)
+from ganvas.runs.train_options import WHOLE, ChannelsOption, DataDirOption, FitOption, SizeOption
 
 if TYPE_CHECKING:
     from ganvas.evaluation.result import Copies, EvaluationResult
@@ -27,59 +21,52 @@ MAX_LISTED_CLASSES = 20
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """The options of `ganvas.evaluate` that a command line can give."""
+    """The options of `ganvas.evaluate` that a command line can give.
 
-    data: Annotated[
-        str | None,
-        Parameter(
-            help="The real images: a data set's name or a path. Their held-out part is compared"
-            " with. Default: the data that the run was trained on."
-        ),
-    ] = None
-    against: Annotated[str | None, Parameter(help="Compare with these images instead.")] = None
-    n: Annotated[
-        int, WHOLE, Parameter(help="Number of generated images; all of a set that has fewer.")
-    ] = 10_000
-    extractor: Annotated[
-        str | None,
-        Parameter(
-            help="Feature extractor: digits, classifier[:DATASET], self[:DATASET],"
-            " inception[:PATH], or a file from ganvas extractor. Default: one that suits the data."
-        ),
-    ] = None
-    seeds: Annotated[
-        int, WHOLE, Parameter(help="Number of samples to take, for means and standard deviations.")
-    ] = 1
-    seed: Annotated[int, WHOLE, Parameter(help="The first seed.")] = 0
-    prdc_n: Annotated[
-        int,
-        WHOLE,
-        Parameter(help="Images of each side for precision, recall, density and coverage."),
-    ] = 2000
-    gan_train: Annotated[
-        bool,
-        Parameter(help="Train one classifier on generated and one on real images, and test both."),
-    ] = False
-    copies: Annotated[
-        bool,
-        Parameter(
-            help="Check whether training images are reproduced, and write a sheet of the closest"
-            " pairs."
-        ),
-    ] = False
+    Parameters
+    ----------
+    data
+        The real images: a data set's name or a path. Their held-out part is compared with. Default:
+        the data that the run was trained on.
+    against
+        Compare with these images instead.
+    n
+        Number of generated images; all of a set that has fewer.
+    extractor
+        Feature extractor: digits, classifier[:DATASET], self[:DATASET], inception[:PATH], or a file
+        from ganvas extractor. Default: one that suits the data.
+    seeds
+        Number of samples to take, for means and standard deviations.
+    seed
+        The first seed.
+    prdc_n
+        Images of each side for precision, recall, density and coverage.
+    gan_train
+        Train one classifier on generated and one on real images, and test both.
+    copies
+        Check whether training images are reproduced, and write a sheet of the closest pairs.
+    device
+        Device of the generator.
+    out
+        File for the sheet of --copies. Default: copies.png, in the run's directory if there is one.
+    """
+
+    data: str | None = None
+    against: str | None = None
+    n: Annotated[int, WHOLE] = 10_000
+    extractor: str | None = None
+    seeds: Annotated[int, WHOLE] = 1
+    seed: Annotated[int, WHOLE] = 0
+    prdc_n: Annotated[int, WHOLE] = 2000
+    gan_train: bool = False
+    copies: bool = False
     size: SizeOption = None
     fit: FitOption = None
     channels: ChannelsOption = None
     data_dir: DataDirOption = None
-    gan: Annotated[Path | None, Parameter(help="The GAN's file, if it is your own.")] = None
-    device: Annotated[Device, Parameter(help="Device of the generator.")] = "cpu"
-    out: Annotated[
-        Path | None,
-        Parameter(
-            help="File for the sheet of --copies. Default: copies.png, in the run's directory if"
-            " there is one."
-        ),
-    ] = None
+    gan: GanOption = None
+    device: Device = "cpu"
+    out: Path | None = None
 
 
 DEFAULTS = EvaluateOptions()

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ganvas.training.preflight import Prepared
 
 Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
+GanOption = Annotated[
+    str | None, Parameter(help="The GAN's file, if it is your own.", metavar="PATH")
+]
 
 
 @Parameter(name="*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ganvas.commands.options import GanOption
 from ganvas.runs.train_options import DataDirOption
 
 
@@ -12,7 +13,7 @@ def report(
     /,
     *,
     out: Path | None = None,
-    gan: Path | None = None,
+    gan: GanOption = None,
     evaluate: bool = False,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -27,13 +28,10 @@ def report(
         The run's directory. The run may still be training.
     out
         The HTML file; an earlier report is replaced. Default: report.html in the run's directory.
-    gan
-        The GAN's file, if it is your own.
     evaluate
         Evaluate the generator first, as ganvas evaluate --copies does.
     """
     from ganvas.runs.run import Run
     from ganvas.views.report import write_report
 
-    opened = Run.open(run, gan=None if gan is None else str(gan))
-    print(write_report(opened, out, evaluate=evaluate, data_dir=data_dir))
+    print(write_report(Run.open(run, gan=gan), out, evaluate=evaluate, data_dir=data_dir))

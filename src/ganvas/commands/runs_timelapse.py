@@ -31,27 +31,14 @@ def runs(folder: Path | None = None, /, *, json: bool = False) -> None:
     if not rows:
         print(f"no runs in {folder or RUNS}: make one with ganvas train", file=sys.stderr)
         return
-    print_table(
-        ["run", "state", "recipe", "data", "images seen", "minutes", "best FID", "by"],
-        [
-            [
-                row.run,
-                row.progress,
-                row.recipe or "-",
-                row.data or "-",
-                *(
-                    "-" if value is None else format(value, form)
-                    for value, form in (
-                        (row.images_seen, ","),
-                        (row.minutes, ".1f"),
-                        (row.best_fid, ".3g"),
-                    )
-                ),
-                row.extractor or "-",
-            ]
-            for row in rows
-        ],
-    )
+    lines = []
+    for row in rows:
+        numbers = (row.images_seen, ","), (row.minutes, ".1f"), (row.best_fid, ".3g")
+        figures = ["-" if value is None else format(value, form) for value, form in numbers]
+        names = [row.run, row.progress, row.recipe or "-", row.data or "-"]
+        lines.append([*names, *figures, row.extractor or "-"])
+    titles = ["run", "state", "recipe", "data", "images seen", "minutes", "best FID", "by"]
+    print_table(titles, lines)
     for row in rows:
         if row.error:
             print(f"damaged: {row.error}", file=sys.stderr)

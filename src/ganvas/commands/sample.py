@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from ganvas.commands.options import GanOption
 from ganvas.recipe import Device
 from ganvas.runs.train_options import SIGNED, WHOLE
 
@@ -19,7 +20,7 @@ def sample(
     out: Path = Path("result.png"),
     columns: Annotated[int | None, WHOLE] = None,
     scale: Annotated[int | None, WHOLE] = None,
-    gan: Path | None = None,
+    gan: GanOption = None,
     device: Device = "cpu",
 ) -> None:
     """Make images with a trained generator.
@@ -40,8 +41,6 @@ def sample(
         Images in a row of the PNG.
     scale
         Pixels of the PNG per pixel of an image. Default: 4.
-    gan
-        The GAN's file, if it is your own.
     device
         Device of the generator.
     """
@@ -52,15 +51,12 @@ def sample(
 
     source = locate_generator(source)
     kind_of(out)  # refuses what cannot be written before anything is read
-    path, where = None if gan is None else str(gan), pick_device(device)
-    opened = (
-        Run.open(source, gan=path).generator(where)
-        if source.is_dir()
-        else open_generator(source, path, where)
-    )
-    sampler, image = opened[0], opened[1].image
-    order = sample_request(sampler, n=n, labels=labels)
-    check_output(
-        out, (order.n, image.height, image.width, image.channels), order.columns, columns, scale
-    )
+    where = pick_device(device)
+    if source.is_dir():
+        sampler, card = Run.open(source, gan=gan).generator(where)
+    else:
+        sampler, card = open_generator(source, gan, where)
+    order, image = sample_request(sampler, n=n, labels=labels), card.image
+    shape = order.n, image.height, image.width, image.channels
+    check_output(out, shape, order.columns, columns, scale)
     print(make(sampler, order, seed).save(out, columns=columns, scale=scale))

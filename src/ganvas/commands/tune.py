@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -26,27 +27,20 @@ from ganvas.runs.train_options import (
     ThreadsOption,
 )
 
-MinutesOption = Annotated[
-    float | None,
-    SIGNED,
-    Parameter(
-        help="Wall time of the whole search, including start-up. Default: 10, or no limit if"
-        " --trials and --images are given."
-    ),
-]
-TrialsOption = Annotated[
-    int | None,
-    WHOLE,
-    Parameter(help="Number of trainings. Default: as many as fit into the time."),
-]
-ImagesOption = Annotated[
-    float | None,
-    SIGNED,
-    Parameter(
-        help="Training images of each trial. Default: as many as fit into the time. With --trials,"
-        " --threads, --precision and no --minutes, the same command gives the same result."
-    ),
-]
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrialOptions:
+    """The options of each training of a search, apart from its images and length."""
+
+    flip: FlipOption = None
+    seed: SeedOption = None
+    device: DeviceOption = None
+    precision: PrecisionOption = None
+    threads: ThreadsOption = None
+
+
+DEFAULT_TRIALS = TrialOptions()
 
 
 def tune(
@@ -54,15 +48,11 @@ def tune(
     /,
     *,
     data: str | None = None,
-    minutes: MinutesOption = None,
-    trials: TrialsOption = None,
-    images: ImagesOption = None,
-    seed: SeedOption = None,
+    minutes: Annotated[float | None, SIGNED] = None,
+    trials: Annotated[int | None, WHOLE] = None,
+    images: Annotated[float | None, SIGNED] = None,
     reading: ReadingOptions = AS_STORED,
-    flip: FlipOption = None,
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    threads: ThreadsOption = None,
+    options: TrialOptions = DEFAULT_TRIALS,
     set_: Settings = None,
     out: Path = Path("tuned.toml"),
     json: bool = False,
@@ -78,6 +68,14 @@ def tune(
         A recipe's name or a GAN file. Default: one of r3gan, chosen for the data.
     data
         A data set's name or a path. Default: mnist-5k, or what the recipe was made for.
+    minutes
+        Wall time of the whole search, including start-up. Default: 10, or no limit if --trials and
+        --images are given.
+    trials
+        Number of trainings. Default: as many as fit into the time.
+    images
+        Training images of each trial. Default: as many as fit into the time. With --trials,
+        --threads, --precision and no --minutes, the same command gives the same result.
     set_
         Change settings of the recipe, from which the search starts: path=value ...
     out
@@ -90,17 +88,8 @@ def tune(
     from ganvas.tuning import search
     from ganvas.tuning.budget import SearchOptions
 
-    request = Request.of(
-        recipe=recipe,
-        data=data,
-        settings=parse_assignments(set_ or []),
-        seed=seed,
-        flip=flip,
-        device=device,
-        precision=precision,
-        threads=threads,
-        **vars(reading),
-    )
+    settings, shared = parse_assignments(set_ or []), vars(reading) | vars(options)
+    request = Request.of(recipe=recipe, data=data, settings=settings, **shared)
     length = SearchOptions(minutes=minutes, trials=trials, images=images)
     result = search.tune(request, length, out=out, started=process_start())
     if json:
@@ -108,12 +97,5 @@ def tune(
     else:
         print_table(result.columns, result.rows())
         print(result.out)
-    _raise_signal(result.stopped)
-
-
-def _raise_signal(number: int) -> None:
-    """Exit as the signal that ended the search asks; 0 for none."""
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    if number:
-        raise SystemExit(128 + number)
+    if number := result.stopped:  # by a signal
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)

@@ -1,10 +1,14 @@
-"""A training that is possible: its request, its networks and data, and the card of its run."""
+"""A training that is possible: its request, its networks and data, and the card of its run.
+
+`measure` completes the card: with threads, precision, and the images that fit into `--minutes`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
+import time
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +21,18 @@ from ganvas.plan import MAX_PLAN_IMAGES, Plan
 from ganvas.recipe import Interval, TrainConfig, settings
 from ganvas.runs.card import Card, DataCard, StartedFrom, versions
 from ganvas.runs.request import MAX_MINUTES, Request
-from ganvas.system.machine import pick_device
+from ganvas.system.machine import cores, pick_device
 from ganvas.system.progress import Say
 from ganvas.training import distributed
+from ganvas.training.benchmark import MAX_MEASURING_SECONDS, MEASURING_SHARE, choose
 from ganvas.training.preflight import Prepared, prepare
+from ganvas.training.validation import Validation, within
 
 MIN_LEARNING_STEPS = 100  # fewer are too few to learn from
+FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
+# bytes of images per second, at least, that are searched for the last pictures' nearest neighbours
+NEAREST_RATE = 3e8
+MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS = 1.0, 20  # less than either is refused
 
 
 @dataclass(frozen=True)
@@ -65,34 +75,36 @@ def prepare_job(request: Request, began: StartedFrom | None, say: Say) -> Job:
     dataset = prepared.dataset
     assert dataset is not None
     card = _card(request, prepared, dataset, origin)
-    notes = list(prepared.notes)
-    if request.length is None:
-        notes += too_few_notes(prepared.recipe.train, len(dataset))
-    if request.repeats and request.plan:
-        notes += _repeat_notes(request.repeats, card)
-    for note in notes:
+    for note in [*prepared.notes, *_notes(request, card)]:
         say(note)
     if start:
         check_fit(start, prepared)
     return Job(request, prepared, dataset, start, card)
 
 
-def _repeat_notes(repeated: Card, card: Card) -> list[str]:
-    """Note what else than the images changed since a run that is repeated.
+def _notes(request: Request, card: Card) -> list[str]:
+    """Note a length in epochs that is too short, and what changed since a run that is repeated.
 
-    Raises SettingError if the images did.
+    Raises SettingError if the images changed since that run.
     """
+    notes, repeated, length = [], request.repeats, Interval.parse(card.train["length"])
+    steps = card.plan.total // card.plan.batch
+    if request.length is None and length.unit == "epochs" and steps < MIN_LEARNING_STEPS:
+        notes.append(
+            f"{length} of {card.data.images:,} images are {steps} steps, too few to learn from:"
+            " give --minutes or --images"
+        )
+    if not (repeated and request.plan):
+        return notes
     if card.data.fingerprint != repeated.data.fingerprint:
         raise SettingError(
             "the run to be repeated saw other images, labels or classes than"
-            f" {card.data.name} holds now: give those, or a length such as --minutes, to train on"
-            " these by its settings"
+            f" {card.data.name} holds now: give those, or a length to train on these"
         )
-    changed = [] if card.gan_sha256 == repeated.gan_sha256 else [card.gan]
-    changed += [
-        name for name, version in card.versions.items() if repeated.versions.get(name) != version
-    ]
-    return [f"no repeat to the bit, as {', '.join(changed)} changed since that run"] * bool(changed)
+    old, new = ({card.gan: card.gan_sha256} | card.versions for card in (repeated, card))
+    if changed := [name for name in new if new[name] != old.get(name)]:
+        notes.append(f"no repeat to the bit, as {', '.join(changed)} changed since that run")
+    return notes
 
 
 def _card(
@@ -146,25 +158,8 @@ def planned_images(train: TrainConfig, images: int) -> int:
         return 0
     total = max(1, round(length.images(train.batch, images)))
     if total > MAX_PLAN_IMAGES:
-        raise SettingError(
-            f"{length} are {total:.3g} images: expected at most {MAX_PLAN_IMAGES:.0e}"
-        )
+        raise SettingError(f"{length}: {total:.3g} images, expected at most {MAX_PLAN_IMAGES:.0e}")
     return total
-
-
-def too_few_notes(train: TrainConfig, images: int) -> list[str]:
-    """Note a length in epochs that ends before anything is learned.
-
-    images: in the data set.
-    """
-    length = Interval.parse(train.length)
-    if length.unit != "epochs":
-        return []
-    steps = math.ceil(length.images(train.batch, images) / train.batch)
-    return [
-        f"{length} of {images:,} images are {steps} steps, too few to learn from: give --minutes or"
-        " --images"
-    ] * (steps < MIN_LEARNING_STEPS)
 
 
 def process_count(wanted: int | None, device: str, train: TrainConfig) -> int:
@@ -172,24 +167,87 @@ def process_count(wanted: int | None, device: str, train: TrainConfig) -> int:
 
     Raises SettingError if the device or the batch cannot be shared among them.
     """
-    world, count = distributed.torchrun_world(), wanted or 1
-    if world is not None:
-        if wanted not in (None, world.size):
-            raise SettingError(
-                f"--processes {wanted}: torchrun has started {world.size}; give both the same"
-            )
-        count = world.size
-    if count > 1 and device == "mps":
-        raise SettingError(
-            f"--processes {count}: mps trains in one; leave it out, or use --device cpu"
-        )
-    if train.batch % count or (train.g_batch or train.batch) % count:
-        raise SettingError(
-            f"--processes {count} does not divide the batch of {train.batch}: set train.batch to a"
-            " multiple"
-        )
-    if count > 1 and device == "cuda" and world is None and count > torch.cuda.device_count():
-        raise SettingError(
-            f"--processes {count}: this machine has {torch.cuda.device_count()} CUDA devices"
-        )
+    world = distributed.torchrun_world()
+    count, gpus = world.size if world else wanted or 1, torch.cuda.device_count()
+    problem = ""
+    if wanted not in (None, count):
+        problem = f"torchrun has started {count}; give both the same"
+    elif count > 1 and device == "mps":
+        problem = "mps trains in one; leave it out, or use --device cpu"
+    elif train.batch % count or (train.g_batch or train.batch) % count:
+        problem = f"the batch of {train.batch} cannot be shared; set train.batch to a multiple"
+    elif count > 1 and device == "cuda" and world is None and count > gpus:
+        problem = f"this machine has {gpus} CUDA devices"
+    if problem:
+        raise SettingError(f"--processes {wanted or count}: {problem}")
     return count
+
+
+def seconds_left(card: Card, started: float) -> float:
+    """Seconds that a training of some minutes still has, when `started` was its start."""
+    minutes = Interval.parse(card.train["length"]).amount
+    return started + minutes * 60 - finishing_seconds(card) - time.time()
+
+
+def finishing_seconds(card: Card) -> float:
+    """Seconds of `--minutes` that are kept back for what comes after training."""
+    image = card.image.channels * card.image.height * card.image.width
+    return FINISH_SECONDS + card.data.images * image * (1 + card.data.flip) / NEAREST_RATE
+
+
+def measure(
+    card: Card, prepared: Prepared, evaluation: Validation | None, started: float
+) -> tuple[Card, float | None, Validation | None]:
+    """Measure what the card leaves open: threads, precision, and the images that fit into minutes.
+
+    evaluation: planned during the training; it is dropped, with a notice, if it takes too long.
+    started: time.time() from which the minutes count.
+
+    Returns the complete card, time.monotonic() at the end of the minutes (None without any), and
+    the evaluation. Raises SettingError for minutes that are too short.
+    """
+    by_clock = not card.plan.images
+    if card.threads and card.precision and not by_clock:
+        return card, None, evaluation
+    before, limit = time.time() - started, MAX_MEASURING_SECONDS
+    if by_clock:
+        limit = MEASURING_SHARE * max(0.0, seconds_left(card, started))
+    # the networks and data for measuring are freed with this function, before a training begins
+    _, threads, precision, step = choose(
+        prepared,
+        threads=card.threads,
+        precision=card.precision,
+        most=max(1, cores() // card.processes),
+        seconds=limit,
+    )
+    card = dataclasses.replace(card, threads=threads, precision=precision)  # type: ignore[arg-type]
+    if not by_clock:
+        return card, None, evaluation
+    left = seconds_left(card, started)
+    if left < max(MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS * step):
+        raise SettingError(_too_short(card, before, step))
+    deadline = time.monotonic() + left
+    evaluation = within(left, evaluation)
+    if evaluation:
+        left -= evaluation.reserve(left, card.plan.batch / step)
+    plan = dataclasses.replace(card.plan, images=max(1, int(left / step)) * card.plan.batch)
+    return dataclasses.replace(card, plan=plan), deadline, evaluation
+
+
+def _too_short(card: Card, before: float, step: float) -> str:
+    """The refusal of `--minutes`, with a length that is enough.
+
+    before: seconds until a step was measured.
+    step: seconds of a step.
+    """
+    least = max(MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS * step)
+    # The next start may take longer than this one; and of more time more is measured, and for one
+    # step longer.
+    seconds = (1.5 * before + finishing_seconds(card) + least + step) / (1 - MEASURING_SHARE)
+    enough = math.ceil(seconds / 6) / 10
+    reason, cure = "starting and finishing take most of it here", ""
+    if least > MIN_TRAINING_SECONDS:
+        reason = f"a step of {card.recipe} on {card.image} takes {step:.2g} s here"
+        cure = ", or make the images smaller with --size"
+    given = card.plan.requested.split()[0]
+    return f"--minutes {given} is too short: {reason}; give at least {enough:g}{cure}"

@@ -1,4 +1,4 @@
-"""Start a training: prepare it, find or make its run, train it."""
+"""Start a training: prepare it, find or make its run, train it in one or several processes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any, Unpack
 import torch
 
 from ganvas import gans
-from ganvas.errors import SettingError, nearest
-from ganvas.launch import budget
-from ganvas.launch.job import Job, prepare_job
+from ganvas.data.dataset import Dataset
+from ganvas.errors import GanvasError, RunError, SettingError, nearest
+from ganvas.gan import GanFile
+from ganvas.launch.job import Job, measure, prepare_job, seconds_left
 from ganvas.launch.resume import differences_from, unfinished
 from ganvas.launch.warm_start import resumed
-from ganvas.launch.workers import follow
 from ganvas.runs.card import Card, StartedFrom
 from ganvas.runs.folder import make_numbered, set_aside
 from ganvas.runs.request import Request, complete, merge, read_config, request_of_run
@@ -29,8 +29,9 @@ from ganvas.system import files
 from ganvas.system.machine import prepare_cpu
 from ganvas.system.machine import threads as threads_of
 from ganvas.system.progress import Progress, duration
-from ganvas.system.text import command
+from ganvas.system.text import command, count
 from ganvas.training import distributed
+from ganvas.training.distributed import World
 from ganvas.training.loop import train_run as train_run
 from ganvas.training.validation import Validation, prepare_validation
 
@@ -78,9 +79,8 @@ def train(
     request = Request.of(recipe=recipe, settings=settings or {}, **options)
     if config is not None:
         request = merge(read_config(Path(config), recipe), request)
-    call = _Call(
-        None if out is None else Path(out), fresh, started, Progress(verbose=verbose, quiet=quiet)
-    )
+    progress = Progress(verbose=verbose, quiet=quiet)
+    call = _Call(None if out is None else Path(out), fresh, started, progress)
     with threads_of(torch.get_num_threads()):  # afterwards the caller's number is back
         world = distributed.torchrun_world()
         # the first process finds or makes the run, and tells the others
@@ -140,9 +140,9 @@ def _made_otherwise(run: Run, difference: str) -> SettingError:
 
 def _begin(job: Job, call: _Call) -> Run:
     """Measure what is open, make the run's directory, and train."""
-    left = None if job.card.plan.images else budget.seconds_left(job.card, call.started)
+    left = None if job.card.plan.images else seconds_left(job.card, call.started)
     evaluation = _validation(job, job.card, call, left)
-    card, deadline, evaluation = budget.measure(job.card, job.prepared, evaluation, call.started)
+    card, deadline, evaluation = measure(job.card, job.prepared, evaluation, call.started)
     run = _new_run(card, job.gan_path, call)
     with run.locked():
         _announce(run, job, call, f"new run: {run.path}")
@@ -176,10 +176,10 @@ def _resume(run: Run, job: Job, call: _Call) -> Run:
     with run.locked():
         if run.finished:
             call.progress.say(f"{run.path} is finished: {total:,} images seen; --fresh starts anew")
-            if distributed.torchrun_world():  # the others wait for this
-                card = run.card
-                with distributed.together(card.processes, card.device, follow, ()) as world:
-                    world.broadcast([str(run.path), "finished"])
+            if world := distributed.torchrun_world():  # the others wait for this
+                distributed.join_group(world)
+                world.broadcast([str(run.path), "finished"])
+                distributed.leave_group()
             return run
         seen = (run.load_state() or {"images_seen": 0})["images_seen"]
         if (every := job.request.evaluate_every) is not None:
@@ -191,18 +191,14 @@ def _resume(run: Run, job: Job, call: _Call) -> Run:
 
 def _announce(run: Run, job: Job, call: _Call, first: str) -> None:
     card = run.card
-    parts = [
-        f"{card.recipe} on {card.data.name}: {card.data.images:,} images of {card.image};"
-        f" {card.plan.total:,} to see ({card.plan.requested})",
-        f"batches of {card.plan.batch}",
-        f"seed {card.seed}",
-        card.device,
-        f"{card.threads} thread{'s' if card.threads > 1 else ''}",
-    ]
-    parts += [card.precision] * (card.precision != "32")
-    parts += [f"{card.processes} processes"] * (card.processes > 1)
+    precision = "" if card.precision == "32" else f", {card.precision}"
+    processes = f", {card.processes} processes" if card.processes > 1 else ""
     call.progress.say(first)
-    call.progress.say(", ".join(parts))
+    call.progress.say(
+        f"{card.recipe} on {card.data.name}: {card.data.images:,} images of {card.image};"
+        f" {card.plan.total:,} to see ({card.plan.requested}), batches of {card.plan.batch}, seed"
+        f" {card.seed}, {card.device}, {count(card.threads, 'thread')}{precision}{processes}"
+    )
     if start := job.start:
         anew = "" if "discriminator" in start.networks else "; the discriminator starts anew"
         call.progress.say(f"from the weights of {start.origin.path}{anew}")
@@ -248,3 +244,40 @@ def _train(
     look = command("sample", run.path, gan=gan_path)
     say(f"done in {duration(time.time() - call.started)}; look at {run.path}, or: {look}")
     return run
+
+
+def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
+    """Be one of the other processes of a training; the first one tells which run, on a shared disk.
+
+    Raises RunError, here and in the first process, if this one has another run, GAN file or data.
+    """
+    prepare_cpu()
+    distributed.join_group(world)
+    path, finished = world.broadcast(["", ""])
+    if not finished:
+        problem = ""
+        try:
+            run, file, dataset = open_same(path, gan, data_dir)
+        except GanvasError as error:
+            problem = str(error)
+        world.raise_if_any(problem)
+        distributed.take_device(world, run.card.device)
+        train_run(run, file, dataset, progress=Progress(quiet=True), world=world)
+    distributed.leave_group()
+    return Run.open(path, gan=gan)
+
+
+def open_same(path: str, gan: str | None, data_dir: Path | None) -> tuple[Run, GanFile, Dataset]:
+    """Open a run with its GAN file and data.
+
+    Raises RunError if these are not the same here as in the first process.
+    """
+    run = Run.open(path, gan=gan)
+    file, dataset = run.card.gan_file(gan), run.card.dataset(data_dir)
+    if file.sha256 != run.card.gan_sha256:
+        raise RunError(f"{gan} is another file here than where the run was made: copy it")
+    if dataset.fingerprint != run.card.data.fingerprint:
+        raise RunError(
+            f"{dataset.name} holds other images here than where the run was made: copy them"
+        )
+    return run, file, dataset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from contextlib import suppress
 from typing import Any
 
@@ -21,20 +20,12 @@ from ganvas.system.schema import differences
 
 def _identity(card: Card) -> dict[str, Any]:
     """All that must be equal for one training to be the continuation of another."""
-    return {
-        "recipe": card.recipe,
-        "gan": card.gan,
-        "image": card.image,
-        "model": card.model,
-        "train": card.train,
+    names = ["recipe", "gan", "image", "model", "train", "seed", "precision", "device"]
+    names += ["processes", "threads"]
+    return {name: getattr(card, name) for name in names} | {
         "data": card.data.fingerprint[:12],
         "flip": card.data.flip,
-        "seed": card.seed,
-        "precision": card.precision,
-        "device": card.device,
-        "processes": card.processes,
         "file": card.gan_sha256[:12],
-        "threads": card.threads,
         "from": card.started_from and card.started_from.sha256[:12],
     }
 
@@ -49,20 +40,17 @@ def differences_from(run: Run, wanted: Card, file: GanFile) -> list[str]:
     if card.gan == wanted.gan:
         with suppress(RunError):
             card, wanted = _with_defaults(card, file), _with_defaults(wanted, file)
-    if not wanted.threads:
-        wanted = dataclasses.replace(wanted, threads=run.card.threads)
-    if not wanted.precision:
-        wanted = dataclasses.replace(wanted, precision=run.card.precision)
-    old, new = (json.loads(msgspec.json.encode(_identity(card))) for card in (card, wanted))
-    return differences(old, new)
+    old, new = (msgspec.to_builtins(_identity(card)) for card in (card, wanted))
+    measured = {name: old[name] for name in ("threads", "precision") if not new[name]}
+    return differences(old, new | measured)
 
 
 def _with_defaults(card: Card, file: GanFile) -> Card:
     """The card with every setting. Raises RunError if its settings do not fit the GAN."""
     recipe = card.settings(file)
-    return dataclasses.replace(
-        card, model=dataclasses.asdict(recipe.model), train=dataclasses.asdict(recipe.train)
-    )
+    # not by msgspec, which leaves out the defaults of what it has converted
+    model, train = dataclasses.asdict(recipe.model), dataclasses.asdict(recipe.train)
+    return dataclasses.replace(card, model=model, train=train)
 
 
 def unfinished(wanted: Card, file: GanFile, request: Request, say: Say) -> Run | None:

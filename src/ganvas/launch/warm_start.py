@@ -60,29 +60,22 @@ def read_start(path: Path) -> WarmStart:
     weights = flatten_networks(networks)
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise RunError(f"--from {path}: the weights contain NaN or infinity; give other weights")
-    return WarmStart(
-        networks, card, StartedFrom(path=os.path.abspath(path), sha256=weights_sha256(weights))
-    )
+    origin = StartedFrom(path=os.path.abspath(path), sha256=weights_sha256(weights))
+    return WarmStart(networks, card, origin)
 
 
 def _of_run(path: Path) -> tuple[dict[str, dict[str, Tensor]], Card]:
     run = Run.open(path)
     state = run.load_state()
     if state is None:
+        problem = "this run has saved no weights yet: train it on, or start from another"
         if run.generator_file.exists():
-            raise RunError(
-                f"--from {path}: its state.pt is missing; --from {run.generator_file} starts with"
-                " its generator alone"
-            )
-        raise RunError(
-            f"--from {path}: this run has saved no weights yet; train it on, or start from another"
-        )
+            problem = f"its state.pt is missing: give {run.generator_file}, its generator alone"
+        raise RunError(f"--from {path}: {problem}")
     try:
         networks = {network: dict(state["learner"][network]) for network in NETWORKS}
     except (KeyError, TypeError, ValueError):
-        raise RunError(
-            f"--from {path}: its state.pt is damaged: restore it, or start from another"
-        ) from None
+        raise RunError(f"--from {path}: its state.pt is damaged: restore it") from None
     return {network: weights for network, weights in networks.items() if weights}, run.card
 
 
@@ -109,14 +102,15 @@ def warm_start_of(
     request: one with `from_`.
     began: what the run to resume was started from. It is not read again, as the run has a copy.
 
-    Returns the request, the weights (None if the run has a copy), and their origin. Raises RunError for
-    weights that cannot be read, SettingError if a repeat finds other weights.
+    Returns the request, the weights (None if the run has a copy), and their origin. Raises RunError
+    for weights that cannot be read, SettingError if a repeat finds other weights.
     """
     assert request.from_ is not None
     source = locate_generator(Path(request.from_))
-    if not is_utf8(os.path.abspath(source)):
+    path = os.path.abspath(source)
+    if not is_utf8(path):
         raise SettingError(f"--from {not_utf8(str(source))}")
-    if began and began.path == os.path.abspath(source):
+    if began and began.path == path:
         return request, None, began
     start = read_start(source)
     if request.started_from and request.started_from.sha256 != start.origin.sha256:
@@ -125,33 +119,27 @@ def warm_start_of(
             " now: give those of then with --from, such as the run's own start.safetensors"
         )
     if request.recipe in (None, start.card.recipe):
-        request = _with_its_recipe(request, start.card)
+        if request.recipe is None and start.card.gan.endswith(".py"):
+            train = command("train", f"PATH/{start.card.recipe}")
+            raise SettingError(
+                f"--from {request.from_} is of a GAN in a file of yours: name it, {train} ..."
+            )
+        stored = {"model": start.card.model, **_rates(start.card)}
+        changes = stored | dict(leaves(request.settings))
+        request = dataclasses.replace(request, recipe=start.card.recipe, settings=changes)
     if request.data is None and source.is_dir():
         request = with_data(request, start.card.data)
     return request, start, request.started_from or start.origin
-
-
-def _with_its_recipe(request: Request, card: Card) -> Request:
-    if request.recipe is None and card.gan.endswith(".py"):
-        train = command("train", f"PATH/{card.recipe}")
-        raise SettingError(
-            f"--from {request.from_} is of a GAN in a file of yours: name it, {train} ..."
-        )
-    changes = {"model": card.model, **_rates(card), **dict(leaves(request.settings))}
-    return dataclasses.replace(request, recipe=card.recipe, settings=changes)
 
 
 def _rates(card: Card) -> dict[str, Any]:
     """The training settings of the preset with the card's network settings; {} if none has them."""
     if card.gan.endswith(".py"):
         return {}
+    stored = dict(leaves({"model": card.model}))
     for preset in gans.find_recipe(card.recipe)[2].presets.values():
-        networks = {
-            name.removeprefix("model."): value
-            for name, value in preset.items()
-            if name.startswith("model.")
-        }
-        if networks and all(card.model.get(name) == value for name, value in networks.items()):
+        networks = {name: value for name, value in preset.items() if name.startswith("model.")}
+        if networks and networks.items() <= stored.items():
             return {name: value for name, value in preset.items() if name.startswith("train.")}
     return {}
 
@@ -161,50 +149,36 @@ def check_fit(start: WarmStart, prepared: Prepared) -> None:
     card, path, gan = start.card, start.origin.path, prepared.gan
     if card.gan != prepared.file.name:
         raise SettingError(
-            f"--from {path} holds a GAN of {card.gan}, not of {prepared.file.name}: name a recipe"
-            f" of {card.gan}"
+            f"--from {path} holds a GAN of {card.gan}, not of {prepared.file.name}: name one of its"
+            " recipes"
         )
     try:
         for network, module in (("generator", gan.generator), ("discriminator", gan.discriminator)):
             if network in start.networks:
                 module.load_state_dict(start.networks[network])
     except RuntimeError as error:
-        raise SettingError(
-            f"--from {path} {_difference(card, prepared) or _reason(error)}"
-        ) from None
+        reason = " ".join(str(error).split())[:200]
+        unknown = f"does not fit these networks ({reason}): start from another"
+        raise SettingError(f"--from {path} {_difference(card, prepared) or unknown}") from None
 
 
 def _difference(card: Card, prepared: Prepared) -> str:
     """The known reason why weights do not fit, and the cure; "" for an unknown one."""
     recipe, spec, gan = prepared.recipe, prepared.spec, prepared.gan
-    old, new = (f"{str(image).partition(',')[0]}" for image in (card.image, spec))
+    old, new = (str(image).partition(",")[0] for image in (card.image, spec))
     if old != new:
-        return (
-            f"is of images of {old}, these are {new}: name others with --data, or convert these"
-            " with --size and --channels"
-        )
+        cure = "name others with --data, or convert these with --size and --channels"
+        return f"is of images of {old}, these are {new}: {cure}"
     if different := differences({"model": card.model}, {"model": settings(recipe)["model"]}):
-        return (
-            f"has {'; '.join(different)}: leave the recipe out, to take its networks, or --set them"
-        )
+        return f"has {'; '.join(different)}: leave the recipe out, or --set the same"
     # with equal settings, only classes can make networks differ
     classes, wanted = len(card.image.classes), len(spec.classes)
     if gan.conditional and not classes:
-        way = (
-            "--set labels=false leaves them unused"
-            if hasattr(recipe.model, "labels")
-            else "start from another"
-        )
-        return f"was trained without labels, these images have {wanted} classes: {way}"
+        unused = hasattr(recipe.model, "labels")
+        cure = "--set labels=false leaves them unused" if unused else "start from another"
+        return f"was trained without labels, these images have {wanted} classes: {cure}"
     if gan.conditional and classes != wanted:
         return f"has {classes} classes, these images have {wanted}: it needs as many"
     if not gan.conditional and classes and not wanted:
-        return (
-            f"has {classes} classes, these images have no labels: give them {classes}, or start"
-            " from another"
-        )
+        return f"has {classes} classes, these images have no labels: give them {classes}"
     return ""
-
-
-def _reason(error: RuntimeError) -> str:
-    return f"does not fit these networks ({' '.join(str(error).split())[:200]}): start from another"
