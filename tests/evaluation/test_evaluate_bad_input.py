@@ -94,7 +94,7 @@ class TestBadInput:
             ),
             (
                 "keyless.npz --data mnist-5k",
-                "no array named images, only: pictures: save the images again under that name",
+                "no array named images, only: pictures: use np.savez",
             ),
             ("large.npz --data mnist-5k", "large.npz holds images of 32x32, mnist-5k of 28x28"),
             (

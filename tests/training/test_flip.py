@@ -144,7 +144,7 @@ def test_from_toml(pictures: Path, cli_run: Callable[..., Any], tmp_path: Path) 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in MIRRORED])
 def test_characters_are_never_mirrored(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=f"--flip with {name}: .* leave --flip out") as error:
+    with pytest.raises(SettingError, match=f"--flip with {name}: .* leave it out") as error:
         launch.train(
             "mlp/tiny", data=name, flip=True, out=tmp_path / "run", data_dir=tmp_path, quiet=True
         )

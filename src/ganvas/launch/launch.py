@@ -32,7 +32,7 @@ from ganvas.system.progress import Progress, duration
 from ganvas.system.text import command, count
 from ganvas.training import distributed
 from ganvas.training.distributed import World
-from ganvas.training.loop import train_run as train_run
+from ganvas.training.loop import train_run
 from ganvas.training.validation import Validation, prepare_validation
 
 

@@ -101,7 +101,7 @@ class Run:
         try:
             return cls(path, Card.from_json(content, str(file)), gan)
         except RunError as error:
-            raise RunError(f"{error}; restore it, or start anew with --fresh") from None
+            raise RunError(f"{error}; restore it, or use --fresh and name a recipe") from None
 
     @staticmethod
     def is_at(path: Path) -> bool:

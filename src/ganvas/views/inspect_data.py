@@ -48,13 +48,14 @@ class Report:
         splits = ", ".join(f"{n:,} in {split}" for split, n in found.splits.items())
         sizes = first_few((f"{n:,} of {size}" for size, n in found.sizes.items()), MAX_LISTED)
         classes = first_few((f"{name} {n:,}" for name, n in found.classes.items()), MAX_LISTED)
+        total = f"{len(found.classes):,}: " * (len(found.classes) > MAX_LISTED)
         images, threads = found.dataset, count(self.threads, "thread")
         speed = f"{self.recipe} on {threads}: {self.seconds_per_kimg:.2f} s per 1,000 images"
         lines = [
             f"{found.name}: {found.images:,} images ({splits})",
             f"sizes       {sizes}",
             f"trained as  {images.height}x{images.width} {KINDS[found.channels]}",
-            f"classes     {classes or 'none'}",
+            f"classes     {total}{classes or 'none'}",
             f"duplicates  {found.duplicates:,}",
             f"unreadable  {found.unreadable:,}",
             *(f"            {name}: {reason}" for name, reason in found.unreadable_files),
