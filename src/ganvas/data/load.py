@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ganvas.data.assemble import Assembled, NoHeldOutError, Split, unreadable_line
 from ganvas.data.catalogue import NAMES, read_named
@@ -32,18 +31,26 @@ class Reading:
     channels: Channels | None = None
     data_dir: Path | None = None
 
-    def load(self, what: str | os.PathLike[str], **more: Any) -> Dataset:
-        """Read a data set with these options, and with `more` options of `load_dataset`."""
-        return load_dataset(what, **(vars(self) | {"fit": self.fit or "crop"} | more))
+    def load(
+        self,
+        what: str | os.PathLike[str],
+        *,
+        split: Split = "train",
+        native: tuple[int, int] | None = None,
+        fetch: bool = True,
+    ) -> Dataset:
+        """Read a data set with these options. The arguments are those of `load_dataset`."""
+        options = vars(self) | {"fit": self.fit or "crop"}
+        return load_dataset(what, split=split, native=native, fetch=fetch, **options)
 
     def held_out(self, what: str | os.PathLike[str], training: Dataset) -> Dataset | None:
         """Read the held-out part of what `training` was read from, in its size and channels.
 
         Returns None if nothing is held out.
         """
-        shape = {"size": (training.height, training.width), "channels": training.channels}
+        size = training.height, training.width
         with suppress(NoHeldOutError):
-            return self.load(what, split="test", **shape)
+            return replace(self, size=size, channels=training.channels).load(what, split="test")
         return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -160,9 +160,9 @@ class Card:
         """
         classes = self.image.classes
         try:
-            size, channels = (self.image.height, self.image.width), self.image.channels
-            options = {"split": "test", "size": size, "channels": channels, "fetch": False}
-            part = self.data.reading(data_dir).load(self.data.what, **options)
+            size = self.image.height, self.image.width
+            reading = replace(self.data.reading(data_dir), size=size, channels=self.image.channels)
+            part = reading.load(self.data.what, split="test", fetch=False)
         except NoHeldOutError:
             return None
         except DataError as error:
