@@ -50,7 +50,8 @@ class Reading:
         """
         size = training.height, training.width
         with suppress(NoHeldOutError):
-            return replace(self, size=size, channels=training.channels).load(what, split="test")
+            reading = replace(self, size=size, channels=training.channels)  # type: ignore[arg-type]
+            return reading.load(what, split="test")
         return None
 
 
