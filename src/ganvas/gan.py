@@ -74,8 +74,8 @@ class Pass(Protocol):
     """A forward pass of a network, through which gradients are pulled back.
 
     output: the network's output, without a graph.
-    Each method takes the loss's gradient by the output. With `add`, the gradients of the weights
-    are added to those that are in their `.grad`; else they replace them.
+    Each method takes the gradient of the loss with respect to the output. With `add`, the weights'
+    gradients are added to those already in their `.grad`; else they replace them.
     """
 
     output: Tensor
@@ -84,15 +84,15 @@ class Pass(Protocol):
         """Put the gradients of the weights into their `.grad`."""
 
     def to_input(self, gradient: Tensor) -> Tensor:
-        """Return the gradient of the first input; the weights' gradients stay as they are."""
+        """Return the gradient with respect to the first input; the weights' `.grad` is kept."""
 
     def to_both(self, gradient: Tensor, *, add: bool = False) -> Tensor:
-        """Do both: set the weights' gradients and return that of the first input."""
+        """Do both: set the weights' gradients and return the first input's."""
 
 
 @runtime_checkable
 class FastPasses(Protocol):
-    """Members that a network may declare to be trained faster; `ganvas.layers.dense.Dense` does.
+    """Members by which a network offers faster passes, as `ganvas.layers.dense.Dense` does.
 
     Any other network is trained through autograd's passes.
     divisible: True if one pass can serve two batches, the first of them without gradients. The
@@ -125,7 +125,7 @@ class GanFile:
         """Build both networks with initial weights drawn from `seed`.
 
         The global random state is left as it was. Weights are laid out channels_last: convolutions
-        took 1.6 times as long on CPUs without. Raises SettingError if the GAN cannot make such
+        took 1.6 times as long on CPUs otherwise. Raises SettingError if the GAN cannot make such
         images, or if training it would not fit into memory.
         """
         count = self._parameters(config, spec)
@@ -167,7 +167,7 @@ class GanFile:
             raise SettingError(f"{self.name}: {got}, expected {shape}")
 
     def restore(self, config: Any, spec: ImageSpec, tensors: dict[str, Tensor]) -> Gan:
-        """Build the networks with a generator of the given weights; D has none.
+        """Build the networks with the given weights in the generator; D is not to be used.
 
         Only these weights are allocated, so a card that describes huge networks does no harm.
         Raises RuntimeError if the weights do not fit.
@@ -177,7 +177,7 @@ class GanFile:
         generator = gan.generator
         generator.load_state_dict(tensors, assign=True)
         if any(t.is_meta for t in [*generator.parameters(), *generator.buffers()]):
-            # The generator keeps constants outside its state dict: build it with numbers.
+            # The generator keeps constants outside its state dict: build it off the meta device.
             gan = self.builder(config, spec)
             gan.generator.load_state_dict(tensors)
         gan.generator.requires_grad_(False).to(memory_format=torch.channels_last)

@@ -23,10 +23,12 @@ class Objective:
     score: maps logits to what is shown: D's probability of "real" if it has one, else the logit.
     boundary: the score above which D takes an image for real.
     paired: True if G's loss needs the logits of real images, too (relativistic objectives).
-    g_over_d_grad: (real, fake) -> g_loss's derivative by fake over d_loss's, if finite everywhere.
-        With it one pass backward through D serves both networks.
-    d_slopes: (real, fake) -> derivatives of d_loss by both; None to leave them to autograd.
-    g_slope: fake -> derivative of g_loss by fake; None to leave it to autograd.
+    g_over_d_grad: (real, fake) -> the derivative of g_loss with respect to fake, divided by that of
+        d_loss; None unless it is finite everywhere. With it, one backward pass through D serves
+        both networks.
+    d_slopes: (real, fake) -> derivatives of d_loss with respect to both; None to leave them to
+        autograd.
+    g_slope: fake -> derivative of g_loss with respect to fake; None to leave it to autograd.
     """
 
     d_loss: Callable[[Tensor, Tensor], Tensor]
@@ -48,7 +50,7 @@ class Objective:
         return float(self.d_loss(logit, logit))
 
     def d_gradient(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of d_loss, summed over samples, by real and by fake logits."""
+        """The gradients of d_loss, summed over samples, with respect to real and fake logits."""
         if self.d_slopes is not None:
             return self.d_slopes(real, fake)
         with torch.enable_grad():
@@ -57,7 +59,7 @@ class Objective:
         return by_real, by_fake
 
     def g_gradient(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """The gradient of g_loss, summed over samples, by the fakes' logits."""
+        """The gradient of g_loss, summed over samples, with respect to the fakes' logits."""
         if self.g_slope is not None:
             return self.g_slope(fake)
         with torch.enable_grad():
@@ -94,8 +96,7 @@ least_squares = Objective(
     g_slope=lambda fake: 2 * (fake - 1),
 )
 """Squared error to 1 for real and 0 for fake (Mao et al. 2017, equation 9: a = 0, b = c = 1). D's
-loss has the factor 1/2 of that equation, G's has not: so are the losses of the conditional source
-system."""
+loss has the factor 1/2 of that equation, G's does not, as in the tutorial of `cgan/digits`."""
 
 hinge = Objective(
     d_loss=lambda real, fake: relu(1 - real) + relu(1 + fake),
@@ -142,12 +143,13 @@ def named(name: Name) -> Objective:
 
 
 def squared_gradient_norm(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """The squared norm of D's gradient by each image, (N,), differentiable by D's weights.
+    """The squared norm of D's gradient with respect to each image, (N,), differentiable in D's
+    weights.
 
     R1 at real images and R2 at fakes are its batch mean, weighted by gamma / 2 (Mescheder et al.
     2018, arXiv 1801.04406, equation 9).
 
-    judge: images (N, C, H, W) -> logits (N,), each of its own image alone: D without BatchNorm.
+    judge: images (N, C, H, W) -> logits (N,), each from its image alone (no BatchNorm in D).
     images: (N, C, H, W).
     """
     images = images.detach().requires_grad_()
@@ -158,10 +160,10 @@ def squared_gradient_norm(judge: Callable[[Tensor], Tensor], images: Tensor) -> 
 def gradient_penalty(
     judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor
 ) -> Tensor:
-    """(norm of D's gradient - 1)^2 at points between real and fake images, (N,), differentiable by
+    """(norm of D's gradient - 1)^2 at points between real and fake images, (N,), differentiable in
     D's weights (Gulrajani et al. 2017, arXiv 1704.00028, equation 3, where its weight is 10).
 
-    judge: images (N, C, H, W) -> logits (N,), each of its own image alone: D without BatchNorm.
+    judge: images (N, C, H, W) -> logits (N,), each from its image alone (no BatchNorm in D).
     real, fake: images (N, C, H, W).
     mix: (N,), drawn uniformly from [0, 1]: the share of the real image.
     """

@@ -31,7 +31,7 @@ Precision = Literal["32", "bf16", "fp16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 DIGIT_CLASSES = tuple("0123456789")
-KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}  # names of images, by their channels
+KINDS = {1: "grey", 3: "RGB", 4: "RGBA"}  # names for messages, by number of channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class ImageSpec:
 MNIST = ImageSpec(height=28, width=28, channels=1, classes=DIGIT_CLASSES)
 
 
-# Parts of a schedule that do nothing in each shape.
+# Fields of a schedule that have no effect in each shape.
 IDLE_PARTS = {
     "constant": ("end", "decay", "hold"), "linear": ("decay",), "cosine": ("decay",),
     "inverse": ("end", "warmup", "warmup_from", "hold"),
@@ -80,7 +80,7 @@ class Schedule:
     end: the value that "linear" and "cosine" end at, 0 if None.
     shape: "constant"; "linear" or "cosine" from `start` to `end`; "inverse", which is
         start / (1 + decay * step) whatever the length.
-    decay: of "inverse".
+    decay: the factor in "inverse".
     warmup: fraction of the plan in which the value first climbs, quadratically, from `warmup_from`
         to `start`.
     hold: fraction of the plan, at its end, in which the value stays at `end`.
@@ -219,7 +219,7 @@ class TrainConfig:
     average: half-life of the moving average of G's weights (EMA) that samples are made with; None
         to sample with the weights themselves.
     log, sheet: intervals at which losses are logged and a sheet of samples is made.
-    weights: interval at which the generator's weights are kept; None to keep the last alone.
+    weights: interval at which the generator's weights are kept; None to keep only the last.
     sheet_rows, sheet_columns: the sheet's layout.
     sheet_name: the sheet's file name, which may contain {images} and {epoch}.
     """
@@ -276,7 +276,7 @@ class TrainConfig:
                 raise SettingError(f"train.{name}: {error}") from None
             if minutes and name != "length":
                 raise SettingError(f"train.{name}='{text}': give steps, epochs or images")
-        # Two digits of width at most: more could fill the memory.
+        # A field width of at most two digits: a wider field could fill the memory.
         rest = re.sub(r"{{|}}|{(images|epoch)(:0?[0-9]{0,2}d?)?}", "", self.sheet_name)
         if set(rest) & set("{}"):
             raise SettingError(

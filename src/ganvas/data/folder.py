@@ -107,7 +107,7 @@ class _Tree:
         return {"train": (train, in_train), "test": (test, in_test)}
 
     def _entered(self, base: str, names: list[str], known: Collection[str] = ()) -> str:
-        """`base`, or the folder in it that holds everything and is no `known` class, and so on."""
+        """`base`, or the one folder in it that holds all and is not a `known` class; and so on."""
         folders, direct = _below(base, names)
         if base + _TABLE in self.files or direct or len(folders) > 1 or folders[0] in known:
             return base

@@ -25,8 +25,8 @@ LogMean = Mapping[str, float]  # a line of the log, or the mean of several
 MAX_MEANS = 128
 # The stretch that must look ill, in parts of the images seen: a state must have lasted.
 RECENT = 1 / 3
-# Relative change over the whole training below which a figure has not moved: samples that are
-# trained move by more between two checkups.
+# Relative change over the whole training below which a figure has not moved: samples of a
+# generator that learns move by more between two checkups.
 STILL = 0.02
 # Names of fields in logs of earlier versions.
 OLD_NAMES = {"told": "d_separation"}

@@ -59,7 +59,7 @@ def evaluate(
     against: compare with these images instead.
     extractor: a name (see `find_extractor`), an `Extractor`, or any function or module that maps
         uint8 images (N, C, H, W) to features (N, D).
-    gan_train, copies: add these checks (see `classifier.gan_train` and `copies`).
+    gan_train, copies: add these checks (see `classifier.gan_train` and `copies.check_copies`).
     gan, device: path of the user's GAN file, if the GAN is not built in; where the generator runs.
     out: path of the sheet of closest pairs; by default copies.png, in the run's directory if any.
     quiet: show no progress.
@@ -101,7 +101,7 @@ def evaluate(
 def _parse(
     options: EvaluationArguments, out: str | os.PathLike[str] | None
 ) -> tuple[EvaluationSettings, Reading]:
-    """Check the options of `evaluate`. Raises SettingError, TypeError for an unknown name."""
+    """Check the options of `evaluate`. Raises SettingError, or TypeError for an unknown name."""
     if unknown := sorted(options.keys() - EvaluationArguments.__annotations__.keys()):
         raise TypeError(f"evaluate() has no argument {unknown[0]}")
     values: dict[str, Any] = {**options}
@@ -125,7 +125,7 @@ def _result(
 
     floor: `Comparison.compute_floor`'s result; computed here if None.
     """
-    # Scores of each seed; only the first images are kept in memory
+    # Scores of each seed; only the images of the first seed are kept in memory
     settings, generated = comparison.settings, comparison.generated
     scores, fakes, notes = comparison.score_seed(real_features, settings.seed)
     each = [scores]
@@ -166,7 +166,7 @@ def while_training(
     The extractor, the features of the real images and the floor are made now, once.
 
     card: of the run.
-    dataset: what it is trained on; its held-out part is compared with.
+    dataset: the training images; their held-out part is what the scores compare with.
     n: generated images.
     data_dir: where named data sets are.
     tell: gets lines of progress and caveats.

@@ -3,8 +3,8 @@ Osindero 2014; Mao et al. 2017).
 
 `cgan/digits`  writes the digits it is asked for
 
-G takes the class's embedding beside the latent, D beside the image. The source's
-`BatchNorm1d(n, 0.8)` passes 0.8 as eps, where its many copies meant momentum; it is kept, since
+G takes the class's embedding beside the latent, D beside the image. The tutorial's
+`BatchNorm1d(n, 0.8)` passes 0.8 as eps, where momentum was meant; it is kept, since
 it is what ran.
 """
 

@@ -1,14 +1,14 @@
 """DCGAN (Radford et al. 2015, arXiv 1511.06434): convolutions with stride, and BatchNorm.
 
-`dcgan/64`          width 128, cosine learning rate 2e-3 -> 2e-5 per epoch
-`dcgan/repository`  the source's repository: width 64, quadratic warm-up over 3 of 500 epochs, the
-                    last 15 held at 2e-5
+`dcgan/64`          width 128, cosine learning rate 2e-3 -> 2e-5, set once per epoch
+`dcgan/repository`  as in the repository of the tutorial: width 64, quadratic warm-up over 3 of 500
+                    epochs, the last 15 held at 2e-5
 
-The paper's own choice, a constant 2e-4, is `--set lr=2e-4`. The source's text starts BatchNorm's
-gain at N(0.1, 0.02), a slip against the paper; here it is N(1, 0.02). Images may have any height
-and width from 16 up, where the source breaks for sides that are no multiples of 16: G crops after
-each transposed convolution to the next ceil-halved size, and D's last layer takes the size that its
-convolutions make.
+The paper's own choice, a constant 2e-4, is `--set lr=2e-4`. The tutorial's text draws BatchNorm's
+initial gain from N(0.1, 0.02), a slip against the paper; here it is N(1, 0.02). Images may have any
+height and width from 16 up, where the tutorial's code fails unless both are multiples of 16: after
+each transposed convolution G crops to the next size (`Generator.sizes`), and D's last layer fits
+the size that its convolutions make.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Generator(nn.Module):
         """z (N, z_dim) -> images (N, C, H, W) in [-1, 1]."""
         x = self.first_norm(self.first(z).view(len(z), -1, *self.sizes[0]))
         for up, norm, (height, width) in zip(self.ups, self.norms, self.sizes[1:], strict=True):
-            # Doubled and cropped before BatchNorm sees it.
+            # Cropped before BatchNorm, so that its statistics are those of the pixels that remain.
             x = norm(up(x)[:, :, :height, :width])
         images: Tensor = x
         return images

@@ -5,7 +5,7 @@
 `mlp/leaky`      the "quick to understand" one: LeakyReLU, batches of 100
 `mlp/batchnorm`  the Keras one: BatchNorm in G, latents N(-1, 1) / 2
 
-Two slips of the Keras source are mended. It draws its sample pictures from N(0, 1); here samples
+Two slips of the Keras tutorial are mended. It draws its sample pictures from N(0, 1); here samples
 come from the latents that G was trained on. Under Keras 3 it leaves D untrained (compiled, then
 `trainable = False`); here D is trained.
 """

@@ -86,8 +86,8 @@ class Stem(nn.Conv2d):
     """A convolution of kernel 4 and stride 2: for grey images on a CPU, a matrix product.
 
     With one channel, patches can be gathered at once: forward and back that takes half the time of
-    the convolution, whose gradient by a single channel is slow. (`layers.convolutions.Halve`
-    gathers patches of any channels, in a fifth more time and other last bits.)
+    the convolution, whose gradient for a single channel is slow. (`layers.convolutions.Halve`
+    takes any number of channels, but a fifth longer, and rounds differently.)
     """
 
     places: Tensor

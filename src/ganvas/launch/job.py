@@ -1,4 +1,4 @@
-"""A training that is possible: its request, its networks and data, and the card of its run.
+"""A checked training: its request, its networks and data, and the card of its run.
 
 `measure` completes the card: with threads, precision, and the images that fit into `--minutes`.
 """
@@ -29,8 +29,8 @@ from ganvas.training.preflight import Prepared, prepare
 from ganvas.training.validation import Validation, within
 
 MIN_LEARNING_STEPS = 100  # fewer are too few to learn from
-FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and leaving
-# bytes of images per second, at least, that are searched for the last pictures' nearest neighbours
+FINISH_SECONDS = 3.0  # kept back from --minutes for the last pictures, saving and exiting
+# bytes of training images, at least, that a search for nearest neighbours covers in a second
 NEAREST_RATE = 3e8
 MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS = 1.0, 20  # less than either is refused
 
@@ -40,8 +40,8 @@ class Job:
     """A request, and all that follows from it.
 
     start: the weights of --from.
-    card: of the run that it wants; threads, precision and the images that fit into minutes may be
-        yet to be measured.
+    card: of the run that is requested; threads, precision and the images that fit into minutes may
+        still have to be measured.
     """
 
     request: Request
@@ -149,7 +149,7 @@ def _card(
 def planned_images(train: TrainConfig, images: int) -> int:
     """Return the images to train on for `train.length`; 0 for minutes, which are yet to be planned.
 
-    images: in the data set. Raises SettingError for a length beyond all bounds.
+    images: in the data set. Raises SettingError for a length that is too large.
     """
     length = Interval.parse(train.length)
     if length.unit == "minutes":
@@ -237,12 +237,12 @@ def measure(
 def _too_short(card: Card, before: float, step: float) -> str:
     """The refusal of `--minutes`, with a length that is enough.
 
-    before: seconds until a step was measured.
+    before: seconds from the start until measuring began.
     step: seconds of a step.
     """
     least = max(MIN_TRAINING_SECONDS, MIN_TRAINING_STEPS * step)
-    # The next start may take longer than this one; and of more time more is measured, and for one
-    # step longer.
+    # The next start may take longer than this one. Measuring takes a share of the time given, and
+    # may exceed it by one step.
     seconds = (1.5 * before + finishing_seconds(card) + least + step) / (1 - MEASURING_SHARE)
     enough = math.ceil(seconds / 6) / 10
     reason, cure = "starting and finishing take most of it here", ""

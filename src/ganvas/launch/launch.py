@@ -58,7 +58,7 @@ def train(
     fresh: never resume. With `out` and no recipe, repeat the run there.
     quiet, verbose: print nothing, or every line of the log.
     started: time.time() from which `minutes` count; by default now.
-    options: as of `ganvas train`:
+    options: those of `ganvas train`:
         data: a data set's name or a path.
         images, epochs, minutes: the length; at most one of them.
         seed, device, precision, threads, processes: of the training.
@@ -81,7 +81,7 @@ def train(
         request = merge(read_config(Path(config), recipe), request)
     progress = Progress(verbose=verbose, quiet=quiet)
     call = _Call(None if out is None else Path(out), fresh, started, progress)
-    with threads_of(torch.get_num_threads()):  # afterwards the caller's number is back
+    with threads_of(torch.get_num_threads()):  # restores the caller's number afterwards
         world = distributed.torchrun_world()
         # the first process finds or makes the run, and tells the others
         if world is not None and world.rank > 0:
@@ -109,7 +109,7 @@ class _Call:
 def _run_in_out(request: Request, call: _Call) -> tuple[Request, Run | None, StartedFrom | None]:
     """Open the run in --out, and complete the request from it.
 
-    Returns the request, the run (None if a new one is wanted), and what that was started from.
+    Returns the request, the run (None if a new one is wanted), and what the run started from.
     """
     out = call.out
     if out is None or not (out / "recipe.json").exists():
@@ -139,7 +139,7 @@ def _made_otherwise(run: Run, difference: str) -> SettingError:
 
 
 def _begin(job: Job, call: _Call) -> Run:
-    """Measure what is open, make the run's directory, and train."""
+    """Measure what the card leaves open, make the run's directory, and train."""
     left = None if job.card.plan.images else seconds_left(job.card, call.started)
     evaluation = _validation(job, job.card, call, left)
     card, deadline, evaluation = measure(job.card, job.prepared, evaluation, call.started)
@@ -176,7 +176,7 @@ def _resume(run: Run, job: Job, call: _Call) -> Run:
     with run.locked():
         if run.finished:
             call.progress.say(f"{run.path} is finished: {total:,} images seen; --fresh starts anew")
-            if world := distributed.torchrun_world():  # the others wait for this
+            if world := distributed.torchrun_world():  # the other processes wait for this
                 distributed.join_group(world)
                 world.broadcast([str(run.path), "finished"])
                 distributed.leave_group()
@@ -209,7 +209,7 @@ def _train(
 ) -> Run:
     """Train a locked run, in as many processes as it has, and tell the user what to do next.
 
-    deadline: time.monotonic() by which to be through.
+    deadline: time.monotonic() at which to be done.
     """
     say, data_dir, gan_path = call.progress.say, job.request.data_dir, job.gan_path
     files.sweep(run.path)
@@ -247,9 +247,10 @@ def _train(
 
 
 def follow(world: World, gan: str | None, data_dir: Path | None) -> Run:
-    """Be one of the other processes of a training; the first one tells which run, on a shared disk.
+    """Be one of the other processes of a training; the first one names the run, on a shared disk.
 
-    Raises RunError, here and in the first process, if this one has another run, GAN file or data.
+    Raises RunError, here and in the first process, if this one lacks the run, or has another GAN
+    file or other data.
     """
     prepare_cpu()
     distributed.join_group(world)

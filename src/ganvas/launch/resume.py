@@ -34,7 +34,7 @@ def differences_from(run: Run, wanted: Card, file: GanFile) -> list[str]:
     """List the differences between a run and the wanted one, as "train.batch=64, not 32".
 
     Settings that an older version did not know have their defaults; measured settings that the
-    wanted card leaves open are no differences.
+    wanted card leaves open do not count as differences.
     """
     card = run.card
     if card.gan == wanted.gan:

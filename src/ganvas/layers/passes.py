@@ -34,6 +34,7 @@ class AutogradPass:
         self._back(gradient, self.weights, add)
 
     def to_input(self, gradient: Tensor) -> Tensor:
+        # add=True: the weights' gradients stay as they are.
         return self._back(gradient, [self.first], add=True)
 
     def to_both(self, gradient: Tensor, *, add: bool = False) -> Tensor:
@@ -44,4 +45,5 @@ class AutogradPass:
             for p in self.weights:
                 p.grad = None
         torch.autograd.backward(self.graph, gradient.to(self.graph.dtype), inputs=inputs)
+        # `to_weights` makes no gradient of the input, and ignores what is returned.
         return self.first.grad if self.first.grad is not None else gradient

@@ -59,7 +59,7 @@ class Run:
     report.html             all of this on one page
     state.pt                networks, optimizers and images seen: all that resuming needs
     generator.safetensors   the generator and its card: all that sampling needs
-    best.safetensors        the generator with the least FID of the evaluations in training
+    best.safetensors        the generator with the lowest FID of the evaluations in training
     start.safetensors       the weights that --from started with
     weights/                generators kept in the course of training, if the recipe asks for it
     """

@@ -105,7 +105,7 @@ def apply(images: Tensor, changes: AugmentParams) -> Tensor:
 
 
 def backward(gradient: Tensor, changes: AugmentParams) -> Tensor:
-    """Pull the gradient by augmented images (N, C, H, W) back to the images before augmentation.
+    """Pull the gradient of augmented images (N, C, H, W) back to the images before augmentation.
 
     It needs no images, since the former are an affine function of the latter.
     """

@@ -14,7 +14,7 @@ from ganvas.training import augment
 from ganvas.training.augment import PLAIN, AugmentParams
 from ganvas.training.learner import Learner
 
-LATENT_BLOCK = 16  # steps whose latents are drawn together: hardly dearer than those of one
+LATENT_BLOCK = 16  # steps whose latents are drawn together: it takes hardly longer than for one
 
 
 @dataclass
@@ -24,8 +24,8 @@ class Batch:
     real, real_labels: real images float32 (N, C, H, W) in [-1, 1], and their labels (N,).
     d_z, d_labels: latents (N, z_dim) and labels of the fakes in D's step.
     g_z, g_labels: those of the fakes in G's step; the same if train.g_fakes is "same".
-    mix: float32 (N,) in [0, 1], in steps with a penalty on D's slope, else None: where between real
-        and fake images the gradient penalty is taken.
+    mix: float32 (N,) in [0, 1] in steps with a penalty on D's slope, of any kind; None in others.
+        The gradient penalty is taken at these places between fake (0) and real images (1).
     real_changes, d_changes, g_changes: how real images and both steps' fakes are augmented.
     """
 
@@ -69,11 +69,12 @@ class Batches:
         self.held, self.known = indices[:held], indices[held:]
         self.order = seeding.EpochOrder(seed, len(self.known))
 
-        # Fakes are of classes that have images: D could not judge those of another.
+        # Fakes are only of classes that have images: D could not judge those of others.
         self.present = dataset.present
+        # By purpose: the block's number, its latents and its labels.
         self._blocks: dict[str, tuple[int, Tensor, Tensor | None]] = {}
 
-        # For convolutions images are stored channels_last: the same values, laid out faster.
+        # For convolutions images are stored channels_last: the same values in a faster layout.
         self.images = dataset.images.contiguous()
         self.channels_last = any(p.ndim == 4 for p in learner.d_parameters)
         if self.channels_last:

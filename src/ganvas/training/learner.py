@@ -61,7 +61,7 @@ def why_apart(gan: Gan, config: TrainConfig, precision: str) -> str:
 
 
 class Learner:
-    """Two networks with their optimizers: all that a step changes and that state.pt keeps of it.
+    """Two networks with their optimizers: all that a step changes and state.pt keeps.
 
     gan: the networks, moved to `device` and put into training mode.
     config: how they are trained.
@@ -98,7 +98,7 @@ class Learner:
             self.ema = EMA(gan.generator, half_life)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
-        # How passes are made. Autocast applies to autograd's alone.
+        # How passes are made. Autocast applies only to those that autograd makes.
         self.autocast_dtype = AUTOCAST_DTYPES[precision]
         fast = self.autocast_dtype is None
         self.g_pass = tracer_of(gan.generator, fast)
@@ -106,7 +106,7 @@ class Learner:
         self.divisible = fast and isinstance(gan.generator, FastPasses) and gan.generator.divisible
         self.one_stage = config.order == "together" and not why_apart(gan, config, precision)
 
-        # What changes as training proceeds: see set_rates, seed_dropout and adapt_augmentation.
+        # These change as training proceeds: see set_rates, seed_dropout and adapt_augmentation.
         self.gamma = 0.0
         adaptive = config.augment == "adaptive" and epoch < AUGMENT_BELOW
         self.controller = Controller(augment.MAX_RAMP) if adaptive else None
@@ -184,7 +184,7 @@ class Learner:
         return fakes
 
     def logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """D's logits float32 (N,), in its present mode."""
+        """D's logits float32 (N,), in its current mode."""
         with self.autocast():
             return self.gan.judge(images, labels).float()
 
@@ -204,9 +204,9 @@ class Learner:
     def penalise(self, batch: Batch, fakes: Tensor) -> None:
         """Add the gradients of the penalty on D's slope to those in D's `.grad`.
 
-        The slope is taken by the images before augmentation, in 32 bits: its square would be too
-        coarse in 16. The penalty has `penalty_every` times its weight, as it is left out of the
-        steps between.
+        The slope is taken with respect to the images before augmentation, in 32 bits: its square
+        would be too coarse in 16. The penalty has `penalty_every` times its weight, as it is left
+        out of the steps between.
         """
         dropout.set_groups(self.d_dropouts, 1)
 
@@ -242,8 +242,8 @@ class Learner:
         self.scaler.update()
 
     def gradient_norms(self) -> Tensor:
-        """L2 norms of the last step's gradients, float (3,): of D, of G, and the smallest of G's
-        weight matrices."""
+        """L2 norms of the last step's gradients, float (3,): of D, of G, and the smallest among
+        G's weight matrices."""
         d, g = (
             torch.stack(torch._foreach_norm([p.grad for p in parameters if p.grad is not None]))
             for parameters in (self.d_parameters, self.g_parameters)
@@ -282,11 +282,11 @@ class Learner:
 
     @property
     def finite(self) -> bool:
-        """True if every weight of both networks is finite; others are never saved."""
+        """True if every weight of both networks is finite; if not, they are never saved."""
         return all(bool(p.isfinite().all()) for p in [*self.g_parameters, *self.d_parameters])
 
     def _parts(self) -> dict[str, Any]:
-        """All that has a state, by its name in state.pt; None for what this training has not."""
+        """All parts with a state, by name in state.pt; None for those that this training lacks."""
         return {
             "generator": self.gan.generator,
             "discriminator": self.gan.discriminator,

@@ -1,4 +1,4 @@
-"""The training loop. Read `train_run()` top to bottom, then `Session`, what the loop works on.
+"""The training loop. Read `train_run()` top to bottom, then `Session`, on which the loop works.
 
 What differs between GANs is in their own files and in plain fields of TrainConfig: the loop knows
 no GAN by name.
@@ -71,8 +71,8 @@ def train_run(
     data_dir: the folder of named data sets, for their held-out images.
 
     Returns 0 when the plan is done, or the number of the signal that stopped the training, with its
-    state saved. Raises RunError if a loss or weight is not finite, or the disk refuses; what was
-    saved before stays.
+    state saved. Raises RunError if a loss or weight is not finite, or if writing fails; what
+    was saved before stays.
     """
     # Set up: networks, batches, logger.
     with (
@@ -179,7 +179,7 @@ class Session:
         self.clock = Clock(deadline, self.images_seen, evaluation.reserve if evaluation else None)
         self.progress.begin(self.plan.total, self.images_seen)
 
-        # The evaluations, with one that a stop cut off.
+        # The evaluations, starting with one that was due when the training stopped.
         self.evaluation = evaluation
         if evaluation:
             evaluation.resume(self.run)
@@ -232,7 +232,7 @@ class Session:
             self.evaluate(self.evaluation)
 
     def evaluate(self, evaluation: Validation) -> None:
-        """Judge the generator. This time does not count as training time to the clock."""
+        """Judge the generator. `clock` does not count the time that this takes as training time."""
         began = time.monotonic()
         result = evaluation.evaluate(self.run, self.sampler, self.images_seen, self.seconds)
         if result:
@@ -240,7 +240,7 @@ class Session:
         self.clock.pause(time.monotonic() - began)
 
     def agree(self, signal: int) -> int:
-        """Let the first process decide for all whether to stop, and how long the plan is.
+        """Let the first process decide for all of them whether to stop and how long the plan is.
 
         signal: the number of the signal that this process got, 0 for none.
         Returns the signal to stop by, 0 to go on.
@@ -303,7 +303,7 @@ class Session:
 
 
 class Clock:
-    """Revises the plan of a training whose rate turns out other than planned.
+    """Revises the plan of a training whose rate differs from the planned one.
 
     deadline: time.monotonic() at which to be done; None for no deadline.
     images_seen: images seen when the clock starts.
@@ -318,6 +318,7 @@ class Clock:
         reserve: Callable[[float, float], float] | None = None,
     ) -> None:
         self.deadline, self.reserve = deadline, reserve
+        # The last look at the rate: when it was, and the images seen by then.
         self.mark, self.seen = time.monotonic(), images_seen
 
     def pause(self, seconds: float) -> None:
@@ -334,7 +335,7 @@ class Clock:
         left = max(0.0, self.deadline - now)
         if self.reserve is not None:
             left -= self.reserve(left, rate)
-        # Done too early: for a while training had been slow.
+        # The plan ends too early: training was slower when it was made or last revised.
         early = images_seen >= plan.total and left > MIN_CLOCK_SECONDS
         wait = min(max(MIN_CLOCK_SECONDS, left / 10), MAX_CLOCK_SECONDS)
         if now - self.mark < wait and left > 0 and not early:

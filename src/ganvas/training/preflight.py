@@ -1,4 +1,4 @@
-"""From a request to networks: all that a training needs before it begins, and its refusals."""
+"""From a request to networks: all that a training needs before it begins, and the checks on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ganvas.runs.request import Request
 from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner
 
-SMALL_SIDE = 64  # pixels a side that every machine can train on
+SMALL_SIDE = 64  # pixels per side that every machine can train on
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Prepared:
     original: the recipe as its file has it.
     recipe: the recipe as requested, with gamma resolved for the images.
     dataset: the images; None if none were requested, and `spec` is the recipe's native one.
-    gan: the networks with the initial weights of the request's seed, as no layer has run yet: a
-        training begins with them.
+    gan: the networks with the initial weights of the request's seed. No layer has run yet: a
+        training can begin with them.
     device: the device to train on; "" if nothing is to be trained.
     notes: lines for the user.
     """
@@ -128,7 +128,7 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str, seed: 
         return gan
     _refuse_large(file, recipe, spec, device)
     # Checks that run layers get throwaway copies, since a layer may keep state: the networks that
-    # are returned are trained as their initial weights made them.
+    # are returned are trained from their initial state.
     if file.sha256:
         file.check(file.build(recipe.model, spec), spec)
     learner.check_learnable(gan, train)
@@ -164,7 +164,7 @@ def _refuse_large(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str) -
 
 
 def _memory(device: str) -> int:
-    """Bytes of memory that trainings on this kind of device can have, on this whole machine."""
+    """Bytes of memory that trainings on this kind of device can use, on this whole machine."""
     if device == "cuda":
         return torch.cuda.get_device_properties(0).total_memory * torch.cuda.device_count()
     return int(psutil.virtual_memory().total)
@@ -173,7 +173,7 @@ def _memory(device: str) -> int:
 class Tally(TorchDispatchMode):
     """Sums a measure of all of torch's operations in its context.
 
-    measure: (operation, arguments, options, result) -> the measure of one.
+    measure: (operation, arguments, options, result) -> the measure of one operation.
     total: the sum.
     """
 
@@ -194,7 +194,7 @@ def _new_bytes(operation: Any, arguments: Any, options: Any, result: Any) -> int
 
 
 def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -> int:
-    """Lower bound of a step's memory in bytes, without the networks.
+    """A lower bound on a step's memory in bytes, without the networks' weights.
 
     Counts the outputs of all layers in one pass of G and two of D; real steps take 1.3 to 3 times
     as much. Runs on torch's meta device, without computing. 0 for networks that cannot run there.
@@ -219,7 +219,7 @@ def step_bytes(file: GanFile, model: Any, train: TrainConfig, spec: ImageSpec) -
 def takes_one(gan: Gan, spec: ImageSpec) -> bool:
     """Return True if both networks train on batches of one image.
 
-    BatchNorm does not where a channel has a single value. Changes BatchNorm's running statistics.
+    BatchNorm cannot where a channel has a single value. Changes BatchNorm's running statistics.
     """
     labels = torch.zeros(1, dtype=torch.int64) if gan.conditional else None
     images = torch.zeros(1, spec.channels, spec.height, spec.width)

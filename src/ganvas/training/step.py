@@ -1,9 +1,9 @@
-"""One training step of both networks: passes, losses, optimizers. Read it after gans/dcgan.
+"""One training step of both networks: passes, losses, optimizers. Read it after gans/dcgan.py.
 
-Every step here is made of the same four lines: run the networks on a batch (`learner.make`,
-`learner.judge`), take the gradient of the objective by D's logits, pull it back through the passes
-to the weights, and let the optimizer update them. The losses themselves are computed later, from
-the logits that a step returns, for the log.
+Every step here has the same four parts: run the networks on a batch (`learner.make`,
+`learner.judge`), take the gradient of the objective with respect to D's logits, pull it back
+through the passes to the weights, and let the optimizer update them. The losses themselves are
+computed later, from the logits that a step returns, for the log.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def g_step(learner: Learner, batch: Batch, g_pass: Pass | None) -> tuple[Tensor,
 def one_stage_step(learner: Learner, batch: Batch) -> Logits:
     """Update both networks from one pass of each (Shen et al. 2021, arXiv 2103.00430, section 3).
 
-    By the fakes, the gradient of G's loss is that of D's loss times the ratio of the two losses'
-    derivatives by the logit.
+    With respect to each fake, the gradient of G's loss is that of D's loss times the ratio of the
+    two losses' derivatives with respect to the fake's logit (`Objective.g_over_d_grad`).
     """
     objective = learner.gan.objective
     assert objective.g_over_d_grad is not None

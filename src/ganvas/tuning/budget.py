@@ -13,11 +13,11 @@ from ganvas.runs.train_options import check_positive
 from ganvas.tuning.trials import CHECKPOINTS
 
 DEFAULT_MINUTES = 10.0
-SEARCH_FINISH_SECONDS = 2.0  # kept back for writing the result and for leaving
+SEARCH_FINISH_SECONDS = 2.0  # kept back for writing the result and exiting
 # share of the time to plan for, since machines have slow moments; the rest goes to more trials
 MARGIN = 0.85
-# the square root of the number of these in the budget is the number of trials, so that number and
-# length of trials both grow with the budget
+# the number of trials is the square root of the number of these in the budget, so that number and
+# length of trials both grow with it
 TRIAL_SECONDS = 4.0
 MAX_PLANNED_TRIALS = 50
 MIN_TRIAL_STEPS = 30

@@ -1,4 +1,4 @@
-"""`ganvas demo-1d`: two small networks learn a curve, drawn at several moments of training.
+"""`ganvas demo 1d`: two small networks learn a curve, drawn at several moments of training.
 
 Everything happens on a line, so that nothing is hidden. Each panel shows, from top to bottom:
 
