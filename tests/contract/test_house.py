@@ -20,6 +20,7 @@ import pytest
 from cyclopts import App
 
 from ganvas.cli import app
+from helpers.prose import BANNED
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "ganvas"
@@ -37,7 +38,6 @@ MAX_LOOP_NESTING = 3  # of the training loop, which people read first
 
 QUANTITY = re.compile(r"(MOST|LEAST|FEW)(_.+)?|.+_(MOST|LEAST|FEW)")
 RIDDLE = re.compile(r"\s*(What|Whether|How|Why|Of)\b")
-DIALECT = re.compile(r"so many|is said|is told|that are none", re.IGNORECASE)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.ClassDef
@@ -247,7 +247,7 @@ def test_text_is_plain_english() -> None:
     found = {
         at(path, line, match[0])
         for path, line, text in texts
-        if (match := DIALECT.search(" ".join(text.split())))
+        if (match := BANNED.search(" ".join(text.split())))
     }
     refuse(
         sorted(found), "Say it in the field's terms: a count by its name, the actor of said, told"

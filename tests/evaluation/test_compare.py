@@ -17,31 +17,18 @@ from ganvas.evaluation import history
 from ganvas.evaluation.result import (
     COMPARED,
     EvaluationResult,
-    Protocol,
     Scores,
     mean_and_spread,
     raise_if_incomparable,
 )
 from ganvas.runs.run import Run
+from helpers import paged
 from helpers.common import train
 from helpers.judged import evaluate_pooled
 
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
-PROTOCOL = Protocol(
-    extractor="digits",
-    extractor_sha256="a" * 64,
-    n_real=1000,
-    n_fake=500,
-    n_prdc=500,
-    k=5,
-    split="test",
-    resize="none",
-    data="mnist-5k",
-    real_sha256="b" * 64,
-    seed=0,
-    versions={"torch": "2.6"},
-)
+PROTOCOL = dataclasses.replace(paged.PROTOCOL, n_prdc=500, seed=0)
 
 
 def made(fid: float | None = 1.5, **protocol: Any) -> EvaluationResult:

@@ -103,8 +103,9 @@ def read_named(
     *,
     fetch: bool = True,
 ) -> Assembled:
-    """Read one of NAMES, from `data_dir` or, if that is None, from `data_root()`.
+    """Read a data set of NAMES.
 
+    data_dir: the folder of the data sets; None for `data_root()`.
     fetch: download a set that is missing.
     Raises DataError if the set is damaged, or missing and not fetched.
     """

@@ -35,7 +35,7 @@ _SETTINGS: Any = {
 
 
 class Curve(NamedTuple):
-    """Values over x. A value that is None or not finite is a gap."""
+    """A named curve of a chart, with gaps where y is None or not finite."""
 
     name: str
     x: Sequence[float]
