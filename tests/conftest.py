@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ganvas import cli
 from ganvas.data.dataset import Dataset
@@ -244,12 +243,9 @@ def interrupt_after(patch: pytest.MonkeyPatch, steps: int) -> None:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder of 12 grey 8x8 pictures in two classes, "cat" and "dog"."""
-    rng = np.random.default_rng(0)
-    for k in range(12):
-        folder = tmp_path / "pictures" / ("cat" if k < 6 else "dog")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(folder / f"{k:02}.png")
-    return tmp_path / "pictures"
+    from helpers.common import twelve_pictures  # after its assertions are rewritten
+
+    return twelve_pictures(tmp_path / "pictures")
 
 
 @pytest.fixture

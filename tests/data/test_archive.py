@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ganvas.data import archive as archive_module
 from ganvas.data import count_dataset, load_dataset
+from ganvas.data.formats import archive as archive_module
 from ganvas.errors import DataError
 from helpers.sets import put_pictures, read_classes, zipped
 

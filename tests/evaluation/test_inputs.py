@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganvas import data
 from ganvas.data.dataset import Dataset
-from ganvas.data.load import Reading
+from ganvas.data.reading import Reading
 from ganvas.errors import GanvasError
 from ganvas.evaluation import inputs, metrics
 from ganvas.evaluation.evaluate import evaluate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 from numpy.typing import NDArray
-from torch import nn
+from PIL import Image
 
 from ganvas.data.dataset import Dataset
-from ganvas.errors import RunError, SettingError
+from ganvas.errors import SettingError
 from ganvas.launch import launch
-from ganvas.layers.batchnorm import GlobalBatchNorm
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Interval, TrainConfig
 from ganvas.runs.run import Run
 from ganvas.training import loop
-from ganvas.training.distributed import World, join_group, leave_group
 
 # a training that goes on until it is stopped
 ENDLESS = [sys.executable, "-m", "ganvas", *"train cgan/tiny --epochs 1000 --threads 1".split()]
@@ -134,6 +130,16 @@ def spoil_weights(
     patch.setattr(loop, "take_step", broken)
 
 
+def twelve_pictures(folder: Path) -> Path:
+    """Make a folder of 12 grey 8x8 pictures in two classes, "cat" and "dog". Returns it."""
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        part = folder / ("cat" if k < 6 else "dog")
+        part.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(part / f"{k:02}.png")
+    return folder
+
+
 MY_GAN = """
 from __future__ import annotations
 from dataclasses import dataclass
@@ -178,41 +184,3 @@ RECIPES = {
         native=ImageSpec(height=8, width=8, channels=1)),
 }
 """
-
-
-def train_no_more(world: World) -> None:
-    """Be another process of a training, and fail."""
-    join_group(world)
-    world.raise_if_any("")
-    raise RunError("no more")
-
-
-def normalise_part(
-    rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue
-) -> None:
-    """Be one of two processes that share a BatchNorm.
-
-    It is here because spawned processes cannot import test files.
-    """
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    world = World(rank, 2)
-    join_group(world)
-    torch.manual_seed(0)
-    layer = nn.BatchNorm2d(3).double()
-    nn.init.normal_(layer.weight)
-    shared = GlobalBatchNorm(layer)
-    mine = world.shard(x).clone().requires_grad_()
-    y = shared(mine)
-    y.backward(world.shard(grad))
-    world.average_gradients(shared.parameters())
-    eval_y = shared.eval()(mine)
-    results.put(
-        (
-            rank,
-            [
-                t.detach().numpy()
-                for t in (y, mine.grad, shared.weight.grad * 2, shared.running_var, eval_y)
-            ],
-        )
-    )
-    leave_group()

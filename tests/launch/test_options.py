@@ -34,7 +34,7 @@ class TestOptions:
     ) -> None:
         lines = cli_run("train", "--help").out.splitlines()
         shown = [line.split()[1] for line in lines if line.startswith("│ --")]
-        assert len(shown) == len(set(shown)) == 21
+        assert len(shown) == len(set(shown)) == 27
         assert shown[:5] == ["--data", "--images", "--epochs", "--minutes", "--seed"]
         assert shown[-5:] == ["--set", "--config", "--out", "--fresh", "--verbose"]
 
@@ -47,7 +47,8 @@ class TestOptions:
         given = {
             "data": "mnist-5k", "epochs": 2.5, "seed": 7, "size": (14, 20), "fit": "pad",
             "channels": 3, "flip": False, "device": "cpu", "precision": "32", "threads": 2,
-            "processes": 1, "evaluate_every": "never", "from_": "digits", "recipe": "mlp/relu",
+            "processes": 1, "range": (0.0, 4095.0), "label_column": "dx", "zip_encoding": "gbk",
+            "pages": "all", "frames": "first", "max_megapixels": 12.5, "evaluate_every": "never", "from_": "digits", "recipe": "mlp/relu",
         }  # fmt: skip
         request = Request(**given)
         path = tmp_path / "my.toml"

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,7 +24,8 @@ from ganvas.errors import RunError, SettingError
 from ganvas.launch import launch
 from ganvas.training import distributed
 from ganvas.training.distributed import World
-from helpers.common import MY_GAN, normalise_part, state, train, train_no_more
+from helpers.common import MY_GAN, state, train, twelve_pictures
+from helpers.distributed import free_ports, normalise_part, train_as_one_of_two, train_no_more
 
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "ignore"}
 
@@ -63,73 +63,64 @@ def assert_close(one: Path, two: Path, recipe: str) -> None:
             )
 
 
-# r3gan has a test of its own below.
-@pytest.mark.long
-@pytest.mark.parametrize("recipe", [f"{name}/tiny" for name in gans.gan_names() if name != "r3gan"])
-def test_two_processes_equal_one(recipe: str, tmp_path: Path) -> None:
-    train(recipe, tmp_path / "one", size=(16, 16), images=96.0, settings={"lr": 1e-4, "d_lr": 1e-4})
-    common = (
-        "train",
-        recipe,
-        "--size",
-        "16",
-        "--images",
-        "96",
-        "--threads",
-        "1",
-        "--set",
-        "lr=1e-4",
-        "d_lr=1e-4",
-    )
-    two = ganvas(*common, "--out", "two", "--processes", "2", cwd=tmp_path)
-    assert two.returncode == 0, two.stderr
-    assert_close(tmp_path / "one", tmp_path / "two", recipe)
+TINY = [f"{name}/tiny" for name in gans.gan_names()]
+LR = {"lr": 1e-4, "d_lr": 1e-4}
+
+
+def training_of(recipe: str, out: Path, pictures: Path) -> dict[str, Any]:
+    """Arguments of `train`. Of r3gan's dozen pictures, four in five are augmented from the second
+    step on."""
+    data: dict[str, Any] = {"data": str(pictures)} if recipe == "r3gan/tiny" else {"size": (16, 16)}
+    return {"recipe": recipe, "out": out, "images": 96.0, "settings": LR} | data
+
+
+@pytest.fixture(scope="module")
+def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two processes, as a launcher starts them, train every tiny recipe, one after another.
+
+    Returns the folder of their runs, and that of r3gan's pictures.
+    """
+    folder = tmp_path_factory.mktemp("two")
+    pictures = twelve_pictures(folder / "pictures")
+    trainings = [training_of(recipe, folder / recipe, pictures) for recipe in TINY]
+    ports = free_ports(len(trainings))
+    context = torch.multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=train_as_one_of_two, args=(rank, ports, trainings))
+        for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=240)
+    assert [process.exitcode for process in processes] == [0, 0]
+    return folder, pictures
 
 
 @pytest.mark.long
-def test_two_processes_of_r3gan_augment_as_one(tmp_path: Path, pictures: Path) -> None:
-    """A dozen pictures, of which four in five are augmented from the second step on."""
-    train("r3gan/tiny", tmp_path / "one", data=str(pictures), images=96.0, settings={"lr": 1e-4})
-    common = (
-        "train",
-        "r3gan/tiny",
-        "--data",
-        "pictures",
-        "--images",
-        "96",
-        "--threads",
-        "1",
-        "--set",
-        "lr=1e-4",
-    )
-    two = ganvas(*common, "--out", "two", "--processes", "2", cwd=tmp_path)
-    assert two.returncode == 0, two.stderr
-    assert (
-        learner(tmp_path / "one")["augmentation"]
-        == learner(tmp_path / "two")["augmentation"]
-        == {"p": 0.8}
-    )
-    assert_close(tmp_path / "one", tmp_path / "two", "r3gan/tiny")
+@pytest.mark.parametrize("recipe", TINY)
+def test_two_processes_equal_one(
+    recipe: str, tmp_path: Path, trained_by_two: tuple[Path, Path]
+) -> None:
+    folder, pictures = trained_by_two
+    train(**training_of(recipe, tmp_path / "one", pictures))
+    assert_close(tmp_path / "one", folder / recipe, recipe)
+    augmentation = [learner(run)["augmentation"] for run in (tmp_path / "one", folder / recipe)]
+    assert augmentation[0] == augmentation[1]
+    assert (augmentation[0] == {"p": 0.8}) == (recipe == "r3gan/tiny")
 
 
 @pytest.mark.long
 def test_two_processes_stop_and_resume_to_the_same_end(tmp_path: Path) -> None:
-    common = (
-        "train",
-        "cgan/tiny",
-        "--images",
-        "6000",
-        "--threads",
-        "1",
-        "--processes",
-        "2",
-        "--set",
-        "log=35 steps",
-    )
-    assert ganvas(*common, "--out", "unbroken", cwd=tmp_path).returncode == 0
-    command = [sys.executable, "-m", "ganvas", *common, "--out", "stopped"]
+    options: dict[str, Any] = {"images": 3000.0, "processes": 2, "settings": {"log": "18 steps"}}
+    train("cgan/tiny", tmp_path / "unbroken", **options)
+    command = [sys.executable, "-m", "ganvas", *"train cgan/tiny --images 3000 --threads 1".split()]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        [*command, "--processes", "2", "--set", "log=18 steps", "--out", "stopped"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not list((tmp_path / "stopped" / "samples").glob("*.png")):
         time.sleep(0.05)
@@ -139,8 +130,8 @@ def test_two_processes_stop_and_resume_to_the_same_end(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert "to resume: ganvas train --out stopped" in errors
     seen = torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)["images_seen"]
-    assert 0 < seen < 6000
-    assert ganvas("train", "--out", "stopped", cwd=tmp_path).returncode == 0
+    assert 0 < seen < 3000
+    train("cgan/tiny", tmp_path / "stopped", **options)
     unbroken, stopped = learner(tmp_path / "unbroken"), learner(tmp_path / "stopped")
     for network in ("generator", "discriminator"):
         assert all(
@@ -162,7 +153,7 @@ def test_two_processes_stop_and_resume_to_the_same_end(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_torchrun_equals_one_process(tmp_path: Path) -> None:
     common = ("train", "mlp/tiny", "--images", "96", "--threads", "1")
-    assert ganvas(*common, "--out", "one", cwd=tmp_path).returncode == 0
+    train("mlp/tiny", tmp_path / "one", images=96.0)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
     two = ganvas(*common, "--out", "two", cwd=tmp_path, launcher=launcher)
     assert two.returncode == 0, two.stderr
@@ -259,9 +250,7 @@ def test_batchnorm_over_two_processes_is_batchnorm_over_both_parts() -> None:
     whole = x.clone().requires_grad_()
     y = layer(whole)
     y.backward(grad)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     context = torch.multiprocessing.get_context("spawn")
     results = context.Queue()
     processes = [

@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import save_file
 
 from ganvas import gans
-from ganvas.data.idx import idx_array
+from ganvas.data.formats.idx import idx_array
 from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
 from ganvas.overrides import override, resolve_gamma

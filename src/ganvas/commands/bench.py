@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from ganvas.commands.options import (
-    AS_STORED,
-    ReadingOptions,
     Settings,
     prepare_recipe,
     print_json,
     print_table,
 )
-from ganvas.runs.train_options import MAX_THREADS, SIGNED, ThreadsOption, check_positive
+from ganvas.data.reading import AS_STORED, SIGNED, Reading
+from ganvas.runs.train_options import MAX_THREADS, ThreadsOption, check_positive
 
 
 def bench(
@@ -21,7 +20,7 @@ def bench(
     *,
     data: str | None = None,
     set_: Settings = None,
-    reading: ReadingOptions = AS_STORED,
+    reading: Reading = AS_STORED,
     threads: ThreadsOption = None,
     seconds: Annotated[float, SIGNED] = 5.0,
     json: bool = False,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ganvas.commands.options import AS_STORED, ReadingOptions, print_json
+from ganvas.commands.options import print_json
+from ganvas.data.reading import AS_STORED, Reading
 
 
 def inspect(
@@ -12,7 +13,7 @@ def inspect(
     /,
     *,
     recipe: str | None = None,
-    reading: ReadingOptions = AS_STORED,
+    reading: Reading = AS_STORED,
     out: Path = Path("inspect.png"),
     json: bool = False,
 ) -> None:
@@ -31,7 +32,7 @@ def inspect(
     """
     from ganvas.views import inspect_data
 
-    report = inspect_data.inspect_data(data, recipe=recipe, out=out, reading=reading.to_reading())
+    report = inspect_data.inspect_data(data, recipe=recipe, out=out, reading=reading)
     if json:
         print_json(report.to_json())
     else:

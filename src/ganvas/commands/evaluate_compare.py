@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ganvas.commands.options import GanOption, print_json, print_table
+from ganvas.data.reading import Reading
 from ganvas.recipe import Device
-from ganvas.runs.train_options import WHOLE, ChannelsOption, DataDirOption, FitOption, SizeOption
+from ganvas.runs.train_options import WHOLE
 
 if TYPE_CHECKING:
     from ganvas.evaluation.result import Copies, EvaluationResult
@@ -20,7 +21,7 @@ MAX_LISTED_CLASSES = 20
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(Reading):
     """The options of `ganvas.evaluate` that a command line can give.
 
     Parameters
@@ -60,10 +61,6 @@ class EvaluateOptions:
     prdc_n: Annotated[int, WHOLE] = 2000
     gan_train: bool = False
     copies: bool = False
-    size: SizeOption = None
-    fit: FitOption = None
-    channels: ChannelsOption = None
-    data_dir: DataDirOption = None
     gan: GanOption = None
     device: Device = "cpu"
     out: Path | None = None

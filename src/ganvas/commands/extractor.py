@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ganvas.commands.options import AS_STORED, ReadingOptions, print_json
+from ganvas.commands.options import print_json
+from ganvas.data.reading import AS_STORED, SIGNED, Reading
 from ganvas.errors import SettingError
-from ganvas.runs.train_options import MAX_THREADS, SIGNED, WHOLE, check_positive
+from ganvas.runs.train_options import MAX_THREADS, WHOLE, check_positive
 from ganvas.system.files import refuse_unwritable
 from ganvas.system.text import command
 
 if TYPE_CHECKING:
     from ganvas.data.dataset import Dataset
-    from ganvas.data.load import Reading
 
 
 def extractor(
@@ -25,7 +25,7 @@ def extractor(
     epochs: Annotated[float | None, SIGNED] = None,
     seed: Annotated[int, WHOLE] = 0,
     threads: Annotated[int, WHOLE] = 2,
-    reading: ReadingOptions = AS_STORED,
+    reading: Reading = AS_STORED,
     json: bool = False,
 ) -> None:
     """Train a classifier as a feature extractor for evaluations; test it on held-out images.
@@ -56,7 +56,7 @@ def extractor(
         raise SettingError(f"--out {out}: expected a name that ends in .safetensors")
     # before the training, which would be in vain
     refuse_unwritable(out)
-    training, held_out = _parts(data, reading.to_reading())
+    training, held_out = _parts(data, reading)
     options: dict[str, Any] = {"epochs": epochs, "seed": seed, "threads": threads}
     network, origin = extractor_files.learn_classes(
         training,

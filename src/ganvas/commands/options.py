@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ganvas.runs.train_options import ChannelsOption, DataDirOption, FitOption, SizeOption
+from ganvas.data.reading import Reading
 
 if TYPE_CHECKING:
-    from ganvas.data.load import Reading
     from ganvas.training.preflight import Prepared
 
 Settings = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
@@ -21,27 +19,8 @@ GanOption = Annotated[
 ]
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ReadingOptions:
-    """The options with which images are read."""
-
-    size: SizeOption = None
-    fit: FitOption = None
-    channels: ChannelsOption = None
-    data_dir: DataDirOption = None
-
-    def to_reading(self) -> Reading:
-        from ganvas.data.load import Reading
-
-        return Reading(self.size, self.fit, self.channels, self.data_dir)
-
-
-AS_STORED = ReadingOptions()
-
-
 def prepare_recipe(
-    recipe: str, data: str | None, set_: list[str] | None, reading: ReadingOptions, device: str = ""
+    recipe: str, data: str | None, set_: list[str] | None, reading: Reading, device: str = ""
 ) -> Prepared:
     """Prepare a recipe for a data set, or for the recipe's native images, without any preset."""
     from ganvas.overrides import parse_assignments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ganvas.commands.options import GanOption
-from ganvas.runs.train_options import DataDirOption
+from ganvas.data.reading import DataDirOption
 
 
 def report(

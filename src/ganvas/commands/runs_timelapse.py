@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from ganvas.commands.options import print_json, print_table
-from ganvas.runs.train_options import SIGNED, check_positive
+from ganvas.data.reading import SIGNED
+from ganvas.runs.train_options import check_positive
 
 
 def runs(folder: Path | None = None, /, *, json: bool = False) -> None:

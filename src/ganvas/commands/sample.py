@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from ganvas.commands.options import GanOption
+from ganvas.data.reading import SIGNED
 from ganvas.recipe import Device
-from ganvas.runs.train_options import SIGNED, WHOLE
+from ganvas.runs.train_options import WHOLE
 
 
 def sample(

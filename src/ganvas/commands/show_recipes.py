@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ganvas.commands.options import (
-    AS_STORED,
-    ReadingOptions,
     Settings,
     prepare_recipe,
     print_json,
     print_table,
 )
+from ganvas.data.reading import AS_STORED, Reading
 
 
 def recipes(*, json: bool = False) -> None:
@@ -47,7 +46,7 @@ def show(
     *,
     data: str | None = None,
     set_: Settings = None,
-    reading: ReadingOptions = AS_STORED,
+    reading: Reading = AS_STORED,
     json: bool = False,
 ) -> None:
     """Print a recipe's settings and the layers of its networks, with shapes and parameter counts.

@@ -10,15 +10,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ganvas.commands.options import (
-    AS_STORED,
-    ReadingOptions,
     Settings,
     print_json,
     print_table,
     process_start,
 )
+from ganvas.data.reading import AS_STORED, SIGNED, Reading
 from ganvas.runs.train_options import (
-    SIGNED,
     WHOLE,
     DeviceOption,
     FlipOption,
@@ -51,7 +49,7 @@ def tune(
     minutes: Annotated[float | None, SIGNED] = None,
     trials: Annotated[int | None, WHOLE] = None,
     images: Annotated[float | None, SIGNED] = None,
-    reading: ReadingOptions = AS_STORED,
+    reading: Reading = AS_STORED,
     options: TrialOptions = DEFAULT_TRIALS,
     set_: Settings = None,
     out: Path = Path("tuned.toml"),

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,15 +37,10 @@ from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
 
 Labels = npt.NDArray[np.int64]
-Split = Literal["train", "test"]
 Failure = tuple[str, str]  # name of a picture, and why it is unreadable
 T = TypeVar("T")
 
 MAX_NAMED = 100  # unreadable pictures named in one message
-
-
-class NoHeldOutError(DataError):
-    """The data set has no held-out part."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +209,7 @@ def _place(
     if channels == 4:
         # gives every picture transparent padding, or none
         image = flattened(image, 4)
-    image = fitted(image, (height, width), options.fit)
+    image = fitted(image, (height, width), options.fit or "crop")
     colour = image.mode != "L" and _coloured(*(np.asarray(image.getchannel(i)) for i in range(3)))
     values = np.asarray(flattened(image, channels))
     row[...] = values[None] if channels == 1 else np.moveaxis(values, 2, 0)

@@ -29,10 +29,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from ganvas.data.assemble import Assembled, Split, assemble_array
-from ganvas.data.idx import images_and_labels, labels_beside
+from ganvas.data.assemble import Assembled, assemble_array
+from ganvas.data.formats.idx import images_and_labels, labels_beside
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.pixels import Pixels
+from ganvas.data.reading import Split
 from ganvas.data.stacked import NUMBERS, STACKS, stacked
 from ganvas.errors import DataError
 from ganvas.recipe import DIGIT_CLASSES

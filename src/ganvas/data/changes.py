@@ -53,7 +53,7 @@ def _fitted(
     paper = "transparent pixels" if channels == 4 else "white"
     changes = {"crop": "cropped and resized", "pad": f"resized and padded with {paper}"}
     same_shape = all(h * width == w * height for h, w in sizes)
-    change = "resized" if same_shape else changes.get(options.fit, "stretched")
+    change = "resized" if same_shape else changes.get(options.fit or "crop", "stretched")
     return f"{change} to {height}x{width}"
 
 

@@ -7,12 +7,13 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
-from ganvas.data.assemble import Assembled, NoHeldOutError, Split
+from ganvas.data.assemble import Assembled
 from ganvas.data.dataset import Dataset
 from ganvas.data.load import read_source
 from ganvas.data.pictures import PictureOptions
-from ganvas.recipe import Channels, Fit
+from ganvas.data.reading import NoHeldOutError, ReadArguments, Split
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,19 @@ class Inspection:
 def count_dataset(
     what: str | os.PathLike[str],
     *,
-    size: tuple[int, int] | None = None,
     native: tuple[int, int] = (64, 64),
-    fit: Fit = "crop",
-    channels: Channels | None = None,
     data_dir: Path | None = None,
+    **options: Unpack[ReadArguments],
 ) -> Inspection:
     """Read all parts of a data set and count what is in them.
 
     Arguments as for `load_dataset`. Unlike there, a single readable picture is enough.
     Raises DataError.
     """
-    options = PictureOptions(size, native, fit, channels, digests=True)
-    parts: dict[Split, Assembled] = {"train": read_source(what, "train", options, data_dir)}
+    chosen = PictureOptions(native=native, digests=True, **options)  # type: ignore[arg-type] # size
+    parts: dict[Split, Assembled] = {"train": read_source(what, "train", chosen, data_dir)}
     with suppress(NoHeldOutError):
-        parts["test"] = read_source(what, "test", options, data_dir)
+        parts["test"] = read_source(what, "test", chosen, data_dir)
     datasets = [part.dataset for part in parts.values()]
     data, classes = datasets[0], Counter(dict.fromkeys(datasets[0].classes, 0))
     for part in datasets:

@@ -3,68 +3,32 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
-from ganvas.data.assemble import Assembled, NoHeldOutError, Split, unreadable_line
+from ganvas.data.assemble import Assembled, unreadable_line
 from ganvas.data.catalogue import NAMES, read_named
 from ganvas.data.dataset import Dataset
-from ganvas.data.folder import read_folder
-from ganvas.data.idx import is_idx, read_idx
-from ganvas.data.npz import read_npz
+from ganvas.data.formats.folder import read_folder
+from ganvas.data.formats.idx import is_idx, read_idx
+from ganvas.data.formats.npz import read_npz
 from ganvas.data.pictures import PictureOptions
+from ganvas.data.reading import ReadArguments, Split
 from ganvas.errors import DataError, SettingError, nearest
-from ganvas.recipe import Channels, Fit
 from ganvas.system.paths import expanded
 from ganvas.system.text import command, is_utf8, not_utf8, printable
 
 MAX_UNREADABLE = 0.01  # share of the images that may be unreadable
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The options with which images are read: see `load_dataset`."""
-
-    size: tuple[int, int] | None = None
-    fit: Fit | None = None
-    channels: Channels | None = None
-    data_dir: Path | None = None
-
-    def load(
-        self,
-        what: str | os.PathLike[str],
-        *,
-        split: Split = "train",
-        native: tuple[int, int] | None = None,
-        fetch: bool = True,
-    ) -> Dataset:
-        """Read a data set with these options. The arguments are those of `load_dataset`."""
-        options = vars(self) | {"fit": self.fit or "crop"}
-        return load_dataset(what, split=split, native=native, fetch=fetch, **options)
-
-    def held_out(self, what: str | os.PathLike[str], training: Dataset) -> Dataset | None:
-        """Read the held-out part of what `training` was read from, in its size and channels.
-
-        Returns None if nothing is held out.
-        """
-        size = training.height, training.width
-        with suppress(NoHeldOutError):
-            reading = replace(self, size=size, channels=training.channels)  # type: ignore[arg-type]
-            return reading.load(what, split="test")
-        return None
-
-
 def load_dataset(
     what: str | os.PathLike[str],
     *,
     split: Split = "train",
-    size: tuple[int, int] | None = None,
     native: tuple[int, int] | None = None,
-    fit: Fit = "crop",
-    channels: Channels | None = None,
     data_dir: Path | None = None,
     fetch: bool = True,
+    **options: Unpack[ReadArguments],
 ) -> Dataset:
     """Read a data set into memory.
 
@@ -73,22 +37,23 @@ def load_dataset(
         called mnist.
     split: the part to read, "train" or "test". Size and channels are inferred from that part
         alone: pass those of the training part when you read the held-out part.
-    size: (H, W) of the result. By default images that all have one size keep it, and mixed sizes
-        become `native`.
     native: (H, W) of the recipe, for images of mixed sizes.
-    fit: where shapes differ, "crop" to the centre, "pad" with white (transparent if there are 4
-        channels), or "stretch".
-    channels: 1, 3 or 4. By default 4 if any image has a transparent pixel, else 3 if any has
-        colour, else 1.
     data_dir: the folder of the named sets; by default $GANVAS_DATA, else the cache.
     fetch: download a named set that is missing.
+    options:
+        size: (H, W) or one number for both. By default images that all have one size keep it, and
+            mixed sizes become `native`.
+        fit: where shapes differ, "crop" to the centre, "pad" with white (transparent if there are
+            4 channels), or "stretch".
+        channels: 1, 3 or 4. By default 4 if any image has a transparent pixel, else 3 if any has
+            colour, else 1.
 
     The notes of the result say what was done to the images. Raises DataError for what cannot be
     read, and if more than 1% of the images are unreadable; SettingError for an impossible size,
     fit, split or number of channels.
     """
-    options = PictureOptions(size, native, fit, channels)
-    result = read_source(what, split, options, data_dir, fetch=fetch)
+    picture_options = PictureOptions(native=native, **options)  # type: ignore[arg-type] # size
+    result = read_source(what, split, picture_options, data_dir, fetch=fetch)
     total = len(result.dataset) + len(result.unreadable)
     if len(result.unreadable) > MAX_UNREADABLE * total:
         raise DataError(f"{what}: {unreadable_line(result.unreadable, total)}; remove them")

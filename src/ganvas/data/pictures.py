@@ -5,22 +5,20 @@ Files are untrusted: damaged ones and decompression bombs raise UnreadableError.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, get_args
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from ganvas.errors import SettingError, nearest
-from ganvas.recipe import Channels, Fit
+from ganvas.data.reading import MAX_PIXELS, ReadOptions, check_size
+from ganvas.recipe import Fit
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MAX_PIXELS = 64_000_000
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -30,39 +28,22 @@ class UnreadableError(Exception):
     """The picture cannot be used. The message is the reason, a few words on one line."""
 
 
-@dataclass(frozen=True)
-class PictureOptions:
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions(ReadOptions):
     """The size and channels that pictures are brought to, and whether to hash them.
 
-    size: (H, W) of the result. None: keep the size that all pictures have, else `native`.
     native: (H, W) if the pictures have several sizes and `size` is None.
-    fit: treatment of another aspect ratio: crop (centred), pad or stretch.
-    channels: 1, 3 or 4. None: 4 if any picture is transparent somewhere, else 3 if any has colour,
-        else 1.
     digests: hash the pixels of each original, to find duplicates.
 
     Raises SettingError for impossible values.
     """
 
-    size: tuple[int, int] | None = None
     native: tuple[int, int] | None = None
-    fit: Fit = "crop"
-    channels: Channels | None = None
     digests: bool = False
 
     def __post_init__(self) -> None:
-        for name, size in (("size", self.size), ("native", self.native)):
-            if size is not None and (
-                len(size) != 2 or min(size) < 1 or math.prod(size) > MAX_PIXELS
-            ):
-                raise SettingError(
-                    f"{name} is {size!r}, expected (height, width) within 64 megapixels"
-                )
-        if self.fit not in get_args(Fit):
-            hint = nearest(str(self.fit), get_args(Fit))
-            raise SettingError(f"no fit is called {self.fit!r}: {hint}")
-        if self.channels not in (None, *get_args(Channels)):
-            raise SettingError(f"channels is {self.channels!r}, expected 1, 3 or 4")
+        super().__post_init__()
+        check_size("native", self.native)
 
 
 class Header(NamedTuple):

@@ -42,9 +42,7 @@ def next_command(run: RunInfo, state: str) -> str:
 def _other_recipe(run: RunInfo) -> str:
     """Return the command that trains the default recipe on the same data."""
     images, recipe = run.card.data, default_recipe(run.card.data.what)
-    fit = None if images.fit == "crop" else images.fit
-    read = {"data": images.what, "size": images.size, "fit": fit, "channels": images.channels}
-    return command("train", recipe, **read, data_dir=run.data_dir)
+    return command("train", recipe, data=images.what, **images.given(), data_dir=run.data_dir)
 
 
 def _set(*assignments: str) -> list[str]:

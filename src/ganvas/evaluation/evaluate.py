@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from torch import Tensor
 
 from ganvas.data.dataset import Dataset
-from ganvas.data.load import Reading
+from ganvas.data.reading import Reading
 from ganvas.errors import RunError
 from ganvas.evaluation import classifier, extractors, history, inputs
 from ganvas.evaluation.comparison import Comparison
@@ -63,8 +63,8 @@ def evaluate(
     gan, device: path of the user's GAN file, if the GAN is not built in; where the generator runs.
     out: path of the sheet of closest pairs; by default copies.png, in the run's directory if any.
     quiet: show no progress.
-    options: n, seeds, seed, prdc_n, k of `EvaluationSettings`; size (H, W), fit, channels, data_dir
-        of `ganvas.data.load_dataset`, for pictures.
+    options: n, seeds, seed, prdc_n, k of `EvaluationSettings`; those of `ReadOptions` and
+        data_dir, for pictures.
 
     Raises a GanvasError for input that cannot be evaluated.
     """

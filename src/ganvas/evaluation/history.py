@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ganvas.data.catalogue import NAMES
+from ganvas.data.reading import Reading
 from ganvas.errors import RunError
 from ganvas.evaluation.result import (
     EvaluationResult,
@@ -18,13 +20,14 @@ from ganvas.evaluation.result import (
     read_result,
 )
 from ganvas.runs.run import Run
-from ganvas.system.text import command, readable
+from ganvas.system.text import command, option_value, readable
 
 # in this order
 OPTIONS = (
-    "data", "against", "n", "prdc_n", "seed", "seeds", "extractor",
-    "size", "fit", "channels", "data_dir", "device",
-)  # fmt: skip
+    *("data", "against", "n", "prdc_n", "seed", "seeds", "extractor"),
+    *(each.name for each in fields(Reading)),
+    "device",
+)
 
 
 def last_result(path: str | os.PathLike[str]) -> EvaluationResult:
@@ -77,7 +80,7 @@ def repeat_options(
         value = options.get(name)
         if value is None or (name, value) == ("device", "cpu"):
             continue
-        if isinstance(value, (str, os.PathLike, int, tuple)):
+        if isinstance(value, (str, os.PathLike, int, float, tuple)):
             words += ["--" + name.replace("_", "-"), readable(_word(name, value))]
         else:
             hindrances.append(f"its {name} was an object of Python's")
@@ -87,10 +90,8 @@ def repeat_options(
 
 
 def _word(name: str, value: Any) -> str:
-    if isinstance(value, tuple):
-        return "x".join(map(str, value))
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, (int, float, tuple)):
+        return option_value(value)
     text = os.fspath(value)
     if name != "extractor":
         return _absolute(text)

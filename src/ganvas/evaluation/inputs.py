@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
-from ganvas.data.load import Reading
+from ganvas.data.reading import Reading
 from ganvas.errors import DataError, MetricError, RunError, SettingError
 from ganvas.evaluation.result import EvaluationSettings
 from ganvas.recipe import KINDS

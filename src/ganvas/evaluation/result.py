@@ -6,18 +6,17 @@ reads it back.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import msgspec
 
+from ganvas.data.reading import ReadingArguments
 from ganvas.errors import MetricError, RunError
-from ganvas.recipe import Channels, Fit
 from ganvas.system import files
 
 
@@ -66,7 +65,7 @@ ROWS = {
 }  # fmt: skip
 
 
-class EvaluationArguments(TypedDict, total=False):
+class EvaluationArguments(ReadingArguments, total=False):
     """Keyword arguments of `ganvas.evaluate`: `EvaluationSettings`, and how pictures are read."""
 
     n: int
@@ -74,10 +73,6 @@ class EvaluationArguments(TypedDict, total=False):
     seed: int
     prdc_n: int
     k: int
-    size: tuple[int, int] | None
-    fit: Fit | None
-    channels: Channels | None
-    data_dir: str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)

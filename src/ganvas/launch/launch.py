@@ -62,7 +62,8 @@ def train(
         data: a data set's name or a path.
         images, epochs, minutes: the length; at most one of them.
         seed, device, precision, threads, processes: of the training.
-        size (H, W), fit, channels, data_dir: how images are read.
+        size, fit, channels, range, label_column, zip_encoding, pages, frames, max_megapixels,
+            data_dir: how images are read (see `ReadOptions`); size is (H, W) or one number.
         flip: mirror half of the images.
         evaluate_every: "20k images", "1 epoch", "500 steps", "auto" or "never".
         from_: a run's directory or a generator.safetensors, to start from its weights.

@@ -16,13 +16,12 @@ import torch
 from msgspec import Meta
 
 from ganvas import data, gans
-from ganvas.data.assemble import NoHeldOutError
 from ganvas.data.dataset import Dataset
-from ganvas.data.load import Reading
+from ganvas.data.reading import NoHeldOutError, Reading, ReadOptions
 from ganvas.errors import DataError, GanvasError, RunError
 from ganvas.gan import GanFile
 from ganvas.plan import Plan
-from ganvas.recipe import Channels, Fit, ImageSpec, Positive, Precision, Recipe, TrainConfig
+from ganvas.recipe import ImageSpec, Positive, Precision, Recipe, TrainConfig
 from ganvas.runs.train_options import MAX_THREADS
 from ganvas.system.progress import Say
 from ganvas.system.schema import convert
@@ -34,12 +33,11 @@ AnyCard = TypeVar("AnyCard")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataCard:
-    """The data of a run, and the options they were read with.
+class DataCard(ReadOptions):
+    """The data of a run, and the options they were read with (see `ReadOptions`).
 
     what: the name or path given by the user.
     fingerprint: see `Dataset.fingerprint`.
-    size, fit, channels: see `ganvas.data.load_dataset`.
     flip: True if training mirrors half of the images it sees, left to right.
     """
 
@@ -47,14 +45,11 @@ class DataCard:
     name: str
     images: int
     fingerprint: str
-    size: tuple[int, int] | None = None
-    fit: Fit = "crop"
-    channels: Channels | None = None
     flip: bool = False
 
     def reading(self, data_dir: Path | None = None) -> Reading:
         """Return the reading that yields these images; named sets lie in `data_dir`."""
-        return Reading(self.size, self.fit, self.channels, data_dir)
+        return Reading(**self.given(), data_dir=data_dir)
 
 
 START_FILE = "start.safetensors"  # a run's copy of the weights that it started from

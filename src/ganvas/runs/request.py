@@ -17,11 +17,11 @@ import tomli_w
 
 from ganvas import gans
 from ganvas.data import MIRRORED, NAMES
-from ganvas.data.load import Reading
-from ganvas.errors import SettingError, nearest
+from ganvas.data.reading import Reading, check_choice
+from ganvas.errors import SettingError
 from ganvas.overrides import has_rule_gamma
 from ganvas.plan import Plan
-from ganvas.recipe import Fit, Interval, Precision, TrainConfig
+from ganvas.recipe import Interval, Precision, TrainConfig
 from ganvas.runs.card import START_FILE, Card, DataCard, StartedFrom
 from ganvas.runs.train_options import MAX_THREADS, TrainOptions, check_positive
 from ganvas.system.paths import expanded
@@ -51,22 +51,17 @@ class Request(TrainOptions):
     repeats: Card | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_length()
         for name, most in (("threads", MAX_THREADS), ("processes", None), ("minutes", MAX_MINUTES)):
             check_positive(f"--{name}", getattr(self, name), most)
-        for name, known in (("precision", get_args(Precision)), ("fit", get_args(Fit))):
-            value = getattr(self, name)
-            if value is not None and value not in known:
-                raise SettingError(f"--{name} {value}: {nearest(value, known)}")
+        check_choice("--precision", self.precision, get_args(Precision))
         if self.data is not None and not self.data.strip():
             raise SettingError("--data is empty: give a data set's name or a path")
         if self.flip and self.data in NAMES and self.data not in MIRRORED:
             raise SettingError(f"--flip with {self.data}: it would mirror characters; leave it out")
         if self.from_ is not None and not self.from_.strip():
             raise SettingError("--from is empty: give a run's directory or a generator.safetensors")
-        if self.size is not None and min(self.size) < 1:
-            size = "x".join(map(str, self.size))
-            raise SettingError(f"--size {size}: both sides must be 1 pixel or more")
         if self.evaluate_every not in (None, "auto", "never"):
             _check_interval(self.evaluate_every)
         if self.seed is not None and not 0 <= self.seed < 2**63:
@@ -102,7 +97,7 @@ class Request(TrainOptions):
     @property
     def reading(self) -> Reading:
         """The options with which images are read."""
-        return Reading(self.size, self.fit, self.channels, self.data_dir)
+        return Reading(**self.given(), data_dir=self.data_dir)
 
 
 def _sets_length(settings: Mapping[str, Any]) -> bool:
@@ -229,7 +224,7 @@ def merge(config: Request, request: Request) -> Request:
     """Combine the request of a --config file with the command line, which wins."""
     given: dict[str, Any] = {k: v for k, v in vars(request).items() if v not in (None, {})}
     # other data have another number of images in an epoch
-    if request.data or request.size or request.channels or request.fit or request.settings:
+    if request.data or request.given() or request.settings:
         given.setdefault("plan", None)
     if request.from_:
         given["started_from"] = None
@@ -249,10 +244,8 @@ def with_data(request: Request, data: DataCard) -> Request:
     return dataclasses.replace(
         request,
         data=request.data or data.what,
-        size=request.size or data.size,
-        fit=request.fit or data.fit,
-        channels=request.channels or data.channels,
         flip=data.flip if request.flip is None else request.flip,
+        **data.given() | request.given(),
     )
 
 

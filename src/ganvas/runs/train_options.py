@@ -6,16 +6,15 @@ No torch here, so that --help is instant.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from ganvas.data.reading import SIGNED, Reading, ReadingArguments
 from ganvas.errors import SettingError
-from ganvas.recipe import Channels, Device, Fit, Precision
+from ganvas.recipe import Device, Precision
 
 MAX_THREADS = 4096
 
@@ -39,43 +38,10 @@ def _whole(kind: Any, tokens: Sequence[Token]) -> int:
         raise SettingError(f"{option}: expected a whole number") from None
 
 
-def _sides(kind: Any, tokens: Sequence[Token]) -> tuple[int, int]:
-    text = tokens[0].value
-    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
-    sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if min(sides) < 1:
-        raise SettingError(f"--size {text}: expected H or HxW in pixels, such as 64 or 50x70")
-    return sides
-
-
-SIGNED = Parameter(allow_leading_hyphen=True)  # so that -1 is refused as a value, not as an option
 WHOLE = Parameter(allow_leading_hyphen=True, converter=_whole)
 Number = Annotated[float | None, SIGNED]
 
 # Options of several commands, each with its help text.
-SizeOption = Annotated[
-    tuple[int, int] | None,
-    SIGNED,
-    Parameter(
-        help="H or HxW in pixels: resize all images to it. Default: the size that they all have,"
-        " else the recipe's.",
-        converter=_sides,
-        n_tokens=1,
-        metavar="SIZE",
-    ),
-]
-FitOption = Annotated[
-    Fit | None,
-    Parameter(help="How images of another shape are fitted to the size. Default: crop."),
-]
-ChannelsOption = Annotated[
-    Channels | None,
-    Parameter(help="1 for grey, 3 for RGB, 4 for RGBA. Default: as many as the images need."),
-]
-DataDirOption = Annotated[
-    Path | None,
-    Parameter(help="Folder of the named data sets. Default: $GANVAS_DATA, or ganvas's cache."),
-]
 SeedOption = Annotated[int | None, WHOLE, Parameter(help="Seed of all random draws. Default: 0.")]
 FlipOption = Annotated[
     bool | None,
@@ -96,7 +62,7 @@ ThreadsOption = Annotated[
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Reading):
     """All options that a command line, a --config file and Python share; None where not given."""
 
     data: Annotated[
@@ -112,10 +78,6 @@ class TrainOptions:
         Number, Parameter(help="Stop after this much wall time, including start-up and saving.")
     ] = None
     seed: SeedOption = None
-    size: SizeOption = None
-    fit: FitOption = None
-    channels: ChannelsOption = None
-    data_dir: DataDirOption = None
     flip: FlipOption = None
     device: DeviceOption = None
     precision: PrecisionOption = None
@@ -143,7 +105,7 @@ class TrainOptions:
     ] = None
 
 
-class TrainArguments(TypedDict, total=False):
+class TrainArguments(ReadingArguments, total=False):
     """The same options as keyword arguments of `ganvas.train`, for type checkers and editors."""
 
     data: str | os.PathLike[str] | None
@@ -151,10 +113,6 @@ class TrainArguments(TypedDict, total=False):
     epochs: float | None
     minutes: float | None
     seed: int | None
-    size: tuple[int, int] | None
-    fit: Fit | None
-    channels: Channels | None
-    data_dir: str | os.PathLike[str] | None
     flip: bool | None
     device: Device | None
     precision: Precision | None

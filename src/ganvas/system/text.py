@@ -52,17 +52,26 @@ def command(verb: str, *words: str | os.PathLike[str] | None, **options: object)
 
     words: positional arguments, or options that are words already; None is left out.
     options: named as in Python: `data_dir` becomes --data-dir, `set_` --set. None, False and ()
-        are left out, True gives the bare flag, a list several words, a pair of integers HxW.
+        are left out, True gives the bare flag, a list several words, a pair of integers HxW, one
+        of floats LOW:HIGH.
     """
     line = ["ganvas", *verb.split(), *(os.fspath(word) for word in words if word is not None)]
     for name, value in options.items():
         if value is None or value is False or value == () or value == []:
             continue
         line.append("--" + name.rstrip("_").replace("_", "-"))
-        if isinstance(value, tuple):
-            line.append("x".join(map(str, value)))
-        elif isinstance(value, list):
+        if isinstance(value, list):
             line += map(str, value)
         elif value is not True:
-            line.append(f"{value:g}" if isinstance(value, float) else str(value))
+            line.append(option_value(value))
     return shlex.join(line)
+
+
+def option_value(value: object) -> str:
+    """Write an option's value as the command line takes it: integers HxW, floats LOW:HIGH."""
+    if isinstance(value, tuple):
+        separator = ":" if any(isinstance(each, float) for each in value) else "x"
+        return separator.join(map(option_value, value))
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(value)

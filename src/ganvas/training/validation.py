@@ -213,9 +213,8 @@ def prepare_validation(
 
 
 def _no_time_for_extractor(card: Card, data_dir: Path | None, left: float) -> str:
-    what, channels, size = card.data.what, card.data.channels, (card.image.height, card.image.width)
-    fit = None if card.data.fit == "crop" else card.data.fit
-    options = {"size": size, "fit": fit, "channels": channels, "data_dir": data_dir}
+    what, size = card.data.what, (card.image.height, card.image.width)
+    options = card.data.given() | {"size": size, "data_dir": data_dir}
     return (
         "not evaluated during training: an extractor must be trained first, for up to"
         f" {EXTRACTOR_SECONDS:.0f} of {left:.0f} s; give more minutes, or train it before with"

@@ -88,9 +88,9 @@ class TuningResult:
     def repeat_command(self) -> str:
         """The command that repeats the search without a clock."""
         request, trials = self.request, max(2, len(self.trials))
-        names = ("seed", "threads", "precision", "device", "size", "fit", "channels", "data_dir")
+        names = ("seed", "threads", "precision", "device", "data_dir")
         options = {"data": request.data, "trials": trials, "images": self.images}
-        options |= {name: getattr(request, name) for name in names}
+        options |= {name: getattr(request, name) for name in names} | request.given()
         given = [f"{path}={msgspec.json.encode(v).decode()}" for path, v in leaves(self.given)]
         return command("tune", request.recipe, **options, flip=bool(request.flip), set_=given)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ganvas import data, gans
-from ganvas.data.load import Reading
+from ganvas.data.reading import Reading
 from ganvas.recipe import KINDS, Interval
 from ganvas.runs.request import Request
 from ganvas.sampling import sheets
@@ -76,11 +76,10 @@ def inspect_data(what: str, *, recipe: str | None, out: Path, reading: Reading) 
     Raises DataError, SettingError or RunError.
     """
     files.refuse_ending(out, "the sheet is a PNG", ".png")
-    what, reading = expanded(what), reading or Reading()
+    what = expanded(what)
     recipe = recipe or gans.default_recipe(what)
     native = gans.find_recipe(recipe)[2].native
-    options = vars(reading) | {"fit": reading.fit or "crop"}
-    found = data.count_dataset(what, native=(native.height, native.width), **options)
+    found = data.count_dataset(what, native=(native.height, native.width), **vars(reading))
     request, images = Request(recipe=recipe, data=what), found.dataset.images
     prepared = preflight.prepare(request, "cpu", preset=False, dataset=found.dataset)
     machine.prepare_cpu()

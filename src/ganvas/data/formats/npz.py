@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ganvas.data.archive import DAMAGED, opened_zip
-from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Split, assemble_array
+from ganvas.data.assemble import Assembled, Labels, assemble_array
+from ganvas.data.formats.archive import DAMAGED, opened_zip
 from ganvas.data.pictures import PictureOptions
+from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
 from ganvas.system.text import first_few
 

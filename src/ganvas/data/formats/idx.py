@@ -13,10 +13,11 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from ganvas.data.archive import MAX_RATIO, RATIO_FLOOR
-from ganvas.data.assemble import Assembled, Labels, NoHeldOutError, Split, assemble_array
+from ganvas.data.assemble import Assembled, Labels, assemble_array
+from ganvas.data.formats.archive import MAX_RATIO, RATIO_FLOOR
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.pixels import Pixels
+from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
 from ganvas.system.text import count
 

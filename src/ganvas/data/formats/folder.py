@@ -22,9 +22,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ganvas.data.archive import Files, members
-from ganvas.data.assemble import Assembled, NoHeldOutError, Picture, Split, assemble
+from ganvas.data.assemble import Assembled, Picture, assemble
+from ganvas.data.formats.archive import Files, members
 from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
+from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
 
