@@ -3,15 +3,16 @@ built once."""
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ganvas
+from ganvas.data.reading import Reading
 from ganvas.errors import SettingError
 from ganvas.gan import Gan, GanFile
 from ganvas.runs.request import Request, read_config, to_toml, toml
@@ -22,7 +23,7 @@ class TestOptions:
     def test_python_takes_the_options_of_the_command_line(
         self, cli_run: Callable[..., Any]
     ) -> None:
-        names = [field.name for field in dataclasses.fields(TrainOptions)]
+        names = [field.name for field in fields(TrainOptions)]
         assert list(TrainArguments.__annotations__) == names
         shown = cli_run("train", "--help").out
         for name in names:
@@ -36,7 +37,9 @@ class TestOptions:
         shown = [line.split()[1] for line in lines if line.startswith("│ --")]
         assert len(shown) == len(set(shown)) == 27
         assert shown[:5] == ["--data", "--images", "--epochs", "--minutes", "--seed"]
-        assert shown[-5:] == ["--set", "--config", "--out", "--fresh", "--verbose"]
+        assert shown[12:17] == ["--set", "--config", "--out", "--fresh", "--verbose"]
+        # in a section of its own
+        assert shown[17:] == [f"--{each.name.replace('_', '-')}" for each in fields(Reading)]
 
     def test_an_unknown_argument_of_python_names_the_nearest(self) -> None:
         unknown: dict[str, Any] = {"sed": 1}
@@ -48,7 +51,8 @@ class TestOptions:
             "data": "mnist-5k", "epochs": 2.5, "seed": 7, "size": (14, 20), "fit": "pad",
             "channels": 3, "flip": False, "device": "cpu", "precision": "32", "threads": 2,
             "processes": 1, "range": (0.0, 4095.0), "label_column": "dx", "zip_encoding": "gbk",
-            "pages": "all", "frames": "first", "max_megapixels": 12.5, "evaluate_every": "never", "from_": "digits", "recipe": "mlp/relu",
+            "pages": "all", "frames": "first", "max_megapixels": 12.5,
+            "evaluate_every": "never", "from_": "digits", "recipe": "mlp/relu",
         }  # fmt: skip
         request = Request(**given)
         path = tmp_path / "my.toml"
