@@ -1,86 +1,89 @@
-"""Files of a folder or a zip archive, as names and streams. Nothing is extracted to disk."""
+"""Files of a folder or an archive, as names and streams. Nothing is extracted to disk."""
 
 from __future__ import annotations
 
 import io
-import lzma
 import os
-import re
 import threading
 import zipfile
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
+from ganvas.data.formats import limits
+from ganvas.data.formats.limits import DAMAGED, MAX_RATIO, RATIO_FLOOR, Files
+from ganvas.data.formats.sevenzip import seven_zip_members
+from ganvas.data.formats.tar import is_tar, tar_members
+from ganvas.data.formats.zip_names import decoded_names
 from ganvas.errors import DataError
-from ganvas.system.text import first_few, printable
+from ganvas.system.text import printable
 
-MAX_MEMBERS = 2_000_000
-MAX_ARCHIVE_BYTES = 64 * 2**30
-MAX_FILE = 2**30  # enough for any picture within MAX_PIXELS
-MAX_RATIO = 250  # pictures of flat shapes reach 120; deflate's bound is 1032
-RATIO_FLOOR = 16 * 2**20  # smaller members may expand by any ratio
+__all__ = ["ARCHIVES", "MAX_RATIO", "RATIO_FLOOR", "Files", "members", "opened_zip"]
 
-# raised for a member that is damaged
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
-HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
-
-Files = dict[str, Callable[[], BinaryIO]]
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
 
 
 @contextmanager
-def members(path: Path) -> Iterator[Files]:
-    """The files below a folder or in a zip, sorted by name, without hidden ones.
+def members(path: Path, encoding: str | None = None) -> Iterator[Files]:
+    """The files below a folder or in an archive, sorted by name, without hidden ones.
 
     Yields each path below the root, joined by '/', and the function that opens the file inside the
-    `with` block. Linked folders are followed, except into themselves.
-    Raises DataError for a folder that cannot be listed, and for a zip that is damaged or encrypted,
-    has absolute names, '..' or duplicates among them, or exceeds MAX_MEMBERS, MAX_ARCHIVE_BYTES or
-    MAX_RATIO.
+    `with` block. Linked folders are followed, except into themselves; links in archives are not.
+    encoding: of names in an archive that are not marked as UTF-8; by default found from them.
+
+    Raises DataError for a folder that cannot be listed, and for an archive that is damaged or
+    encrypted, has absolute names, '..' or duplicates among them, or exceeds the limits of `limits`.
     """
     if path.is_dir():
-        yield _visible({name: partial(_binary, file) for name, file in _walk(path, "", ())})
-        return
+        yield limits.visible(Files((name, partial(_binary, file)) for name, file in _walk(path)))
+    elif path.suffix.lower() == ".7z":
+        yield limits.visible(seven_zip_members(path))
+    elif is_tar(path):
+        yield limits.visible(tar_members(path, encoding))
+    else:
+        with opened_zip(path) as archive:
+            yield limits.visible(_zip_members(path, archive, encoding))
+
+
+def _zip_members(path: Path, archive: zipfile.ZipFile, encoding: str | None) -> Files:
     lock = threading.Lock()
 
     def inflate(info: zipfile.ZipInfo) -> BinaryIO:
-        if info.file_size > MAX_FILE:
-            raise OSError(f"larger than {MAX_FILE // 2**30} GiB")
+        if info.file_size > limits.MAX_FILE:
+            raise OSError(f"larger than {limits.MAX_FILE // 2**30} GiB")
         try:
             with lock:  # ZipFile's count of readers is not thread-safe
                 return io.BytesIO(archive.read(info))
         except DAMAGED as error:
             raise OSError(str(error)) from error
 
-    with opened_zip(path) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
-        # some archives made on Windows have backslashes
-        names = [info.filename.replace("\\", "/") for info in infos]
-        if twice := [name for name, n in Counter(names).items() if n > 1]:
-            raise DataError(f"{path} holds {first_few(twice)} more than once: pack it again")
-        openers = [partial(inflate, info) for info in infos]
-        yield _visible(dict(zip(names, openers, strict=True)))
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    decoded, note = decoded_names(path, [_raw_name(info) for info in infos], encoding)
+    # some archives made on Windows have backslashes
+    names = [name.replace("\\", "/") for name in decoded]
+    limits.check_members(path, names)
+    files = Files(zip(names, (partial(inflate, info) for info in infos), strict=True))
+    files.notes = note
+    return files
+
+
+def _raw_name(info: zipfile.ZipInfo) -> str | bytes:
+    """A member's name, or its bytes if no flag or field gives their encoding."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437")  # as zipfile decoded it
+    except UnicodeEncodeError:
+        return info.filename
 
 
 def _binary(file: str) -> BinaryIO:
     return open(file, "rb")
 
 
-def _visible(files: Files) -> Files:
-    return {
-        name: files[name] for name in sorted(files) if not any(map(_is_hidden, name.split("/")))
-    }
-
-
-def _is_hidden(name: str) -> bool:
-    return name in HIDDEN or (name.startswith(".") and name != ".")
-
-
-def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Yield (name, file) of everything below a folder.
 
     above: real paths of the folders above, which links must not lead back into.
@@ -95,7 +98,7 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[s
     for entry in entries:
         # JSON cannot hold other bytes
         name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-        if _is_hidden(entry.name):
+        if limits.is_hidden(entry.name):
             continue
         if entry.is_dir():
             yield from _walk(folder / entry.name, f"{name}/", (*above, real))
@@ -105,33 +108,22 @@ def _walk(folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[tuple[s
 
 
 @contextmanager
-def opened_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip and check its table of contents (see `members`). Raises DataError."""
+def opened_zip(path: Path | str, stream: BinaryIO | None = None) -> Iterator[zipfile.ZipFile]:
+    """Open a zip, from a stream if given, and check its table of contents (see `members`).
+
+    Raises DataError.
+    """
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(stream or path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path} is not a readable zip ({error}): pack it again") from None
     with archive:
         infos = archive.infolist()
-        if len(infos) > MAX_MEMBERS:
-            raise DataError(f"{path} holds more than {MAX_MEMBERS:,} files: unpack it yourself")
-        if sum(info.file_size for info in infos) > MAX_ARCHIVE_BYTES:
-            limit = MAX_ARCHIVE_BYTES // 2**30
-            raise DataError(f"{path} unpacks to more than {limit} GiB: unpack it yourself")
+        limits.check_number(path, len(infos))
+        limits.check_total(path, sum(info.file_size for info in infos))
         for info in infos:
-            _check(path, info)
+            name = printable(info.filename)
+            if info.flag_bits & 0x1:
+                raise DataError(f"{path} is encrypted ({name}): unpack it and give the folder")
+            limits.check_ratio(f"{path}: {name}", info.file_size, max(1, info.compress_size))
         yield archive
-
-
-def _check(path: Path, info: zipfile.ZipInfo) -> None:
-    """Raises DataError for a member that is encrypted, leaves the archive or expands too much."""
-    name = info.filename.replace("\\", "/")
-    if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match("[A-Za-z]:", name):
-        raise DataError(f"{path} holds {printable(name)!r}, a path outside the archive: repack it")
-    if info.flag_bits & 0x1:
-        raise DataError(f"{path} is encrypted ({printable(name)}): unpack it and give the folder")
-    if info.file_size > RATIO_FLOOR and info.file_size > MAX_RATIO * max(1, info.compress_size):
-        raise DataError(
-            f"{path}: {printable(name)} expands more than {MAX_RATIO}-fold, to"
-            f" {info.file_size / 2**20:.0f} MiB, as bombs do: pack it with less compression"
-        )

@@ -1,0 +1,255 @@
+"""Sources of arrays: one file, or all files of arrays or tables in a folder or an archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+
+from ganvas.data.assemble import Assembled, assemble_array
+from ganvas.data.formats import limits
+from ganvas.data.formats.arrays.choose import read_entries
+from ganvas.data.formats.arrays.entry import ArrayEntry
+from ganvas.data.formats.arrays.hdf5 import hdf5_entries
+from ganvas.data.formats.arrays.labels import class_indices
+from ganvas.data.formats.arrays.matlab import mat_entries
+from ganvas.data.formats.arrays.numpy_files import npy_entries, npz_entries
+from ganvas.data.formats.arrays.pixel_table import (
+    Layout,
+    PixelTable,
+    read_table,
+    table_layout,
+)
+from ganvas.data.formats.arrays.shapes import image_array, square_images
+from ganvas.data.formats.limits import Files
+from ganvas.data.pictures import PictureOptions
+from ganvas.data.reading import NoHeldOutError, Split
+from ganvas.errors import DataError
+from ganvas.system.text import count, first_few, readable
+
+_READERS: dict[str, Callable[[str, BinaryIO, ExitStack], list[ArrayEntry]]] = {
+    ".npy": npy_entries,
+    ".npz": npz_entries,
+    ".mat": mat_entries,
+    ".h5": hdf5_entries,
+    ".hdf5": hdf5_entries,
+    ".hdf": hdf5_entries,
+}
+ARRAY_SUFFIXES = tuple(_READERS)
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".data")
+_QUICKDRAW = "full_numpy_bitmap_"  # before each class, in the names of QuickDraw's files
+
+
+def is_array_file(name: str) -> bool:
+    """Return True for the name of a file of arrays."""
+    return PurePosixPath(name).suffix.lower() in ARRAY_SUFFIXES
+
+
+def read_array_file(
+    path: Path, split: Split, options: PictureOptions, chosen: str = ""
+) -> Assembled:
+    """Read a file of arrays, with labels from a file beside it if it holds none.
+
+    chosen: the name of the array of images.
+    Raises DataError, NoHeldOutError, MissingExtraError.
+    """
+    with ExitStack() as stack:
+        entries = _entries(str(path), _opened(path, stack), stack)
+        if path.suffix.lower() == ".npy":
+            chosen = path.stem
+        if not any(entry.role == "labels" for entry in entries):
+            for other in _labels_beside(path):
+                entries += _entries(str(other), _opened(other, stack), stack)
+        name = path.resolve().name
+        return read_entries(str(path), name, entries, split, options, chosen)
+
+
+def _opened(path: Path, stack: ExitStack) -> BinaryIO:
+    try:
+        return stack.enter_context(open(path, "rb"))
+    except OSError as error:
+        raise DataError(f"cannot read {readable(path)}: {error.strerror}") from None
+
+
+def _entries(where: str, stream: BinaryIO, stack: ExitStack) -> list[ArrayEntry]:
+    return _READERS[PurePosixPath(where).suffix.lower()](where, stream, stack)
+
+
+def _labels_beside(path: Path) -> list[Path]:
+    """The file of labels for a file of images: x_train.npy has y_train.npy."""
+    own = _named(path.stem)
+    try:
+        beside = sorted(os.listdir(path.parent))
+    except OSError:
+        return []
+    files = [Path(path.parent, name) for name in beside if name != path.name]
+    named = [(file, _named(file.stem)) for file in files if file.suffix == path.suffix]
+    return [
+        file
+        for file, each in named
+        if each.role == "labels" and (each.part, each.rest) == (own.part, own.rest)
+    ][:1]
+
+
+def _named(name: str) -> ArrayEntry:
+    return ArrayEntry(name, (), None, lambda: np.empty(0))
+
+
+def read_array_files(
+    path: Path, files: Files, split: Split, options: PictureOptions
+) -> Assembled:
+    """Read the files of arrays in a folder or an archive as one data set.
+
+    Without names that tell images from labels, each .npy is a class, as QuickDraw's are.
+    Raises DataError, NoHeldOutError, MissingExtraError.
+    """
+    names = [name for name in files if is_array_file(name)]
+    with ExitStack() as stack:
+        entries: list[ArrayEntry] = []
+        for name in names:
+            where = f"{path}/{name}"
+            stream = stack.enter_context(_stream(files, name, where))
+            for entry in _entries(where, stream, stack):
+                entries.append(_renamed(entry, name, alone=len(names) == 1))
+        title = path.resolve().name
+        if len(entries) > 1 and _is_class_each(entries, names):
+            return _read_class_each(str(path), title, entries, split, options)
+        return read_entries(str(path), title, entries, split, options)
+
+
+def _stream(files: Files, name: str, where: str) -> BinaryIO:
+    try:
+        return files[name]()
+    except OSError as error:
+        raise DataError(f"cannot read {where}: {error}") from None
+
+
+def _renamed(entry: ArrayEntry, file: str, *, alone: bool) -> ArrayEntry:
+    """The entry under the path of its file, unless there is one file alone."""
+    stem = str(PurePosixPath(file).with_suffix(""))
+    own = stem if file.endswith(".npy") else f"{stem}/{entry.name}"
+    name = entry.name if alone else own
+    return ArrayEntry(name, entry.shape, entry.dtype, entry.read, entry.matlab)
+
+
+def _is_class_each(entries: Sequence[ArrayEntry], files: Sequence[str]) -> bool:
+    shapes = {entry.shape[1:] for entry in entries}
+    return (
+        all(name.endswith(".npy") for name in files)
+        and len(shapes) == 1
+        and all(entry.may_be_images and entry.role == "" for entry in entries)
+    )
+
+
+def _read_class_each(
+    where: str,
+    title: str,
+    entries: Sequence[ArrayEntry],
+    split: Split,
+    options: PictureOptions,
+) -> Assembled:
+    if split == "test":
+        raise NoHeldOutError(f"{where} has no held-out part: it holds one file for each class")
+    limits.check_memory(where, sum(entry.size for entry in entries))
+    classes = tuple(entry.name.split("/")[-1].removeprefix(_QUICKDRAW) for entry in entries)
+    arrays, notes = zip(*(image_array(where, e, e.read(), None) for e in entries), strict=True)
+    numbers = ", ".join(f"{c} {len(a):,}" for c, a in zip(classes, arrays, strict=True))
+    note = f"each of {count(len(entries), 'file')} is a class: {first_few([numbers])}"
+    labels = np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
+    form = notes[0][:1]
+    return assemble_array(
+        title, np.concatenate(arrays), labels, classes, options, (note, *form)
+    )
+
+
+def pixel_tables(path: Path, files: Files, options: PictureOptions) -> dict[str, Layout]:
+    """The tables of pixels among some files, with the layout of each."""
+    found: dict[str, Layout] = {}
+    for name in files:
+        if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES:
+            with _stream(files, name, f"{path}/{name}") as stream:
+                if layout := table_layout(stream, f"{path}/{name}"):
+                    found[name] = layout
+    return found
+
+
+def read_tables(
+    path: Path, files: Files, names: Sequence[str], split: Split, options: PictureOptions
+) -> Assembled:
+    """Read tables of pixels: one, or one for each part. Raises DataError, NoHeldOutError."""
+    parts: dict[str, str] = {}
+    for name in names:
+        part = _named(name.rpartition(".")[0]).part or "train"
+        part = "train" if len(names) == 1 else part
+        if part in parts:
+            both = f"{parts[part]}, {name}"
+            raise DataError(f"{path} holds several tables of pixels ({both}): give one of them")
+        parts[part] = name
+    held_out = parts.get("test") or parts.get("val")
+    if "train" not in parts:
+        raise DataError(f"{path} has no table to train on, only {first_few(names)}: give one")
+    chosen = [parts["train"], *([held_out] if held_out else [])]
+    tables = [_table(path, files, name, options) for name in chosen]
+    notes = [f"{chosen[0]} is the part to train on, {held_out} the one held out"] if held_out else []
+    tables, usage = _by_usage(tables)
+    notes += usage
+    if split == "test" and len(tables) == 1:
+        raise NoHeldOutError(f"{path} has no held-out part: put one beside it, as test.csv")
+    images, form = square_images(str(path), tables[split == "test"].pixels)
+    notes.append(f"rows of {tables[0].pixels.shape[1]:,} values are read as {form}")
+    labels = [table.labels for table in tables]
+    if labels[0] is None:
+        notes.append("no column of labels: read without classes")
+    elif tables[0].layout.header:
+        notes.append(f"classes are read from column {_label_name(tables[0].layout)}")
+    every = [each for each in labels if each is not None]
+    indices, classes = class_indices(str(path), every) if labels[0] is not None else ([], ())
+    of = indices[split == "test"] if (split == "train" and indices) or len(indices) == 2 else None
+    return assemble_array(
+        path.resolve().name, images, of, classes if of is not None else (), options, tuple(notes)
+    )
+
+
+def _table(path: Path, files: Files, name: str, options: PictureOptions) -> PixelTable:
+    where = str(path) if path.name == name else f"{path}/{name}"
+    with _stream(files, name, where) as stream:
+        layout = table_layout(stream, where, options.label_column)
+        if layout is None:
+            raise DataError(
+                f"{where} is no table of pixels: expected a row per image, of square pictures,"
+                " such as label,pixel0,...,pixel783"
+            )
+        return read_table(stream, where, layout)
+
+
+def _label_name(layout: Layout) -> str:
+    assert layout.label is not None
+    return layout.header[layout.label]
+
+
+def _by_usage(tables: list[PixelTable]) -> tuple[list[PixelTable], list[str]]:
+    """One table split by its column of parts; others as they are; and a note."""
+    usage = tables[0].usage
+    if len(tables) > 1 or usage is None:
+        return tables, []
+    training = np.char.startswith(np.char.lower(usage), "train")
+    if training.all() or not training.any():
+        return tables, []
+    table = tables[0]
+    split = [
+        PixelTable(
+            table.pixels[rows],
+            None if table.labels is None else table.labels[rows],
+            usage[rows],
+            table.layout,
+        )
+        for rows in (training, ~training)
+    ]
+    column = table.layout.header[table.layout.usage or 0]
+    rest = first_few(sorted(set(usage[~training].tolist())))
+    note = f"rows with {column} Training are the part to train on, those with {rest} are held out"
+    return split, [note]

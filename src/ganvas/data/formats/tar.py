@@ -1,0 +1,162 @@
+"""Tar archives, plain or compressed: regular files alone, read to memory under limits."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ganvas.data.formats import limits
+from ganvas.data.formats.limits import Files
+from ganvas.data.formats.zip_names import decoded_names
+from ganvas.errors import DataError
+from ganvas.system.text import printable
+
+_OPENERS = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz")
+_BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+
+
+def is_tar(path: Path) -> bool:
+    """Return True if a file's name is that of a tar, plain or compressed."""
+    first, _, last = path.name.lower().rpartition(".")
+    packed = last in ("gz", "bz2", "xz") and first.endswith(".tar")
+    return packed or path.suffix.lower() in _SUFFIXES
+
+
+def tar_members(path: Path, encoding: str | None = None) -> Files:
+    """The regular files in a tar. Those of a compressed one are held in memory.
+
+    encoding: of names that are not UTF-8; by default found from them.
+    Raises DataError for a tar that is damaged, holds links, devices or names that leave it, or
+    exceeds the limits.
+    """
+    names: list[str | bytes] = []
+    openers = []
+    try:
+        with open(path, "rb") as file:
+            for info, held in _entries(path, file):
+                names.append(_raw_name(info.name))
+                openers.append(
+                    partial(_slice, path, info.offset_data, info.size)
+                    if held is None
+                    else partial(io.BytesIO, held)
+                )
+    except RecursionError:
+        raise DataError(f"{path} is damaged (endless headers): fetch it again") from None
+    except _BROKEN as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is damaged or no tar ({reason}): fetch it again") from None
+    decoded, note = decoded_names(path, names, encoding)
+    decoded = [name.removeprefix("./") for name in decoded]
+    limits.check_members(path, decoded)
+    files = Files(zip(decoded, openers, strict=True))
+    files.notes = note
+    return files
+
+
+def _entries(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
+    """Yield each visible regular file, with its content if the tar is compressed."""
+    packed = limits.size_of(file)
+    start = file.read(6)
+    file.seek(0)
+    unpack = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
+    stream = cast(BinaryIO, unpack(file)) if unpack else file
+    most = max(limits.RATIO_FLOOR, limits.MAX_RATIO * packed) if unpack else packed
+    bounded = cast(BinaryIO, _Bounded(path, stream, min(most, limits.MAX_ARCHIVE_BYTES)))
+    number = total = 0
+    # other bytes than UTF-8 arrive as surrogates
+    with tarfile.open(fileobj=bounded, mode="r:", tarinfo=_Strict, encoding="utf-8") as archive:
+        for info in archive:
+            archive.members = []  # type: ignore[attr-defined] # keeps memory small
+            number += 1
+            limits.check_number(path, number)
+            if info.isdir() or limits.is_hidden(info.name.removeprefix("./")):
+                continue
+            if not info.isreg() or info.issparse():
+                kind = "a sparse file" if info.issparse() else "a link or device"
+                raise DataError(f"{path} holds {kind}, {printable(info.name)}: repack it without")
+            total += info.size
+            limits.check_total(path, total)
+            if not unpack:
+                yield info, None
+                continue
+            limits.check_memory(str(path), total)
+            content = archive.extractfile(info)
+            assert content is not None
+            yield info, content.read()
+
+
+def _slice(path: Path, offset: int, size: int) -> BinaryIO:
+    if size > limits.MAX_FILE:
+        raise OSError(f"larger than {limits.MAX_FILE // 2**30} GiB")
+    with open(path, "rb") as file:
+        file.seek(offset)
+        content = file.read(size)
+    if len(content) < size:
+        raise OSError("the archive ends within it")
+    return io.BytesIO(content)
+
+
+def _raw_name(name: str) -> str | bytes:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape")
+    return name
+
+
+class _Bounded:
+    """A stream that refuses to be read or moved past `most` bytes."""
+
+    def __init__(self, path: Path, stream: BinaryIO, most: int) -> None:
+        self.path, self.stream, self.most = path, stream, most
+
+    def read(self, size: int = -1) -> bytes:
+        left = self.most + 1 - self.stream.tell()
+        content = self.stream.read(left if size < 0 else min(size, left))
+        self._check(self.stream.tell())
+        return content
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        assert whence == 0
+        self._check(position)
+        return self.stream.seek(position)
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+    def _check(self, position: int) -> None:
+        if position <= self.most:
+            return
+        if isinstance(self.stream, io.BufferedReader):
+            raise tarfile.ReadError("unexpected end of data")
+        limits.check_total(self.path, position)
+        raise DataError(
+            f"{self.path} expands more than {limits.MAX_RATIO}-fold, to over"
+            f" {self.most / 2**20:,.0f} MiB, as bombs do: pack it with less compression"
+        )
+
+
+class _Strict(tarfile.TarInfo):
+    """Refuses damaged headers, at which tarfile would end without a word."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Strict:  # type: ignore[override]
+        try:
+            return super().fromtarfile(tarfile_)  # type: ignore[return-value]
+        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
