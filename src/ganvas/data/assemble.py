@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ from ganvas.data.pictures import (
     strict_pillow,
 )
 from ganvas.data.pixels import Pixels
+from ganvas.data.ranges import Values, array_to_8_bits
+from ganvas.data.reading import ReadOptions
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
 
@@ -68,26 +70,36 @@ class Assembled:
 
 def assemble_array(
     name: str,
-    images: Pixels,
+    images: Values,
     labels: Labels | None,
     classes: tuple[str, ...],
     options: PictureOptions,
     notes: tuple[str, ...] = (),
 ) -> Assembled:
-    """Store uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does.
+    """Store images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does.
 
-    Raises DataError if the array is empty.
+    images: of any bool, integer or float dtype; others than uint8 are scaled by one range of
+        values, the one given or found over the set (see `Extent.usual_range`).
+
+    Raises DataError if the array is empty or holds values that are no finite numbers.
     """
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.size == 0:
         raise DataError(f"{name} holds no images: its array has shape {images.shape}")
+    digests = tuple(_digest(image.tobytes()) for image in images) if options.digests else ()
+    images, used = array_to_8_bits(name, images, options.range)
+    if used:
+        notes += tuple(used.notes())
+        options = replace(options, range=used.ends)
     stored = images.shape[3] if images.ndim == 4 else 1
     if options.size not in (None, images.shape[1:3]) or options.channels not in (None, stored):
         opened = [
             Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
         ]
-        return assemble(name, opened, labels, classes, options, notes)
+        in_8_bits = replace(options, range=None, digests=False)
+        result = assemble(name, opened, labels, classes, in_8_bits, notes)
+        return _read_as(result, options, digests)
     height, width = images.shape[1:3]
     pixels = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
     channels = options.channels or _needed_channels(
@@ -96,9 +108,22 @@ def assemble_array(
     )
     if channels < stored:
         notes += (narrowed_note(stored, channels),)
-    digests = tuple(_digest(image.tobytes()) for image in images) if options.digests else ()
     dataset = Dataset(name, *_tensors(pixels[:, :channels], labels), classes, notes)
-    return Assembled(dataset, Counter({f"{height}x{width}": len(images)}), digests=digests)
+    result = Assembled(dataset, Counter({f"{height}x{width}": len(images)}))
+    return _read_as(result, options, digests)
+
+
+def _read_as(result: Assembled, options: PictureOptions, digests: tuple[bytes, ...]) -> Assembled:
+    """The same set with the options that it was read with, those found among them."""
+    dataset = result.dataset
+    size: Any = dataset.height, dataset.width
+    read_as = ReadOptions(
+        size=size,
+        fit=options.fit,
+        channels=dataset.channels,  # type: ignore[arg-type] # checked by Dataset
+        range=options.range,
+    )
+    return replace(result, dataset=replace(dataset, read_as=read_as), digests=digests)
 
 
 def assemble(
