@@ -24,6 +24,7 @@ class Dataset:
     altered: phrases for the lossy ones among these changes, kept with an evaluation's result.
     read_as: the options that the images were read with, those found among them. The fingerprint
         does not depend on it.
+    files: the kinds of files that the images came from, with shares if there are several.
 
     Raises DataError if these rules are broken.
     """
@@ -35,6 +36,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
     read_as: ReadOptions = field(default_factory=ReadOptions)
+    files: str = "array"
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
