@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganvas.data import load_dataset
-from ganvas.data.pictures import PictureOptions, fitted
+from ganvas.data.decoding.fits import fitted
+from ganvas.data.pictures import PictureOptions
 from ganvas.errors import DataError, SettingError
 from helpers.sets import fill, stripes
 
@@ -26,12 +27,9 @@ def test_a_single_size_is_kept_without_a_note(tmp_path: Path) -> None:
 
 
 def test_mixed_sizes_take_the_native_size_with_a_note(tmp_path: Path) -> None:
-    data = load_dataset(fill(tmp_path, stripes(40, 30), stripes(50, 20)), native=(16, 16))
+    data = load_dataset(fill(tmp_path, stripes(40, 40), stripes(50, 50)), native=(16, 16))
     assert data.images.shape == (2, 1, 16, 16)
-    expected = (
-        "2 pictures of 2 sizes, cropped and resized to 16x16, the recipe's own size, as none was"
-        " given"
-    )
+    expected = "2 pictures of 2 sizes, resized to 16x16, the recipe's own size, as none was given"
     assert data.notes == (expected,)
 
 
@@ -74,14 +72,13 @@ def test_enlarging_is_noted(tmp_path: Path) -> None:
 
 
 def test_crop_takes_the_middle_and_leaves_pixels_sharp(tmp_path: Path) -> None:
-    columns = load_dataset(fill(tmp_path, stripes(20, 10)), size=(10, 10)).images[0, 0, 0]
+    columns = load_dataset(fill(tmp_path, stripes(20, 10)), size=10, fit="crop").images[0, 0, 0]
     assert columns.tolist() == list(range(5, 15))
 
 
 def test_crop_of_an_odd_rest_leaves_pixels_sharp(tmp_path: Path) -> None:
-    assert load_dataset(fill(tmp_path, stripes(13, 10)), size=(10, 10)).images[
-        0, 0, 0
-    ].tolist() == list(range(1, 11))
+    data = load_dataset(fill(tmp_path, stripes(13, 10)), size=10, fit="crop")
+    assert data.images[0, 0, 0].tolist() == list(range(1, 11))
 
 
 def test_pad_keeps_all_of_the_picture_on_white(tmp_path: Path) -> None:
@@ -106,6 +103,67 @@ def test_padding_alone_does_not_make_a_set_transparent(tmp_path: Path) -> None:
     assert data.images[0, :, 0, 0].tolist() == [255, 255, 255]
 
 
+@pytest.mark.parametrize(
+    ("pictures", "suffix", "fit", "told"),
+    [
+        # flags: 39% of a square is lost
+        (
+            [Image.new("RGB", (105, 64), RED)] * 3,
+            "png",
+            "pad",
+            "padded, as crop would cut off 39% of the median picture; --fit crop crops,"
+            " --size 40x64 keeps the shape",
+        ),
+        # photographs of 4:3
+        (
+            [Image.new("RGB", (160, 120), RED)] * 2 + [Image.new("RGB", (300, 100), RED)],
+            "jpg",
+            "crop",
+            "crop cuts off 25% of the median picture; --fit pad keeps all of it,"
+            " --size 48x64 keeps the shape",
+        ),
+        (
+            [Image.new("RGB", (100, 110), RED)] * 3,
+            "png",
+            "crop",
+            "crop cuts off 9% of the median picture; --fit pad keeps all of it,"
+            " --size 64x56 keeps the shape",
+        ),
+        (
+            [Image.new("RGBA", (100, 110), (*RED, 0))] * 3,
+            "png",
+            "pad",
+            "padded, as crop would cut off 9% of the median picture; --fit crop crops,"
+            " --size 64x56 keeps the shape",
+        ),
+        ([Image.new("RGB", (99, 99), RED)], "png", None, ""),
+    ],
+)
+def test_the_default_fit_follows_the_pictures(
+    tmp_path: Path, pictures: list[Image.Image], suffix: str, fit: str | None, told: str
+) -> None:
+    data = load_dataset(fill(tmp_path, *pictures, suffix=suffix), size=64)
+    assert data.read_as.fit == fit
+    assert (told in data.notes) == bool(told)
+    assert any("%" in note for note in data.notes) == bool(told)
+
+
+def test_a_given_fit_is_not_questioned(tmp_path: Path) -> None:
+    data = load_dataset(fill(tmp_path, stripes(50, 20)), size=16, fit="crop")
+    assert data.read_as.fit == "crop"
+    assert data.notes == ("1 picture of 20x50, cropped and resized to 16x16",)
+
+
+def test_an_opaque_alpha_channel_does_not_decide_the_fit(tmp_path: Path) -> None:
+    data = load_dataset(fill(tmp_path, Image.new("RGBA", (50, 55), (*RED, 255))), size=16)
+    assert data.read_as.fit == "crop"
+
+
+def test_arrays_are_fitted_like_pictures(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 20, 50), np.uint8))
+    assert load_dataset(tmp_path / "x.npz", size=16).read_as.fit == "pad"
+
+
 def test_shrinking_is_antialiased(tmp_path: Path) -> None:
     checks = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
     image = load_dataset(fill(tmp_path, checks), size=(8, 8)).images.float()
@@ -121,7 +179,7 @@ def test_a_large_jpeg_shrinks_to_what_its_full_pixels_would(tmp_path: Path) -> N
         full = np.asarray(fitted(picture.convert("RGB"), (100, 100), "crop")).astype(float)
     data = load_dataset(folder, size=(100, 100))
     assert np.abs(data.images[0].permute(1, 2, 0).numpy() - full).mean() < 1.5
-    assert data.notes == ("1 picture of 720x960, cropped and resized to 100x100",)
+    assert data.notes[0] == "1 picture of 720x960, cropped and resized to 100x100"
 
 
 @given(

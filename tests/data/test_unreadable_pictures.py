@@ -18,8 +18,8 @@ from ganvas.errors import DataError
 from helpers.sets import fill, stripes
 
 
-def png_of_zeros(side: int) -> bytes:
-    """A valid 8-bit grey PNG. Pillow would take long to write it."""
+def png_of_zeros(side: int, rows: int = 0) -> bytes:
+    """An 8-bit grey PNG with that many rows of data. Pillow would take long to write it."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -27,10 +27,10 @@ def png_of_zeros(side: int) -> bytes:
         )
 
     packer = zlib.compressobj(1)
-    rows = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
+    data = b"".join(packer.compress(bytes(side + 1)) for _ in range(rows)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     )
 
 
@@ -42,12 +42,12 @@ def spoil(folder: Path) -> dict[str, str]:
     )
     (folder / "x0.png").write_text("not a picture")
     (folder / "x1.png").write_bytes(buffer.getvalue()[:-900])
-    (folder / "x2.png").write_bytes(png_of_zeros(12_000))
+    (folder / "x2.png").write_bytes(png_of_zeros(16_000))
     (folder / "x3.png").write_bytes(b"")
     return {
         "x0.png": "not a PNG",
         "x1.png": "truncated",
-        "x2.png": "64 megapixels",
+        "x2.png": "250 megapixels",
         "x3.png": "not a PNG",
     }
 
@@ -115,17 +115,38 @@ def test_leniency_set_elsewhere_does_not_let_truncated_files_in(
 
 
 def test_bombs_are_refused_whatever_the_warning_filters_say(tmp_path: Path) -> None:
-    (fill(tmp_path, stripes(2, 2)) / "bomb.png").write_bytes(png_of_zeros(12_000))
+    (fill(tmp_path, stripes(2, 2)) / "bomb.png").write_bytes(png_of_zeros(16_000))
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         inspection = count_dataset(tmp_path)
     assert heard == []
-    assert inspection.unreadable_files == (("bomb.png", "more than 64 megapixels"),)
+    reason = "more than 250 megapixels; --max-megapixels raises the limit"
+    assert inspection.unreadable_files == (("bomb.png", reason),)
 
 
-def test_a_picture_just_over_the_cap_is_refused_without_pillow_minding(tmp_path: Path) -> None:
-    (fill(tmp_path, stripes(2, 2)) / "big.png").write_bytes(png_of_zeros(8_001))
-    assert count_dataset(tmp_path).unreadable_files == (("big.png", "more than 64 megapixels"),)
+def test_the_limit_of_megapixels_is_adjustable(tmp_path: Path) -> None:
+    (fill(tmp_path, stripes(20, 20)) / "big.png").write_bytes(png_of_zeros(1001, 1001))
+    assert count_dataset(tmp_path).unreadable_files == ()
+    refused = count_dataset(tmp_path, max_megapixels=1).unreadable_files
+    assert refused == (("big.png", "more than 1 megapixels; --max-megapixels raises the limit"),)
+
+
+def test_sets_of_huge_pictures_ask_for_a_size(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png_of_zeros(8001, 8001))
+    with pytest.raises(DataError, match="pictures of 8001x8001, more than 64 megapixels: give"):
+        load_dataset(tmp_path)
+    assert load_dataset(tmp_path, size=8).images.shape == (1, 1, 8, 8)
+
+
+def test_what_does_not_fit_into_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small:
+        total = 10**9
+
+    monkeypatch.setattr("psutil.virtual_memory", Small)
+    (fill(tmp_path, stripes(2, 2)) / "big.png").write_bytes(png_of_zeros(10_000))
+    assert count_dataset(tmp_path).unreadable_files == (("big.png", "needs 1 GB of memory"),)
 
 
 def test_large_and_small_pictures_decode_to_the_same_in_threads(tmp_path: Path) -> None:

@@ -2,53 +2,52 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from typing import TypeVar
+from itertools import accumulate, pairwise
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ganvas.data.changes import Seen, describe_changes, narrowed_note
 from ganvas.data.dataset import Dataset
+from ganvas.data.decoding.changes import (
+    Plan,
+    Seen,
+    describe_changes,
+    describe_files,
+    is_transparent,
+    narrowed_note,
+)
+from ganvas.data.decoding.deep import Deep, deepened
+from ganvas.data.decoding.fits import fitted, flattened
+from ganvas.data.decoding.originals import Original, Scanner, clear_share, in_order
+from ganvas.data.decoding.planning import Failure, failures, planned, unreadable_line
+from ganvas.data.decoding.ranges import Values, array_to_8_bits, count_outside
 from ganvas.data.pictures import (
-    Header,
+    HEIF_SUFFIXES,
+    Decoded,
+    Picture,
     PictureOptions,
     UnreadableError,
-    decode,
-    fitted,
-    flattened,
-    header,
+    enable_heif,
     strict_pillow,
 )
 from ganvas.data.pixels import Pixels
+from ganvas.data.reading import ReadOptions
 from ganvas.errors import DataError
-from ganvas.system.text import count, first_few
+from ganvas.recipe import Channels
+
+__all__ = ["Assembled", "Failure", "Labels", "Picture", "assemble", "assemble_array"]
+__all__ += ["unreadable_line"]
 
 Labels = npt.NDArray[np.int64]
-Failure = tuple[str, str]  # name of a picture, and why it is unreadable
-T = TypeVar("T")
-
-MAX_NAMED = 100  # unreadable pictures named in one message
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture not yet decoded, and the function that opens it or raises UnreadableError."""
-
-    name: str
-    open: Callable[[], AbstractContextManager[Image.Image]]
 
 
 @dataclass(frozen=True)
@@ -68,37 +67,63 @@ class Assembled:
 
 def assemble_array(
     name: str,
-    images: Pixels,
+    images: Values,
     labels: Labels | None,
     classes: tuple[str, ...],
     options: PictureOptions,
     notes: tuple[str, ...] = (),
 ) -> Assembled:
-    """Store uint8 images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does.
+    """Store images (N, H, W) or (N, H, W, C), C one of 1, 3, 4, as `assemble` does.
 
-    Raises DataError if the array is empty.
+    images: of any bool, integer or float dtype; others than uint8 are scaled by one range of
+        values, the one given or found over the set (see `Extent.usual_range`).
+
+    Raises DataError if the array is empty or holds values that are no finite numbers.
     """
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.size == 0:
         raise DataError(f"{name} holds no images: its array has shape {images.shape}")
+    digests = tuple(_digest(image.tobytes()) for image in images) if options.digests else ()
+    images, used = array_to_8_bits(name, images, options.range)
+    if used:
+        notes += tuple(used.notes())
+        options = replace(options, range=used.ends)
     stored = images.shape[3] if images.ndim == 4 else 1
-    if options.size not in (None, images.shape[1:3]) or options.channels not in (None, stored):
+    clear = (images[..., 3] < 255).mean((1, 2)) if stored == 4 else np.zeros(1)
+    few_clear = clear.any() and not is_transparent(clear)
+    sized = options.size in (None, images.shape[1:3])
+    if not sized or options.channels not in (None, stored) or few_clear:
         opened = [
             Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
         ]
-        return assemble(name, opened, labels, classes, options, notes)
-    height, width = images.shape[1:3]
+        in_8_bits = replace(options, range=None, digests=False)
+        result = assemble(name, opened, labels, classes, in_8_bits, notes)
+    else:
+        result = _stored(name, images, labels, classes, options.channels, notes)
+    read_as = replace(result.dataset.read_as, range=options.range)
+    return replace(result, dataset=replace(result.dataset, read_as=read_as), digests=digests)
+
+
+def _stored(
+    name: str,
+    images: Pixels,
+    labels: Labels | None,
+    classes: tuple[str, ...],
+    channels: Channels | None,
+    notes: tuple[str, ...],
+) -> Assembled:
+    """Store an array as it is, without channels that no image needs unless `channels` are given."""
     pixels = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
-    channels = options.channels or _needed_channels(
-        transparent=stored == 4 and pixels[:, 3].min() < 255,
-        colour=stored > 1 and _coloured(pixels[:, 0], pixels[:, 1], pixels[:, 2]),
-    )
-    if channels < stored:
-        notes += (narrowed_note(stored, channels),)
-    digests = tuple(_digest(image.tobytes()) for image in images) if options.digests else ()
-    dataset = Dataset(name, *_tensors(pixels[:, :channels], labels), classes, notes)
-    return Assembled(dataset, Counter({f"{height}x{width}": len(images)}), digests=digests)
+    _, stored, height, width = pixels.shape
+    needed: Channels = 3 if stored > 1 and _coloured(*np.moveaxis(pixels[:, :3], 1, 0)) else 1
+    needed = channels or (4 if stored == 4 and pixels[:, 3].min() < 255 else needed)
+    if needed < stored:
+        notes += (narrowed_note(stored, needed),)
+    read_as = ReadOptions(size=(height, width), channels=needed)
+    tensors = _tensors(pixels[:, :needed], labels)
+    dataset = Dataset(name, *tensors, classes, notes, read_as=read_as)
+    return Assembled(dataset, Counter({f"{height}x{width}": len(images)}))
 
 
 def assemble(
@@ -112,142 +137,132 @@ def assemble(
     """Decode, fit and store pictures in the order given, without unreadable ones, which are named.
 
     name: of the data set.
-    labels: int64 (N,), indices into `classes`, or None.
+    labels: int64 (N,), indices into `classes`, or None. The frames of a picture share its label.
     notes: come before those made here.
     Raises DataError if no picture can be read, if sizes differ and `options` give none, or if the
-    result exceeds the machine's memory.
+    result exceeds the machine's memory; MissingExtraError for a format whose extra is missing.
     """
+    if any(PurePosixPath(picture.name).suffix.lower() in HEIF_SUFFIXES for picture in pictures):
+        enable_heif()
     with strict_pillow():
-        pixels, seen = _decode_all(name, pictures, options)
-    # Close the gaps that unreadable pictures leave
-    unreadable = _failures(pictures, seen)
-    readable = [entry for entry in seen if isinstance(entry, Seen)]
-    if not readable:
+        originals = list(map(Scanner(options).scan, pictures))
+        plan = planned(name, pictures, originals, options)
+        pixels, seen = _decode_all(originals, plan)
+    unreadable = failures(pictures, seen)
+    good = [each for entry in seen if isinstance(entry, list) for each in entry]
+    if not good:
         raise DataError(f"{name}: {unreadable_line(unreadable, len(pictures))}")
+    pixels, labels = _without_gaps(pixels, labels, originals, seen)
     if unreadable:
-        keep = [i for i, entry in enumerate(seen) if isinstance(entry, Seen)]
-        for row, i in enumerate(keep):
-            pixels[row] = pixels[i]
-        pixels = pixels[: len(keep)]
-        labels = None if labels is None else labels[keep]
         notes += (unreadable_line(unreadable, len(pictures)),)
     # Drop channels that no picture needs
-    channels = options.channels or _needed_channels(
-        transparent=any(s.transparent for s in readable), colour=any(s.colour for s in readable)
+    channels = options.channels or _needed_channels(pixels, good)
+    changes, altered = describe_changes(good, plan, channels)
+    read_as = ReadOptions(size=plan.size, fit=plan.fitting.fit, channels=channels, range=plan.ends)
+    dataset = Dataset(
+        name,
+        *_tensors(pixels[:, :channels], labels),
+        classes,
+        notes + changes,
+        altered,
+        read_as,
+        describe_files(s.header.kind for s in good),
     )
-    changes, altered = describe_changes(readable, pixels.shape, channels, options)
-    tensors = _tensors(pixels[:, :channels], labels)
-    sizes = Counter("{}x{}".format(*s.header.size) for s in readable)
-    digests = tuple(s.digest for s in readable) if options.digests else ()
-    dataset = Dataset(name, *tensors, classes, notes + changes, altered)
+    sizes = Counter("{}x{}".format(*s.header.size) for s in good)
+    digests = tuple(s.digest for s in good) if options.digests else ()
     return Assembled(dataset, sizes, unreadable, digests)
 
 
+def _without_gaps(
+    pixels: Pixels,
+    labels: Labels | None,
+    originals: Sequence[Original | UnreadableError],
+    seen: Sequence[list[Seen] | UnreadableError],
+) -> tuple[Pixels, Labels | None]:
+    """Close the gaps that unreadable pictures leave, in place; one label for each image."""
+    numbers = [_rows(original) for original in originals]
+    of = np.repeat(np.arange(len(originals)), numbers)  # the picture of each row
+    keep = np.flatnonzero(np.repeat([isinstance(entry, list) for entry in seen], numbers))
+    if len(keep) < len(pixels):
+        for row, i in enumerate(keep):
+            pixels[row] = pixels[i]
+    return pixels[: len(keep)], None if labels is None else labels[of[keep]]
+
+
+def _needed_channels(pixels: Pixels, seen: Sequence[Seen]) -> Channels:
+    """The channels that decoded pictures (N, C, H, W) need.
+
+    Too few transparent pixels to count are composited on white in place.
+    """
+    if is_transparent(s.clear for s in seen):
+        return 4
+    if not any(s.clear for s in seen):
+        return 3 if any(s.colour for s in seen) else 1
+    for row, each in zip(pixels, seen, strict=True):
+        if each.clear:
+            image = flattened(Image.fromarray(np.moveaxis(row, 0, 2)), 3)
+            row[:3] = np.moveaxis(np.asarray(image), 2, 0)
+    return 3 if any(_coloured(*row[:3]) for row in pixels) else 1
+
+
 def _decode_all(
-    name: str, pictures: Sequence[Picture], options: PictureOptions
-) -> tuple[Pixels, list[Seen | UnreadableError]]:
+    originals: Sequence[Original | UnreadableError], plan: Plan
+) -> tuple[Pixels, list[list[Seen] | UnreadableError]]:
     """Decode pictures into one array (N, C, H, W), where unreadable ones leave gaps.
 
     A first pass over the headers finds the size and the most channels that can be needed, so that
     the second decodes each picture into its place.
     """
-    headers = [_try(picture, header) for picture in pictures]
-    good = [entry for entry in headers if isinstance(entry, Header)]
-    if not good:
-        raise DataError(f"{name}: {unreadable_line(_failures(pictures, headers), len(pictures))}")
-    height, width = options.size or _common_size(name, pictures, headers, options.native)
-    channels = options.channels or max(entry.channels for entry in good)
-    shape = (len(pictures), channels, height, width)
-    if (needed := math.prod(shape)) > psutil.virtual_memory().total:
-        pile = f"{count(len(pictures), 'picture')} of {height}x{width}x{channels}"
-        raise DataError(
-            f"{name}: {pile} need {needed / 1e9:.0f} GB, more than this machine's memory: give a"
-            " smaller --size"
-        )
-    pixels, place = np.empty(shape, np.uint8), partial(_place, options=options)
-    # Pillow releases the GIL while it decodes: too briefly for threads to pay if images are small
-    if sum(math.prod(entry.size) for entry in good) <= 256 * 256 * len(good):
-        return pixels, list(map(place, pictures, headers, pixels))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return pixels, list(pool.map(place, pictures, headers, pixels))
+    ends = list(accumulate(map(_rows, originals), initial=0))
+    pixels = np.empty((ends[-1], plan.channels, *plan.size), np.uint8)
+    places = [pixels[first:last] for first, last in pairwise(ends)]
+    return pixels, in_order(partial(_place, plan=plan), originals, places)
 
 
-def unreadable_line(unreadable: Sequence[Failure], total: int) -> str:
-    """A line that counts unreadable pictures and names the first MAX_NAMED, with reasons."""
-    named = first_few((f"{name} ({reason})" for name, reason in unreadable), MAX_NAMED)
-    rest = " (ganvas data inspect names all)" if len(unreadable) > MAX_NAMED else ""
-    return f"{len(unreadable):,} of {count(total, 'picture')} cannot be read: {named}{rest}"
+def _rows(original: Original | UnreadableError) -> int:
+    return len(original.headers) if isinstance(original, Original) else 0
 
 
-def _needed_channels(*, transparent: bool, colour: bool) -> int:
-    return 4 if transparent else 3 if colour else 1
-
-
-def _try(picture: Picture, work: Callable[[Image.Image], T]) -> T | UnreadableError:
-    """Return what `work` makes of the open picture, or the error that it raises."""
+def _place(
+    original: Original | UnreadableError, rows: Pixels, *, plan: Plan
+) -> list[Seen] | UnreadableError:
+    """Decode the frames of one picture into `rows`, uint8 (frames, C, H, W)."""
+    if isinstance(original, UnreadableError):
+        return original
     try:
-        with picture.open() as image:
-            return work(image)
+        decoded = original.decoded(plan.size, drop=True)
+        return [
+            _fill(original, frame, row, each, plan)
+            for frame, (row, each) in enumerate(zip(rows, decoded, strict=True))
+        ]
     except UnreadableError as error:
         return error
 
 
-def _place(
-    picture: Picture, entry: Header | UnreadableError, row: Pixels, *, options: PictureOptions
-) -> Seen | UnreadableError:
-    """Decode one picture into `row`, uint8 (C, H, W)."""
-    if isinstance(entry, UnreadableError):
-        return entry
-    channels, height, width = row.shape
-    image = _try(picture, partial(decode, size=(height, width)))
-    if isinstance(image, UnreadableError):
-        return image
-    transparent = image.mode == "RGBA" and np.asarray(image.getchannel(3)).min() < 255
+def _fill(original: Original, frame: int, row: Pixels, decoded: Decoded, plan: Plan) -> Seen:
+    """Fit one frame into `row`, uint8 (C, H, W)."""
+    image, extent, outside, values = decoded.pixels, None, 0, 0
+    if not isinstance(image, Deep) and plan.scales_8_bits:
+        image = deepened(image)
+    clear = clear_share(image)
+    if isinstance(image, Deep):
+        assert plan.ends is not None
+        outside = count_outside(image.colours, plan.ends)
+        extent, values = image.extent, image.colours.size
+        image = image.to_8_bits(plan.ends)
     digest = b""
-    if options.digests:
+    if plan.digests:
         digest = _digest(repr(image.size).encode() + image.convert("RGBA").tobytes())
+    channels, height, width = row.shape
     if channels == 4:
         # gives every picture transparent padding, or none
         image = flattened(image, 4)
-    image = fitted(image, (height, width), options.fit or "crop")
+    image = fitted(image, (height, width), plan.fitting.fit or "crop")
     colour = image.mode != "L" and _coloured(*(np.asarray(image.getchannel(i)) for i in range(3)))
-    values = np.asarray(flattened(image, channels))
-    row[...] = values[None] if channels == 1 else np.moveaxis(values, 2, 0)
-    return Seen(entry, colour, bool(transparent), digest)
-
-
-def _common_size(
-    name: str,
-    pictures: Sequence[Picture],
-    headers: Sequence[Header | UnreadableError],
-    native: tuple[int, int] | None,
-) -> tuple[int, int]:
-    """The size of all readable pictures, or `native` if they have several.
-
-    Damaged pictures do not count, whatever size their headers claim.
-    """
-    pairs = zip(pictures, headers, strict=True)
-    readable = [(picture, entry.size) for picture, entry in pairs if isinstance(entry, Header)]
-    sizes: list[tuple[int, int]] = []
-    for picture, size in readable:
-        if size not in sizes and isinstance(_try(picture, partial(decode, size=size)), Image.Image):
-            sizes.append(size)
-        if len(sizes) == 2:
-            break
-    else:
-        return sizes[0] if sizes else readable[0][1]
-    if native is None:
-        known = sorted({size for _, size in readable})
-        listed = first_few((f"{h}x{w}" for h, w in known), 5)
-        raise DataError(
-            f"{name} holds pictures of {len(known):,} sizes ({listed}): give one, as --size"
-        )
-    return native
-
-
-def _failures(pictures: Sequence[Picture], entries: Sequence[object]) -> tuple[Failure, ...]:
-    pairs = zip(pictures, entries, strict=True)
-    return tuple((p.name, str(entry)) for p, entry in pairs if isinstance(entry, UnreadableError))
+    pixels = np.asarray(flattened(image, channels))
+    row[...] = pixels[None] if channels == 1 else np.moveaxis(pixels, 2, 0)
+    name, header = original.picture.name, original.headers[frame]
+    return Seen(name, header, colour, clear, digest, decoded.incomplete, extent, outside, values)
 
 
 def _coloured(red: Pixels, green: Pixels, blue: Pixels) -> bool:

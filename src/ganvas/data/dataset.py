@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from ganvas.data.reading import ReadOptions
 from ganvas.errors import DataError
 
 
@@ -21,6 +22,9 @@ class Dataset:
     classes: names of the classes, each once; () for a set without labels.
     notes: sentences for the user on changes made to the pictures when they were read.
     altered: phrases for the lossy ones among these changes, kept with an evaluation's result.
+    read_as: the options that the images were read with, those found among them. The fingerprint
+        does not depend on it.
+    files: the kinds of files that the images came from, with shares if there are several.
 
     Raises DataError if these rules are broken.
     """
@@ -31,6 +35,8 @@ class Dataset:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
+    read_as: ReadOptions = field(default_factory=ReadOptions)
+    files: str = "array"
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
