@@ -77,8 +77,8 @@ def evaluate(source: str, /, *, options: EvaluateOptions = DEFAULTS, json: bool 
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, or digits; or images: a .npz, a .zip, a folder
-        or a data set's name.
+        A run's directory, a generator.safetensors, or digits; or images: a folder, an archive,
+        arrays or whatever --data takes.
     json
         Print one JSON document.
     """

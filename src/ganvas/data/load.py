@@ -9,9 +9,9 @@ from typing import Unpack
 from ganvas.data.assemble import Assembled, unreadable_line
 from ganvas.data.catalogue import NAMES, read_named
 from ganvas.data.dataset import Dataset
-from ganvas.data.formats.folder import read_folder
 from ganvas.data.formats.idx import is_idx, read_idx
-from ganvas.data.formats.npz import read_npz
+from ganvas.data.formats.sources import read_file, read_tree
+from ganvas.data.kinds import ARCHIVE_ENDINGS, has_ending, split_member
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.reading import ReadArguments, Split
 from ganvas.errors import DataError, SettingError, nearest
@@ -32,8 +32,9 @@ def load_dataset(
 ) -> Dataset:
     """Read a data set into memory.
 
-    what: one of `NAMES`, or a path: a folder of images, a .zip of one, a .npz, a file of IDX
-        images, or a folder of such files. A name wins over a path: write './mnist' for a folder
+    what: one of `NAMES`, or a path: a folder of images, an archive of one, a file of arrays, a
+        table of pixels, a parquet file, IDX files (see docs/data.md). "file.npz:NAME" names an
+        array or a file within. A data set's name wins over a path: write './mnist' for a folder
         called mnist.
     split: the part to read, "train" or "test". Size and channels are inferred from that part
         alone: pass those of the training part when you read the held-out part.
@@ -73,14 +74,13 @@ def read_source(
         raise SettingError(f"no split is called {split!r}: expected 'train' or 'test'")
     if isinstance(what, str) and what in NAMES:
         return read_named(what, split, options, data_dir, fetch=fetch)
-    path = _existing_path(what)
-    if is_idx(path):
+    where, member = split_member(what)
+    path = _existing_path(where)
+    if not member and is_idx(path):
         return read_idx(path, split, options)
-    if path.is_dir() or path.suffix.lower() == ".zip":
-        return read_folder(path, split, options)
-    if path.suffix.lower() == ".npz":
-        return read_npz(path, split, options)
-    raise DataError(f"{path} is a single file: expected a folder of images, .zip, .npz or IDX file")
+    if path.is_dir() or has_ending(path, ARCHIVE_ENDINGS):
+        return read_tree(path, split, options, member)
+    return read_file(path, split, options, member)
 
 
 def _existing_path(what: str | os.PathLike[str]) -> Path:

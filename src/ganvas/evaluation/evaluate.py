@@ -53,8 +53,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Score generated images against real ones. A run's result is added to its metrics.jsonl.
 
-    source: a `Run` or its directory, a generator.safetensors, or images (a `Dataset`, a folder,
-        .zip, .npz, a data set's name).
+    source: a `Run` or its directory, a generator.safetensors, or images (a `Dataset`, or
+        whatever `load_dataset` reads).
     data: the real images, by name or path; a run's own by default. Its held-out part is used.
     against: compare with these images instead.
     extractor: a name (see `find_extractor`), an `Extractor`, or any function or module that maps

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ganvas.data.catalogue import NAMES
 from ganvas.data.dataset import Dataset
+from ganvas.data.kinds import split_member
 from ganvas.data.reading import Reading
 from ganvas.errors import DataError, MetricError, RunError, SettingError
 from ganvas.evaluation.result import EvaluationSettings
@@ -134,7 +135,7 @@ def open_generated(
     """Open a run, a generator, or images.
 
     source: a `Run` or its directory, a generator.safetensors, the name of a shipped generator, or
-        images: a `Dataset`, a folder, .zip, .npz, IDX, or a data set's name.
+        images: a `Dataset`, any path that `load_dataset` reads, or a data set's name.
     gan: the user's GAN file, of a generator.
     device: of a generator.
 
@@ -157,7 +158,7 @@ def open_generated(
             raise SettingError(f"{option} {value} does nothing for images: leave it out")
     if isinstance(source, Dataset):
         return Generated(source.name, "images", images=source)
-    if not path.exists() and str(source) not in NAMES:
+    if not Path(split_member(path)[0]).exists() and str(source) not in NAMES:
         accepted = "a run's directory, a generator.safetensors, or images (.npz, .zip or a folder)"
         raise RunError(f"{source} does not exist: give {accepted}")
     return Generated(str(source), "images", images=reading.load(source))

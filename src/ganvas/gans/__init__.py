@@ -7,13 +7,13 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
 import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from ganvas import data
+from ganvas.data.kinds import is_picture_source
 from ganvas.errors import SettingError, nearest
 from ganvas.gan import GanFile
 from ganvas.recipe import Recipe
@@ -71,8 +71,7 @@ def default_recipe(what: str | None) -> str:
         return "r3gan/stacked-mnist"
     if what is None or what in data.NAMES:
         return "r3gan/digits"
-    pictures = os.path.isdir(what) or what.lower().endswith((".zip", ".npz"))
-    return "r3gan/images" if pictures else "r3gan/digits"
+    return "r3gan/images" if is_picture_source(what) else "r3gan/digits"
 
 
 def default_data(recipe: str | None) -> str:

@@ -15,6 +15,7 @@ import torch
 
 from ganvas import data, gans
 from ganvas.data.dataset import Dataset
+from ganvas.data.kinds import split_member
 from ganvas.errors import SettingError
 from ganvas.launch.warm_start import WarmStart, check_fit, warm_start_of
 from ganvas.plan import MAX_PLAN_IMAGES, Plan
@@ -112,7 +113,7 @@ def _card(
 ) -> Card:
     train = prepared.recipe.train
     what, plain = str(request.data), settings(prepared.recipe)
-    if os.path.exists(what) and what not in data.NAMES:
+    if what not in data.NAMES and os.path.exists(split_member(what)[0]):
         what = os.path.abspath(what)
     processes = process_count(request.processes, prepared.device, train)
     total = planned_images(train, len(dataset))

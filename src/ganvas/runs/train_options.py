@@ -68,8 +68,9 @@ class TrainOptions(Reading):
     data: Annotated[
         str | None,
         Parameter(
-            help="A data set's name or a path: a folder of images, a .zip, a .npz or IDX files."
-            " Default: mnist-5k, or what the recipe or the run of --from was made for."
+            help="A data set's name or a path: a folder or an archive of images, arrays, tables of"
+            " pixels, parquet or IDX files; FILE:NAME names an array in a file. Default: mnist-5k,"
+            " or what the recipe or the run of --from was made for."
         ),
     ] = None
     images: Annotated[Number, Parameter(help="Stop after this many training images.")] = None

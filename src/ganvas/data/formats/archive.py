@@ -20,9 +20,7 @@ from ganvas.data.formats.zip_names import decoded_names
 from ganvas.errors import DataError
 from ganvas.system.text import printable
 
-__all__ = ["ARCHIVES", "MAX_RATIO", "RATIO_FLOOR", "Files", "members", "opened_zip"]
-
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z")
+__all__ = ["MAX_RATIO", "RATIO_FLOOR", "Files", "members", "opened_zip"]
 
 
 @contextmanager

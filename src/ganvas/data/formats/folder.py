@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ganvas.data.assemble import Assembled, Picture, assemble
-from ganvas.data.formats.archive import Files, members
+from ganvas.data.formats.limits import Files
 from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
@@ -33,18 +33,17 @@ _HELD_OUT = ("test", "val", "valid", "validation")
 _TABLE = "labels.csv"
 
 
-def read_folder(path: Path, split: Split, options: PictureOptions) -> Assembled:
-    """Read a folder or a zip of pictures.
+def read_folder(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
+    """Read a folder or an archive of pictures.
 
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
-    with members(path) as files:
-        tree = _Tree(path, files)
-        names, of, classes = tree.plan(split)
-        pictures = [Picture(name, partial(open_picture, files[name])) for name in names]
-        index = {name: i for i, name in enumerate(classes)}
-        labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
-        return assemble(path.resolve().name, pictures, labels, classes, options, tuple(tree.notes))
+    tree = _Tree(path, files, list(files.notes))
+    names, of, classes = tree.plan(split)
+    pictures = [Picture(name, partial(open_picture, files[name])) for name in names]
+    index = {name: i for i, name in enumerate(classes)}
+    labels = np.array([index[of[name]] for name in names], np.int64) if classes else None
+    return assemble(path.resolve().name, pictures, labels, classes, options, tuple(tree.notes))
 
 
 @dataclass

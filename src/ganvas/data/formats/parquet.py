@@ -1,7 +1,8 @@
 """Parquet files and saved data sets of Hugging Face, read with pyarrow alone.
 
     data/train-00000-of-00001.parquet       a column of pictures, and one of labels
-    train/, test/                           of `save_to_disk`: dataset_info.json, state.json, *.arrow
+    train/, test/                           of `save_to_disk`: dataset_info.json, state.json,
+                                            data-00000-of-00001.arrow
 
 Names of classes come from the metadata `huggingface` or from dataset_info.json.
 """
@@ -24,12 +25,11 @@ from ganvas.data.assemble import Assembled, Picture, assemble
 from ganvas.data.formats import limits
 from ganvas.data.formats.arrays.labels import class_indices
 from ganvas.data.formats.limits import Files
+from ganvas.data.kinds import PARQUET_ENDINGS, has_ending
 from ganvas.data.pictures import PictureOptions, open_picture
 from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError, MissingExtraError, nearest
 from ganvas.system.text import first_few
-
-PARQUET_SUFFIXES = (".parquet", ".arrow")
 
 _LABELS = ("label", "labels", "fine_label", "class", "target", "y")
 _PARTS: dict[str, tuple[str, ...]] = {
@@ -48,7 +48,7 @@ class _Part:
 
 def is_parquet(files: Files) -> bool:
     """Return True if any file is parquet or the saved data set of Hugging Face."""
-    return any(name.lower().endswith(PARQUET_SUFFIXES) for name in files)
+    return any(has_ending(name, PARQUET_ENDINGS) for name in files)
 
 
 def read_parquet(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
@@ -73,7 +73,7 @@ def read_parquet(path: Path, files: Files, split: Split, options: PictureOptions
     notes += columns.notes
     indices, classes = _labels(str(path), rows, columns)
     chosen = rows[split == "test"]
-    of = indices[split == "test"] if indices else None
+    of = indices[split == "test"]
     pictures = [Picture(str(i), partial(_opened, each)) for i, each in enumerate(chosen.pictures)]
     title = path.resolve().name
     return assemble(title, pictures, of, classes if of is not None else (), options, tuple(notes))
@@ -121,7 +121,9 @@ def _files_by_part(path: Path, files: Files) -> dict[str, list[str]]:
     for part, each in parts.items():
         if len(folders := {name.rpartition("/")[0] for name in each}) > 1:
             listed = first_few(sorted(folders))
-            raise DataError(f"{path} holds several sets ({listed}): give the folder of one ({part})")
+            raise DataError(
+                f"{path} holds several sets ({listed}): give the folder of one ({part})"
+            )
     return parts
 
 
@@ -296,14 +298,18 @@ def _holds_pictures(kind: Any) -> bool:
 def _labels(
     where: str, rows: Sequence[_Part], columns: _Columns
 ) -> tuple[list[Any], tuple[str, ...]]:
-    """Indices of each part, and the classes; none if a part has no labels, written as -1."""
+    """Indices of each part, and the classes; None for a part without labels, or with all -1."""
     if columns.label is None:
-        return [], ()
-    parts = []
-    for part in rows:
+        return [None] * len(rows), ()
+    parts = {}
+    for place, part in enumerate(rows):
         if not part.labels or all(each in (None, -1) for each in part.labels):
-            return [], ()
+            continue
         if any(each is None or isinstance(each, list | dict) for each in part.labels):
             raise DataError(f"{where}: column {columns.label} is no label in every row")
-        parts.append(np.array(part.labels))
-    return class_indices(where, parts, columns.classes)
+        parts[place] = np.array(part.labels)
+    if 0 not in parts:
+        return [None] * len(rows), ()
+    indices, classes = class_indices(where, list(parts.values()), columns.classes)
+    found = dict(zip(parts, indices, strict=True))
+    return [found.get(place) for place in range(len(rows))], classes

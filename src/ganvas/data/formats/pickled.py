@@ -27,10 +27,20 @@ _GLOBALS = {
     "_codecs encode": _ENCODE,
 }
 _DTYPES = ("u1", "i1", "u2", "i2", "i4", "u4", "i8", "u8", "f4", "f8")
-_CONSTANTS = (
-    "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 BINUNICODE SHORT_BINUNICODE BINUNICODE8 BININT BININT1"
-    " BININT2 LONG1 BINFLOAT"
-).split()
+_CONSTANTS = [
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "BINFLOAT",
+]
 _FIXED: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -171,8 +181,8 @@ def _build(made: Any, state: Any) -> None:
         raise ValueError("an array of no numbers")
     if math.prod(shape) * dtype.value.itemsize != len(content) or min(shape, default=0) < 0:
         raise ValueError(f"an array {shape} of {len(content):,} bytes")
-    order = "F" if fortran else "C"
-    made.value = np.frombuffer(content, dtype.value).reshape(shape, order=order)
+    values = np.frombuffer(content, dtype.value)
+    made.value = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
 
 
 def _finished(value: Any, seen: dict[int, Any]) -> Any:

@@ -6,6 +6,7 @@ import io
 import lzma
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ganvas.data.formats import limits
 from ganvas.data.formats.limits import Files
@@ -45,21 +46,22 @@ def seven_zip_members(path: Path) -> Files:
     return Files((name, partial(_content, factory.products.get(name))) for name in names)
 
 
-def _checked_size(path: Path, infos: list[object]) -> int:
+def _checked_size(path: Path, infos: list[Any]) -> int:
     """The bytes that an archive unpacks to. Raises DataError for a bomb and for links."""
     for info in infos:
-        if not info.is_file:  # type: ignore[attr-defined]
-            name = info.filename  # type: ignore[attr-defined]
+        if not info.is_file:
+            name = info.filename
             raise DataError(f"{path} holds a link or device, {name}: repack it without")
-    limits.check_members(path, [info.filename for info in infos])  # type: ignore[attr-defined]
-    total = sum(info.uncompressed for info in infos)  # type: ignore[attr-defined]
+    limits.check_members(path, [info.filename for info in infos])
+    total = sum(int(info.uncompressed) for info in infos)
     limits.check_total(path, total)
     limits.check_ratio(str(path), total, path.stat().st_size)
     limits.check_memory(str(path), total)
     return total
 
 
-def _content(product: object) -> io.BytesIO:
+def _content(product: Any) -> io.BytesIO:
     if product is None:
         raise OSError("it cannot be unpacked")
-    return io.BytesIO(product._buffer.getbuffer())  # type: ignore[attr-defined]
+    product.seek(0)
+    return io.BytesIO(product.read())

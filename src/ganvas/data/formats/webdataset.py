@@ -56,7 +56,7 @@ def with_shards(path: Path, files: Files, encoding: str | None) -> Iterator[File
                 if place in merged:
                     place = f"{stems[name]}.{place}"
                 merged[place] = opener
-        merged.notes = files.notes + (f"{count(len(tars), 'tar')} read as one set",)
+        merged.notes = (*files.notes, f"{count(len(tars), 'tar')} read as one set")
         yield merged
 
 

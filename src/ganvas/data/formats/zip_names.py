@@ -24,8 +24,17 @@ _SWITCH = 0.02  # a letter of another script beside an ASCII letter, without a s
 _ACCENTED = "éèüöäàçñßáíóúêâîôûëïåøæãõÉÜÖÄÅØÑÇÈÁÓÚÆŒœ"
 # the most frequent Chinese characters, and those of things that pictures show
 _COMMON = frozenset(
-    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关点正业外将两高间由问很最重并物手应战向头文体政美相见被利什二等产或新己制身果加西斯月话合回特代内信表化老给世位次度门任常先海通教儿原东声提立及比员解水名真论处走义各入几口认条平系气题活尔更别打女变四神总何电数安少报才结反受目太量再感建务做接必场件计管期市直德资命山金指克许统区保至队形社便空决治展马科司五基眼书非则听白却界达光放强即像难且权思王象完设式色路记南品住告类求据程北边死张该交规万取拉格望觉术领共确传师观清今切院让识候带导争运"
-    "猫狗鸟鱼虎狮猴熊鹿兔羊牛鸡鸭鹅蛇龙蛙蝶蝴蜂虫花草树叶苹梨桃葡萄香蕉橙瓜菜米包蛋糕车船飞汽卡轮火箭房屋桥街灯椅桌床衣裤鞋帽杯瓶刀叉碗勺脚脸鼻嘴耳男孩童图片照素材训练验证测试集标签夹复异癌肺炎红黄绿青蓝紫黑灰粉春夏秋冬风雪雨云星阳玫瑰荷桂菊向葵屏幕截微默认副拍摄景视频缺陷"
+    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之"
+    "年过发后作里用道行所然家种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样"
+    "理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关点正业外将"
+    "两高间由问很最重并物手应战向头文体政美相见被利什二等产或新己制身果加西斯月话合回特代内信"
+    "表化老给世位次度门任常先海通教儿原东声提立及比员解水名真论处走义各入几口认条平系气题活尔"
+    "更别打女变四神总何电数安少报才结反受目太量再感建务做接必场件计管期市直德资命山金指克许统"
+    "区保至队形社便空决治展马科司五基眼书非则听白却界达光放强即像难且权思王象完设式色路记南品"
+    "住告类求据程北边死张该交规万取拉格望觉术领共确传师观清今切院让识候带导争运猫狗鸟鱼虎狮猴"
+    "熊鹿兔羊牛鸡鸭鹅蛇龙蛙蝶蝴蜂虫花草树叶苹梨桃葡萄香蕉橙瓜菜米包蛋糕车船飞汽卡轮火箭房屋桥"
+    "街灯椅桌床衣裤鞋帽杯瓶刀叉碗勺脚脸鼻嘴耳男孩童图片照素材训练验证测试集标签夹复异癌肺炎红"
+    "黄绿青蓝紫黑灰粉春夏秋冬风雪雨云星阳玫瑰荷桂菊葵屏幕截微默副拍摄景视频缺陷"
 )
 
 
@@ -123,7 +132,20 @@ def _western(character: str) -> float:
     return 0.03 / len(_ACCENTED) if character in _ACCENTED else _RARE
 
 
-_RUSSIAN = dict(zip("оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё", (110, 85, 80, 74, 67, 63, 55, 47, 45, 44, 35, 32, 30, 28, 26, 20, 19, 17, 17, 16, 16, 14, 12, 10, 9, 7, 6, 5, 4, 3, 3, 0.4, 0.1), strict=True))  # fmt: skip
+def _numbers(text: str) -> list[float]:
+    return list(map(float, text.split()))
+
+
+_RUSSIAN = dict(
+    zip(
+        "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
+        _numbers(
+            "110 85 80 74 67 63 55 47 45 44 35 32 30 28 26 20 19 17 17 16 16 14 12 10 9 7 6 5 4 3 3"
+            " 0.4 0.1"
+        ),
+        strict=True,
+    )
+)
 
 
 def _russian(character: str) -> float:
@@ -136,7 +158,9 @@ def _chinese(character: str, encoding: str) -> float:
         raw = character.encode("gb2312" if encoding == "gbk" else encoding)
     except UnicodeEncodeError:
         return _RARE * 10
-    common, rare = ((0xB0, 0xD7), (0xD8, 0xF7)) if encoding == "gbk" else ((0xA4, 0xC6), (0xC9, 0xF9))
+    common, rare = (
+        ((0xB0, 0xD7), (0xD8, 0xF7)) if encoding == "gbk" else ((0xA4, 0xC6), (0xC9, 0xF9))
+    )
     if common[0] <= raw[0] <= common[1]:
         if encoding == "big5":
             return 0.95 / 5401
@@ -159,9 +183,10 @@ def _japanese(character: str) -> float:
     return 1e-5 if character in "、。・「」（）～＿々" else _RARE * 100
 
 
-_LEADS = dict(zip("ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ", (120, 10, 70, 80, 10, 70, 60, 60, 5, 100, 5, 220, 90, 4, 30, 20, 30, 30, 70), strict=True))  # fmt: skip
-_VOWELS = dict(zip("ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ", (200, 50, 15, 1, 100, 50, 50, 7, 100, 20, 3, 15, 20, 100, 7, 1, 15, 20, 100, 15, 170), strict=True))  # fmt: skip
-_TAILS = (450, 80, 3, 0.3, 130, 0.3, 2, 10, 80, 2, 1, 1, 0.1, 0.1, 0.1, 1, 50, 30, 2, 30, 5, 120, 8, 7, 2, 7, 8, 2)  # fmt: skip
+# how often Korean syllables begin, go on and end so, in Unicode's order, of 1,000 or so
+_LEADS = _numbers("120 10 70 80 10 70 60 60 5 100 5 220 90 4 30 20 30 30 70")
+_VOWELS = _numbers("200 50 15 1 100 50 50 7 100 20 3 15 20 100 7 1 15 20 100 15 170")
+_TAILS = _numbers("450 80 3 0.3 130 0.3 2 10 80 2 1 1 0.1 0.1 0.1 1 50 30 2 30 5 120 8 7 2 7 8 2")
 
 
 def _korean(character: str) -> float:
@@ -171,7 +196,7 @@ def _korean(character: str) -> float:
     if not 0 <= place < 19 * 21 * 28:
         return 0.001 / 4888 if "一" <= character <= "龥" else _RARE * 10
     lead, vowel, tail = place // 588, place // 28 % 21, place % 28
-    return list(_LEADS.values())[lead] * list(_VOWELS.values())[vowel] * _TAILS[tail] * unusual / 1.2e9
+    return _LEADS[lead] * _VOWELS[vowel] * _TAILS[tail] * unusual / 1.2e9
 
 
 _WESTERN = ("cp437", "cp850", "cp1252")

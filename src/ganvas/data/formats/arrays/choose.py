@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ganvas.data.assemble import Assembled, Labels, assemble_array
+from ganvas.data.decoding.ranges import Values
 from ganvas.data.formats import limits
 from ganvas.data.formats.arrays.entry import ArrayEntry
-from ganvas.data.formats.arrays.labels import Values, class_indices, flat_labels
+from ganvas.data.formats.arrays.labels import class_indices, flat_labels
 from ganvas.data.formats.arrays.shapes import image_array
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.reading import NoHeldOutError, Split
@@ -45,8 +46,9 @@ def read_entries(
     place = parts.index(test) if split == "test" and test is not None else 0
     entry = parts[place]
     limits.check_memory(f"{where}: {entry}", entry.size)
-    of = None if labels is None else labels[place]
+    of = labels[place]
     images, notes = image_array(where, entry, entry.read(), None if of is None else len(of))
+    classes = () if of is None else classes
     return assemble_array(name, images, of, classes, options, (*choice.notes(), *notes))
 
 
@@ -93,18 +95,18 @@ class _Choice:
                 return self._take(self._first(fitting), "images held out")
         return None
 
-    def labels(self, parts: list[ArrayEntry]) -> tuple[list[Labels] | None, tuple[str, ...]]:
-        """Labels of each part and the names of the classes; None if any part has none."""
-        found = [self._labels_of(images) for images in parts]
-        every = [values for values in found if values is not None]
-        if len(every) < len(parts):
-            if any(entry.name == "classes" for entry in self.entries) and not every:
+    def labels(self, parts: list[ArrayEntry]) -> tuple[list[Labels | None], tuple[str, ...]]:
+        """Labels of each part, or None, and the names of the classes."""
+        values = [self._labels_of(images) for images in parts]
+        labelled = [each for each in values if each is not None]
+        if values[0] is None:
+            if any(entry.name == "classes" for entry in self.entries):
                 alone = "holds classes and no labels: add one integer per image"
                 raise DataError(f"{self.where} {alone}")
-            if every:
-                self.remarks.append("labels of one part alone are not used")
-            return None, ()
-        return class_indices(self.where, every, self._class_names())
+            return [None] * len(parts), ()
+        indices, classes = class_indices(self.where, labelled, self._class_names())
+        found = iter(indices)
+        return [None if each is None else next(found) for each in values], classes
 
     def _labels_of(self, images: ArrayEntry) -> Values | None:
         column = self.options.label_column
@@ -151,7 +153,9 @@ class _Choice:
         if not called:
             return None
         names = self._take(called[0], "classes").read()
-        return tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names.tolist())
+        return tuple(
+            n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names.tolist()
+        )
 
     def _take(self, entry: ArrayEntry, role: str, phrase: str = "") -> ArrayEntry:
         if entry.kind in ("", "O"):
@@ -190,12 +194,12 @@ def _is_candidate(entry: ArrayEntry) -> bool:
 
 def _number_of(images: ArrayEntry, labels: ArrayEntry) -> int:
     """The number of images, as far as labels agree; 0 if they do not."""
-    sides = {images.shape[0], images.shape[-1]} if images.matlab or len(images.shape) == 4 else {
-        images.shape[0]
-    }
+    sides = (
+        {images.shape[0], images.shape[-1]}
+        if images.matlab or len(images.shape) == 4
+        else {images.shape[0]}
+    )
     fitting = [n for n in sorted(sides, key=lambda n: n != images.shape[0]) if n in labels.shape]
     if not fitting and labels.shape == () and images.shape[0] == 1:
         return 1
     return fitting[0] if fitting else 0
-
-

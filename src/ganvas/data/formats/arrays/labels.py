@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ganvas.data.assemble import Labels
+from ganvas.data.decoding.ranges import Values
 from ganvas.errors import DataError
-
-Values = npt.NDArray[Any]
 
 MAX_CLASSES = 1000  # of a small set whose labels have no names
 
@@ -31,7 +28,7 @@ def class_indices(
     every = np.concatenate(values)
     if every.dtype.kind == "U":
         if names is None:
-            names = sorted_classes(every.tolist())
+            names = _sorted_classes(every.tolist())
         place = {name: k for k, name in enumerate(names)}
         if unknown := set(every.tolist()) - set(names):
             raise DataError(f"{where}: label {min(unknown)!r} is not among the classes' names")
@@ -71,7 +68,7 @@ def flat_labels(array: Values, images: int) -> tuple[Values | None, str]:
     return (array.argmax(axis=1), "one-hot rows") if one_hot else (None, "")
 
 
-def sorted_classes(classes: Iterable[str]) -> tuple[str, ...]:
+def _sorted_classes(classes: Iterable[str]) -> tuple[str, ...]:
     """Each class once: numbers in numerical order, then names."""
 
     def order(name: str) -> tuple[bool, int, str]:

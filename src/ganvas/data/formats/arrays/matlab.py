@@ -36,7 +36,7 @@ def mat_entries(where: str, stream: BinaryIO, stack: ExitStack) -> list[ArrayEnt
         from scipy.io import loadmat, whosmat
     except ImportError:
         raise MissingExtraError(f"{where} needs SciPy: pip install 'ganvas[matlab]'") from None
-    entries = []
+    entries: list[ArrayEntry] = []
     try:
         _check_compressed(where, stream)
         stream.seek(0)

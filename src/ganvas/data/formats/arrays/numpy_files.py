@@ -13,14 +13,13 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from ganvas.data.decoding.ranges import Values
 from ganvas.data.formats.archive import opened_zip
 from ganvas.data.formats.arrays.entry import ArrayEntry
 from ganvas.data.formats.limits import DAMAGED, size_of
 from ganvas.errors import DataError
 
-Values = npt.NDArray[Any]
 Opener = Callable[[], BinaryIO]
 
 # raised, beside DAMAGED, for an array with a wrong header
@@ -64,7 +63,7 @@ def _entry(where: str, name: str, size: int, opened: Opener) -> ArrayEntry:
     """An array of `size` bytes, header included. Raises DataError for a damaged header."""
     try:
         stream = opened()
-        shape, fortran, dtype = _header(stream)
+        shape, _, dtype = _header(stream)
         claimed, held = math.prod(shape) * dtype.itemsize, size - stream.tell()
         if claimed != held and not dtype.hasobject:
             raise ValueError(f"{name} claims {claimed:,} bytes and holds {held:,}")
@@ -95,7 +94,7 @@ def _read(where: str, name: str, opened: Opener) -> Values:
                 " save numbers or strings"
             )
         array = np.empty(shape[::-1] if fortran else shape, dtype)
-        view = memoryview(array.reshape(-1).view(np.uint8))
+        view = memoryview(array.reshape(-1).view(np.uint8).data)
         done = 0
         while done < len(view):
             got = stream.readinto(view[done:])  # type: ignore[attr-defined]

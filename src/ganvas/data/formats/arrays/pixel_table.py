@@ -14,17 +14,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ganvas.data.decoding.ranges import Values
 from ganvas.data.formats import limits
 from ganvas.data.formats.arrays.entry import MIN_SIDE, side_of
 from ganvas.errors import DataError
 from ganvas.system.text import first_few, printable
-
-Values = npt.NDArray[Any]
 
 MAX_LINE = 64 * 2**20  # bytes
 _ROWS = 2000  # parsed at once
@@ -184,9 +182,9 @@ def _columns(
         return Layout(delimiter, header, width, in_cell, in_cell + 1, label, usage)
     if header and sum(map(bool, map(_NAMED_PIXEL.fullmatch, names))) >= MIN_SIDE**2:
         first, last = 0, width
-        while first < last and not _NAMED_PIXEL.fullmatch(names[first]) or first == known:
+        while (first < last and not _NAMED_PIXEL.fullmatch(names[first])) or first == known:
             first += 1
-        while last > first and not _NAMED_PIXEL.fullmatch(names[last - 1]) or last - 1 == known:
+        while (last > first and not _NAMED_PIXEL.fullmatch(names[last - 1])) or last - 1 == known:
             last -= 1
         if side_of(last - first) >= MIN_SIDE:
             others = [i for i in range(width) if not first <= i < last and i != usage]
@@ -208,7 +206,7 @@ def _all_numbers(body: Sequence[Sequence[str]], first: int, last: int) -> bool:
 
 
 def _label_place(body: Sequence[Sequence[str]]) -> int:
-    """The column of labels, first or last: the first, unless only the last one varies or is text."""
+    """The column of labels, first or last: the first, unless the last alone varies or is text."""
     first, last = ({row[i] for row in body if row} for i in (0, -1))
     if not all(map(_is_number, last)):
         return len(body[0]) - 1

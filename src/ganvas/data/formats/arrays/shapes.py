@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from ganvas.data.decoding.ranges import Values
 from ganvas.data.formats.arrays.entry import ArrayEntry, side_of
 from ganvas.errors import DataError
-
-Values = npt.NDArray[Any]
 
 CHANNELS = (1, 3, 4)
 MAX_DOUBT = 0.75  # of the roughness of one order of values to that of the other
@@ -45,9 +41,7 @@ def image_array(
             return np.moveaxis(array, 1, 3), (f"{name} {shape} is read as (N, C, H, W)",)
         if shape[2] in CHANNELS:
             return np.moveaxis(array, 3, 0), (f"{name} {shape} is read as (H, W, C, N)",)
-    raise DataError(
-        f"{where}: {name} are {shape}, expected (N, H, W) or (N, H, W, C), C 1, 3 or 4"
-    )
+    raise DataError(f"{where}: {name} are {shape}, expected (N, H, W) or (N, H, W, C), C 1, 3 or 4")
 
 
 def _from_rows(
@@ -60,7 +54,9 @@ def _from_rows(
     note = f"{entry.name} {entry.shape} is read as {how}"
     if entry.matlab:
         swapped = (0, 2, 1) if squares.ndim == 3 else (0, 2, 1, 3)
-        note += ", column by column as MATLAB stores them; if they lie on their side, save (N, H, W)"
+        note += (
+            ", column by column as MATLAB stores them; if they lie on their side, save (N, H, W)"
+        )
         squares = squares.transpose(swapped)
     return squares, (note,)
 

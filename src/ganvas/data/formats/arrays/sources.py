@@ -26,6 +26,7 @@ from ganvas.data.formats.arrays.pixel_table import (
 )
 from ganvas.data.formats.arrays.shapes import image_array, square_images
 from ganvas.data.formats.limits import Files
+from ganvas.data.kinds import ARRAY_ENDINGS, TABLE_ENDINGS, has_ending
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
@@ -39,14 +40,7 @@ _READERS: dict[str, Callable[[str, BinaryIO, ExitStack], list[ArrayEntry]]] = {
     ".hdf5": hdf5_entries,
     ".hdf": hdf5_entries,
 }
-ARRAY_SUFFIXES = tuple(_READERS)
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".data")
 _QUICKDRAW = "full_numpy_bitmap_"  # before each class, in the names of QuickDraw's files
-
-
-def is_array_file(name: str) -> bool:
-    """Return True for the name of a file of arrays."""
-    return PurePosixPath(name).suffix.lower() in ARRAY_SUFFIXES
 
 
 def read_array_file(
@@ -99,15 +93,13 @@ def _named(name: str) -> ArrayEntry:
     return ArrayEntry(name, (), None, lambda: np.empty(0))
 
 
-def read_array_files(
-    path: Path, files: Files, split: Split, options: PictureOptions
-) -> Assembled:
+def read_array_files(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
     """Read the files of arrays in a folder or an archive as one data set.
 
     Without names that tell images from labels, each .npy is a class, as QuickDraw's are.
     Raises DataError, NoHeldOutError, MissingExtraError.
     """
-    names = [name for name in files if is_array_file(name)]
+    names = [name for name in files if has_ending(name, ARRAY_ENDINGS)]
     with ExitStack() as stack:
         entries: list[ArrayEntry] = []
         for name in names:
@@ -161,16 +153,14 @@ def _read_class_each(
     note = f"each of {count(len(entries), 'file')} is a class: {first_few([numbers])}"
     labels = np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
     form = notes[0][:1]
-    return assemble_array(
-        title, np.concatenate(arrays), labels, classes, options, (note, *form)
-    )
+    return assemble_array(title, np.concatenate(arrays), labels, classes, options, (note, *form))
 
 
-def pixel_tables(path: Path, files: Files, options: PictureOptions) -> dict[str, Layout]:
+def pixel_tables(path: Path, files: Files) -> dict[str, Layout]:
     """The tables of pixels among some files, with the layout of each."""
     found: dict[str, Layout] = {}
     for name in files:
-        if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES:
+        if has_ending(name, TABLE_ENDINGS):
             with _stream(files, name, f"{path}/{name}") as stream:
                 if layout := table_layout(stream, f"{path}/{name}"):
                     found[name] = layout
@@ -194,7 +184,9 @@ def read_tables(
         raise DataError(f"{path} has no table to train on, only {first_few(names)}: give one")
     chosen = [parts["train"], *([held_out] if held_out else [])]
     tables = [_table(path, files, name, options) for name in chosen]
-    notes = [f"{chosen[0]} is the part to train on, {held_out} the one held out"] if held_out else []
+    notes = (
+        [f"{chosen[0]} is the part to train on, {held_out} the one held out"] if held_out else []
+    )
     tables, usage = _by_usage(tables)
     notes += usage
     if split == "test" and len(tables) == 1:

@@ -1,0 +1,62 @@
+"""Kinds of data by the endings of names, and what to do with those that cannot be read.
+
+No torch here, since the choice of a recipe asks for them too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import PurePath
+
+ARCHIVE_ENDINGS = (
+    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z",
+)  # fmt: skip
+ARRAY_ENDINGS = (".npz", ".npy", ".mat", ".h5", ".hdf5", ".hdf")
+TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".data")
+PARQUET_ENDINGS = (".parquet", ".arrow")
+
+_PACKED = "unpack it and give the folder"
+_CODE = "it holds Python objects, which could run code: save arrays with np.savez"
+_CONVERT = "convert it to a folder of PNG files"
+_ADVICE: dict[tuple[str, ...], str] = {
+    (".rar", ".zst", ".lz4", ".lzma", ".iso", ".cab", ".ace", ".z"): _PACKED,
+    (".gz", ".bz2", ".xz"): "one packed file: unpack it and give what is in it",
+    (".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib", ".bin"): _CODE,
+    (".tfrecord", ".tfrecords", ".rec", ".mdb", ".lmdb", ".beton", ".ffcv"): _CONVERT,
+    (".dcm", ".nii", ".nii.gz", ".fits", ".svs", ".czi", ".psd", ".svg", ".pdf"): _CONVERT,
+    (".mp4", ".avi", ".mov", ".mkv", ".webm"): "a video: write its frames to a folder of pictures",
+}
+
+
+def has_ending(name: str | os.PathLike[str], endings: Iterable[str]) -> bool:
+    """Return True if a name ends in one of `endings`, in any case."""
+    return PurePath(name).name.lower().endswith(tuple(endings))
+
+
+def advice(name: str | os.PathLike[str]) -> str:
+    """What to do with a file that cannot be read, by its ending; "" if nothing is known."""
+    endings = {ending: text for known, text in _ADVICE.items() for ending in known}
+    fitting = [ending for ending in endings if has_ending(name, (ending,))]
+    return endings[max(fitting, key=len)] if fitting else ""
+
+
+def split_member(what: str | os.PathLike[str]) -> tuple[str, str]:
+    """Split "file.npz:images" into the path that exists and the name within, else "".
+
+    A path that exists stands for itself, whatever colons it has.
+    """
+    whole = os.fspath(what)
+    path, colon, member = whole.rpartition(":")
+    try:
+        inner = bool(path and member) and not os.path.exists(whole) and os.path.exists(path)
+    except ValueError:  # a null byte
+        inner = False
+    return (path, member) if colon and inner else (whole, "")
+
+
+def is_picture_source(what: str | os.PathLike[str]) -> bool:
+    """Return True for a folder, and for a file that holds pictures of any size."""
+    path, _ = split_member(what)
+    endings = (*ARCHIVE_ENDINGS, *ARRAY_ENDINGS, *TABLE_ENDINGS, *PARQUET_ENDINGS)
+    return os.path.isdir(path) or has_ending(path, endings)
