@@ -145,9 +145,13 @@ def _begin(job: Job, call: _Call) -> Run:
     evaluation = _validation(job, job.card, call, left)
     card, deadline, evaluation = measure(job.card, job.prepared, evaluation, call.started)
     run = _new_run(card, job.gan_path, call)
-    with run.locked():
-        _announce(run, job, call, f"new run: {run.path}")
-        return _train(run, job, call, evaluation, deadline)
+    try:
+        with run.locked():
+            _announce(run, job, call, f"new run: {run.path}")
+            return _train(run, job, call, evaluation, deadline)
+    except RunError:  # such as of another process that cannot start
+        run.remove_if_empty()
+        raise
 
 
 def _validation(job: Job, card: Card, call: _Call, left: float | None = None) -> Validation | None:
