@@ -41,6 +41,20 @@ def train_no_more(world: World) -> None:
     raise RunError("no more")
 
 
+def lack_the_data(world: World, *arguments: Any) -> None:
+    """Be another process of a training, without the data."""
+    join_group(world)
+    world.broadcast(["", ""])
+    world.raise_if_any("no data here")
+
+
+class Ended:
+    """An argument that ends the process that it is sent to."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (3,)
+
+
 def normalise_part(
     rank: int, port: int, x: torch.Tensor, grad: torch.Tensor, results: torch.multiprocessing.Queue
 ) -> None:

@@ -41,6 +41,13 @@ class TestLabels:
             ("ba", ("a", "b"), [1, 0]),
             ("balanced", ("balanced", "other"), [0]),
             ("dog, small", ("cat", "dog, small"), [1]),
+            ("3x4", DIGITS, [3, 3, 3, 3]),
+            ("3x2,7 x 3,1", DIGITS, [3, 3, 7, 7, 7, 1]),
+            ("dogx2,1x2", ("cat", "dog"), [1, 1, 1, 1]),
+            ("dogx2", ("cat", "dog"), [1, 1]),
+            ("2x4", ("2", "2x4"), [1]),  # a name with an x
+            ("2x4x3,2x3", ("2", "2x4"), [1, 1, 1, 0, 0, 0]),
+            ("ax1", ("a", "x", "b"), [0, 1, 1]),  # x is a class
         ],
     )
     def test_reading(self, text: str, classes: tuple[str, ...], expected: list[int]) -> None:
@@ -65,6 +72,10 @@ class TestLabels:
             ("", DIGITS, "empty"),
             ("1,", DIGITS, "no class ''"),
             ("-1", DIGITS, "no class '-'"),
+            ("12x50", DIGITS, "no class '12'"),
+            ("dgox50,cat", ("cat", "dog"), "no class 'dgo': did you mean dog?"),
+            ("3x0,4", DIGITS, "--labels 3x0,4: expected 1 to 10,000,000 images"),
+            ("3x999999999", DIGITS, "expected 1 to 10,000,000 images"),
         ],
     )
     def test_unknown_classes(self, text: str, classes: tuple[str, ...], message: str) -> None:
@@ -87,10 +98,29 @@ class TestLabels:
         assert labels is not None
         assert len(set(np.bincount(labels, minlength=10))) == 1
 
-    def test_one_image_is_made_for_each_label(self, tiny_run: Run) -> None:
-        assert len(tiny_run.sample(labels="123", n=3).images) == 3
-        with pytest.raises(SettingError, match="--n 4 with 3 labels"):
-            tiny_run.sample(labels="123", n=4)
+    @pytest.mark.parametrize(
+        ("labels", "n", "expected", "columns"),
+        [
+            ("123", None, [1, 2, 3], 3),
+            ("123", 3, [1, 2, 3], 3),
+            ("123", 6, [1, 2, 3, 1, 2, 3], 3),
+            ("3", 100, [3] * 100, 10),
+            ("3x5,7x5", None, [3] * 5 + [7] * 5, 4),
+            ("3x2,7", 6, [3, 3, 7, 3, 3, 7], 3),
+        ],
+    )
+    def test_labels_are_repeated_to_n(
+        self, labels: str, n: int | None, expected: list[int], columns: int, tiny_run: Run
+    ) -> None:
+        samples = tiny_run.sample(labels=labels, n=n)
+        assert samples.labels is not None
+        assert (samples.labels.tolist(), samples.columns) == (expected, columns)
+
+    @pytest.mark.parametrize(("n", "enough"), [(4, 6), (2, 3)])
+    def test_n_must_hold_all_labels(self, n: int, enough: int, tiny_run: Run) -> None:
+        message = f"--n {n} with 3 labels, which are repeated: give {enough}, or"
+        with pytest.raises(SettingError, match=message):
+            tiny_run.sample(labels="123", n=n)
 
     @pytest.mark.parametrize("labels", ["123", "balanced", "", "cat,dog"])
     def test_an_unconditional_generator_has_no_labels(

@@ -25,7 +25,14 @@ from ganvas.launch import launch
 from ganvas.training import distributed
 from ganvas.training.distributed import World
 from helpers.common import MY_GAN, state, train, twelve_pictures
-from helpers.distributed import free_ports, normalise_part, train_as_one_of_two, train_no_more
+from helpers.distributed import (
+    Ended,
+    free_ports,
+    lack_the_data,
+    normalise_part,
+    train_as_one_of_two,
+    train_no_more,
+)
 
 ENVIRONMENT = os.environ | {"PYTHONWARNINGS": "ignore"}
 
@@ -172,6 +179,50 @@ def test_the_first_process_reports_an_error_of_another() -> None:
     ):
         world.raise_if_any("")
         world.mean(torch.ones(1))
+
+
+@pytest.mark.long
+def test_a_process_that_ends_before_it_can_join_is_not_waited_for() -> None:
+    with (
+        pytest.raises(RunError, match=r"^process 1 of 2: it ended with exit code 3$"),
+        distributed.together(2, "cpu", train_no_more, (Ended(),)),
+    ):
+        pytest.fail("the group needs both")
+
+
+@pytest.mark.long
+def test_a_process_that_cannot_train_leaves_no_empty_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "follow", lack_the_data)
+    with pytest.raises(RunError, match=r"^process 1 of 2: no data here$"):
+        train("mlp/tiny", tmp_path / "run", images=96.0, processes=2)
+    assert not (tmp_path / "run").exists()
+
+
+SCRIPT = """
+import ganvas
+print("once")
+ganvas.train("mlp/tiny", images=32, processes=2, threads=1, quiet=True, out="run")
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("arguments", [["script.py"], ["-"], ["-c", SCRIPT]])
+def test_a_script_needs_no_guard(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        input=SCRIPT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    assert state(tmp_path / "run")["images_seen"] == 32
 
 
 def test_a_problem_of_one_process_is_raised_in_all(monkeypatch: pytest.MonkeyPatch) -> None:

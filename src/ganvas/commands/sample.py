@@ -31,9 +31,10 @@ def sample(
     source
         A run's directory, a generator.safetensors, or digits, a generator that comes with ganvas.
     n
-        Number of images. They go through the classes in turn.
+        Number of images. They go through the classes, or through those of --labels, in turn.
     labels
-        Classes to make: one per character (20231223), names with commas (cat,dog), or balanced.
+        Classes to make: one per character (20231223), names with commas (cat,dog), each so many
+        times (3x50,7x50), or balanced.
     seed
         Seed of the latents: image k of a seed is always the same.
     out

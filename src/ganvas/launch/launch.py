@@ -18,8 +18,9 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import GanvasError, RunError, SettingError, nearest
 from ganvas.gan import GanFile
 from ganvas.launch.job import Job, measure, prepare_job, seconds_left
-from ganvas.launch.resume import differences_from, unfinished
+from ganvas.launch.resume import differences_from, lengthened, unfinished
 from ganvas.launch.warm_start import resumed
+from ganvas.recipe import Interval
 from ganvas.runs.card import Card, StartedFrom
 from ganvas.runs.folder import make_numbered, set_aside
 from ganvas.runs.request import Request, complete, merge, read_config, request_of_run
@@ -90,11 +91,15 @@ def train(
             return follow(world, gan_path, request.data_dir)
         request, run, began = _run_in_out(request, call)
         job = prepare_job(request, began, call.progress.say)
+        longer = None
         if run and (unlike := differences_from(run, job.card, job.prepared.file)):
-            raise _made_otherwise(run, "; ".join(unlike))
+            run.gan = job.gan_path
+            longer = lengthened(run, job.card, job.prepared.file)
+            if longer is None:
+                raise _made_otherwise(run, "; ".join(unlike))
         if call.out is None and not fresh:
             run = unfinished(job.card, job.prepared.file, job.request, call.progress.say)
-        return _begin(job, call) if run is None else _resume(run, job, call)
+        return _begin(job, call) if run is None else _resume(run, job, call, longer)
 
 
 @dataclass(frozen=True)
@@ -145,9 +150,13 @@ def _begin(job: Job, call: _Call) -> Run:
     evaluation = _validation(job, job.card, call, left)
     card, deadline, evaluation = measure(job.card, job.prepared, evaluation, call.started)
     run = _new_run(card, job.gan_path, call)
-    with run.locked():
-        _announce(run, job, call, f"new run: {run.path}")
-        return _train(run, job, call, evaluation, deadline)
+    try:
+        with run.locked():
+            _announce(run, job, call, f"new run: {run.path}")
+            return _train(run, job, call, evaluation, deadline)
+    except RunError:  # such as of another process that cannot start
+        run.remove_if_empty()
+        raise
 
 
 def _validation(job: Job, card: Card, call: _Call, left: float | None = None) -> Validation | None:
@@ -170,11 +179,19 @@ def _new_run(card: Card, gan_path: str | None, call: _Call) -> Run:
     return Run.create(call.out, card, gan_path)
 
 
-def _resume(run: Run, job: Job, call: _Call) -> Run:
-    """Train a run from its saved state to its end."""
-    run.gan = job.gan_path
-    total = run.card.plan.total
+def _resume(run: Run, job: Job, call: _Call, longer: Card | None) -> Run:
+    """Train a run from its saved state to its end.
+
+    longer: the card of a finished run that is to go on.
+    """
+    run.gan, left = job.gan_path, None
     with run.locked():
+        state = run.load_state() or {"images_seen": 0, "seconds": 0.0}
+        if longer:
+            run.save_card(longer)
+            if Interval.parse(longer.plan.requested).unit == "minutes":
+                left = seconds_left(longer, call.started - state["seconds"])
+        total = run.card.plan.total
         if run.finished:
             call.progress.say(f"{run.path} is finished: {total:,} images seen; --fresh starts anew")
             if world := distributed.torchrun_world():  # the other processes wait for this
@@ -182,12 +199,13 @@ def _resume(run: Run, job: Job, call: _Call) -> Run:
                 world.broadcast([str(run.path), "finished"])
                 distributed.leave_group()
             return run
-        seen = (run.load_state() or {"images_seen": 0})["images_seen"]
         if (every := job.request.evaluate_every) is not None:
             every = None if every == "never" else every
             run.save_card(dataclasses.replace(run.card, evaluate_every=every))
+        seen = state["images_seen"]
         _announce(run, job, call, f"resuming {run.path} after {seen:,} of {total:,} images")
-        return _train(run, job, call, _validation(job, run.card, call), None)
+        deadline = None if left is None else time.monotonic() + left
+        return _train(run, job, call, _validation(job, run.card, call, left), deadline)
 
 
 def _announce(run: Run, job: Job, call: _Call, first: str) -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from ganvas.errors import RunError
+from ganvas.errors import RunError, SettingError
 from ganvas.gan import GanFile
+from ganvas.plan import Plan
+from ganvas.recipe import Interval, Schedule, TrainConfig
 from ganvas.runs.card import Card
 from ganvas.runs.folder import numbered_runs
 from ganvas.runs.request import Request
 from ganvas.runs.run import BusyError, Run
 from ganvas.system.progress import Say
 from ganvas.system.schema import differences
+from ganvas.system.text import command
 
 
 def _identity(card: Card) -> dict[str, Any]:
@@ -43,6 +47,59 @@ def differences_from(run: Run, wanted: Card, file: GanFile) -> list[str]:
     old, new = (msgspec.to_builtins(_identity(card)) for card in (card, wanted))
     measured = {name: old[name] for name in ("threads", "precision") if not new[name]}
     return differences(old, new | measured)
+
+
+def lengthened(run: Run, wanted: Card, file: GanFile) -> Card | None:
+    """Return the card of a finished run with the greater length of the wanted one; None if it is no
+    longer, or differs in more than that.
+
+    The training goes on as if it had had that length from the start. Raises SettingError, with the
+    command that goes on from the weights, if rates followed the old length.
+    """
+    old, state = run.card, run.load_state()
+    as_long = dataclasses.replace(wanted, train=wanted.train | {"length": old.train["length"]})
+    if state is None or not run.finished or differences_from(run, as_long, file):
+        return None
+    length, images = Interval.parse(wanted.train["length"]), wanted.plan.images
+    if length.unit == "minutes":
+        # as many images a second as before; the clock revises this
+        images = round(old.plan.total * length.amount * 60 / max(1e-9, state["seconds"]))
+    plan = Plan(images=images, batch=old.plan.batch, epoch=old.plan.epoch, requested=str(length))
+    if plan.total <= old.plan.total:
+        return None
+    if following := _following_length(old.settings(file).train):
+        raise SettingError(_from_weights(run, length, state["seconds"], following))
+    train = old.train | {"length": str(length)}
+    return dataclasses.replace(old, plan=plan, train=train)
+
+
+def _following_length(train: TrainConfig) -> list[str]:
+    """The settings whose values follow the length of the training."""
+    values = {name: getattr(train, name) for name in ("lr", "d_lr", "gamma")}
+    return [
+        name
+        for name, value in values.items()
+        if isinstance(value, Schedule) and (value.shape in ("linear", "cosine") or value.warmup)
+    ]
+
+
+def _from_weights(run: Run, length: Interval, seconds: float, following: list[str]) -> str:
+    """The refusal to lengthen a run, with the command that goes on from its weights."""
+    plan = run.card.plan
+    done = {"minutes": seconds / 60, "epochs": plan.total / plan.epoch, "images": plan.total}
+    rest = max(1, math.ceil(length.amount - done.get(length.unit, 0)))
+    rest_of: dict[str, Any] = {length.unit: rest}
+    if length.unit == "steps":
+        rest_of = {"images": max(1, rest * plan.batch - plan.total)}
+    again = command(
+        "train",
+        *run.card.own_recipe(run.gan),
+        config=run.card_file,
+        from_=run.path,
+        **rest_of,
+    )
+    why = f"its {' and '.join(following)} followed the planned {plan.requested} to their end"
+    return f"{run.path} is finished, and {why}; to go on from its weights: {again}"
 
 
 def _with_defaults(card: Card, file: GanFile) -> Card:

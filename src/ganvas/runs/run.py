@@ -6,6 +6,7 @@ import dataclasses
 import io
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -138,6 +139,12 @@ class Run:
         """Replace the card, also in recipe.json."""
         self.card = card
         files.write(self.card_file, card.to_json())
+
+    def remove_if_empty(self) -> None:
+        """Remove a run in which no training has begun: it holds its card, and at most the weights
+        to start from."""
+        if {CARD_FILE, START_FILE, self.lock_file.name}.issuperset(os.listdir(self.path)):
+            shutil.rmtree(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

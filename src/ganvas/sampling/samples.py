@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from ganvas.system import files
 MAX_SAMPLES = 10_000_000
 MAX_PNG_SIDE = 2**20  # pixels of a PNG
 SCALE = 4  # default width and height of an image's pixels in a PNG
+TIMES = r"(.+?) *x *(\d{1,9})"  # a class and its number of images, in --labels
 SHEET_COPIES = 4  # copies of a sheet's pixels in memory while it is put together
 
 
@@ -147,26 +150,42 @@ def _csv(text: str) -> str:
 def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     """Parse --labels into class indices.
 
-    A class is given by its name or index. Text equal to a class's name is that class; text with
-    commas is a list; other text is one class per character if all classes have a name or index of
-    one character, and otherwise one class.
+    A class is given by its name or index; 3x50 is 50 times class 3. Text equal to a class's name is
+    that class; text with commas is a list; other text is one class per character if all classes
+    have a name or index of one character, and otherwise one class.
     Raises SettingError for an unknown class, naming the nearest.
     """
+    return [index for index, times in _parts(text, classes) for _ in range(times)]
+
+
+def _parts(text: str, classes: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Parse --labels into class indices, each with a number of images."""
     indices = {str(k): k for k in range(len(classes))} | {name: k for k, name in enumerate(classes)}
     if not text:
         raise SettingError("--labels is empty: give classes, separated by commas")
     is_word = "," not in text and max(map(len, classes)) > 1
-    if text in classes or (is_word and len(classes) > 10):
+    whole = text in classes or (is_word and len(classes) > 10)
+    # each character may be a class, x, too
+    counted = re.fullmatch(TIMES, text) and not (set(text) <= indices.keys())
+    if whole or ("," not in text and counted):
         parts = [text]
     else:
         parts = [part.strip() for part in text.split(",")] if "," in text else list(text)
+    found = []
     for part in parts:
-        if part not in indices:
+        name, times = part, 1
+        if part not in indices and (match := re.fullmatch(TIMES, part)):
+            name, times = match[1], int(match[2])
+        if name not in indices:
             # if classes are words, the whole text was meant as one
-            unknown = text if is_word else part
+            unknown = text if is_word and name == part else name
             several = "; separate several by commas" if is_word and len(classes) > 10 else ""
             raise SettingError(f"no class '{unknown}': {nearest(unknown, classes)}{several}")
-    return [indices[part] for part in parts]
+        found.append((indices[name], times))
+    total = sum(times for _, times in found)
+    if min(times for _, times in found) < 1 or total > MAX_SAMPLES:
+        raise SettingError(f"--labels {text}: expected 1 to {MAX_SAMPLES:,} images in all")
+    return found
 
 
 class SampleRequest(NamedTuple):
@@ -190,10 +209,15 @@ def sample_request(
     if labels is not None and not classes:
         raise SettingError(f"--labels {labels!r}: this generator is unconditional; use --n instead")
     if labels is not None and (labels != "balanced" or labels in classes):
-        indices = parse_labels(labels, classes)
-        if n not in (None, len(indices)):
-            raise SettingError(f"--n {n} with {len(indices)} labels, one an image: leave --n out")
-        columns = n = len(indices)
+        sequence = parse_labels(labels, classes)
+        n, given = n or len(sequence), len(sequence)
+        if n % given:
+            even = f"{-(-n // given) * given}, or leave --n out"
+            raise SettingError(f"--n {n} with {given} labels, which are repeated: give {even}")
+        indices = sequence * (n // given)
+        # a row for a sequence of classes, a sheet for many images of one or of each
+        alike = n > given == 1 or any(times > 1 for _, times in _parts(labels, classes))
+        columns = math.ceil(n**0.5) if alike else given
     else:
         columns = len(classes) if 1 < len(classes) <= 20 else 8
         n = n or columns * 8
@@ -216,8 +240,9 @@ def sample(
     """Generate images, as `ganvas sample` does.
 
     n: number of images. Default: one per label, or rows of all classes, or 64.
-    labels: a sequence of classes (see `parse_labels`), or "balanced" for all classes in turn; needs
-        a conditional generator. Default: "balanced" if the generator is conditional.
+    labels: a sequence of classes (see `parse_labels`), repeated as a whole to n images, or
+        "balanced" for all classes in turn; needs a conditional generator. Default: "balanced" if
+        the generator is conditional.
     seed: from 0 to 2**64 - 1.
     Raises SettingError for arguments that contradict each other, or images that exceed memory.
     """

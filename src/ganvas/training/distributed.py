@@ -15,7 +15,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing import connection
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -23,6 +25,8 @@ import torch.multiprocessing
 from torch import Tensor, nn
 
 from ganvas.errors import GanvasError, RunError
+
+LEAVING_SECONDS = 5.0  # in which a process that another one misses says why, or ends
 
 
 @dataclass(frozen=True)
@@ -138,35 +142,90 @@ def together(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
-    context = torch.multiprocessing.get_context("spawn")
-    problems = context.SimpleQueue()
     world, *worlds = (World(rank, size) for rank in range(size))
-    rest = problems, follow, *arguments
-    others = [context.Process(target=_other, args=(w, *rest), daemon=True) for w in worlds]
-    for other in others:
-        other.start()
-    try:
-        join_group(world)
-        take_device(world, device)
-        yield world
-        for other in others:
-            other.join()
-    except RuntimeError as error:  # raised by torch when another process has gone
-        if problems.empty():
+    with _others(worlds, follow, arguments) as others:
+        try:
+            join_group(world)
+            take_device(world, device)
+            yield world
+            for other in others:
+                other.process.join()
+        except RuntimeError as error:  # raised by torch when another process has gone
+            gone = connection.wait([other.reports for other in others], LEAVING_SECONDS)
+            if problem := next((o.report() for o in others if o.reports in gone), ""):
+                raise RunError(problem) from error
             raise
-        raise RunError(problems.get()) from error
-    finally:
-        leave_group()
+        finally:
+            leave_group()
+
+
+class _Other(NamedTuple):
+    """Another process on this machine, and the end of the pipe through which it reports."""
+
+    world: World
+    process: Any
+    reports: Any
+
+    def report(self) -> str:
+        """Wait for the process to report that it is ready (""), or what keeps it from training."""
+        try:
+            problem = str(self.reports.recv())
+        except EOFError:  # it has died
+            self.process.join(LEAVING_SECONDS)
+            problem = f"it ended with exit code {self.process.exitcode}"
+            if self.process.exitcode == -signal.SIGKILL:
+                problem = "it was killed: the memory may be too small for so many"
+        return problem and f"process {self.world.rank} of {self.world.size}: {problem}"
+
+
+@contextmanager
+def _others(
+    worlds: Iterable[World], follow: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Iterator[list[_Other]]:
+    """Start the other processes, yield them when all are ready, and kill them at the end.
+
+    Raises RunError if one ends before: the group would wait for it.
+    """
+    context, others = torch.multiprocessing.get_context("spawn"), list[_Other]()
+    try:
+        with _without_main():
+            for world in worlds:
+                reports, mine = context.Pipe(duplex=False)
+                work = world, mine, follow, *arguments
+                process = context.Process(target=_other, args=work, daemon=True)
+                process.start()
+                mine.close()  # so that the pipe ends with the process
+                others.append(_Other(world, process, reports))
         for other in others:
-            other.kill()
+            if problem := other.report():
+                raise RunError(problem)
+        yield others
+    finally:
+        for other in others:
+            other.process.kill()
 
 
-def _other(world: World, problems: Any, follow: Callable[..., Any], *arguments: Any) -> None:
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module from processes being started, which would run it again: a script without
+    a guard would train anew in each, and standard input or a notebook is no file to run."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _other(world: World, reports: Any, follow: Callable[..., Any], *arguments: Any) -> None:
     # Ctrl-C reaches every process; the first one decides for all.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    reports.send("")
     try:
         follow(world, *arguments)
     except GanvasError as error:
-        problems.put(f"process {world.rank} of {world.size}: {error}")
+        reports.send(str(error))
         sys.exit(2)
+    except Exception as error:  # a bug: the traceback follows
+        reports.send(" ".join(f"{type(error).__name__}: {error}".split()))
+        raise
