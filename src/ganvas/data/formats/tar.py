@@ -155,8 +155,8 @@ class _Strict(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Strict:  # type: ignore[override]
         try:
-            return super().fromtarfile(tarfile_)  # type: ignore[return-value]
-        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            return super().fromtarfile(tarfile_)
+        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None
