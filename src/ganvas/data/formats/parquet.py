@@ -118,10 +118,10 @@ def _files_by_part(path: Path, files: Files) -> dict[str, list[str]]:
         if len(parts) > 1:
             raise DataError(f"{path} has no part to train on, only {', '.join(parts)}")
         parts = {"train": next(iter(parts.values()))}
-    for each in parts.values():
-        if len(folders := {name.rpartition("/")[0] for name in each}) > 1:
-            listed = first_few(sorted(folders))
-            raise DataError(f"{path} holds several sets ({listed}): give the folder of one")
+    for tables in parts.values():
+        if len(folders := {table.rpartition("/")[0] for table in tables}) > 1:
+            several = first_few(sorted(folders))
+            raise DataError(f"{path} holds several sets ({several}): give the folder of one")
     return parts
 
 
