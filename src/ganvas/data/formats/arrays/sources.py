@@ -55,11 +55,13 @@ def read_array_file(
         entries = _entries(str(path), _opened(path, stack), stack)
         if path.suffix.lower() == ".npy":
             chosen = path.stem
+        notes = []
         if not any(entry.role == "labels" for entry in entries):
             for other in _labels_beside(path):
                 entries += _entries(str(other), _opened(other, stack), stack)
+                notes.append(f"{other.name} beside it holds the labels")
         name = path.resolve().name
-        return read_entries(str(path), name, entries, split, options, chosen)
+        return read_entries(str(path), name, entries, split, options, chosen, notes)
 
 
 def _opened(path: Path, stack: ExitStack) -> BinaryIO:
