@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ganvas.data import count_dataset, load_dataset
-from ganvas.data.formats import archive as archive_module
+from ganvas.data.formats import limits
 from ganvas.errors import DataError
 from helpers.sets import put_pictures, read_classes, zipped
 
@@ -62,7 +62,7 @@ def test_archives_over_the_caps_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: str, value: int
 ) -> None:
     source = zipped(put_pictures(tmp_path / "set", "a.png", "b.png"))
-    monkeypatch.setattr(archive_module, cap, value)
+    monkeypatch.setattr(limits, cap, value)
     with pytest.raises(DataError, match=r"more than \d"):
         load_dataset(source)
 
@@ -72,7 +72,7 @@ def test_a_member_too_large_for_a_picture_is_unreadable(
 ) -> None:
     folder = put_pictures(tmp_path / "set", "a.png")
     (folder / "b.png").write_bytes(bytes(3000))
-    monkeypatch.setattr(archive_module, "MAX_FILE", 2000)
+    monkeypatch.setattr(limits, "MAX_FILE", 2000)
     ((name, reason),) = count_dataset(zipped(folder)).unreadable_files
     assert (name, "larger than" in reason) == ("b.png", True)
 

@@ -110,20 +110,18 @@ def _files_by_part(path: Path, files: Files) -> dict[str, list[str]]:
     if not saved and not names:
         names = [name for name in files if name.lower().endswith(".arrow")]
     parts: dict[str, list[str]] = {}
-    for name in names:
-        words = re.findall(r"[a-z]+", name.lower())
+    for table in names:
+        words = re.findall(r"[a-z]+", table.lower())
         part = next((p for p, known in _PARTS.items() if set(known) & set(words)), "train")
-        parts.setdefault(part, []).append(name)
+        parts.setdefault(part, []).append(table)
     if "train" not in parts:
         if len(parts) > 1:
             raise DataError(f"{path} has no part to train on, only {', '.join(parts)}")
         parts = {"train": next(iter(parts.values()))}
-    for part, each in parts.items():
-        if len(folders := {name.rpartition("/")[0] for name in each}) > 1:
-            listed = first_few(sorted(folders))
-            raise DataError(
-                f"{path} holds several sets ({listed}): give the folder of one ({part})"
-            )
+    for tables in parts.values():
+        if len(folders := {table.rpartition("/")[0] for table in tables}) > 1:
+            several = first_few(sorted(folders))
+            raise DataError(f"{path} holds several sets ({several}): give the folder of one")
     return parts
 
 

@@ -17,7 +17,7 @@ from ganvas.data.formats import limits
 from ganvas.data.formats.limits import Files
 from ganvas.data.formats.zip_names import decoded_names
 from ganvas.errors import DataError
-from ganvas.system.text import printable
+from ganvas.system.text import is_utf8, printable
 
 _OPENERS: dict[bytes, Callable[[BinaryIO], object]] = {
     b"\x1f\x8b": gzip.open,
@@ -42,12 +42,12 @@ def tar_members(path: Path, encoding: str | None = None) -> Files:
     Raises DataError for a tar that is damaged, holds links, devices or names that leave it, or
     exceeds the limits.
     """
-    names: list[str | bytes] = []
+    names: list[str] = []
     openers = []
     try:
         with open(path, "rb") as file:
             for info, held in _entries(path, file):
-                names.append(_raw_name(info.name))
+                names.append(info.name)
                 openers.append(
                     partial(_slice, path, info.offset_data, info.size)
                     if held is None
@@ -58,7 +58,7 @@ def tar_members(path: Path, encoding: str | None = None) -> Files:
     except _BROKEN as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is damaged or no tar ({reason}): fetch it again") from None
-    decoded, note = decoded_names(path, names, encoding)
+    decoded, note = decoded_names(path, _raw_names(names), encoding)
     decoded = [name.removeprefix("./") for name in decoded]
     limits.check_members(path, decoded)
     files = Files(zip(decoded, openers, strict=True))
@@ -73,8 +73,11 @@ def _entries(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, byte
     file.seek(0)
     unpack = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
     stream = cast(BinaryIO, unpack(file)) if unpack else file
-    most = max(limits.RATIO_FLOOR, limits.MAX_RATIO * packed) if unpack else packed
-    bounded = cast(BinaryIO, _Bounded(path, stream, min(most, limits.MAX_ARCHIVE_BYTES)))
+    most = packed
+    if unpack:
+        most = max(limits.RATIO_FLOOR, limits.MAX_RATIO * packed)
+        most = min(most, limits.MAX_ARCHIVE_BYTES)
+    bounded = cast(BinaryIO, _Bounded(path, stream, most))
     number = total = 0
     # other bytes than UTF-8 arrive as surrogates
     with tarfile.open(fileobj=bounded, mode="r:", tarinfo=_Strict, encoding="utf-8") as archive:
@@ -109,12 +112,11 @@ def _slice(path: Path, offset: int, size: int) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def _raw_name(name: str) -> str | bytes:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return name.encode("utf-8", "surrogateescape")
-    return name
+def _raw_names(names: list[str]) -> list[str | bytes]:
+    """The names, or the bytes of all if any is not UTF-8."""
+    if all(map(is_utf8, names)):
+        return [*names]
+    return [name.encode("utf-8", "surrogateescape") for name in names]
 
 
 class _Bounded:
@@ -153,9 +155,9 @@ class _Strict(tarfile.TarInfo):
     """Refuses damaged headers, at which tarfile would end without a word."""
 
     @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Strict:  # type: ignore[override]
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Strict:
         try:
-            return super().fromtarfile(tarfile_)  # type: ignore[return-value]
+            return super().fromtarfile(tarfile_)
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:

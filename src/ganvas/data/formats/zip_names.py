@@ -62,7 +62,7 @@ def decoded_names(
 
 def _check(path: Path, encoding: str, names: list[bytes]) -> None:
     try:
-        b"".decode(encoding)
+        "a".encode(encoding)
     except (LookupError, ValueError):
         known = "gbk, shift_jis, euc_kr, big5, cp866 or utf-8"
         raise SettingError(f"--zip-encoding {encoding}: unknown, expected {known}") from None

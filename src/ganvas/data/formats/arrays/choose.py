@@ -26,10 +26,12 @@ def read_entries(
     split: Split,
     options: PictureOptions,
     chosen: str = "",
+    notes: Sequence[str] = (),
 ) -> Assembled:
     """Read the images of a split from arrays, and the labels that belong to them.
 
     name: of the data set.
+    notes: on the source, come first.
     chosen: the name of the images; by default, the array that is called or shaped so.
     Raises DataError, which lists the arrays where the choice is in doubt; NoHeldOutError.
     """
@@ -47,9 +49,9 @@ def read_entries(
     entry = parts[place]
     limits.check_memory(f"{where}: {entry}", entry.size)
     of = labels[place]
-    images, notes = image_array(where, entry, entry.read(), None if of is None else len(of))
+    images, form = image_array(where, entry, entry.read(), None if of is None else len(of))
     classes = () if of is None else classes
-    return assemble_array(name, images, of, classes, options, (*choice.notes(), *notes))
+    return assemble_array(name, images, of, classes, options, (*notes, *choice.notes(), *form))
 
 
 @dataclass
@@ -135,7 +137,9 @@ class _Choice:
         if len(entry.shape) == 2 and entry.shape[0] == images.shape[0] and entry.shape[1] > 1:
             several = f"{entry.name} {entry.shape} are several values per image, no classes"
             self.remarks.append(f"{several}: read without them")
-        elif entry.name in ("labels", self.options.label_column):
+        elif entry.name == self.options.label_column or (
+            (images.name, entry.name) == ("images", "labels")
+        ):
             kind = f"{entry.dtype} {entry.shape}"
             expected = f"expected {images.shape[0]:,} integers, one per image"
             raise DataError(f"{self.where}: {entry.name} are {kind}, {expected}")

@@ -25,6 +25,7 @@ from ganvas.errors import DataError
 from ganvas.system.text import first_few, printable
 
 MAX_LINE = 64 * 2**20  # bytes
+MAX_LABEL_SEEN = 99  # a larger number is a pixel where the other column holds none
 _ROWS = 2000  # parsed at once
 _DELIMITERS = ",;\t "
 _LABELS = ("label", "labels", "class", "target", "emotion", "y", "category", "digit")
@@ -206,11 +207,13 @@ def _all_numbers(body: Sequence[Sequence[str]], first: int, last: int) -> bool:
 
 
 def _label_place(body: Sequence[Sequence[str]]) -> int:
-    """The column of labels, first or last: the first, unless the last alone varies or is text."""
+    """The column of labels: the first, unless it looks more like a pixel than the last does."""
     first, last = ({row[i] for row in body if row} for i in (0, -1))
-    if not all(map(_is_number, last)):
-        return len(body[0]) - 1
-    return len(body[0]) - 1 if len(first) == 1 < len(last) else 0
+    end = len(body[0]) - 1
+    if not all(map(_is_number, first)) or not all(map(_is_number, last)):
+        return 0 if all(map(_is_number, last)) else end
+    bright = max(map(float, first)) > MAX_LABEL_SEEN >= max(map(float, last))
+    return end if len(last) > 1 and (len(first) == 1 or bright) else 0
 
 
 def _parse(

@@ -55,11 +55,13 @@ def read_array_file(
         entries = _entries(str(path), _opened(path, stack), stack)
         if path.suffix.lower() == ".npy":
             chosen = path.stem
+        notes = []
         if not any(entry.role == "labels" for entry in entries):
             for other in _labels_beside(path):
                 entries += _entries(str(other), _opened(other, stack), stack)
+                notes.append(f"{other.name} beside it holds the labels")
         name = path.resolve().name
-        return read_entries(str(path), name, entries, split, options, chosen)
+        return read_entries(str(path), name, entries, split, options, chosen, notes)
 
 
 def _opened(path: Path, stack: ExitStack) -> BinaryIO:
@@ -196,8 +198,8 @@ def read_tables(
     labels = [table.labels for table in tables]
     if labels[0] is None:
         notes.append("no column of labels: read without classes")
-    elif tables[0].layout.header:
-        notes.append(f"classes are read from column {_label_name(tables[0].layout)}")
+    else:
+        notes.append(f"classes are read from {_label_name(tables[0].layout)}")
     every = [each for each in labels if each is not None]
     indices, classes = class_indices(str(path), every) if labels[0] is not None else ([], ())
     of = indices[split == "test"] if (split == "train" and indices) or len(indices) == 2 else None
@@ -220,7 +222,9 @@ def _table(path: Path, files: Files, name: str, options: PictureOptions) -> Pixe
 
 def _label_name(layout: Layout) -> str:
     assert layout.label is not None
-    return layout.header[layout.label]
+    if layout.header:
+        return f"column {layout.header[layout.label]}"
+    return f"the {'last' if layout.label else 'first'} column, as there is no header"
 
 
 def _by_usage(tables: list[PixelTable]) -> tuple[list[PixelTable], list[str]]:
