@@ -12,7 +12,7 @@ import numpy as np
 from ganvas.data.decoding.fits import Fitting, cut_off
 from ganvas.data.decoding.ranges import Extent, Range, RangeUsed
 from ganvas.data.pictures import Header, is_grey
-from ganvas.system.text import count, first_few
+from ganvas.system.text import count, first_few, option_value
 
 # A set is transparent if this share of its pictures have this share of transparent pixels
 MIN_CLEAR_PICTURES, MIN_CLEAR_PIXELS = 0.01, 0.001
@@ -49,6 +49,7 @@ class Plan:
     channels: that are decoded.
     fitting: how they get to the size.
     ends: the range of values that becomes 0 to 255; None for 8 bits.
+    scales_8_bits: whether pictures of 8 bits are scaled, too.
     asked: which of these the user chose.
     digests: hash the pixels of each original.
     """
@@ -57,13 +58,9 @@ class Plan:
     channels: int
     fitting: Fitting
     ends: Range | None
+    scales_8_bits: bool
     asked: frozenset[str]
     digests: bool
-
-    @property
-    def scales_8_bits(self) -> bool:
-        """True if pictures of 8 bits are scaled, too."""
-        return self.ends is not None and "range" in self.asked and fits_8_bits(self.ends)
 
 
 def fits_8_bits(ends: Range) -> bool:
@@ -145,7 +142,8 @@ def _kind_notes(seen: Sequence[Seen]) -> Iterable[str]:
         kept = sum(number > 1 for number in files.values())
         yield f"{count(kept, 'picture')} of several frames, each an image: {several:,} in all"
     if first := sum(number == 1 for number in files.values()):
-        yield f"{count(first, 'picture')} of several frames, the first of each taken"
+        taken = f"{count(first, 'picture')} of several frames, the first of each taken"
+        yield f"{taken}; --frames all or --pages all takes each"
     if incomplete := [s.name for s in seen if s.incomplete]:
         named = f"{count(len(incomplete), 'picture')} without the last bytes"
         yield f"{named}, decoded as far as they go: {first_few(incomplete)}"
@@ -164,8 +162,8 @@ def _range_notes(seen: Sequence[Seen], plan: Plan) -> Iterable[str]:
         total, outside = sum(s.values for s in scaled), sum(s.outside for s in scaled)
         yield from RangeUsed(found, plan.ends, "range" in plan.asked, total, outside).notes()
     if plan.ends and len(scaled) < len(seen) and "range" in plan.asked:
-        pictures = count(len(seen) - len(scaled), "picture")
-        yield f"{pictures} of 8 bits left as they are, which the range goes beyond"
+        left = count(len(seen) - len(scaled), "picture")
+        yield f"--range {option_value(plan.ends)} leaves {left} of 8 bits as stored"
 
 
 def _channel_notes(seen: Sequence[Seen], plan: Plan, channels: int) -> Iterable[str]:

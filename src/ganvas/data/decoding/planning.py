@@ -52,7 +52,11 @@ def planned(
         clear = [p.clear for p in probes] + [0.0] * (len(originals) - len(probes))
         photos = sum(each.kind in LOSSY for each in headers) * 2 > len(headers)
         fitting = chosen_fit([each.size for each in headers], size, is_transparent(clear), photos)
-    return Plan(size, channels, fitting, ends, frozenset(options.given()), options.digests)
+    # beside pictures of more bits, which the range is for, those of 8 bits stay as they are
+    eight = options.range is not None and not any(each.deep for each in headers)
+    eight = eight and ends is not None and fits_8_bits(ends)
+    asked = frozenset(options.given())
+    return Plan(size, channels, fitting, ends, eight, asked, options.digests)
 
 
 def _needs_probe(original: Original, ranged: bool, odd: bool) -> bool:
