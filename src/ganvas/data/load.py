@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -32,8 +33,8 @@ def load_dataset(
 ) -> Dataset:
     """Read a data set into memory.
 
-    what: one of `NAMES`, or a path: a folder of images, a .zip of one, a .npz, a file of IDX
-        images, or a folder of such files. A name wins over a path: write './mnist' for a folder
+    what: one of `NAMES`, or a path: a folder of images or of IDX files, a .zip of one, a .npz, or a
+        file of IDX images. A name wins over a path: write './mnist' for a folder
         called mnist.
     split: the part to read, "train" or "test". Size and channels are inferred from that part
         alone: pass those of the training part when you read the held-out part.
@@ -72,7 +73,7 @@ def read_source(
     if split not in ("train", "test"):
         raise SettingError(f"no split is called {split!r}: expected 'train' or 'test'")
     if isinstance(what, str) and what in NAMES:
-        return read_named(what, split, options, data_dir, fetch=fetch)
+        return _with_namesake(what, read_named(what, split, options, data_dir, fetch=fetch))
     path = _existing_path(what)
     if is_idx(path):
         return read_idx(path, split, options)
@@ -81,6 +82,14 @@ def read_source(
     if path.suffix.lower() == ".npz":
         return read_npz(path, split, options)
     raise DataError(f"{path} is a single file: expected a folder of images, .zip, .npz or IDX file")
+
+
+def _with_namesake(name: str, result: Assembled) -> Assembled:
+    """Add a note to a named data set if the working directory holds something of its name."""
+    if not os.path.exists(name):
+        return result
+    note = f"{name} is the data set of this name: write ./{name} for what is called so here"
+    return replace(result, dataset=replace(result.dataset, notes=(*result.dataset.notes, note)))
 
 
 def _existing_path(what: str | os.PathLike[str]) -> Path:

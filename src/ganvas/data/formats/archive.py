@@ -43,7 +43,7 @@ def members(path: Path) -> Iterator[Files]:
     MAX_RATIO.
     """
     if path.is_dir():
-        yield _visible({name: partial(_binary, file) for name, file in _walk(path, "", ())})
+        yield _visible({name: partial(binary, file) for name, file in _walk(path, "", ())})
         return
     lock = threading.Lock()
 
@@ -66,7 +66,8 @@ def members(path: Path) -> Iterator[Files]:
         yield _visible(dict(zip(names, openers, strict=True)))
 
 
-def _binary(file: str) -> BinaryIO:
+def binary(file: str) -> BinaryIO:
+    """Open a file on disk to read its bytes."""
     return open(file, "rb")
 
 
