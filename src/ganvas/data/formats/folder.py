@@ -39,8 +39,10 @@ def read_folder(path: Path, split: Split, options: PictureOptions) -> Assembled:
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
     with members(path) as files:
-        if holds_idx(files, filter(_is_picture, files)):
-            return read_idx_files(path, files, split, options)
+        beside = list(filter(_is_picture, files))
+        if holds_idx(files, beside):
+            line = f"{count(len(beside), 'picture')} passed over: the IDX files are read"
+            return read_idx_files(path, files, split, options, (line,) if beside else ())
         tree = _Tree(path, files, options)
         names, of, classes = tree.plan(split)
         pictures = [Picture(name, partial(open_picture, files[name])) for name in names]

@@ -73,21 +73,23 @@ def read_idx(path: Path, split: Split, options: PictureOptions) -> Assembled:
     return _assembled(source, path.resolve().name, {"train": images}, split, options, ())
 
 
-def read_idx_files(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
+def read_idx_files(
+    path: Path, files: Files, split: Split, options: PictureOptions, notes: tuple[str, ...] = ()
+) -> Assembled:
     """Read the `split` of a folder or an archive of IDX files.
 
     Classes are those of the set where its files are known, else numbers.
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
     source = _Source(path, files)
-    parts, notes = source.parts()
+    parts, copies = source.parts()
     if split not in parts:
         if split == "test":
             raise NoHeldOutError(f"{path} has no held-out part: add t10k-images-idx3-ubyte")
         raise DataError(f"{path} has no train-images-idx3-ubyte, only {parts['test']}: add it")
     if len(parts) == 1 and path.is_dir() and _plain(path.name) == _plain(parts[split]):
         return read_idx(path / parts[split], split, options)  # the labels lie in the next folder
-    return _assembled(source, path.resolve().name, parts, split, options, notes)
+    return _assembled(source, path.resolve().name, parts, split, options, notes + copies)
 
 
 def images_and_labels(file: Path) -> tuple[Pixels, Labels | None]:

@@ -161,7 +161,7 @@ def are_buckets(groups: Mapping[str, Sequence[str]]) -> bool:
         return False
     steps = set(np.diff([int(folder) for folder in folders]).tolist())
     sizes = [len(groups[folder]) for folder in folders]
-    if len(steps) > 1 or len(set(sizes[:-1])) > 1 or sizes[-1] > sizes[0]:
+    if len(steps) > 1 or len(set(sizes[:-1])) > 1 or not 1 < sizes[0] >= sizes[-1]:
         return False
     numbers: list[int] = []
     for folder in folders:
