@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ganvas.errors import DataError
 
-MAX_TABLE_BYTES = 256 * 2**20
+MAX_TABLE_BYTES = 128 * 2**20
 
 _SEPARATORS = (",", ";", "\t", "|", " ")
 _SAMPLE = 1000  # lines on which separators are tried

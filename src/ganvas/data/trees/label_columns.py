@@ -14,7 +14,7 @@ NO_COLUMN = "none"
 
 _NAMED = re.compile(
     "((finding|class|category|image)_)?(label|class|category|target)(e?s)?(_(name|id|label|idx))?"
-    "|categories|classname|labelname|breed|dx|diagnosis|species|genus|family|y|tag|digit|letter"
+    "|categories|classname|labelname|breed|dx|diagnosis|species|genus|family|digit|letter"
     "|character|emotion"
 )
 _OTHER = re.compile(
@@ -128,12 +128,10 @@ def _one_hot(
     for row in rows:
         on = [header[i] for i in flags if row[i] in _ON]
         if len(on) != 1:
-            found = (
-                f"{len(on)} of its columns of 0 and 1 set ({first_few(on, 5)})" if on else "none"
-            )
+            found = f"{len(on)} classes ({first_few(on, 5)})" if on else "no class"
             raise DataError(
-                f"{where}: the row {','.join(row)[:80]!r} has {found}, expected one class for each"
-                " picture: name one column by --label-column, or read none with --label-column"
+                f"{where} gives {found} in the row {','.join(row)[:80]!r}, expected one for each"
+                " picture: name a column by --label-column, or read none with --label-column"
                 f" {NO_COLUMN}"
             )
         classes += on
@@ -146,11 +144,11 @@ def _fits(name: str, rows: Sequence[Sequence[str]], index: int) -> bool:
 
 def _plausible(values: Sequence[str]) -> bool:
     """True if values repeat as classes do, and are neither measurements nor paths."""
-    if any(map(_DECIMAL.fullmatch, values)) and not all(map(_INTEGER.fullmatch, values)):
-        return False
     if any("/" in value and "." in value for value in values):
         return False
-    return len(values) < _FEW_ROWS or 2 * len(set(values)) <= len(values)
+    measured = any(map(_DECIMAL.fullmatch, values)) and not all(map(_INTEGER.fullmatch, values))
+    few = len(values) < _FEW_ROWS and not measured
+    return few or 2 * len(set(values)) <= len(values)
 
 
 def _distinct(columns: list[int], rows: Sequence[Sequence[str]]) -> list[int]:

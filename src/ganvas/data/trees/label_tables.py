@@ -68,7 +68,11 @@ class LabelTables:
         found = [name for name in files if _is_table(name) and not _of_one(name, stems)]
         self.off = column == NO_COLUMN
         self.names = [] if self.off else found[:MAX_TABLES]
-        reason = f"--label-column {NO_COLUMN}" if self.off else f"only {MAX_TABLES} are read"
+        reason = (
+            f"--label-column {NO_COLUMN}"
+            if self.off
+            else f"no more than {MAX_TABLES} tables are read"
+        )
         self.refused = dict.fromkeys(found[len(self.names) :], reason)
 
     def labels(self, part: Part, folders: Mapping[str, str]) -> TableLabels | None:
@@ -81,8 +85,10 @@ class LabelTables:
         """
         found, errors = self._read_all(part, {name: self.files[name] for name in self.names})
         if not (found or folders or part.names.keys() != set(self.pictures) or self.off):
+            before = dict(self.refused)
             found, more = self._read_all(part, _tables_beside(self.path))
             errors |= more
+            self.refused = before  # most are of other pictures
         chosen = self._choose(found, folders)
         if chosen is not None:
             self.read.add(chosen.table)
@@ -94,7 +100,7 @@ class LabelTables:
                 f" {self.column} does nothing: leave it out"
             )
         for table, error in errors.items():
-            self.refused[table] = str(error).removeprefix(self._where(table)).lstrip(" :")
+            self.refused[table] = self._reason(table, error)
         return chosen
 
     def notes(self) -> Iterator[str]:
@@ -102,6 +108,9 @@ class LabelTables:
         for table, reason in self.refused.items():
             if table not in self.read:
                 yield f"{printable(table)} passed over: {reason}"
+
+    def _reason(self, table: str, error: DataError) -> str:
+        return str(error).removeprefix(f"{self._where(table)} ")
 
     def _where(self, table: str) -> str:
         return f"{self.path}: {printable(table)}"
@@ -157,13 +166,31 @@ class LabelTables:
             return None
         # a name such as train.csv tells which of two pictures with one file name is meant
         index = PictureIndex(part.names) if split else self._whole_index
-        where = self._where(name)
-        text = decoded_table(_content(opened, where), where)
-        rows = table_rows(text, where, lambda cell: index.find(folder, cell) is not None)
+        rows, error = self._rows(name, opened, lambda cell: index.find(folder, cell) is not None)
         naming = NamingColumn(rows, index, folder, part.names.keys())
         if not self._names_enough(name, naming, part):
             return None
+        if error is not None:
+            raise error
         return self._labels(name, naming, part)
+
+    def _rows(
+        self, name: str, opened: Callable[[], BinaryIO], is_picture: Callable[[str], bool]
+    ) -> tuple[list[list[str]], DataError | None]:
+        """The rows of a table, and an error to raise if it turns out to name the pictures."""
+        where, problem = self._where(name), None
+        try:
+            body = _content(opened, where)
+            try:
+                text = decoded_table(body, where)
+            except DataError as error:
+                text, problem = body.decode("latin-1"), error
+            return table_rows(text, where, is_picture), problem
+        except DataError as error:
+            if _is_certain(name):
+                raise
+            self.refused[name] = self._reason(name, error)
+            return [], None
 
     def _folder(self, table: str) -> str:
         """The folder of a table, or the next above it that holds pictures."""
@@ -185,12 +212,14 @@ class LabelTables:
         if naming.column is None:
             if _is_certain(name) and not part.held_out:
                 raise self._lacking(name, list(part.names))
-            if _TELLING.search(name):
+            if _TELLING.search(name) and any(len(row) > 1 for row in naming.rows):
                 self.refused[name] = "it names none of the pictures"
             return False
         if _is_certain(name) or self.column is not None:
             return True
         if 2 * (len(named) + several) < len(part.names):
+            if 2 * naming.found.count(None) >= len(naming.found) and not _TELLING.search(name):
+                return False  # words that happen to be names
             share = f"{len(named):,} of {count(len(part.names), 'picture')}"
             advice = "" if len(naming.header) < 2 else "; --label-column reads it all the same"
             self.refused[name] = f"it names only {share}{advice}"

@@ -39,17 +39,24 @@ class PictureIndex:
         """
         if not dropped and (found := self._whole.get(folder + cell)):
             return found
-        path = PurePosixPath(cell.replace("\\", "/"))
-        parts = [part for part in path.parts if part not in ("/", "..")]
+        path = cell.replace("\\", "/")
+        last = path.rsplit("/", 1)[-1]
+        if last not in self._ends and _bare(last) not in self._ends:
+            return None  # at once, since tables hold many other cells
+        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
         if len(parts) <= dropped:
             return None
         name = "/".join(parts[dropped:])
-        # an ending of letters may be that of the originals: .dcm, .tif
-        for key in (name, re.sub(r"\.[A-Za-z]+$", "", name)):
+        for key in (name, _bare(name)):
             found = self._whole.get(folder + key) or self._ends.get(key)
             if found is not None:
                 return found
         return None
+
+
+def _bare(name: str) -> str:
+    """A name without its ending, which may be that of the originals: .dcm, .tif."""
+    return re.sub(r"\.[A-Za-z]+$", "", name)
 
 
 class NamingColumn:
