@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ganvas.data import load_dataset
+from ganvas.data import catalogue, count_dataset, load_dataset
 from ganvas.errors import DataError
 from helpers.sets import put_pictures
 
@@ -40,6 +40,34 @@ def test_a_name_wins_over_a_folder_that_a_dot_reaches(
 ) -> None:
     put_pictures(tmp_path / "mnist-5k", "a.png")
     monkeypatch.chdir(tmp_path)
-    assert len(load_dataset("mnist-5k")) == 4000
+    named = load_dataset("mnist-5k")
+    assert len(named) == 4000
+    assert named.notes[-1] == (
+        "mnist-5k is the data set of this name: write ./mnist-5k for what is called so here"
+    )
     assert len(load_dataset("./mnist-5k")) == 1
     assert len(load_dataset(Path("mnist-5k"))) == 1
+
+
+@pytest.mark.parametrize("what", ["./fashion-mnist", "fashion-mnist/"])
+def test_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    put_pictures(tmp_path / "fashion-mnist", "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert load_dataset(what).notes == ()
+    assert count_dataset(what).images == 1
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_folder_called_as_a_data_set_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(tmp_path / "fashion-mnist", "a.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(catalogue.PACKAGED, "fashion-mnist", tmp_path / "none")
+    with pytest.raises(
+        DataError,
+        match=r"a data set that is not in .*: write \./fashion-mnist for what is",
+    ) as caught:
+        load_dataset("fashion-mnist", data_dir=tmp_path / "data")
+    assert "network" not in str(caught.value)
+    assert not (tmp_path / "data").exists()

@@ -314,7 +314,10 @@ def test_an_array_is_chosen_by_name(tmp_path: Path) -> None:
         load_dataset(source)
     data = load_dataset(f"{source}:faces")
     assert (len(data), data.classes) == (6, ("0", "1", "2"))
-    assert (len(load_dataset(f"{source}:masks")), load_dataset(f"{source}:masks").labels) == (3, None)
+    assert (len(load_dataset(f"{source}:masks")), load_dataset(f"{source}:masks").labels) == (
+        3,
+        None,
+    )
     with pytest.raises(DataError, match=r"holds no array face: did you mean faces\?"):
         load_dataset(f"{source}:face")
 

@@ -62,9 +62,10 @@ def saved(folder: Path, values: Sequence[int], labels: Sequence[int], shards: in
     files = [f"data-{i:05}-of-{shards:05}.arrow" for i in range(shards)]
     for i, file in enumerate(files):
         part = table(values[i::shards], labels[i::shards])
-        with pa.OSFile(str(folder / file), "wb") as sink, pa.ipc.new_stream(
-            sink, part.schema
-        ) as writer:
+        with (
+            pa.OSFile(str(folder / file), "wb") as sink,
+            pa.ipc.new_stream(sink, part.schema) as writer,
+        ):
             writer.write_table(part)
     state = {"_data_files": [{"filename": file} for file in files], "_split": folder.name}
     (folder / "state.json").write_text(json.dumps(state))

@@ -31,6 +31,7 @@ from filelock import FileLock
 
 from ganvas.data.assemble import Assembled, assemble_array
 from ganvas.data.formats.idx import images_and_labels, labels_beside
+from ganvas.data.labels import KNOWN_SETS, UPRIGHT
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.pixels import Pixels
 from ganvas.data.reading import Split
@@ -49,8 +50,6 @@ PACKAGED = {"fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 _LOCK = ".ganvas.lock"
 _FETCH_TIMEOUT = 30  # seconds without an answer from the network
 _PARTS = {"train": "train", "test": "t10k"}  # in the names of MNIST's files
-_LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
-_CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,11 @@ class _Idx:
     """A set in IDX files.
 
     source: torchvision's class, and the name of its folder.
-    emnist: the part of EMNIST, whose files lie in one folder, with transposed images.
+    emnist: the part of EMNIST, whose files lie in one folder.
     """
 
     source: str
-    classes: tuple[str, ...]
     emnist: str = ""
-    first_label: int = 0
 
     def images(self, root: Path, split: Split) -> Path:
         """Path of the file of images: the plain one if it exists, else the gzipped one."""
@@ -77,14 +74,13 @@ def _plain_or_gzipped(folder: Path, part: str) -> Path:
     return plain if plain.is_file() else plain.with_name(f"{plain.name}.gz")
 
 
-_CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
 _IDX = {
-    "mnist": _Idx("MNIST", DIGIT_CLASSES),
-    "fashion-mnist": _Idx("FashionMNIST", tuple(_CLOTHES.split(","))),
-    "kmnist": _Idx("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
-    "emnist-digits": _Idx("EMNIST", DIGIT_CLASSES, "digits"),
-    "emnist-letters": _Idx("EMNIST", _LETTERS, "letters", first_label=1),
-    "emnist-balanced": _Idx("EMNIST", (*DIGIT_CLASSES, *_CAPITALS, *"abdefghnqrt"), "balanced"),
+    "mnist": _Idx("MNIST"),
+    "fashion-mnist": _Idx("FashionMNIST"),
+    "kmnist": _Idx("KMNIST"),
+    "emnist-digits": _Idx("EMNIST", "digits"),
+    "emnist-letters": _Idx("EMNIST", "letters"),
+    "emnist-balanced": _Idx("EMNIST", "balanced"),
 }
 # name -> torchvision's class
 _ARRAYS = {"usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
@@ -171,21 +167,22 @@ def _table(file: Path) -> Pixels:
 def _read_idx_set(
     name: str, split: Split, options: PictureOptions, root: Path, fetch: bool
 ) -> Assembled:
-    known, file, notes = _IDX[name], _IDX[name].images(root, split), []
+    entry, known, notes = _IDX[name], KNOWN_SETS[name], []
+    file = entry.images(root, split)
     packaged = _plain_or_gzipped(PACKAGED[name], _PARTS[split]) if name in PACKAGED else None
     if not file.is_file() and packaged and packaged.is_file() and labels_beside(packaged):
         file, notes = packaged, [f"read from {packaged.parent}"]
     elif not file.is_file():
-        arguments = {"split": known.emnist} if known.emnist else {}
+        arguments = {"split": entry.emnist} if entry.emnist else {}
         with _fetching(name, root, fetch) as folder:
-            _torchvision(known.source)(folder, download=True, **arguments)
-        file = known.images(root, split)
+            _torchvision(entry.source)(folder, download=True, **arguments)
+        file = entry.images(root, split)
     images, labels = images_and_labels(file)
     if labels is None:
         raise DataError(f"{file} has no labels file beside it: remove it to fetch both again")
-    if known.emnist:
+    if known.transposed:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
-        notes = ["EMNIST's files hold the pictures transposed: turned upright"]
+        notes = [UPRIGHT]
     labels -= known.first_label
     return assemble_array(name, images, labels, known.classes, options, tuple(notes))
 
@@ -224,6 +221,11 @@ def _fetching(name: str, root: Path, allowed: bool) -> Iterator[Path]:
     if not allowed:
         fetch = command("data inspect", name)
         raise DataError(f"{name} is not in {root}: fetch it first, with {fetch}")
+    if os.path.exists(name):
+        raise DataError(
+            f"{name} names a data set that is not in {root}: write ./{name} for what is called so"
+            " here, or fetch the data set from another working directory"
+        )
     timeout = socket.getdefaulttimeout()
     try:
         with _locked(root), redirect_stdout(sys.stderr), files.temporary_folder(root / name) as new:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -73,7 +74,7 @@ def read_source(
     if split not in ("train", "test"):
         raise SettingError(f"no split is called {split!r}: expected 'train' or 'test'")
     if isinstance(what, str) and what in NAMES:
-        return read_named(what, split, options, data_dir, fetch=fetch)
+        return _with_namesake(what, read_named(what, split, options, data_dir, fetch=fetch))
     where, member = split_member(what)
     path = _existing_path(where)
     if not member and is_idx(path):
@@ -81,6 +82,14 @@ def read_source(
     if path.is_dir() or has_ending(path, ARCHIVE_ENDINGS):
         return read_tree(path, split, options, member)
     return read_file(path, split, options, member)
+
+
+def _with_namesake(name: str, result: Assembled) -> Assembled:
+    """Add a note to a named data set if the working directory holds something of its name."""
+    if not os.path.exists(name):
+        return result
+    note = f"{name} is the data set of this name: write ./{name} for what is called so here"
+    return replace(result, dataset=replace(result.dataset, notes=(*result.dataset.notes, note)))
 
 
 def _existing_path(what: str | os.PathLike[str]) -> Path:

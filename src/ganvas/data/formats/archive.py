@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ganvas.data.formats import limits
-from ganvas.data.formats.limits import DAMAGED, MAX_RATIO, RATIO_FLOOR, Files
+from ganvas.data.formats.limits import DAMAGED, Files
 from ganvas.data.formats.sevenzip import seven_zip_members
 from ganvas.data.formats.tar import is_tar, tar_members
 from ganvas.data.formats.zip_names import decoded_names
 from ganvas.errors import DataError
 from ganvas.system.text import printable
-
-__all__ = ["MAX_RATIO", "RATIO_FLOOR", "Files", "members", "opened_zip"]
 
 
 @contextmanager
@@ -35,7 +33,7 @@ def members(path: Path, encoding: str | None = None) -> Iterator[Files]:
     encrypted, has absolute names, '..' or duplicates among them, or exceeds the limits of `limits`.
     """
     if path.is_dir():
-        yield limits.visible(Files((name, partial(_binary, file)) for name, file in _walk(path)))
+        yield limits.visible(Files((name, partial(binary, file)) for name, file in _walk(path)))
     elif path.suffix.lower() == ".7z":
         yield limits.visible(seven_zip_members(path))
     elif is_tar(path):
@@ -77,7 +75,8 @@ def _raw_name(info: zipfile.ZipInfo) -> str | bytes:
         return info.filename
 
 
-def _binary(file: str) -> BinaryIO:
+def binary(file: str) -> BinaryIO:
+    """Open a file on disk to read its bytes."""
     return open(file, "rb")
 
 

@@ -1,10 +1,10 @@
-"""Data sets in a folder or a zip of pictures.
+"""Data sets in a folder or an archive of pictures, or of IDX files.
 
     a.png, b.png                        no classes
-    a.png, b.png, labels.csv            classes from rows file,label, with or without a header
+    a.png, b.png, labels.csv            classes from a table of files and labels
     cats/.../a.png, dogs/.../b.png      a class for each folder
-    train/..., test/...                 one of these in each; test/ may be named val/, valid/ or
-                                        validation/
+    train/..., test/...                 one of these in each, the pictures of the second held out
+    00000/..., 00001/..., dataset.json  StyleGAN's packed sets
 
 A folder that holds nothing but one folder is skipped. Pictures beside folders of pictures have no
 classes.
@@ -12,8 +12,6 @@ classes.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -24,13 +22,14 @@ import numpy as np
 
 from ganvas.data.assemble import Assembled, Picture, assemble
 from ganvas.data.formats.limits import Files
+from ganvas.data.labels import sorted_classes
 from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.data.reading import NoHeldOutError, Split
+from ganvas.data.trees.label_tables import LabelTables
+from ganvas.data.trees.splits import Part, find_parts
+from ganvas.data.trees.stylegan import are_buckets, packed_labels
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
-
-_HELD_OUT = ("test", "val", "valid", "validation")
-_TABLE = "labels.csv"
 
 
 def read_folder(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
@@ -38,7 +37,7 @@ def read_folder(path: Path, files: Files, split: Split, options: PictureOptions)
 
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
-    tree = _Tree(path, files, list(files.notes))
+    tree = _Tree(path, files, options, list(files.notes))
     names, of, classes = tree.plan(split)
     pictures = [Picture(name, partial(open_picture, files[name])) for name in names]
     index = {name: i for i, name in enumerate(classes)}
@@ -46,140 +45,116 @@ def read_folder(path: Path, files: Files, split: Split, options: PictureOptions)
     return assemble(path.resolve().name, pictures, labels, classes, options, tuple(tree.notes))
 
 
+@dataclass(frozen=True)
+class _Labelling:
+    """The classes of a part's pictures.
+
+    of: the class of each picture that has one; {} without classes.
+    classes: known beyond those that occur.
+    """
+
+    of: dict[str, str]
+    classes: tuple[str, ...] = ()
+
+
 @dataclass
 class _Tree:
     """The visible files, by name.
 
     notes: what `plan` decided, for the user.
-    tables: files that `plan` read labels from.
+    used: files that are no pictures and were read, or are named in the notes.
     """
 
     path: Path
     files: Files
+    options: PictureOptions
     notes: list[str] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.pictures = list(filter(_is_picture, self.files))
+        if not self.pictures:
+            others = f", only {count(len(self.files), 'other file')}" if self.files else ""
+            known = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"{self.path} holds no pictures{others}: expected files in {known}")
 
     def plan(self, split: Split) -> tuple[list[str], dict[str, str], tuple[str, ...]]:
         """The names of a split's pictures in order, the class of each, and all classes.
 
         The held-out part has the classes of the train part.
         """
-        pictures = list(filter(_is_picture, self.files))
-        if not pictures:
-            others = f", only {count(len(self.files), 'other file')}" if self.files else ""
-            known = ", ".join(sorted(SUFFIXES))
-            raise DataError(f"{self.path} holds no pictures{others}: expected files in {known}")
-        base = self._entered("", pictures)
-        parts = self._parts(base, pictures)
+        base, entered = _entered({name: name for name in self.pictures})
+        parts, note = find_parts(self.path, base, self.pictures)
         if split not in parts:
             raise NoHeldOutError(f"{self.path} has no held-out part: put it into test/")
-        train_base, train = parts["train"]
-        chosen_base, chosen = parts[split]
-        if base + _TABLE in self.files:
-            of = self._rows(base, pictures)
-            classes = _sorted(of[name] for name in train)
-        else:
-            of = self._labels(train_base, train)
-            classes = _sorted(of.values())
-            if split == "test" and classes:
-                of = self._labels(chosen_base, chosen, known=classes)
-                classes = classes if of else ()
-        if unknown := sorted({of[name] for name in chosen if of} - set(classes)):
+        self.notes += note
+        column = self.options.label_column
+        tables = LabelTables(self.path, self.files, self.pictures, column, "test" in parts)
+        train = self._labelling(parts["train"], tables, () if len(parts) > 1 else entered)
+        classes = train.classes or sorted_classes(train.of.values())
+        chosen = train
+        if split == "test":
+            chosen = self._held_out(parts, tables, classes)
+            classes = classes if chosen.of else ()
+        self.notes += tables.notes()
+        self.used |= tables.read | tables.refused.keys()
+        self._note_others()
+        names = [name for name in parts[split].names if not chosen.of or name in chosen.of]
+        return names, chosen.of, classes
+
+    def _held_out(
+        self, parts: dict[Split, Part], tables: LabelTables, classes: tuple[str, ...]
+    ) -> _Labelling:
+        """The classes of the held-out part, which must be among those of the train part."""
+        if not classes:
+            return _Labelling({})
+        of = self._labelling(parts["test"], tables, (), known=classes).of
+        lower = Counter(name.casefold() for name in classes)
+        same = {name.casefold(): name for name in classes if lower[name.casefold()] == 1}
+        renamed = {
+            label: same[label.casefold()]
+            for label in sorted(set(of.values()) - set(classes))
+            if label.casefold() in same
+        }
+        if renamed:
+            pairs = first_few(f"{label} read as {name}" for label, name in renamed.items())
+            self.notes.append(f"classes of {parts['test'].where} that differ in case: {pairs}")
+        of = {name: renamed.get(label, label) for name, label in of.items()}
+        if unknown := sorted(set(of.values()) - set(classes)):
             raise DataError(
-                f"{self.path}: {chosen_base} has classes that {train_base} lacks:"
-                f" {first_few(unknown)}: remove them, or add pictures there"
+                f"{self.path}: {parts['test'].where} has classes that {parts['train'].where}"
+                f" lacks: {first_few(unknown)}: remove them, or add pictures there"
             )
-        self._note_others(pictures)
-        return chosen, of, classes
+        return _Labelling(of)
 
-    def _parts(self, base: str, pictures: list[str]) -> dict[Split, tuple[str, list[str]]]:
-        """The folder and the names of the pictures of each split."""
-        folders, _ = _below(base, pictures)
-        held_out = [name for name in _HELD_OUT if name in folders]
-        if "train" not in folders or not held_out:
-            return {"train": (base, pictures)}
-        train, test = f"{base}train/", f"{base}{held_out[0]}/"
-        in_train = [name for name in pictures if name.startswith(train)]
-        in_test = [name for name in pictures if name.startswith(test)]
-        unused = len(pictures) - len(in_train) - len(in_test)
-        outside = f"; {count(unused, 'picture')} outside them left out" if unused else ""
-        self.notes.append(f"{train} is the part to train on, {test} the one held out{outside}")
-        return {"train": (train, in_train), "test": (test, in_test)}
+    def _labelling(
+        self,
+        part: Part,
+        tables: LabelTables,
+        entered: tuple[str, ...],
+        known: Collection[str] = (),
+    ) -> _Labelling:
+        """The classes of a part: from dataset.json, from a table, or from folders.
 
-    def _entered(self, base: str, names: list[str], known: Collection[str] = ()) -> str:
-        """`base`, or the one folder in it that holds all and is not a `known` class; and so on."""
-        folders, direct = _below(base, names)
-        if base + _TABLE in self.files or direct or len(folders) > 1 or folders[0] in known:
-            return base
-        inner = f"{base}{folders[0]}/"
-        self.notes.append(f"{printable(inner)} holds all the pictures, so it is not a class")
-        return self._entered(inner, names, known)
-
-    def _labels(self, base: str, names: list[str], known: Collection[str] = ()) -> dict[str, str]:
-        """The class of each picture, from a table or from folders; {} without classes."""
-        base = self._entered(base, names, known)
-        if base + _TABLE in self.files:
-            return self._rows(base, names)
-        folders, direct = _below(base, names)
-        if not direct:
-            return {name: name[len(base) :].split("/", 1)[0] for name in names}
-        if folders:
-            beside = f"{count(len(folders), 'folder')} of pictures"
-            self.notes.append(f"pictures lie beside {beside}: read without classes")
-        return {}
-
-    def _rows(self, base: str, names: list[str]) -> dict[str, str]:
-        """The class of each picture in `base`, from its table.
-
-        Raises DataError unless the table names each picture once and nothing else.
+        entered: notes on the folders around all the pictures.
+        known: classes of the train part.
         """
-        table = base + _TABLE
-        where = f"{self.path}: {printable(table)}"
-        self.tables.append(table)
-        self.notes.append(f"classes read from {printable(table)}")
-        of: dict[str, str] = {}
-        for row in self._cells(table, where):
-            if len(row) != 2 or not all(row):
-                raise DataError(f"{where} has the row {','.join(row)[:80]!r}, expected file,label")
-            name = self._named(base, row[0])
-            if name in of:
-                raise DataError(f"{where} names {row[0]!r} twice: keep one row")
-            of[name] = row[1]
-        without_row, without_picture = sorted(set(names) - set(of)), sorted(set(of) - set(names))
-        if without_row:
-            lacking = f"{count(len(without_row), 'picture')}: {first_few(without_row)}"
-            raise DataError(f"{where} lacks {lacking}: add a row for each")
-        if without_picture:
-            named = f"{count(len(without_picture), 'file')}: {first_few(without_picture)}"
-            raise DataError(f"{where} names {named}, not pictures here: remove these rows")
-        return of
+        folder = next(iter(part.names)).rpartition("/")[0] + "/"
+        packed = packed_labels(self.path, folder, self.files, self.pictures, list(part.names))
+        if packed is not None:
+            self.used.add(packed.file)
+            self.notes += packed.notes
+            return _Labelling(packed.of, packed.classes)
+        folders, notes = _folder_classes(part, known)
+        table = tables.labels(part, folders)
+        if table is not None:
+            self.notes += table.notes
+            return _Labelling(table.of)
+        self.notes += (*entered, *notes)
+        return _Labelling(folders)
 
-    def _named(self, base: str, cell: str) -> str:
-        """The picture named by a table's cell, which may have Windows' backslashes."""
-        name = base + PurePosixPath(cell).as_posix()
-        slashed = base + PurePosixPath(cell.replace("\\", "/")).as_posix()
-        return name if name in self.files else slashed
-
-    def _cells(self, table: str, where: str) -> list[list[str]]:
-        """The rows of a table, without a header: [file, label] unless a row is malformed."""
-        try:
-            with self.files[table]() as stream:
-                text = stream.read().decode("utf-8-sig")
-            table_rows = csv.reader(io.StringIO(text, newline=""))
-            rows = [[cell.strip() for cell in row] for row in table_rows if row]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
-        if not rows or _is_picture(rows[0][0]):
-            return rows
-        header = [cell.lower() for cell in rows[0]]
-        if not {"file", "label"} <= set(header):
-            return rows[1:]
-        # the two columns may come in any order, among others
-        places = header.index("file"), header.index("label")
-        return [[row[i] for i in places] if len(row) == len(header) else row for row in rows[1:]]
-
-    def _note_others(self, pictures: list[str]) -> None:
-        if others := set(self.files).difference(pictures, self.tables):
+    def _note_others(self) -> None:
+        if others := set(self.files).difference(self.pictures, self.used):
             kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
             listed = first_few(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
             self.notes.append(f"{count(len(others), 'file')} passed over, not pictures ({listed})")
@@ -189,17 +164,46 @@ def _is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _below(base: str, names: Iterable[str]) -> tuple[list[str], bool]:
-    """The folders in `base` that hold any of `names`, and True if some lie in `base` itself."""
-    pieces = [name[len(base) :].split("/", 1) for name in names]
+def _entered(below: dict[str, str], known: Collection[str] = ()) -> tuple[str, tuple[str, ...]]:
+    """The folder that holds all pictures and is no class, and a note on each one entered.
+
+    below: name of each picture and its name inside the part.
+    known: folders that are classes, whatever their case.
+    """
+    base, notes = "", list[str]()
+    classes = set(map(str.casefold, known))
+    names, inner = list(below), list(below.values())
+    while True:
+        folders, direct = _below(inner)
+        if direct or len(folders) > 1 or folders[0].casefold() in classes:
+            return base, tuple(notes)
+        base += f"{folders[0]}/"
+        outer = names[0][: len(names[0]) - len(inner[0])] + f"{folders[0]}/"
+        notes.append(f"{printable(outer)} holds all the pictures, so it is not a class")
+        inner = [name.split("/", 1)[1] for name in inner]
+
+
+def _folder_classes(part: Part, known: Collection[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The class of each picture from its folder, {} without classes; notes."""
+    base, notes = _entered(part.names, known)
+    inner = {name: below[len(base) :] for name, below in part.names.items()}
+    folders, direct = _below(inner.values())
+    if direct:
+        beside = f"{count(len(folders), 'folder')} of pictures"
+        line = f"pictures lie beside {beside}: read without classes"
+        return {}, (*notes, line) if folders else notes
+    of = {name: below.split("/", 1)[0] for name, below in inner.items()}
+    groups: dict[str, list[str]] = {}
+    for name, folder in of.items():
+        groups.setdefault(folder, []).append(name)
+    if not known and are_buckets(groups):
+        line = f"the folders {folders[0]} to {folders[-1]} are portions of one series, no classes"
+        return {}, (*notes, line)
+    return of, notes
+
+
+def _below(names: Iterable[str]) -> tuple[list[str], bool]:
+    """The outermost folders of some names, and True if some names have none."""
+    pieces = [name.split("/", 1) for name in names]
     folders = sorted({piece[0] for piece in pieces if len(piece) > 1})
     return folders, any(len(piece) == 1 for piece in pieces)
-
-
-def _sorted(classes: Iterable[str]) -> tuple[str, ...]:
-    """Each class once: numbers in numerical order, then names."""
-
-    def order(name: str) -> tuple[bool, int, str]:
-        return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
-
-    return tuple(sorted(set(classes), key=order))

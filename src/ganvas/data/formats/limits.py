@@ -48,7 +48,9 @@ def visible(files: Files) -> Files:
 def is_hidden(name: str) -> bool:
     """Return True if any part of a name is hidden, or written by an operating system."""
     parts = name.split("/")
-    return any(part in _HIDDEN or (part.startswith(".") and part not in (".", "..")) for part in parts)
+    return any(
+        part in _HIDDEN or (part.startswith(".") and part not in (".", "..")) for part in parts
+    )
 
 
 def check_members(path: Path | str, names: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from ganvas.data.formats.arrays.sources import (
 )
 from ganvas.data.formats.cifar import is_cifar, read_cifar
 from ganvas.data.formats.folder import read_folder
+from ganvas.data.formats.idx import holds_idx, read_idx_files
 from ganvas.data.formats.limits import Files
 from ganvas.data.formats.parquet import is_parquet, read_parquet
 from ganvas.data.formats.webdataset import is_webdataset, read_webdataset, with_shards
@@ -30,7 +31,7 @@ from ganvas.data.kinds import (
 from ganvas.data.pictures import SUFFIXES, PictureOptions
 from ganvas.data.reading import Split
 from ganvas.errors import DataError, nearest
-from ganvas.system.text import first_few
+from ganvas.system.text import count, first_few
 
 
 def read_file(path: Path, split: Split, options: PictureOptions, member: str = "") -> Assembled:
@@ -77,7 +78,11 @@ def _below(path: Path, files: Files, member: str) -> Files:
 
 
 def _read(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
-    if any(has_ending(name, SUFFIXES) for name in files):
+    pictures = [name for name in files if has_ending(name, SUFFIXES)]
+    if holds_idx(files, pictures):
+        line = f"{count(len(pictures), 'picture')} passed over: the IDX files are read"
+        return read_idx_files(path, files, split, options, (line,) if pictures else ())
+    if pictures:
         reader = read_webdataset if is_webdataset(files) else read_folder
         return reader(path, files, split, options)
     for applies, reader in (

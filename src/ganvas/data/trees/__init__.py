@@ -1,0 +1,1 @@
+"""Trees of pictures, in folders and archives: their parts, and the classes of their pictures."""

@@ -1,0 +1,364 @@
+"""Tables that give pictures their classes, as competitions and hospitals hand them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ganvas.data import load_dataset
+from ganvas.errors import DataError
+from helpers.sets import put_pictures, read_classes
+
+ABC = ("a.png", "b.png", "c.png")
+
+
+def put_table(root: Path, name: str, text: str) -> Path:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def classes(source: Path, split: str = "train", **options: str) -> list[str]:
+    data = load_dataset(source, split=split, **options)  # type: ignore[arg-type]
+    return [] if data.labels is None else [data.classes[i] for i in data.labels]
+
+
+# Columns, separators and headers
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "train.csv", "breeds.tsv", "list.txt"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,breed\na,x\nb,y\nc,x\n",
+        "image_id,dx\na,x\nb,y\nc,x\n",
+        "filename,label\na.png,x\nb.png,y\nc.png,x\n",
+        "file;label\r\na.png;x\r\nb.png;y\r\nc.png;x\r\n",
+        "file\tlabel\na.png\tx\nb.png\ty\nc.png\tx\n",
+        "a.png x\nb.png y\nc.png x\n",
+        "# file label\na.png   x\nb.png   y\nc.png   x\n",
+        "a.png|x\nb.png|y\nc.png|x\n",
+        "a.png,x\nb.png,y\nc.png,x\n",
+        "a,x\nb,y\nc,x\n",
+        "label,file\nx,a.png\ny,b.png\nx,c.png\n",
+        "\ufeffpicture,what\na.jpg,x\nb.jpg,y\nc.jpg,x\n",
+        '"a.png","x"\n"b.png","y"\n\n"c.png","x"\n',
+        "/data/all/a.png,x\n/data/all/b.png,y\n/data/all/c.png,x\n",
+        "C:\\data\\a.png,x\nC:\\data\\b.png,y\nC:\\data\\c.png,x\n",
+        ",file,label\n0,a.png,x\n1,b.png,y\n2,c.png,x\n",
+        "file,width,height,label\na.png,2,2,x\nb.png,2,2,y\nc.png,2,2,x\n",
+        "file,class_id,class_name\na.png,7,x\nb.png,3,y\nc.png,7,x\n",
+        "lesion_id,image_id,dx,dx_type,age\n1,a,x,hi,80\n1,b,y,hi,75\n2,c,x,co,80\n",
+        "image,x,y\na,1.0,0.0\nb,0.0,1.0\nc,1.0,0.0\n",
+        "image,y,x,split,age\na,0,1,train,3\nb,1,0,train,4\nc,0,1,test,5\n",
+    ],
+)
+def test_one_column_names_pictures_and_one_their_classes(
+    tmp_path: Path, packed: Callable[[Path], Path], name: str, text: str
+) -> None:
+    source = packed(put_table(put_pictures(tmp_path / "set", *ABC), name, text))
+    assert classes(source) == ["x", "y", "x"]
+    assert load_dataset(source).classes == ("x", "y")
+    assert load_dataset(source).notes[0].startswith(f"classes read from {name}")
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("a.png,x\nb.png,y\nc.png,x\n", ""),
+        ("id,n,dx\na,1,x\nb,1,y\nc,2,x\n", ", column dx"),
+        ("id,x,y\na,1,0\nb,0,1\nc,1,0\n", ", column the one of 2 that is 1"),
+    ],
+)
+def test_what_was_read_is_noted(tmp_path: Path, text: str, note: str) -> None:
+    source = put_table(put_pictures(tmp_path, *ABC), "t.csv", text)
+    assert load_dataset(source).notes == (f"classes read from t.csv{note}",)
+
+
+def test_class_names_may_hold_blanks(tmp_path: Path) -> None:
+    text = "a.png golden retriever\nb.png poodle\nc.png golden retriever\n"
+    source = put_table(put_pictures(tmp_path, *ABC), "t.txt", text)
+    assert classes(source) == ["golden retriever", "poodle", "golden retriever"]
+
+
+def test_a_table_in_utf_16_is_read(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    (source / "t.txt").write_bytes("file\tlabel\na.png\tä\nb.png\ty\nc.png\tä\n".encode("utf-16"))
+    assert classes(source) == ["ä", "y", "ä"]
+
+
+def test_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
+    source = put_table(put_pictures(tmp_path, *ABC), "labels.csv", "a,10\nb,9.5\nc,-1\n")
+    assert load_dataset(source).classes == ("-1", "9.5", "10")
+
+
+def test_picture_names_may_be_numbers(tmp_path: Path) -> None:
+    """A class that is the name of another picture does not matter."""
+    source = put_pictures(tmp_path, "train/1.png", "train/2.png", "train/3.png")
+    put_table(source, "trainLabels.csv", "id,label\n1,2\n2,1\n3,2\n")
+    assert classes(source) == ["2", "1", "2"]
+
+
+# Where tables lie
+
+
+@pytest.mark.parametrize(
+    ("pictures", "table", "rows"),
+    [
+        ("train/", "train.csv", ("a", "b", "c")),
+        ("images/", "labels.csv", ("a.png", "b.png", "c.png")),
+        ("images/", "labels.csv", ("images/a.png", "images/b.png", "images/c.png")),
+        ("images/", "labels.csv", ("old/a.png", "old/b.png", "old/c.png")),
+        ("images/all/", "data.csv", ("a.png", "b.png", "c.png")),
+        ("images/", "annotations/list.txt", ("a.png", "b.png", "c.png")),
+        ("images/", "images/labels.csv", ("a.png", "b.png", "c.png")),
+    ],
+)
+def test_a_table_may_lie_beside_or_above_the_pictures(
+    tmp_path: Path,
+    packed: Callable[[Path], Path],
+    pictures: str,
+    table: str,
+    rows: tuple[str, ...],
+) -> None:
+    source = put_pictures(tmp_path / "set", *(pictures + name for name in ABC))
+    put_table(
+        source, table, "".join(f"{row},{label}\n" for row, label in zip(rows, "xyx", strict=True))
+    )
+    assert classes(packed(source)) == ["x", "y", "x"]
+    assert load_dataset(packed(source)).notes == (f"classes read from {table}",)
+
+
+@pytest.mark.parametrize("table", ["labels.csv", "train.csv", "pics.csv"])
+@pytest.mark.parametrize("folder", ["", "pics/"])
+def test_a_table_beside_the_given_folder_is_read(
+    tmp_path: Path, packed: Callable[[Path], Path], table: str, folder: str
+) -> None:
+    source = packed(put_pictures(tmp_path / "pics", *ABC))
+    put_table(tmp_path, table, f"file,label\n{folder}a.png,x\n{folder}b.png,y\n{folder}c.png,x\n")
+    assert classes(source) == ["x", "y", "x"]
+    assert load_dataset(source).notes == (f"classes read from ../{table}",)
+
+
+def test_a_table_beside_a_folder_of_classes_is_not(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path / "pics", "cat/a.png", "dog/b.png")
+    put_table(tmp_path, "labels.csv", "a.png,x\nb.png,x\n")
+    assert classes(source) == ["cat", "dog"]
+
+
+def test_competitions_have_one_table_for_each_part(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, "train/1.png", "train/2.png", "test/1.png", "test/2.png")
+    put_table(source, "train.csv", "id,label\n1,x\n2,y\n")
+    put_table(source, "test.csv", "id\n1\n2\n")
+    put_table(source, "sample_submission.csv", "id,label\n1,x\n2,x\n")
+    assert read_classes(source) == ([0, 1], ["x", "y"])
+    assert read_classes(source, "test") == ([2, 3], None)
+    assert load_dataset(source).notes[1:] == (
+        "classes read from train.csv",
+        "2 files passed over, not pictures (.csv 2)",
+    )
+    put_table(source, "test.csv", "id,label\n1,y\n2,x\n")
+    assert read_classes(source, "test") == ([2, 3], ["y", "x"])
+
+
+def test_the_table_of_the_held_out_pictures_is_not_that_of_the_others(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    put_table(source, "test.csv", "id,label\na,x\nb,y\nc,x\n")
+    put_table(source, "sample_submission.csv", "id,label\na,x\nb,y\nc,x\n")
+    assert classes(source) == []
+    assert (
+        "test.csv passed over: its name speaks of held-out pictures" in load_dataset(source).notes
+    )
+
+
+# Rows and pictures that do not fit
+
+
+def test_pictures_without_rows_are_left_out_and_rows_without_pictures_named(tmp_path: Path) -> None:
+    source = put_table(put_pictures(tmp_path, *ABC, "d.png"), "t.csv", "a,x\nb,y\nc,x\nz,y\n")
+    assert read_classes(source) == ([0, 1, 2], ["x", "y", "x"])
+    assert load_dataset(source).notes == (
+        "classes read from t.csv",
+        "1 picture without a row in it left out: d.png",
+        "1 row of it for files that are not here: z",
+    )
+
+
+def test_a_table_of_mostly_missing_pictures_is_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{name},x\n" for name in "abcdefg")
+    source = put_table(put_pictures(tmp_path, *ABC), "t.csv", f"id,label\n{rows}")
+    with pytest.raises(DataError, match=r"t\.csv names 4 files: d, e, f, g, not pictures here"):
+        load_dataset(source)
+    assert classes(source, label_column="label") == ["x", "x", "x"]
+
+
+def test_a_table_of_a_few_pictures_is_passed_over(tmp_path: Path) -> None:
+    source = put_table(put_pictures(tmp_path, *ABC), "best.csv", "file,label\na.png,x\n")
+    assert classes(source) == []
+    assert load_dataset(source).notes == (
+        "best.csv passed over: it names only 1 of 3 pictures; --label-column reads it all the same",
+    )
+    assert classes(source, label_column="label") == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("captions.csv", "".join(f"{i},text {i}\n" for i in range(30)), "no column of it looks"),
+        ("scores.csv", "".join(f"{i},0.{i}\n" for i in range(30)), "no column of it looks"),
+        ("train.csv", "id,label\nx,1\ny,2\n", "it names none of the pictures"),
+    ],
+)
+def test_what_is_passed_over_is_named(tmp_path: Path, name: str, text: str, reason: str) -> None:
+    source = put_table(put_pictures(tmp_path, *(f"{i}.png" for i in range(30))), name, text)
+    (note,) = load_dataset(source).notes
+    assert note.startswith(f"{name} passed over: {reason}")
+
+
+def test_other_texts_are_no_tables(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    put_table(source, "README.txt", "Pictures of cats, dogs and\nother animals.\n\na b c\n")
+    put_table(source, "a.txt", "0 0.5 0.5 1 1\n")
+    put_table(source, "classes.txt", "x\ny\n")
+    (source / "notes.txt").write_bytes(b"a \xe4\nother w\xf6rds\n")
+    assert classes(source) == []
+    assert load_dataset(source).notes == ("4 files passed over, not pictures (.txt 4)",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "id,colour,shape\na,x,p\nb,y,p\nc,x,q\n",
+            "several columns .*: colour, shape: name one",
+        ),
+        ("id,genus,family\na,x,p\nb,y,p\nc,x,q\n", "several columns .*: genus, family: name one"),
+        ("id,p,q,r\na,1,0,0\nb,1,1,0\nc,0,0,1\n", r"gives 2 classes \(p, q\) in the row 'b,1"),
+        ("id,p,q\na,1,0\nb,0,0\nc,0,1\n", "gives no class in the row 'b,0,0'"),
+        ("id,finding\na,x|y\nb,y\nc,x\n", r"gives several classes at once, such as 'x\|y'"),
+        ("id,label\na,x\nb\nc,x\n", "has the row 'b', expected file,label"),
+        ("id,n,label\na,1,x\nb,1\nc,1,x\n", "has the row 'b,1', expected 3 cells"),
+        ("id,label\na,x\nb,y\nc,x\na,y\n", "names 'a' twice: keep one row"),
+    ],
+)
+def test_a_table_that_leaves_doubts_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    source = put_table(put_pictures(tmp_path, *ABC), "t.csv", text)
+    with pytest.raises(DataError, match=words) as caught:
+        load_dataset(source)
+    assert "\n" not in str(caught.value)
+    assert classes(source, label_column="none") == []
+
+
+def test_names_of_several_pictures_are_refused(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, "a.png", "p/a.png", "p/b.png", "q/b.png")
+    put_table(source, "t.csv", "b,x\na.png,y\nq/b.png,x\np/a.png,x\n")
+    with pytest.raises(DataError, match="names 'b', as several pictures are called"):
+        load_dataset(source)
+    put_table(source, "t.csv", "p/b,x\na.png,y\nq/b.png,x\np/a.png,x\n")
+    assert classes(source) == ["y", "x", "x", "x"]
+
+
+# Columns named by the user
+
+
+def test_a_column_may_be_named(tmp_path: Path) -> None:
+    text = "id,colour,shape,label\na,x,p,1\nb,y,p,1\nc,x,q,1\n"
+    source = put_table(put_pictures(tmp_path, *ABC), "t.csv", text)
+    assert classes(source) == ["1", "1", "1"]
+    assert classes(source, label_column="shape") == ["p", "p", "q"]
+    assert classes(source, label_column="Colour") == ["x", "y", "x"]
+    data = load_dataset(source, label_column="shape")
+    assert data.notes == ("classes read from t.csv, column shape",)
+    with pytest.raises(DataError, match=r"t\.csv has no column 'shpe': did you mean shape\?"):
+        load_dataset(source, label_column="shpe")
+
+
+def test_columns_without_header_are_numbered(tmp_path: Path) -> None:
+    source = put_table(put_pictures(tmp_path, *ABC), "t.csv", "a,x,p\nb,y,p\nc,x,q\n")
+    with pytest.raises(DataError, match="several columns that could be classes: 2, 3"):
+        load_dataset(source)
+    assert classes(source, label_column="3") == ["p", "p", "q"]
+
+
+def test_a_named_column_wins_over_folders(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, "cat/a.png", "dog/b.png", "dog/c.png")
+    put_table(source, "t.csv", "id,colour,n\na,x,1\nb,y,1\nc,x,2\n")
+    assert classes(source) == ["cat", "dog", "dog"]
+    assert classes(source, label_column="colour") == ["x", "y", "x"]
+
+
+def test_a_named_column_without_a_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no table that names its pictures, so --label-column x"):
+        load_dataset(put_pictures(tmp_path, *ABC), label_column="x")
+
+
+# Several sources of classes
+
+
+def test_a_complete_table_of_other_classes_wins_over_folders(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, "part_1/a.png", "part_1/b.png", "part_2/c.png")
+    put_table(source, "metadata.csv", "id,dx\na,x\nb,y\nc,x\n")
+    assert classes(source) == ["x", "y", "x"]
+
+
+@pytest.mark.parametrize("text", ["id,label\na,0\nb,1\nc,1\n", "id,label\na,x\nb,y\n"])
+def test_folders_win_over_a_table_that_agrees_or_lacks_pictures(tmp_path: Path, text: str) -> None:
+    source = put_pictures(tmp_path, "cat/a.png", "dog/b.png", "dog/c.png")
+    put_table(source, "t.csv", text)
+    assert classes(source) == ["cat", "dog", "dog"]
+    assert load_dataset(source).notes == ("t.csv passed over: the folders give the classes",)
+
+
+def test_the_more_telling_name_wins(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    put_table(source, "x.csv", "id,label\na,1\nb,1\nc,2\n")
+    put_table(source, "train_labels.csv", "id,label\na,x\nb,y\nc,x\n")
+    assert classes(source) == ["x", "y", "x"]
+    assert "x.csv passed over: train_labels.csv gives the classes" in load_dataset(source).notes
+
+
+def test_tables_that_disagree_are_refused(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    put_table(source, "x.csv", "id,label\na,1\nb,1\nc,2\n")
+    put_table(source, "y.csv", "id,label\na,1\nb,1\nc,1\n")
+    with pytest.raises(DataError, match=r"give different classes \(x\.csv, y\.csv\): keep one"):
+        load_dataset(source)
+    put_table(source, "y.csv", "id,label\na,1\nb,1\nc,2\n")
+    assert classes(source) == ["1", "1", "2"]
+
+
+def test_a_table_in_another_encoding_is_refused_if_it_names_the_pictures(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    (source / "t.csv").write_bytes("a,Größe\nb,y\nc,y\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"t\.csv cannot be read as a table in UTF-8"):
+        load_dataset(source)
+
+
+# Hostile tables
+
+
+def test_a_table_that_is_too_large_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganvas.data.trees.label_tables.MAX_TABLE_BYTES", 10)
+    source = put_table(put_pictures(tmp_path, *ABC), "labels.csv", "a,x\nb,y\nc,x\n")
+    with pytest.raises(DataError, match=r"labels\.csv is larger than 0 MiB: split it"):
+        load_dataset(source)
+
+
+@pytest.mark.parametrize("body", [b'a,"x\nb,y\n' + b"z" * 200_000, b"\x00" * 100, b"\xff\xfe\x00"])
+def test_damaged_tables_are_one_line(tmp_path: Path, body: bytes) -> None:
+    (put_pictures(tmp_path, *ABC) / "labels.csv").write_bytes(body)
+    with pytest.raises(DataError, match=r"labels\.csv (cannot|lacks|has the row)") as caught:
+        load_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_tables_are_not_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganvas.data.trees.label_tables.MAX_TABLES", 1)
+    source = put_table(put_pictures(tmp_path, *ABC), "a1.csv", "a,x\nb,y\nc,x\n")
+    put_table(source, "b1.csv", "a,x\nb,x\nc,x\n")
+    assert classes(source) == ["x", "y", "x"]
+    assert "b1.csv passed over: no more than 1 tables are read" in load_dataset(source).notes
