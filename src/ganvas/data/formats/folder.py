@@ -24,6 +24,7 @@ import numpy as np
 
 from ganvas.data.assemble import Assembled, Picture, assemble
 from ganvas.data.formats.archive import Files, members
+from ganvas.data.formats.own_files import without_own_files
 from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
@@ -38,8 +39,9 @@ def read_folder(path: Path, split: Split, options: PictureOptions) -> Assembled:
 
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
-    with members(path) as files:
-        tree = _Tree(path, files)
+    with members(path) as everything:
+        files, notes = without_own_files(path, everything)
+        tree = _Tree(path, files, notes)
         names, of, classes = tree.plan(split)
         pictures = [Picture(name, partial(open_picture, files[name])) for name in names]
         index = {name: i for i, name in enumerate(classes)}
