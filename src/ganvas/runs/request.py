@@ -262,8 +262,8 @@ def complete(request: Request, card: Card) -> Request:
     is_changed = request.length is not None or bool(request.settings)
     stored = {"model": card.model, "train": card.train}
     if request.length is not None and not request.settings and request.recipe is None:
-        train = {name: value for name, value in card.train.items() if name != "length"}
-        settings = {"model": card.model, "train": train}  # the same training, but longer
+        rest = {name: value for name, value in card.train.items() if name != "length"}
+        settings = {"model": card.model, "train": rest}  # the same training, but longer
     return dataclasses.replace(
         with_data(request, card.data),
         recipe=recipe,
