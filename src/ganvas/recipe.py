@@ -289,6 +289,16 @@ class TrainConfig:
                 " '{images:09d}', without a slash or zero byte"
             )
 
+    @property
+    def following_length(self) -> list[str]:
+        """Names of the settings whose values follow the planned length of the training."""
+        values = {name: getattr(self, name) for name in ("lr", "d_lr", "gamma")}
+        return [
+            name
+            for name, value in values.items()
+            if isinstance(value, Schedule) and (value.shape in ("linear", "cosine") or value.warmup)
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

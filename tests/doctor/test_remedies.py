@@ -111,6 +111,18 @@ def test_mixed_precision_is_turned_off_first() -> None:
     assert change_of(half, "NaN") == ["--precision", "32"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "place"),
+    [("mlp/leaky", ["--out", "a run"]), ("r3gan/digits", ["--config", "a run/recipe.json"])],
+)
+def test_a_training_that_ended_too_early_becomes_longer(recipe: str, place: list[str]) -> None:
+    """Where rates follow the length, it is repeated."""
+    run = dataclasses.replace(run_info(recipe), stage="finished")
+    longer = str(5 * run.card.plan.total)
+    words = shlex.split(next_command(run, "too early to tell"))
+    assert words == ["ganvas", "train", *place, "--images", longer]
+
+
 def test_commands_name_the_data_folder_and_the_users_gan_file(tmp_path: Path) -> None:
     (tmp_path / "my gan.py").write_text(MY_GAN)
     run = dataclasses.replace(run_info(f"{tmp_path}/my gan.py:two"), data_dir=Path("my data"))

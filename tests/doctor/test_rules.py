@@ -65,7 +65,7 @@ class TestRules:
              {"nearest": lambda at: 2.4 - 0.1 * at}),
             ("learning stalled", "mlp/tiny", {"nearest": None, "diversity": None, "lr": 1e-9},
              {"nearest": None, "diversity": None, "lr": 1e-6}),
-            ("mode collapse", "mlp/tiny", {"diversity": 0.01}, {"diversity": 0.1}),
+            ("mode collapse", "mlp/tiny", {"diversity": 0.01}, {"diversity": 0.4}),
             ("mode collapse", "mlp/tiny", {"diversity": lambda at: 0.9 - 0.7 * (at > 0.5)},
              {"diversity": lambda at: 0.9 - 0.4 * (at > 0.5)}),
             ("mode collapse", "mlp/tiny", {"class_kl": 1.3}, {"class_kl": 1.3, "diversity": 0.5}),
@@ -162,6 +162,30 @@ class TestRules:
         assert states(run, [mean | {"step": 9} for mean in means(1, g_loss=1e4)]) == [
             "exploding gradients"
         ]
+
+    @pytest.mark.parametrize("diversity", [0.05, 0.11, 0.2, 0.28, 0.35])
+    def test_nearly_equal_samples_are_early_or_collapsed_but_never_healthy(
+        self, diversity: float
+    ) -> None:
+        """Plain GANs that do well in the end make samples as alike as this for some time."""
+        run = run_info("mlp/tiny")
+        expected = {
+            100: ["too early to tell"] * 4,
+            4000: ["too early to tell"] * 4,
+            6000: ["mode collapse", *["too early to tell"] * 3],
+            12_000: ["mode collapse"] * 4,
+        }
+        for step, of_each in expected.items():
+            log = means(diversity=diversity, step=lambda at, last=step: last * at)
+            state = ([*of_each, "healthy"])[[0.05, 0.11, 0.2, 0.28, 0.35].index(diversity)]
+            assert states(run, log) == [state], step
+
+    def test_low_diversity_says_how_long_it_may_last(self) -> None:
+        (finding,) = diagnose(run_info("mlp/tiny"), means(diversity=0.108))
+        assert finding.evidence.startswith(
+            "samples are still nearly alike after 1,200 steps (plain GANs may stay so for some"
+            " 10,000); two random samples are 0.108 times as far apart as two real images"
+        )
 
     def test_a_training_from_trained_weights_may_stand_still(self) -> None:
         run = run_info("mlp/tiny")

@@ -62,6 +62,16 @@ class FivePictures(nn.Module):
     def forward(self, z):
         return (0.9 * self.images[(z[:, 0] * 1e5).long() % 5] + 0.001 * self.inner(z)).clamp(-1, 1)
 
+class NearlyOnePicture(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, digits = inner, data.load_dataset("mnist-5k", split="test")
+        self.images = nn.Parameter(to_float(digits.images))
+    def forward(self, z):
+        digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
+        alike = 0.85 * self.images[:1] + 0.15 * digits
+        return (alike + 0.001 * self.inner(z)).clamp(-1, 1)
+
 class Deep(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -172,24 +182,28 @@ def test_what_is_wrong_is_found_and_reported_once(
     assert cli.run([*words[1:], "--images", "16", "--threads", "1", "--out", "again"]) == 0
 
 
-# Recipe, images, settings, seed: the default recipe more often than others.
-HEALTHY: list[tuple[str, int, dict[str, Any], int]] = [
-    ("r3gan/digits", 4000, {}, 0), ("r3gan/stacked-mnist", 2400, {"width": 8}, 0),
-    ("r3gan/tiny", 3000, {}, 0), ("r3gan/tiny", 3000, {}, 1),
-    ("sngan/tiny", 2400, {}, 1), ("wgan-gp/tiny", 2400, {}, 1),
-    ("dcgan/64", 1600, {"width": 8}, 0), ("dcgan/tiny", 1600, {}, 1),
-    ("cgan/tiny", 8000, {}, 1), ("mlp/batchnorm", 4800, {}, 0),
-    ("mlp/tiny", 8000, {}, 0), ("mlp/tiny", 8000, {}, 1),
+# Recipe, images, settings, seed, state: the default recipe more often than others. Samples of the
+# young ones are still nearly alike.
+HEALTHY: list[tuple[str, int, dict[str, Any], int, str]] = [
+    ("r3gan/digits", 4000, {}, 0, "healthy"),
+    ("r3gan/stacked-mnist", 2400, {"width": 8}, 0, "too early to tell"),
+    ("r3gan/tiny", 3000, {}, 0, "healthy"), ("r3gan/tiny", 3000, {}, 1, "healthy"),
+    ("sngan/tiny", 2400, {}, 1, "healthy"), ("wgan-gp/tiny", 2400, {}, 1, "healthy"),
+    ("dcgan/64", 1600, {"width": 8}, 0, "too early to tell"),
+    ("dcgan/tiny", 1600, {}, 1, "too early to tell"),
+    ("cgan/tiny", 8000, {}, 1, "too early to tell"), ("mlp/batchnorm", 4800, {}, 0, "healthy"),
+    ("mlp/tiny", 8000, {}, 0, "healthy"), ("mlp/tiny", 8000, {}, 1, "healthy"),
 ]  # fmt: skip
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("recipe", "images", "settings", "seed"), HEALTHY)
+@pytest.mark.parametrize(("recipe", "images", "settings", "seed", "state"), HEALTHY)
 def test_healthy_trainings_give_no_alarm(
     recipe: str,
     images: int,
     settings: dict[str, Any],
     seed: int,
+    state: str,
     desk: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -197,10 +211,11 @@ def test_healthy_trainings_give_no_alarm(
     diagnosis, shown = train_and_diagnose(
         recipe, images, capsys, settings=often(images) | settings, seed=seed, **options
     )
-    assert diagnosis.state == "healthy", diagnosis.to_text()
+    assert diagnosis.state == state, diagnosis.to_text()
     assert len(diagnosis.findings) == 1
     assert "doctor:" not in shown
-    assert diagnosis.findings[0].command == "ganvas sample 'a run'"
+    verb = "sample" if state == "healthy" else "train"
+    assert diagnosis.findings[0].command.startswith(f"ganvas {verb} ")
     assert {
         "diversity",
         "nearest",
@@ -211,12 +226,12 @@ def test_healthy_trainings_give_no_alarm(
     } <= diagnosis.figures.keys()
 
 
-# The same with the recipe's own log and sheets: recipe, images, settings, states reported.
-OWN: list[tuple[str, int, dict[str, Any], list[str]]] = [
-    ("cgan/digits", 6000, {"lr": 1.0}, ["exploding gradients"]),
-    ("mlp/leaky", 15_000, {"lr": 1e-9}, ["learning stalled"]),
-    ("mlp/leaky", 15_000, {}, []),
-    ("wgan-gp/digits", 2000, {}, []), ("sngan/digits", 2000, {}, []),
+# The same with the recipe's own log and sheets: recipe, images, settings, state.
+OWN: list[tuple[str, int, dict[str, Any], str]] = [
+    ("cgan/digits", 6000, {"lr": 1.0}, "exploding gradients"),
+    ("mlp/leaky", 15_000, {"lr": 1e-9}, "learning stalled"),
+    ("mlp/leaky", 15_000, {}, "too early to tell"),
+    ("wgan-gp/digits", 2000, {}, "healthy"), ("sngan/digits", 2000, {}, "too early to tell"),
 ]  # fmt: skip
 
 
@@ -226,15 +241,32 @@ def test_short_trainings_are_diagnosed_at_their_recipes_own_intervals(
     recipe: str,
     images: int,
     settings: dict[str, Any],
-    expected: list[str],
+    expected: str,
     desk: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     diagnosis, shown = train_and_diagnose(recipe, images, capsys, settings=settings)
-    assert [
-        line.split(": ")[1] for line in shown.splitlines() if line.startswith("doctor: ")
-    ] == expected
-    assert diagnosis.state == (expected or ["healthy"])[0], diagnosis.to_text()
+    reported = [line.split(": ")[1] for line in shown.splitlines() if line.startswith("doctor: ")]
+    assert reported == ([] if expected in ("healthy", "too early to tell") else [expected])
+    assert diagnosis.state == expected, diagnosis.to_text()
+
+
+@pytest.mark.long
+def test_samples_that_are_nearly_alike_are_not_called_healthy(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plain GAN makes such samples for some thousand steps, and then does better or not."""
+    (desk / "my gan.py").write_text(FILE.replace("KIND", "NearlyOnePicture"))
+    recipe = "my gan.py:tiny"
+    diagnosis, shown = train_and_diagnose(recipe, 3000, capsys, settings=often(3000))
+    assert diagnosis.figures["nearest"] < 1.8
+    assert 0.05 < diagnosis.figures["diversity"] < 0.25
+    assert diagnosis.state == "too early to tell", diagnosis.to_text()
+    assert "samples are still nearly alike after 188 steps" in diagnosis.to_text()
+    assert "doctor:" not in shown
+    words = shlex.split(diagnosis.findings[0].command)
+    assert words[-4:] == ["--out", "a run", "--images", "15040"]
+    assert cli.run([*words[1:-1], "3200", "--threads", "1"]) == 0
 
 
 class TestNotFinite:
@@ -266,7 +298,7 @@ class TestNotFinite:
         assert finding.state == "NaN"
         assert str(ended.value).endswith(f"; next: {finding.command}")
         train("cgan/tiny", path, images=320.0, seed=7)  # the test did it, so it can go on
-        assert examine(Run.open(path)).state == "healthy"
+        assert examine(Run.open(path)).state == "too early to tell"
 
     def test_lines_before_it_are_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

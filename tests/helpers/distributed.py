@@ -48,6 +48,11 @@ def lack_the_data(world: World, *arguments: Any) -> None:
     world.raise_if_any("no data here")
 
 
+def end_before_joining(world: World) -> None:
+    """Be another process of a training, and die."""
+    os._exit(4)
+
+
 class Ended:
     """An argument that ends the process that it is sent to."""
 

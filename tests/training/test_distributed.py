@@ -27,6 +27,7 @@ from ganvas.training.distributed import World
 from helpers.common import MY_GAN, state, train, twelve_pictures
 from helpers.distributed import (
     Ended,
+    end_before_joining,
     free_ports,
     lack_the_data,
     normalise_part,
@@ -182,10 +183,15 @@ def test_the_first_process_reports_an_error_of_another() -> None:
 
 
 @pytest.mark.long
-def test_a_process_that_ends_before_it_can_join_is_not_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("follow", "arguments", "code"), [(train_no_more, (Ended(),), 3), (end_before_joining, (), 4)]
+)
+def test_a_process_that_ends_before_it_can_join_is_not_waited_for(
+    follow: Callable[..., Any], arguments: tuple[Any, ...], code: int
+) -> None:
     with (
-        pytest.raises(RunError, match=r"^process 1 of 2: it ended with exit code 3$"),
-        distributed.together(2, "cpu", train_no_more, (Ended(),)),
+        pytest.raises(RunError, match=rf"^process 1 of 2: it ended with exit code {code}$"),
+        distributed.together(2, "cpu", follow, arguments),
     ):
         pytest.fail("the group needs both")
 

@@ -33,8 +33,8 @@ def sample(
     n
         Number of images. They go through the classes, or through those of --labels, in turn.
     labels
-        Classes to make: one per character (20231223), names with commas (cat,dog), each so many
-        times (3x50,7x50), or balanced.
+        Classes to make: one per character (20231223), names with commas (cat,dog), numbers of
+        images of each (3x50,7x50), or balanced.
     seed
         Seed of the latents: image k of a seed is always the same.
     out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ganvas.doctor.log_summary import History, LogMean, LogSummary, RunInfo
 from ganvas.doctor.remedies import next_command
-from ganvas.doctor.rules import EARLY, IN_LOG, LOST, RULES, WARM, State, healthy_evidence
+from ganvas.doctor.rules import IN_LOG, LOST, RULES, WARM, State, healthy_evidence, too_early
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def diagnose(run: RunInfo, means: Sequence[LogMean]) -> list[Finding]:
             if state in LOST:
                 break
     if not evidence:
-        step, text = means[-1]["step"], healthy_evidence(LogSummary(run, means))
-        evidence["healthy"] = text
-        if step < EARLY:
-            evidence = {"too early to tell": f"{step:.0f} steps; {text}"}
+        log = LogSummary(run, means)
+        text, early = healthy_evidence(log), too_early(log)
+        evidence = {"too early to tell": f"{early}; {text}"} if early else {"healthy": text}
     return [Finding(state, text, next_command(run, state)) for state, text in evidence.items()]

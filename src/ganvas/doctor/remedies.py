@@ -21,6 +21,7 @@ from ganvas.system.text import command
 USUAL_RATE = 2e-4
 MAX_RATE = 0.01
 SAFE_EPS = 1e-12  # Adam's eps with which gradients of 1e-10 a weight still count
+LONGER = 5  # times as many images, for a training that ended too early
 AUGMENTED = 0.4  # probability of augmentation for a discriminator that cannot adapt it
 
 
@@ -32,6 +33,16 @@ def next_command(run: RunInfo, state: str) -> str:
             return _other_recipe(run)
         config = run.path / "recipe.json"
         return command("train", *own, "--config", config, *change, data_dir=data_dir)
+    if run.stage == "finished" and state == "too early to tell":
+        following = run.train.following_length  # if any, it is planned anew
+        return command(
+            "train",
+            *own,
+            config=run.path / "recipe.json" if own or following else None,
+            out=None if following else run.path,
+            images=LONGER * run.card.plan.total,
+            data_dir=data_dir,
+        )
     if run.stage == "finished":
         return command("sample", run.path, gan=gan)
     if run.stage == "training":

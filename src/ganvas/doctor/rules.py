@@ -34,6 +34,8 @@ State = Literal[
 
 # Steps below which no run is called healthy.
 EARLY = 10
+# Diversity below which none is, either (see mode collapse).
+LOW_DIVERSITY = 0.3
 # Steps in which BatchNorm's running statistics have yet to settle, so samples mean little.
 WARM = 50
 
@@ -67,9 +69,12 @@ COPIED_BLIND = 0.3
 # Mode collapse. Diversity (the distance of two samples over that of two real images) of samples of
 # one image; untrained networks have 0.1.
 SAME = 0.03
-# The same from GROWN steps on: good GANs have 0.7 to 1.1, plain ones stay at 0.1 to 0.2 for long.
+# The same from GROWN steps on: good GANs have 0.7 to 1.1, plain ones fall to 0.07 to 0.15 and grow
+# again between 3,000 and 6,000 steps.
 MIN_DIVERSITY = 0.1
 GROWN = 5000
+# Steps from which on plain ones have 0.4 or more, so that LOW_DIVERSITY is a collapse.
+SETTLED = 10_000
 # The part of their greatest diversity that samples must keep once they look like pictures.
 FALLEN = 0.4
 # The distance to the nearest other sample over diversity: below 0.01 if there are three pictures
@@ -188,7 +193,8 @@ def _one_picture(log: LogSummary) -> str | None:
     """Apply to samples that are all alike, or far more so than they were."""
     diversity, kl = log.now("diversity"), log.now("class_kl")
     greatest = max(_near(log, "diversity"), default=0.0)
-    limit = MIN_DIVERSITY if log.last["step"] >= GROWN else SAME
+    step = log.last["step"]
+    limit = LOW_DIVERSITY if step >= SETTLED else MIN_DIVERSITY if step >= GROWN else SAME
     limit = max(limit, FALLEN * greatest if greatest >= FALLEN else 0.0)
     if diversity is None or diversity > limit:
         return None
@@ -295,6 +301,15 @@ RULES: dict[State, Callable[[LogSummary], str | None]] = {
 IN_LOG: set[State] = {"exploding gradients", "vanishing gradients"}
 # states in which the figures of later rules mean nothing
 LOST: set[State] = {"NaN", "exploding gradients", "learning stalled"}
+
+
+def too_early(log: LogSummary) -> str | None:
+    """Return why a run without any other state is not healthy yet; None if it is."""
+    step, diversity = log.last["step"], log.now("diversity")
+    if diversity is not None and diversity < LOW_DIVERSITY:
+        alike = f"samples are still nearly alike after {step:,.0f} steps"
+        return f"{alike} (plain GANs may stay so for some {SETTLED:,})"
+    return f"{step:.0f} steps" if step < EARLY else None
 
 
 def healthy_evidence(log: LogSummary) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from ganvas import gans
 from ganvas.data.dataset import Dataset
-from ganvas.errors import GanvasError, RunError, SettingError, nearest
+from ganvas.errors import DataError, GanvasError, RunError, SettingError, nearest
 from ganvas.gan import GanFile
 from ganvas.launch.job import Job, measure, prepare_job, seconds_left
 from ganvas.launch.resume import differences_from, lengthened, unfinished
@@ -91,12 +91,7 @@ def train(
             return follow(world, gan_path, request.data_dir)
         request, run, began = _run_in_out(request, call)
         job = prepare_job(request, began, call.progress.say)
-        longer = None
-        if run and (unlike := differences_from(run, job.card, job.prepared.file)):
-            run.gan = job.gan_path
-            longer = lengthened(run, job.card, job.prepared.file)
-            if longer is None:
-                raise _made_otherwise(run, "; ".join(unlike))
+        longer = _lengthened(run, job) if run else None
         if call.out is None and not fresh:
             run = unfinished(job.card, job.prepared.file, job.request, call.progress.say)
         return _begin(job, call) if run is None else _resume(run, job, call, longer)
@@ -134,8 +129,24 @@ def _run_in_out(request: Request, call: _Call) -> tuple[Request, Run | None, Sta
     name = request.recipe and gans.find_recipe(request.recipe)[0]
     if name not in (None, run.card.recipe):
         raise _made_otherwise(run, f"recipe={run.card.recipe}, not {name}")
+    what = run.card.data.what
+    if request.data is None and os.path.isabs(what) and not os.path.exists(what):
+        raise DataError(f"{out} was trained on {what}, which is gone: give its images with --data")
     request, began = resumed(complete(request, run.card), run)
     return request, run, began
+
+
+def _lengthened(run: Run, job: Job) -> Card | None:
+    """The card with which a finished run goes on, None if it has the length that is requested.
+
+    Raises SettingError for any other difference from the request.
+    """
+    run.gan, file = job.gan_path, job.prepared.file
+    if not (unlike := differences_from(run, job.card, file)):
+        return None
+    if longer := lengthened(run, job.card, file):
+        return longer
+    raise _made_otherwise(run, "; ".join(unlike))
 
 
 def _made_otherwise(run: Run, difference: str) -> SettingError:

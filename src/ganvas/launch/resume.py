@@ -12,7 +12,7 @@ import msgspec
 from ganvas.errors import RunError, SettingError
 from ganvas.gan import GanFile
 from ganvas.plan import Plan
-from ganvas.recipe import Interval, Schedule, TrainConfig
+from ganvas.recipe import Interval
 from ganvas.runs.card import Card
 from ganvas.runs.folder import numbered_runs
 from ganvas.runs.request import Request
@@ -67,20 +67,10 @@ def lengthened(run: Run, wanted: Card, file: GanFile) -> Card | None:
     plan = Plan(images=images, batch=old.plan.batch, epoch=old.plan.epoch, requested=str(length))
     if plan.total <= old.plan.total:
         return None
-    if following := _following_length(old.settings(file).train):
+    if following := old.settings(file).train.following_length:
         raise SettingError(_from_weights(run, length, state["seconds"], following))
     train = old.train | {"length": str(length)}
     return dataclasses.replace(old, plan=plan, train=train)
-
-
-def _following_length(train: TrainConfig) -> list[str]:
-    """The settings whose values follow the length of the training."""
-    values = {name: getattr(train, name) for name in ("lr", "d_lr", "gamma")}
-    return [
-        name
-        for name, value in values.items()
-        if isinstance(value, Schedule) and (value.shape in ("linear", "cosine") or value.warmup)
-    ]
 
 
 def _from_weights(run: Run, length: Interval, seconds: float, following: list[str]) -> str:

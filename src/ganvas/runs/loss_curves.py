@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ganvas.system.marks import SHEET_MARK
+
 # blue and vermilion differ for the colour-blind too
 _D_COLOUR, _G_COLOUR = "#0072b2", "#d55e00"
 
@@ -45,7 +47,7 @@ def losses(log: list[dict[str, Any]]) -> bytes:
             # above the axes, where it hides no curve
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", metadata=SHEET_MARK)
     return buffer.getvalue()
 
 

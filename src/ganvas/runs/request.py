@@ -226,8 +226,6 @@ def merge(config: Request, request: Request) -> Request:
     # other data have another number of images in an epoch
     if request.data or request.given() or request.settings:
         given.setdefault("plan", None)
-    if request.data:
-        given.setdefault("range", None)  # which may have been found from those of the config
     if request.from_:
         given["started_from"] = None
     stored = dict(config.settings)
@@ -264,8 +262,8 @@ def complete(request: Request, card: Card) -> Request:
     is_changed = request.length is not None or bool(request.settings)
     stored = {"model": card.model, "train": card.train}
     if request.length is not None and not request.settings and request.recipe is None:
-        longer = {name: value for name, value in card.train.items() if name != "length"}
-        settings = {"model": card.model, "train": longer}
+        rest = {name: value for name, value in card.train.items() if name != "length"}
+        settings = {"model": card.model, "train": rest}  # the same training, but longer
     return dataclasses.replace(
         with_data(request, card.data),
         recipe=recipe,

@@ -58,6 +58,8 @@ class Samples:
         path, columns, scale = Path(path), columns or self.columns, scale or SCALE
         if kind == "":
             self._save_folder(path)
+        elif kind == ".png" and len(self.images) * scale == 1:  # an image, not a sheet
+            files.write(path, sheets.png(self.images[0]))
         elif kind == ".png":
             sheets.save_png(path, sheets.grid(self.images, columns, scale=scale))
         elif kind == ".npz":

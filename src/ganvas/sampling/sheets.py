@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ganvas.data.pixels import Pixels
 from ganvas.system import files
+from ganvas.system.marks import SHEET_MARK
 
 _PAPER, _INK = 255, 0
 
@@ -38,19 +40,26 @@ def picture(pixels: Pixels) -> Image.Image:
 
 
 def png(pixels: Pixels) -> bytes:
-    """Encode (H, W, C) as PNG."""
-    return _encode(picture(pixels))
-
-
-def _encode(image: Image.Image) -> bytes:
+    """Encode an image (H, W, C) as PNG, without a mark: it may become data."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    picture(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _marked_png(image: Image.Image) -> bytes:
+    """Encode a sheet or figure as PNG, with the mark that keeps it from being read as data."""
+    text = PngInfo()
+    for key, value in SHEET_MARK.items():
+        text.add_text(key, value)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()
 
 
 def save_png(path: Path, pixels: Pixels) -> None:
-    """Write (H, W, C) as a PNG, whole or not at all. Raises RunError if the disk refuses."""
-    files.write(path, png(pixels))
+    """Write a sheet (H, W, C) as a marked PNG, whole or not at all. Raises RunError if the disk
+    refuses."""
+    files.write(path, _marked_png(picture(pixels)))
 
 
 def viewing_scale(height: int, width: int) -> int:
@@ -82,7 +91,7 @@ def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: st
         draw.text((x, y), text, (_INK,) * 3, font)
         mask = image.getchannel("A") if image.mode == "RGBA" else None
         paper.paste(image.convert("RGB"), (x, y + caption_height), mask)
-    return _encode(paper)
+    return _marked_png(paper)
 
 
 def save_pairs(path: Path, left: Pixels, right: Pixels, title: str) -> None:

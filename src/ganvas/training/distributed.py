@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,14 +146,13 @@ def together(
     world, *worlds = (World(rank, size) for rank in range(size))
     with _others(worlds, follow, arguments) as others:
         try:
-            join_group(world)
+            _join(world, others)
             take_device(world, device)
             yield world
             for other in others:
                 other.process.join()
         except RuntimeError as error:  # raised by torch when another process has gone
-            gone = connection.wait([other.reports for other in others], LEAVING_SECONDS)
-            if problem := next((o.report() for o in others if o.reports in gone), ""):
+            if problem := _problem(others, LEAVING_SECONDS):
                 raise RunError(problem) from error
             raise
         finally:
@@ -167,25 +167,30 @@ class _Other(NamedTuple):
     reports: Any
 
     def report(self) -> str:
-        """Wait for the process to report that it is ready (""), or what keeps it from training."""
+        """Wait until the process reports why it cannot train, or ends ("" if all is well)."""
         try:
             problem = str(self.reports.recv())
         except EOFError:  # it has died
             self.process.join(LEAVING_SECONDS)
+            if self.process.exitcode == 0:
+                return ""
             problem = f"it ended with exit code {self.process.exitcode}"
             if self.process.exitcode == -signal.SIGKILL:
-                problem = "it was killed: the memory may be too small for so many"
-        return problem and f"process {self.world.rank} of {self.world.size}: {problem}"
+                problem = "it was killed, as happens when memory runs out: use fewer processes"
+        return f"process {self.world.rank} of {self.world.size}: {problem}"
+
+
+def _problem(others: list[_Other], seconds: float) -> str:
+    """Return the first problem that another process has within some seconds, "" for none."""
+    gone = connection.wait([other.reports for other in others], seconds)
+    return next(filter(None, (other.report() for other in others if other.reports in gone)), "")
 
 
 @contextmanager
 def _others(
     worlds: Iterable[World], follow: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> Iterator[list[_Other]]:
-    """Start the other processes, yield them when all are ready, and kill them at the end.
-
-    Raises RunError if one ends before: the group would wait for it.
-    """
+    """Start the other processes, and kill them at the end."""
     context, others = torch.multiprocessing.get_context("spawn"), list[_Other]()
     try:
         with _without_main():
@@ -196,13 +201,30 @@ def _others(
                 process.start()
                 mine.close()  # so that the pipe ends with the process
                 others.append(_Other(world, process, reports))
-        for other in others:
-            if problem := other.report():
-                raise RunError(problem)
         yield others
     finally:
         for other in others:
             other.process.kill()
+
+
+def _join(world: World, others: list[_Other]) -> None:
+    """Connect to the other processes. Raises RunError if one ends before, for which torch would
+    wait half an hour."""
+    failures = list[Exception]()
+
+    def join() -> None:
+        try:
+            join_group(world)
+        except Exception as error:
+            failures.append(error)
+
+    joining = threading.Thread(target=join, daemon=True)
+    joining.start()
+    while joining.is_alive():
+        if problem := _problem(others, 0.02):
+            raise RunError(problem)
+    if failures:
+        raise failures[0]
 
 
 @contextmanager
@@ -220,12 +242,11 @@ def _other(world: World, reports: Any, follow: Callable[..., Any], *arguments: A
     # Ctrl-C reaches every process; the first one decides for all.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    reports.send("")
     try:
         follow(world, *arguments)
     except GanvasError as error:
         reports.send(str(error))
-        sys.exit(2)
-    except Exception as error:  # a bug: the traceback follows
+        os._exit(2)  # torch's threads would abort a tidy end
+    except Exception as error:
         reports.send(" ".join(f"{type(error).__name__}: {error}".split()))
         raise

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from ganvas.errors import SettingError
 from ganvas.runs.train_options import check_positive
 from ganvas.system.files import write, writing
+from ganvas.system.marks import SHEET_MARK
 from ganvas.views.timelapse import encode_gif
 
 # The real data: a mixture of two normal distributions, as (share, mean, standard deviation).
@@ -269,7 +270,7 @@ def _draw(top: Axes, strip: Axes, moment: Moment) -> None:
 
 def _png(moments: Sequence[Moment]) -> bytes:
     buffer = io.BytesIO()
-    _figure(moments).savefig(buffer, format="png")
+    _figure(moments).savefig(buffer, format="png", metadata=SHEET_MARK)
     return buffer.getvalue()
 
 

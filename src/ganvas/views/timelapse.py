@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from ganvas.errors import RunError, SettingError
 from ganvas.runs.run import Run
 from ganvas.system import files
+from ganvas.system.marks import GIF_COMMENT
 
 MAX_GIF_BYTES = 5_000_000
 MAX_GIF_SIDE = 720  # pixels; larger sheets are reduced
@@ -95,7 +97,8 @@ def _film(sheets: list[tuple[int, Path]], total: int, side: int, seconds: float)
 def encode_gif(frames: list[Image.Image], hold: list[int]) -> bytes:
     """Encode pictures as a GIF that repeats for ever. hold: milliseconds that each stays."""
     buffer, rest = io.BytesIO(), frames[1:]
-    frames[0].save(buffer, "GIF", save_all=True, append_images=rest, duration=hold, loop=0)
+    options: dict[str, Any] = {"duration": hold, "loop": 0, "comment": GIF_COMMENT}
+    frames[0].save(buffer, "GIF", save_all=True, append_images=rest, **options)
     return buffer.getvalue()
 
 

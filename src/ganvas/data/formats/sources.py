@@ -18,6 +18,7 @@ from ganvas.data.formats.cifar import is_cifar, read_cifar
 from ganvas.data.formats.folder import read_folder
 from ganvas.data.formats.idx import holds_idx, read_idx_files
 from ganvas.data.formats.limits import Files
+from ganvas.data.formats.own_files import without_own_files
 from ganvas.data.formats.parquet import is_parquet, read_parquet
 from ganvas.data.formats.webdataset import is_webdataset, read_webdataset, with_shards
 from ganvas.data.kinds import (
@@ -63,7 +64,7 @@ def read_tree(path: Path, split: Split, options: PictureOptions, member: str = "
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
     with members(path, options.zip_encoding) as files:
-        chosen = _below(path, files, member) if member else files
+        chosen = without_own_files(path, _below(path, files, member) if member else files)
         with with_shards(path, chosen, options.zip_encoding) as found:
             return _read(path, found, split, options)
 
