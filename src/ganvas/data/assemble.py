@@ -33,6 +33,7 @@ from ganvas.data.pictures import (
     strict_pillow,
 )
 from ganvas.data.pixels import Pixels
+from ganvas.data.sizes import Size, shrunk
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
 
@@ -58,12 +59,16 @@ class Assembled:
     sizes: number of originals of each size "HxW".
     unreadable: (name, reason) of each picture left out.
     digests: a hash of each original's pixels, in the order of the data set; () if not requested.
+    names: of the pictures, in the same order; () for an array.
+    originals: (H, W) of each, in the same order; () for an array.
     """
 
     dataset: Dataset
     sizes: Counter[str]
     unreadable: tuple[Failure, ...] = ()
     digests: tuple[bytes, ...] = ()
+    names: tuple[str, ...] = ()
+    originals: tuple[Size, ...] = ()
 
 
 def assemble_array(
@@ -83,7 +88,8 @@ def assemble_array(
     if images.size == 0:
         raise DataError(f"{name} holds no images: its array has shape {images.shape}")
     stored = images.shape[3] if images.ndim == 4 else 1
-    if options.size not in (None, images.shape[1:3]) or options.channels not in (None, stored):
+    size = options.size or shrunk(images.shape[1:3], options.side)
+    if size != images.shape[1:3] or options.channels not in (None, stored):
         opened = [
             Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
         ]
@@ -140,7 +146,10 @@ def assemble(
     sizes = Counter("{}x{}".format(*s.header.size) for s in readable)
     digests = tuple(s.digest for s in readable) if options.digests else ()
     dataset = Dataset(name, *tensors, classes, notes + changes, altered)
-    return Assembled(dataset, sizes, unreadable, digests)
+    pairs = zip(pictures, seen, strict=True)
+    names = tuple(picture.name for picture, entry in pairs if isinstance(entry, Seen))
+    originals = tuple(s.header.size for s in readable)
+    return Assembled(dataset, sizes, unreadable, digests, names, originals)
 
 
 def _decode_all(
@@ -151,11 +160,12 @@ def _decode_all(
     A first pass over the headers finds the size and the most channels that can be needed, so that
     the second decodes each picture into its place.
     """
-    headers = [_try(picture, header) for picture in pictures]
+    watch, total = options.watch, len(pictures)
+    headers = list(watch((_try(picture, header) for picture in pictures), total, "opened"))
     good = [entry for entry in headers if isinstance(entry, Header)]
     if not good:
         raise DataError(f"{name}: {unreadable_line(_failures(pictures, headers), len(pictures))}")
-    height, width = options.size or _common_size(name, pictures, headers, options.native)
+    height, width = options.size or _common_size(name, pictures, headers, options)
     channels = options.channels or max(entry.channels for entry in good)
     shape = (len(pictures), channels, height, width)
     if (needed := math.prod(shape)) > psutil.virtual_memory().total:
@@ -167,9 +177,9 @@ def _decode_all(
     pixels, place = np.empty(shape, np.uint8), partial(_place, options=options)
     # Pillow releases the GIL while it decodes: too briefly for threads to pay if images are small
     if sum(math.prod(entry.size) for entry in good) <= 256 * 256 * len(good):
-        return pixels, list(map(place, pictures, headers, pixels))
+        return pixels, list(watch(map(place, pictures, headers, pixels), total, "read"))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return pixels, list(pool.map(place, pictures, headers, pixels))
+        return pixels, list(watch(pool.map(place, pictures, headers, pixels), total, "read"))
 
 
 def unreadable_line(unreadable: Sequence[Failure], total: int) -> str:
@@ -220,9 +230,9 @@ def _common_size(
     name: str,
     pictures: Sequence[Picture],
     headers: Sequence[Header | UnreadableError],
-    native: tuple[int, int] | None,
+    options: PictureOptions,
 ) -> tuple[int, int]:
-    """The size of all readable pictures, or `native` if they have several.
+    """The size for all readable pictures: their own (see `shrunk`), or `native` for several.
 
     Damaged pictures do not count, whatever size their headers claim.
     """
@@ -235,14 +245,14 @@ def _common_size(
         if len(sizes) == 2:
             break
     else:
-        return sizes[0] if sizes else readable[0][1]
-    if native is None:
+        return shrunk(sizes[0] if sizes else readable[0][1], options.side)
+    if options.native is None:
         known = sorted({size for _, size in readable})
         listed = first_few((f"{h}x{w}" for h, w in known), 5)
         raise DataError(
             f"{name} holds pictures of {len(known):,} sizes ({listed}): give one, as --size"
         )
-    return native
+    return options.native
 
 
 def _failures(pictures: Sequence[Picture], entries: Sequence[object]) -> tuple[Failure, ...]:

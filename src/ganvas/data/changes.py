@@ -65,6 +65,8 @@ def _size_notes(
     sizes, (height, width) = {s.header.size for s in seen}, size
     were = f"{len(sizes):,} sizes" if len(sizes) > 1 else "{}x{}".format(*next(iter(sizes)))
     why = "" if options.size else ", the recipe's own size, as none was given"
+    if not options.size and len(sizes) == 1:
+        why = f", which can be trained here in the time planned (--size {were} keeps all pixels)"
     yield f"{count(len(seen), 'picture')} of {were}, {fitted}{why}"
     grows = max if options.fit == "pad" else min
     enlarged = sum(grows(s.header.size[0] / height, s.header.size[1] / width) < 1 for s in seen)

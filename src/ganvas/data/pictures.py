@@ -6,10 +6,10 @@ Files are untrusted: damaged ones and decompression bombs raise UnreadableError.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -21,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 _ORIENTATION = 0x0112  # the EXIF tag
+T = TypeVar("T")
 _MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -28,18 +29,34 @@ class UnreadableError(Exception):
     """The picture cannot be used. The message is the reason, a few words on one line."""
 
 
+class Watch(Protocol):
+    """Iterates over pictures and shows how many are done."""
+
+    def __call__(self, items: Iterable[T], total: int, done: str, /) -> Iterable[T]:
+        """Yield all `items`. total: how many there are. done: such as "read", for the display."""
+
+
+def unwatched(items: Iterable[T], total: int, done: str, /) -> Iterable[T]:
+    """Return the items, without a display."""
+    return items
+
+
 @dataclass(frozen=True, kw_only=True)
 class PictureOptions(ReadOptions):
     """The size and channels that pictures are brought to, and whether to hash them.
 
     native: (H, W) if the pictures have several sizes and `size` is None.
+    side: of the longer side, for large pictures of one size if `size` is None (see `shrunk`).
     digests: hash the pixels of each original, to find duplicates.
+    watch: shows the progress of reading; see `unwatched`.
 
     Raises SettingError for impossible values.
     """
 
     native: tuple[int, int] | None = None
+    side: int | None = None
     digests: bool = False
+    watch: Watch = unwatched
 
     def __post_init__(self) -> None:
         super().__post_init__()
