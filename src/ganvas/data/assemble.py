@@ -33,7 +33,7 @@ from ganvas.data.pictures import (
     strict_pillow,
 )
 from ganvas.data.pixels import Pixels
-from ganvas.data.sizes import Size, shrunk
+from ganvas.data.sizes import Size, reduced_size
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
 
@@ -88,7 +88,7 @@ def assemble_array(
     if images.size == 0:
         raise DataError(f"{name} holds no images: its array has shape {images.shape}")
     stored = images.shape[3] if images.ndim == 4 else 1
-    size = options.size or shrunk(images.shape[1:3], options.side)
+    size = options.size or reduced_size(images.shape[1:3], options.side)
     if size != images.shape[1:3] or options.channels not in (None, stored):
         opened = [
             Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
@@ -232,7 +232,7 @@ def _common_size(
     headers: Sequence[Header | UnreadableError],
     options: PictureOptions,
 ) -> tuple[int, int]:
-    """The size for all readable pictures: their own (see `shrunk`), or `native` for several.
+    """The size for all readable pictures: their own (see `reduced_size`), or `native` for several.
 
     Damaged pictures do not count, whatever size their headers claim.
     """
@@ -245,7 +245,7 @@ def _common_size(
         if len(sizes) == 2:
             break
     else:
-        return shrunk(sizes[0] if sizes else readable[0][1], options.side)
+        return reduced_size(sizes[0] if sizes else readable[0][1], options.side)
     if options.native is None:
         known = sorted({size for _, size in readable})
         listed = first_few((f"{h}x{w}" for h, w in known), 5)

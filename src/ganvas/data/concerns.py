@@ -1,4 +1,4 @@
-"""What in a data set will harm a training, each with what helps."""
+"""Warnings of what in a data set will harm a training, each with what helps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.duplicates import DuplicateGroup
 from ganvas.system.text import count, first_few
 
-FEW_IMAGES_TO_LEARN = 100  # the fewest that a recipe is known to generalise from are 200
-FEW_IN_CLASS = 20
+MIN_TO_LEARN = 100  # the fewest that a recipe is known to generalise from are 200
+MIN_IN_CLASS = 20
 UNEQUAL = 10  # images of the largest class to one of the smallest
 MAX_EXAMPLES = 3
 
@@ -26,7 +26,7 @@ def concerns(data: Dataset, groups: Sequence[DuplicateGroup]) -> tuple[str, ...]
 
 
 def _few(data: Dataset) -> Iterator[str]:
-    if len(data) < FEW_IMAGES_TO_LEARN:
+    if len(data) < MIN_TO_LEARN:
         yield (
             f"{count(len(data), 'image')} to train on will be learned by heart: give some hundreds"
             " or more, start from a trained run with --from, and use --flip if mirrored ones look"
@@ -39,11 +39,11 @@ def _classes(data: Dataset) -> Iterator[str]:
         return
     numbers = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
     sizes = sorted((n, name) for n, name in zip(numbers, data.classes, strict=True) if n)
-    tiny = [(n, name) for n, name in sizes if n < FEW_IN_CLASS]
+    tiny = [(n, name) for n, name in sizes if n < MIN_IN_CLASS]
     if tiny:
         named = first_few((f"{name} {n}" for n, name in tiny), MAX_EXAMPLES)
         yield (
-            f"{count(len(tiny), 'class')} with fewer than {FEW_IN_CLASS} images to train on"
+            f"{count(len(tiny), 'class')} with fewer than {MIN_IN_CLASS} images to train on"
             f" ({named}): add images, join classes, or leave them out"
         )
     (least, small), (most, large) = sizes[0], sizes[-1]

@@ -1,4 +1,4 @@
-"""What a data set holds, for a look before training."""
+"""Contents of a data set, for a look before training."""
 
 from __future__ import annotations
 

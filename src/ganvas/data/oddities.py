@@ -19,7 +19,7 @@ MAX_EACH = 4  # images shown for one reason
 MIN_IMAGES = 8  # with fewer, nothing is unlike the others
 OTHER_SHAPE = 1.5  # factor by which the aspect ratio is off
 OTHER_AREA = 8.0  # factor by which the number of pixels is off
-MARGIN = 1.2  # factor by which a size is further off than 95% of all
+BEYOND_USUAL = 1.2  # factor by which a size is further off than 95% of all
 MAX_SHARE = 0.05  # of the images, for something to be strange
 OUTLYING = 6.0  # median deviations from the median colour
 BLANK = 2.0  # standard deviation of the pixels of an image of one colour
@@ -75,7 +75,7 @@ def _of_size(originals: Sequence[Size]) -> Iterator[tuple[int, str]]:
     (h, w), _ = Counter(originals).most_common(1)[0]
     off = torch.maximum(off_shape, off_area)
     usual = float(off.sort().values[int(len(off) * (1 - MAX_SHARE))])
-    for i in _rare(off, max(1.0001, MARGIN * usual)):
+    for i in _rare(off, max(1.0001, BEYOND_USUAL * usual)):
         yield i, f"{originals[i][1]}x{originals[i][0]}, where {w}x{h} is usual"
 
 
@@ -99,7 +99,7 @@ def _of_colour(images: Tensor) -> Iterator[tuple[int, str]]:
 
 
 def _statistics(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each image: the mean of its channels, the deviation of its pixels, and its colour."""
+    """The mean of each image's channels, the deviation of its pixels, and its colourfulness."""
     values = images[:, :3].float()
     mean, contrast = values.mean((2, 3)), values.flatten(1).std(1, correction=0)
     colour = (values.amax(1) - values.amin(1)).mean((1, 2))

@@ -21,7 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 _ORIENTATION = 0x0112  # the EXIF tag
-T = TypeVar("T")
+_T = TypeVar("_T")
 _MODES: dict[int, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -32,11 +32,11 @@ class UnreadableError(Exception):
 class Watch(Protocol):
     """Iterates over pictures and shows how many are done."""
 
-    def __call__(self, items: Iterable[T], total: int, done: str, /) -> Iterable[T]:
+    def __call__(self, items: Iterable[_T], total: int, done: str, /) -> Iterable[_T]:
         """Yield all `items`. total: how many there are. done: such as "read", for the display."""
 
 
-def unwatched(items: Iterable[T], total: int, done: str, /) -> Iterable[T]:
+def unwatched(items: Iterable[_T], total: int, done: str, /) -> Iterable[_T]:
     """Return the items, without a display."""
     return items
 
@@ -46,7 +46,7 @@ class PictureOptions(ReadOptions):
     """The size and channels that pictures are brought to, and whether to hash them.
 
     native: (H, W) if the pictures have several sizes and `size` is None.
-    side: of the longer side, for large pictures of one size if `size` is None (see `shrunk`).
+    side: of the longer side, for large pictures of one size if `size` is None (see `reduced_size`).
     digests: hash the pixels of each original, to find duplicates.
     watch: shows the progress of reading; see `unwatched`.
 

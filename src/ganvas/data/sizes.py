@@ -8,7 +8,7 @@ STEP, MIN_SHORTER_SIDE = 8, 16  # of a size that pictures are brought to
 Size = tuple[int, int]  # height, width
 
 
-def shrunk(size: Size, side: int | None) -> Size:
+def reduced_size(size: Size, side: int | None) -> Size:
     """Return the size to train on for pictures that all have one size.
 
     Larger pictures than KEPT_SIDE get about their own shape: sides are multiples of STEP.

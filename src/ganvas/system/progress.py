@@ -19,7 +19,7 @@ from rich.text import Text
 
 Say = Callable[[str], None]  # shows the user a line
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 LIVE_SECONDS = 0.1  # between two states of a line in a terminal
 PLAIN_SECONDS = 5.0  # between lines within an epoch
@@ -48,7 +48,7 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def watched(items: Iterable[T], total: int, done: str, /) -> Iterator[T]:
+def watched(items: Iterable[_T], total: int, done: str, /) -> Iterator[_T]:
     """Yield items and show on stderr how many of `total` pictures are `done`, such as "read".
 
     A line in a terminal, which disappears at the end; elsewhere a line every PLAIN_SECONDS.

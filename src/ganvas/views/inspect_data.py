@@ -27,7 +27,7 @@ from ganvas.views.inspect_outlook import Outlook, foresee
 from ganvas.views.inspect_sheet import save_inspection
 
 MAX_LISTED = 20  # classes shown of a long list
-FEW_CLASSES = 5  # among which a reader finds the largest and the smallest
+MAX_SHORT = 5  # among which a reader finds the largest and the smallest
 MAX_SIZES = 3  # of the most frequent ones
 MAX_GROUPS, MAX_IN_GROUP = 5, 4  # of duplicates
 
@@ -130,7 +130,7 @@ def _classes(classes: dict[str, int]) -> str:
     (large, most), (small, least) = by_size[0], by_size[-1]
     spread = f"largest {large} {most:,}, smallest {small} {least:,}"
     listed = first_few((f"{name} {n:,}" for name, n in classes.items()), MAX_LISTED)
-    if len(classes) <= FEW_CLASSES:
+    if len(classes) <= MAX_SHORT:
         return f"{count(len(classes), 'class')}: {listed}"
     return f"{count(len(classes), 'class')}: {printable(spread)}; {listed}"
 

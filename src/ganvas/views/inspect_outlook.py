@@ -1,11 +1,11 @@
-"""What will come of a training: how often it sees each image, and whether that is enough."""
+"""The outlook of a training: how often it sees each image, and whether that is enough."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from ganvas.data.concerns import FEW_IMAGES_TO_LEARN
+from ganvas.data.concerns import MIN_TO_LEARN
 from ganvas.recipe import AUGMENT_BELOW, Interval
 from ganvas.system.machine import cores
 from ganvas.system.progress import duration
@@ -27,7 +27,7 @@ BUSY = 0.4  # cores that others use, from which times are clearly too long
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a training will cost and do.
+    """Cost and course of a training.
 
     seconds_per_kimg: of training, per 1,000 real images.
     peak_rss_mb: of memory, including the data.
@@ -85,7 +85,7 @@ def foresee(prepared: Prepared, cost: Cost, images: int) -> Outlook:
             )
     adaptive = train.augment == "adaptive" and images < AUGMENT_BELOW
     most = MAX_TIMES_AUGMENTED if adaptive or train.augment else MAX_TIMES
-    if times > most and images >= FEW_IMAGES_TO_LEARN:
+    if times > most and images >= MIN_TO_LEARN:
         warnings.append(
             f"each image is seen {_times(times)} and may be learned by heart: add images, use"
             f" --flip if mirrored ones look right, or stop sooner (--images {images * most})"

@@ -19,7 +19,7 @@ from ganvas.system import files
 MAX_CLASSES, CLASS_COLUMNS = 20, 12
 PLAIN_ROWS, PLAIN_COLUMNS = 8, 16  # without classes
 MAX_CELL = 96  # pixels per side of an image that is shown
-GAP, MARGIN = 4, 12
+GAP, BORDER = 4, 12
 FONT_SIZE, MAX_NAME = 15, 180  # pixels
 _INK, _PALE, _PAPER = (0, 0, 0), (120, 120, 120), (255, 255, 255)
 
@@ -92,17 +92,17 @@ def _draw(rows: Sequence[_Row]) -> Image.Image:
     """Lay rows out below each other."""
     width, height = rows[0].images[0].size
     names = max((_text_width(row.name) for row in rows), default=0)
-    left = MARGIN + (min(names, MAX_NAME) + MARGIN if names else 0)
+    left = BORDER + (min(names, MAX_NAME) + BORDER if names else 0)
     line = FONT_SIZE + 4
     columns = max(len(row.images) for row in rows)
     below = [GAP + (line if row.numbered else 0) for row in rows]
-    apart = [MARGIN if row.numbered and len(rows) > 1 else 0 for row in rows]
+    apart = [BORDER if row.numbered and len(rows) > 1 else 0 for row in rows]
     size = (
-        left + columns * (width + GAP) + MARGIN,
-        sum(below + apart) + len(rows) * height + 2 * MARGIN,
+        left + columns * (width + GAP) + BORDER,
+        sum(below + apart) + len(rows) * height + 2 * BORDER,
     )
     paper = Image.new("RGB", size, _PAPER)
-    draw, y = ImageDraw.Draw(paper), MARGIN
+    draw, y = ImageDraw.Draw(paper), BORDER
     small = _font("0")
     for row, space, above in zip(rows, below, apart, strict=True):
         y += above
@@ -110,9 +110,9 @@ def _draw(rows: Sequence[_Row]) -> Image.Image:
         if row.name:
             lines = 2 if row.count else 1
             name, font = _shortened(row.name), _font(row.name)
-            draw.text((MARGIN, middle), name, _INK, font, anchor="lm" if lines == 1 else "ld")
+            draw.text((BORDER, middle), name, _INK, font, anchor="lm" if lines == 1 else "ld")
         if row.count:
-            draw.text((MARGIN, middle + 2), row.count, _PALE, small, anchor="la")
+            draw.text((BORDER, middle + 2), row.count, _PALE, small, anchor="la")
         for i, image in enumerate(row.images):
             x = left + i * (width + GAP)
             paper.paste(image, (x, y))
