@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 THUMBNAIL = 8  # pixels per side
 AXES = 12  # principal components of thumbnails that are searched
-MAX_COMPARED = 6  # of each image that are compared
+MAX_NEIGHBOURS = 6  # of each image that are compared
 # Largest root mean square difference of near duplicates, relative to that of two images of the set.
 # The most similar of 5,000 different digits are at 0.13.
 NEAR, NEAR_THUMBNAILS = 0.08, 0.06
@@ -124,7 +124,7 @@ def _near_pairs(rows: _Rows, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]
     radius = NEAR_THUMBNAILS * _spread(thumbnails)
     if radius == 0:
         return none
-    found = cKDTree(points).query(points, MAX_COMPARED, distance_upper_bound=radius, workers=-1)[1]
+    found = cKDTree(points).query(points, MAX_NEIGHBOURS, distance_upper_bound=radius, workers=-1)[1]
     pairs = np.stack([np.repeat(np.arange(len(found)), found.shape[1]), found.ravel()], 1)
     pairs = pairs[pairs[:, 1] < len(found)]  # a neighbour that is not there has the number N
     pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], 1), axis=0)

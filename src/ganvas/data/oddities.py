@@ -19,7 +19,7 @@ MAX_EACH = 4  # images shown for one reason
 MIN_IMAGES = 8  # with fewer, nothing is unlike the others
 OTHER_SHAPE = 1.5  # factor by which the aspect ratio is off
 OTHER_AREA = 8.0  # factor by which the number of pixels is off
-BEYOND_USUAL = 1.2  # factor by which a size is further off than 95% of all
+BEYOND_USUAL = 1.2  # factor by which a size is further off than what is still usual
 MAX_SHARE = 0.05  # of the images, for something to be strange
 OUTLYING = 6.0  # median deviations from the median colour
 BLANK = 2.0  # standard deviation of the pixels of an image of one colour
@@ -74,7 +74,7 @@ def _of_size(originals: Sequence[Size]) -> Iterator[tuple[int, str]]:
     off_area = (area - area.median()).abs() / torch.tensor(OTHER_AREA).log2()
     (h, w), _ = Counter(originals).most_common(1)[0]
     off = torch.maximum(off_shape, off_area)
-    usual = float(off.sort().values[int(len(off) * (1 - MAX_SHARE))])
+    usual = float(off.sort().values[-1 - _few(len(off))])
     for i in _rare(off, max(1.0001, BEYOND_USUAL * usual)):
         yield i, f"{originals[i][1]}x{originals[i][0]}, where {w}x{h} is usual"
 
@@ -101,15 +101,20 @@ def _of_colour(images: Tensor) -> Iterator[tuple[int, str]]:
 def _statistics(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The mean of each image's channels, the deviation of its pixels, and its colourfulness."""
     values = images[:, :3].float()
-    mean, contrast = values.mean((2, 3)), values.flatten(1).std(1, correction=0)
+    mean, contrast = values.mean((2, 3)), values.flatten(2).std(2, correction=0).amax(1)
     colour = (values.amax(1) - values.amin(1)).mean((1, 2))
     return mean, contrast, colour
+
+
+def _few(number: int) -> int:
+    """The most of `number` images that can be unusual."""
+    return max(MAX_EACH, int(MAX_SHARE * number))
 
 
 def _rare(score: Tensor, limit: float) -> list[int]:
     """The images that score highest, above `limit`; none if they are many."""
     above = int((score > limit).sum())
-    if above > max(MAX_EACH, MAX_SHARE * len(score)):
+    if above > _few(len(score)):
         return []
     order: list[int] = score.argsort(descending=True, stable=True)[: min(above, MAX_EACH)].tolist()
     return order
