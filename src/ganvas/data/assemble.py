@@ -36,11 +36,13 @@ from ganvas.data.pictures import (
     Picture,
     PictureOptions,
     UnreadableError,
+    Watch,
     enable_heif,
     strict_pillow,
 )
 from ganvas.data.pixels import Pixels
 from ganvas.data.reading import ReadOptions
+from ganvas.data.sizes import Size, reduced_size
 from ganvas.errors import DataError
 from ganvas.recipe import Channels
 
@@ -57,12 +59,16 @@ class Assembled:
     sizes: number of originals of each size "HxW".
     unreadable: (name, reason) of each picture left out.
     digests: a hash of each original's pixels, in the order of the data set; () if not requested.
+    names: of the pictures, in the same order; () for an array.
+    originals: (H, W) of each, in the same order; () for an array.
     """
 
     dataset: Dataset
     sizes: Counter[str]
     unreadable: tuple[Failure, ...] = ()
     digests: tuple[bytes, ...] = ()
+    names: tuple[str, ...] = ()
+    originals: tuple[Size, ...] = ()
 
 
 def assemble_array(
@@ -92,8 +98,8 @@ def assemble_array(
     stored = images.shape[3] if images.ndim == 4 else 1
     clear = (images[..., 3] < 255).mean((1, 2)) if stored == 4 else np.zeros(1)
     few_clear = clear.any() and not is_transparent(clear)
-    sized = options.size in (None, images.shape[1:3])
-    if not sized or options.channels not in (None, stored) or few_clear:
+    size = options.size or reduced_size(images.shape[1:3], options.side)
+    if size != images.shape[1:3] or options.channels not in (None, stored) or few_clear:
         opened = [
             Picture(str(i), partial(Image.fromarray, image)) for i, image in enumerate(images)
         ]
@@ -145,9 +151,10 @@ def assemble(
     if any(PurePosixPath(picture.name).suffix.lower() in HEIF_SUFFIXES for picture in pictures):
         enable_heif()
     with strict_pillow():
-        originals = list(map(Scanner(options).scan, pictures))
+        scanned = map(Scanner(options).scan, pictures)
+        originals = list(options.watch(scanned, len(pictures), "opened"))
         plan = planned(name, pictures, originals, options)
-        pixels, seen = _decode_all(originals, plan)
+        pixels, seen = _decode_all(originals, plan, options.watch)
     unreadable = failures(pictures, seen)
     good = [each for entry in seen if isinstance(entry, list) for each in entry]
     if not good:
@@ -170,7 +177,8 @@ def assemble(
     )
     sizes = Counter("{}x{}".format(*s.header.size) for s in good)
     digests = tuple(s.digest for s in good) if options.digests else ()
-    return Assembled(dataset, sizes, unreadable, digests)
+    names, shapes = tuple(s.name for s in good), tuple(s.header.size for s in good)
+    return Assembled(dataset, sizes, unreadable, digests, names, shapes)
 
 
 def _without_gaps(
@@ -206,7 +214,7 @@ def _needed_channels(pixels: Pixels, seen: Sequence[Seen]) -> Channels:
 
 
 def _decode_all(
-    originals: Sequence[Original | UnreadableError], plan: Plan
+    originals: Sequence[Original | UnreadableError], plan: Plan, watch: Watch
 ) -> tuple[Pixels, list[list[Seen] | UnreadableError]]:
     """Decode pictures into one array (N, C, H, W), where unreadable ones leave gaps.
 
@@ -216,7 +224,7 @@ def _decode_all(
     ends = list(accumulate(map(_rows, originals), initial=0))
     pixels = np.empty((ends[-1], plan.channels, *plan.size), np.uint8)
     places = [pixels[first:last] for first, last in pairwise(ends)]
-    return pixels, in_order(partial(_place, plan=plan), originals, places)
+    return pixels, in_order(partial(_place, plan=plan), originals, places, watch=watch)
 
 
 def _rows(original: Original | UnreadableError) -> int:

@@ -27,6 +27,7 @@ def load_dataset(
     *,
     split: Split = "train",
     native: tuple[int, int] | None = None,
+    side: int | None = None,
     data_dir: Path | None = None,
     fetch: bool = True,
     **options: Unpack[ReadArguments],
@@ -40,6 +41,7 @@ def load_dataset(
     split: the part to read, "train" or "test". Size and channels are inferred from that part
         alone: pass those of the training part when you read the held-out part.
     native: (H, W) of the recipe, for images of mixed sizes.
+    side: of the longer side, for images that all have one large size; None to keep it.
     data_dir: the folder of the named sets; by default $GANVAS_DATA, else the cache.
     fetch: download a named set that is missing.
     options:
@@ -54,7 +56,7 @@ def load_dataset(
     read, and if more than 1% of the images are unreadable; SettingError for an impossible size,
     fit, split or number of channels.
     """
-    picture_options = PictureOptions(native=native, **options)  # type: ignore[arg-type] # size
+    picture_options = PictureOptions(native=native, side=side, **options)  # type: ignore[arg-type] # size
     result = read_source(what, split, picture_options, data_dir, fetch=fetch)
     total = len(result.dataset) + len(result.unreadable)
     if len(result.unreadable) > MAX_UNREADABLE * total:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast
 
 import psutil
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -42,10 +42,23 @@ _WEBP_HEAD = 2**16  # bytes in which a WebP says that it is lossless
 
 _one_large = threading.Lock()
 _formats = list(FORMATS)
+_T = TypeVar("_T")
 
 
 class UnreadableError(Exception):
     """The picture cannot be used. The message is the reason, a few words on one line."""
+
+
+class Watch(Protocol):
+    """Iterates over pictures and shows how many are done."""
+
+    def __call__(self, items: Iterable[_T], total: int, done: str, /) -> Iterable[_T]:
+        """Yield all `items`. total: how many there are. done: such as "read", for the display."""
+
+
+def unwatched(items: Iterable[_T], total: int, done: str, /) -> Iterable[_T]:
+    """Return the items, without a display."""
+    return items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +66,17 @@ class PictureOptions(ReadOptions):
     """The size and channels that pictures are brought to, and whether to hash them.
 
     native: (H, W) if the pictures have several sizes and `size` is None.
+    side: of the longer side, for large pictures of one size if `size` is None (see `reduced_size`).
     digests: hash the pixels of each original, to find duplicates.
+    watch: shows the progress of reading; see `unwatched`.
 
     Raises SettingError for impossible values.
     """
 
     native: tuple[int, int] | None = None
+    side: int | None = None
     digests: bool = False
+    watch: Watch = unwatched
 
     def __post_init__(self) -> None:
         super().__post_init__()

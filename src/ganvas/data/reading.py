@@ -183,6 +183,7 @@ class Reading(ReadOptions):
         *,
         split: Split = "train",
         native: tuple[int, int] | None = None,
+        side: int | None = None,
         fetch: bool = True,
     ) -> "Dataset":
         """Read a data set with these options. The arguments are those of `load_dataset`."""
@@ -190,7 +191,13 @@ class Reading(ReadOptions):
 
         options: Any = self.given()
         return load_dataset(
-            what, split=split, native=native, data_dir=self.data_dir, fetch=fetch, **options
+            what,
+            split=split,
+            native=native,
+            side=side,
+            data_dir=self.data_dir,
+            fetch=fetch,
+            **options,
         )
 
     def held_out(self, what: str | os.PathLike[str], training: "Dataset") -> "Dataset | None":

@@ -116,6 +116,10 @@ def _card(
     what, plain = str(request.data), settings(prepared.recipe)
     if what not in data.NAMES and os.path.exists(split_member(what)[0]):
         what = os.path.abspath(what)
+    reading = request.given()
+    # what the images were fitted to, which without --size may follow from the machine
+    if dataset.altered:
+        reading.setdefault("size", (dataset.height, dataset.width))
     processes = process_count(request.processes, prepared.device, train)
     total = planned_images(train, len(dataset))
     return Card(
@@ -131,7 +135,7 @@ def _card(
             images=len(dataset),
             fingerprint=dataset.fingerprint,
             flip=bool(request.flip),
-            **request.given() | _found(dataset),
+            **_found(dataset) | reading,
         ),
         seed=request.seed or 0,
         threads=request.threads or 0,

@@ -128,7 +128,7 @@ def warm_start_of(
         changes = stored | dict(leaves(request.settings))
         request = dataclasses.replace(request, recipe=start.card.recipe, settings=changes)
     if request.data is None and source.is_dir():
-        request = with_data(request, start.card.data)
+        request = with_data(request, start.card)
     return request, start, request.started_from or start.origin
 
 

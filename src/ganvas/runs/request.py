@@ -18,11 +18,12 @@ import tomli_w
 from ganvas import gans
 from ganvas.data import MIRRORED, NAMES
 from ganvas.data.reading import Reading, check_choice
+from ganvas.data.sizes import KEPT_SIDE
 from ganvas.errors import SettingError
 from ganvas.overrides import has_rule_gamma
 from ganvas.plan import Plan
 from ganvas.recipe import Interval, Precision, TrainConfig
-from ganvas.runs.card import START_FILE, Card, DataCard, StartedFrom
+from ganvas.runs.card import START_FILE, Card, StartedFrom
 from ganvas.runs.train_options import MAX_THREADS, TrainOptions, check_positive
 from ganvas.system.paths import expanded
 from ganvas.system.schema import convert, leaves
@@ -217,7 +218,7 @@ def request_of_run(card: Card, recipe: str | None, origin: str, folder: Path) ->
         started_from=start,
         repeats=card,
     )
-    return with_data(request, card.data)
+    return with_data(request, card)
 
 
 def merge(config: Request, request: Request) -> Request:
@@ -239,13 +240,16 @@ def merge(config: Request, request: Request) -> Request:
     return dataclasses.replace(config, **given)
 
 
-def with_data(request: Request, data: DataCard) -> Request:
+def with_data(request: Request, card: Card) -> Request:
     """Fill in from a card which data a request is for and how to read them."""
+    data, sides = card.data, (card.image.height, card.image.width)
+    # large pictures that kept their size, in a run of an older version
+    kept = {"size": sides} if max(sides) > KEPT_SIDE else {}
     return dataclasses.replace(
         request,
         data=request.data or data.what,
         flip=data.flip if request.flip is None else request.flip,
-        **data.given() | request.given(),
+        **kept | data.given() | request.given(),
     )
 
 
@@ -265,7 +269,7 @@ def complete(request: Request, card: Card) -> Request:
         rest = {name: value for name, value in card.train.items() if name != "length"}
         settings = {"model": card.model, "train": rest}  # the same training, but longer
     return dataclasses.replace(
-        with_data(request, card.data),
+        with_data(request, card),
         recipe=recipe,
         seed=card.seed if request.seed is None else request.seed,
         threads=request.threads or card.threads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,34 @@ def pick_device(name: str) -> str:
     if not available[name]:
         raise SettingError(f"--device {name}: this machine (or its torch) has none; use auto")
     return name
+
+
+class OtherLoad:
+    """Measures how busy other processes keep the cores of this one, from its making on."""
+
+    def __init__(self) -> None:
+        self.began = self._clocks()
+
+    def cores(self) -> float:
+        """Return the mean number of cores that others used."""
+        (wall, busy, own), (wall0, busy0, own0) = self._clocks(), self.began
+        return max(0.0, (busy - busy0) - (own - own0)) / max(wall - wall0, 1e-3)
+
+    @staticmethod
+    def _clocks() -> tuple[float, float, float]:
+        """Seconds of the clock, of all work on the cores, and of this process's."""
+        every = psutil.cpu_times(percpu=True)
+        here = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(every))
+        idle = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is in user, too
+        busy = sum(
+            seconds
+            for i in here
+            if i < len(every)
+            for name, seconds in every[i]._asdict().items()
+            if name not in idle
+        )
+        own = psutil.Process().cpu_times()
+        return time.monotonic(), busy, own.user + own.system
 
 
 def peak_rss_mb() -> float:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.segment import ControlType
 from rich.text import Text
 
 Say = Callable[[str], None]  # shows the user a line
 
+_T = TypeVar("_T")
+
+LIVE_SECONDS = 0.1  # between two states of a line in a terminal
 PLAIN_SECONDS = 5.0  # between lines within an epoch
 EPOCH_SECONDS = 0.05  # between lines of very short epochs
 
@@ -41,6 +46,26 @@ class _Console(Console):
         """Fall silent and train on, where rich would exit."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def watched(items: Iterable[_T], total: int, done: str, /) -> Iterator[_T]:
+    """Yield items and show on stderr how many of `total` pictures are `done`, such as "read".
+
+    A line in a terminal, which disappears at the end; elsewhere a line every PLAIN_SECONDS.
+    """
+    console = _Console(stderr=True, highlight=False)
+    wait = LIVE_SECONDS if console.is_terminal else PLAIN_SECONDS
+    told = time.monotonic()
+    try:
+        for i, item in enumerate(items, 1):
+            if (now := time.monotonic()) - told >= wait:
+                told = now
+                end = "\r" if console.is_terminal else "\n"
+                console.print(Text(f"{done} {i:,} of {total:,} pictures"), end=end)
+            yield item
+    finally:
+        if console.is_terminal:
+            console.control(Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN))
 
 
 class Progress:

@@ -90,21 +90,26 @@ class Warmup:
         return statistics.median(times[1:] or times)
 
 
-def choose_threads(warmup: Warmup, most: int, end: float) -> tuple[int, float]:
+def choose_threads(
+    warmup: Warmup, most: int, end: float, *, fewest_first: bool = False
+) -> tuple[int, float]:
     """Return the number of threads with the fastest step, and the seconds of that step.
 
     Tries `most` and the powers of 2 below it, as small layers lose more to waking threads than they
-    gain. The largest comes first, because slow steps gain by it; none is tried after `end`
-    (time.perf_counter()). Results depend on the number to the bit, so a run measures once and
-    stores it.
+    gain. The largest comes first, because slow steps gain by it, unless `fewest_first`; none is
+    tried after `end` (time.perf_counter()). Results depend on the number to the bit, so a run
+    measures once and stores it.
     """
     counts = [most]
     if warmup.learner.device.type == "cpu":
         counts += [2**k for k in reversed(range(most.bit_length())) if 2**k < most]
     timed: list[tuple[float, int]] = []
-    for threads in counts:
-        if not timed or time.perf_counter() < end:
-            timed.append((warmup.seconds_per_step(WARMUP_SECONDS, threads, end), threads))
+    for i, threads in enumerate(sorted(counts) if fewest_first else counts):
+        now = time.perf_counter()
+        if not timed or now < end:
+            # few threads take long: each gets its share of the time
+            until = now + (end - now) / (len(counts) - i) if fewest_first else end
+            timed.append((warmup.seconds_per_step(WARMUP_SECONDS, threads, until), threads))
     best_seconds, best = min(timed)
     return best, best_seconds
 
@@ -125,6 +130,7 @@ def choose(
     precision: str = "",
     most: int = 0,
     seconds: float = MAX_MEASURING_SECONDS,
+    fewest_first: bool = False,
 ) -> Choice:
     """Measure threads and precision, unless they are given.
 
@@ -133,6 +139,7 @@ def choose(
 
     threads, precision: 0 and "" to measure them.
     most: the largest number of threads to try; 0 for all cores.
+    fewest_first: try one thread first: other processes disturb it least.
     seconds: for all this. Choices that time leaves untried are not made; one step is always taken.
     """
     end = time.perf_counter() + seconds
@@ -147,7 +154,7 @@ def choose(
     if threads:
         seconds = first.seconds_per_step(WARMUP_SECONDS, threads, end)
     else:
-        threads, seconds = choose_threads(first, most or cores(), end)
+        threads, seconds = choose_threads(first, most or cores(), end, fewest_first=fewest_first)
     if precision or train.precision == "32" or device == "mps" or time.perf_counter() > end:
         return Choice(first, threads, precision or "32", seconds)
     half = warmup("bf16")

@@ -18,12 +18,17 @@ from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
 from ganvas.gan import Gan, GanFile
 from ganvas.overrides import override, resolve_gamma, with_preset
-from ganvas.recipe import ImageSpec, Recipe, TrainConfig
+from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig
 from ganvas.runs.request import Request
+from ganvas.system.machine import cores
 from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner
 
 SMALL_SIDE = 64  # pixels per side that every machine can train on
+# Images a second that r3gan/images sees on one core, by their longer side.
+CORE_RATES = {128: 31, 96: 55, SMALL_SIDE: 164}
+# The images that r3gan/images saw until all aims for pictures of 64x64 were met (docs/figures.md).
+IMAGES_TO_LEARN = 300_000
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,9 @@ def prepare(
     else:  # a run's plan comes with all settings of that run
         recipe = override(original, request.settings)
     if dataset is None and request.data is not None:
-        dataset = request.reading.load(request.data, native=(native.height, native.width))
+        side = trainable_side(native, recipe.train.length, device)
+        sides = native.height, native.width
+        dataset = request.reading.load(request.data, native=sides, side=side)
     if dataset is not None:
         notes += dataset.notes
     spec = ImageSpec.of(dataset) if dataset is not None else _native_spec(request, native)
@@ -84,6 +91,28 @@ def prepare(
     notes += [note, *_training_notes(prepared, request.precision)]
     notes[:] = filter(None, notes)
     return prepared
+
+
+def trainable_side(native: ImageSpec, length: str, device: str) -> int:
+    """Return the longer side to which large pictures are brought if no size is asked for.
+
+    It is the largest of CORE_RATES at which this machine sees IMAGES_TO_LEARN in the time planned,
+    or the recipe's own if that is larger. It follows from the number of cores alone, so that a run
+    which is resumed has the same.
+
+    native: the images that the recipe is made for.
+    length: of the training. What is no time counts as an hour.
+    device: the device to train on; GPUs can train the largest.
+    """
+    interval = Interval.parse(length)
+    seconds = 60 * (interval.amount if interval.unit == "minutes" else 60)
+    fast = device not in ("", "cpu")
+    enough = (
+        side
+        for side, rate in CORE_RATES.items()
+        if fast or rate * cores() * seconds >= IMAGES_TO_LEARN
+    )
+    return max(native.height, native.width, next(enough, SMALL_SIDE))
 
 
 def _native_spec(request: Request, native: ImageSpec) -> ImageSpec:

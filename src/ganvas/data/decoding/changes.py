@@ -124,6 +124,8 @@ def _size_notes(seen: Sequence[Seen], plan: Plan, fitted: str) -> Iterable[str]:
     sizes, (height, width) = {s.header.size for s in seen}, plan.size
     were = f"{len(sizes):,} sizes" if len(sizes) > 1 else "{}x{}".format(*next(iter(sizes)))
     why = "" if "size" in plan.asked else ", the recipe's own size, as none was given"
+    if "size" not in plan.asked and len(sizes) == 1:
+        why = f", which can be trained here in the time planned (--size {were} keeps all pixels)"
     yield f"{count(len(seen), 'picture')} of {were}, {fitted}{why}"
     if plan.fitting.note:
         yield plan.fitting.note

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from ganvas.data.sizes import Size
 from ganvas.recipe import Fit
 from ganvas.system.text import option_value
-
-Size = tuple[int, int]
 
 # Shares of the median picture that crop may cut off by default. Photographs, in lossy files, bear
 # more: their subject is in the middle, and 3:2 to a square loses a third.

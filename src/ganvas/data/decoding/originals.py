@@ -26,11 +26,13 @@ from ganvas.data.pictures import (
     Picture,
     PictureOptions,
     UnreadableError,
+    Watch,
     decode,
     frames,
     header,
     raise_if_large,
     reduce_jpeg,
+    unwatched,
 )
 
 T = TypeVar("T")
@@ -148,13 +150,16 @@ def _all_headers(picture: Picture) -> tuple[Header, ...]:
 
 
 def in_order(
-    work: Callable[..., T], originals: Sequence[Original | UnreadableError], *more: Iterable[Any]
+    work: Callable[..., T],
+    originals: Sequence[Original | UnreadableError],
+    *more: Iterable[Any],
+    watch: Watch = unwatched,
 ) -> list[T]:
     """Apply a function to each picture, in threads if that pays. Returns the results in order."""
     good = [each for each in originals if isinstance(each, Original)]
     pixels = sum(math.prod(each.headers[0].size) for each in good)
     # Pillow releases the GIL while it decodes: too briefly for threads to pay if images are small
     if pixels <= SMALL * len(good):
-        return list(map(work, originals, *more))
+        return list(watch(map(work, originals, *more), len(originals), "read"))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(work, originals, *more))
+        return list(watch(pool.map(work, originals, *more), len(originals), "read"))

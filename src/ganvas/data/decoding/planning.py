@@ -9,11 +9,12 @@ from functools import partial
 import psutil
 
 from ganvas.data.decoding.changes import Plan, fits_8_bits, is_transparent
-from ganvas.data.decoding.fits import Fitting, Size, chosen_fit, cut_off
+from ganvas.data.decoding.fits import Fitting, chosen_fit, cut_off
 from ganvas.data.decoding.originals import Original, in_order
 from ganvas.data.decoding.ranges import Extent, Range
 from ganvas.data.pictures import LOSSY, Header, Picture, PictureOptions, UnreadableError
 from ganvas.data.reading import MAX_PIXELS
+from ganvas.data.sizes import Size, reduced_size
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
 
@@ -40,7 +41,7 @@ def planned(
     if not originals:
         raise DataError(f"{name}: {unreadable_line(failures(pictures, entries), len(pictures))}")
     headers = [each for original in originals for each in original.headers]
-    size = options.size or _common_size(name, originals, options.native)
+    size = options.size or _common_size(name, originals, options)
     channels = options.channels or max(each.channels for each in headers)
     _raise_if_too_many(name, (len(headers), *size, channels))
     odd = options.fit is None and any(cut_off(each.size, size) for each in headers)
@@ -83,8 +84,8 @@ def _range_of(headers: Sequence[Header], extents: Sequence[Extent]) -> Range | N
     return (0.0, 255.0) if mixed and found.integers and fits_8_bits(ends) else ends
 
 
-def _common_size(name: str, originals: Sequence[Original], native: Size | None) -> Size:
-    """The size of all readable pictures, or `native` if they have several.
+def _common_size(name: str, originals: Sequence[Original], options: PictureOptions) -> Size:
+    """The size for all readable pictures: their own (see `reduced_size`), or `native` for several.
 
     Damaged pictures do not count, whatever size their headers claim.
     """
@@ -96,14 +97,14 @@ def _common_size(name: str, originals: Sequence[Original], native: Size | None) 
         if len(sizes) > 1:
             break
     else:
-        return sizes[0] if sizes else originals[0].headers[0].size
-    if native is None:
+        return reduced_size(sizes[0] if sizes else originals[0].headers[0].size, options.side)
+    if options.native is None:
         known = sorted({each.size for original in originals for each in original.headers})
         listed = first_few((f"{h}x{w}" for h, w in known), 5)
         raise DataError(
             f"{name} holds pictures of {len(known):,} sizes ({listed}): give one, as --size"
         )
-    return native
+    return options.native
 
 
 def _is_readable(original: Original, size: Size) -> bool:
