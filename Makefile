@@ -14,7 +14,7 @@ digits: $(READY)
 	.venv/bin/ganvas sample runs/digits --labels $(DIGITS) --out result.png
 
 test: $(READY)
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 check: $(READY)
 	.venv/bin/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -20,13 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganvas import cli
 from ganvas.data.dataset import Dataset
-from ganvas.launch import launch
+from ganvas.evaluation import evaluate, extractor_files
+from ganvas.launch import job, launch
 from ganvas.recipe import Recipe
 from ganvas.runs.run import Run
-from ganvas.training import loop
+from ganvas.system import files
+from ganvas.training import benchmark, loop
 from ganvas.tuning import trials
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ pytest.register_assert_rewrite("helpers.common", "helpers.judged", "helpers.page
 
 REAL_DATA = "GANVAS_REAL_DATA"  # where the tests keep the user's GANVAS_DATA: see `real_mnist`
 LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+SAVE_LOSSES = Run.save_losses
 DERIVED = ("features", "extractors")  # of ganvas's cache, under the hash of what they are made from
 
 
@@ -49,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[REAL_DATA] = os.environ.pop("GANVAS_DATA")
     for name in LAUNCHER:
         os.environ.pop(name, None)
+    # tests' networks are so small that more threads cost more than they give
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
     # one for the session: matplotlib takes seconds to make its font cache
     os.environ["MPLCONFIGDIR"] = str(session / "matplotlib")
     os.environ.update(_folders(session / "session", session))
@@ -165,6 +173,39 @@ def _threads_as_before() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_core() -> Iterator[None]:
+    """Evaluations and timings take one core, as threads of two test processes hinder each other,
+    and timings are shorter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "WARMUP_SECONDS", 0.1)
+        for module in (evaluate, benchmark, job):
+            patch.setattr(module, "cores", lambda: 1)
+        patch.setattr(extractor_files, "THREADS", 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_loss_curves() -> Iterator[None]:
+    """Trainings in this process write an empty losses.png: to draw one takes longer than they do.
+
+    See `drawn_losses`.
+    """
+    blank = io.BytesIO()
+    Image.new("L", (900, 600), 255).save(blank, "png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Run, "save_losses", lambda run: files.write(run.path / "losses.png", blank.getvalue())
+        )
+        yield
+
+
+@pytest.fixture
+def drawn_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of this test draw their losses.png."""
+    monkeypatch.setattr(Run, "save_losses", SAVE_LOSSES)
 
 
 @pytest.fixture

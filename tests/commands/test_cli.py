@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from PIL import Image
 
 import ganvas
 from ganvas import cli, gans
+from ganvas.training import benchmark
+from ganvas.views import demo
 
 
 def document(done: Any) -> Any:
@@ -144,10 +147,10 @@ class TestStart:
         )
         assert (done.stdout, done.stderr) == ("0\n", "")
 
-    @pytest.mark.parametrize("command", ["recipes", "train mlp/tiny --images 32 --threads 1"])
     def test_a_full_disk_under_stdout_is_one_line(
-        self, command: str, environment: dict[str, str], tmp_path: Path
+        self, environment: dict[str, str], tmp_path: Path
     ) -> None:
+        command = "train mlp/tiny --images 32 --threads 1"
         with open("/dev/full", "w") as full:
             done = subprocess.run(
                 [sys.executable, "-m", "ganvas", *command.split()],
@@ -303,12 +306,16 @@ class TestReports:
         assert all(f"broken{k:03}.png: not a PNG" in text for k in range(101))
 
     def test_inspect_without_a_recipe_takes_the_size_that_training_would(
-        self, cli_run: Callable[..., Any], pictures: Path
+        self, cli_run: Callable[..., Any], pictures: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        first = benchmark.Choice(None, 1, "32", 0.01)  # type: ignore[arg-type]
+        monkeypatch.setattr(benchmark, "choose", lambda *_, **__: first)  # it takes long
         Image.new("L", (9, 9)).save(pictures / "cat" / "larger.png")
         assert "trained as  64x64 grey" in cli_run("data", "inspect", pictures).out
 
-    def test_bench(self, cli_run: Callable[..., Any]) -> None:
+    def test_bench(self, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        peak = partial(benchmark.matmul_macs_per_second, size=512)
+        monkeypatch.setattr(benchmark, "matmul_macs_per_second", peak)
         figures = document(
             cli_run("bench", "mlp/tiny", "--json", "--seconds", "0.05", "--threads", "1")
         )
@@ -340,8 +347,14 @@ class TestReports:
         ],
     )
     def test_the_parts_of_a_step_make_the_step(
-        self, recipe: str, settings: list[str], parts: list[str], cli_run: Callable[..., Any]
+        self,
+        recipe: str,
+        settings: list[str],
+        parts: list[str],
+        cli_run: Callable[..., Any],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(benchmark, "matmul_macs_per_second", lambda threads: 1e11)
         changes = ["--set", *settings] if settings else []
         figures = document(
             cli_run("bench", recipe, "--json", "--seconds", 0.05, "--threads", 1, *changes)
@@ -351,8 +364,10 @@ class TestReports:
             figures["batch"] / figures["images_per_second"] * 1e3
         )
 
-    @pytest.mark.long
-    def test_demo(self, cli_run: Callable[..., Any], tmp_path: Path) -> None:
+    def test_demo(
+        self, cli_run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(demo, "MAX_FRAMES", 3)
         done = cli_run("demo", "1d", "--steps", "60", "--out", "pictures")
         assert done.code == 0, done.err
         assert done.out.split() == ["pictures/demo-1d.png", "pictures/demo-1d.gif"]

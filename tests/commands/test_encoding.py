@@ -41,24 +41,24 @@ def test_no_file_of_a_run_is_in_the_locales_encoding(
 
 def test_a_terminal_that_cannot_spell_a_class(pictures: Path, environment: dict[str, str]) -> None:
     (pictures / "cat").rename(pictures / CAT)
-    for options, spelt in (((), rb"\u732b"), (("--json",), CAT.encode())):
-        command = [
-            sys.executable,
-            "-m",
-            "ganvas",
-            "data",
-            "inspect",
-            str(pictures),
-            "--recipe",
-            "mlp/tiny",
-            *options,
-        ]
-        latin = environment | {"PYTHONIOENCODING": "latin-1"}
-        done = subprocess.run(
-            command, env=latin, cwd=pictures.parent, capture_output=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        assert spelt in done.stdout
+    program = """
+import contextlib, sys
+from ganvas import cli
+for options in ([], ["--json"]):
+    with contextlib.suppress(SystemExit):
+        cli.main([*"data inspect pictures --recipe mlp/tiny".split(), *options])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"PYTHONIOENCODING": "latin-1"},
+        cwd=pictures.parent,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    text, _, document = done.stdout.partition(b"{")
+    assert rb"\u732b" in text
+    assert CAT.encode() in document
 
 
 @pytest.mark.usefixtures("cache", "steady")

@@ -115,7 +115,7 @@ def train_and_diagnose(
 ) -> tuple[Diagnosis, str]:
     """Train; return what the doctor says afterwards and the lines shown to the user meanwhile."""
     captured.readouterr()
-    run = launch.train(recipe, images=images, out="a run", threads=1, **options)
+    run = launch.train(recipe, images=images, out="a run", threads=1, precision="32", **options)
     run.gan = recipe.partition(":")[0] if ".py" in recipe else None
     return examine(run), captured.readouterr().err
 
@@ -133,7 +133,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "a D much faster than its G":
         ("D overpowers G", "mlp/tiny", 12000, {"lr": 1e-6, "d_lr": 1e-2}, "d_lr=0.001"),
     "an r3gan without its penalties":
-        ("D overpowers G", "r3gan/tiny", 6400, {"gamma": 0}, "gamma=2.4"),
+        ("D overpowers G", "r3gan/tiny", 4000, {"gamma": 0}, "gamma=2.4"),
     "a G that does not look at its latents":
         ("mode collapse", "Ignores", 3000, {}, "r3gan/digits"),
     "a G that makes two of ten digits":
@@ -143,7 +143,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "a G that returns training images":
         ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint":
-        ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
+        ("D overfits the training set", "sngan/tiny", 3000, {"width": 8}, "augment=adaptive"),
     "20 images":
         ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),
     "20 images, augmented":
@@ -187,7 +187,7 @@ def test_what_is_wrong_is_found_and_reported_once(
 HEALTHY: list[tuple[str, int, dict[str, Any], int, str]] = [
     ("r3gan/digits", 4000, {}, 0, "healthy"),
     ("r3gan/stacked-mnist", 2400, {"width": 8}, 0, "too early to tell"),
-    ("r3gan/tiny", 3000, {}, 0, "healthy"), ("r3gan/tiny", 3000, {}, 1, "healthy"),
+    ("r3gan/tiny", 3000, {}, 0, "healthy"),
     ("sngan/tiny", 2400, {}, 1, "healthy"), ("wgan-gp/tiny", 2400, {}, 1, "healthy"),
     ("dcgan/64", 1600, {"width": 8}, 0, "too early to tell"),
     ("dcgan/tiny", 1600, {}, 1, "too early to tell"),

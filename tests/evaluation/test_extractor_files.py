@@ -149,7 +149,8 @@ class TestTraining:
     def test_few_images_of_many_classes_give_a_classifier_with_caveats(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 40)
+        monkeypatch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 5)
+        monkeypatch.setattr(extractor_files, "EPOCHS", 1)
         extractor = extractors.find_extractor(
             None, noise(100, classes=10, side=8), tell=tell_nobody
         )

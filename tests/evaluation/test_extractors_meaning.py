@@ -58,6 +58,10 @@ class Case:
     def seen(self) -> Tensor:
         return self.extractor(self.real).features
 
+    @cached_property
+    def of_perfect(self) -> dict[str, float]:
+        return self.scores(self.perfect)
+
     def scores(self, images: Tensor) -> dict[str, float]:
         real, fake = self.seen, self.extractor(images).features
         return {"fid": metrics.frechet(real, fake), **metrics.prdc(real, fake)._asdict()}
@@ -72,11 +76,14 @@ def patches(images: Tensor) -> Tensor:
 @pytest.fixture(
     scope="module",
     params=[
-        "digits",
-        "self on digits",
-        "classifier on drawn",
-        "self on drawn",
-        "a function on drawn",
+        pytest.param(name, marks=pytest.mark.xdist_group(name))  # each is trained in one process
+        for name in (
+            "digits",
+            "self on digits",
+            "classifier on drawn",
+            "self on drawn",
+            "a function on drawn",
+        )
     ],
 )
 def case(
@@ -84,14 +91,14 @@ def case(
 ) -> Iterator[Case]:
     name, _, source = request.param.partition(" on ")
     if source == "drawn":
-        training, real, perfect = drawn(600, seed=0), drawn(600, seed=1), drawn(600, seed=2)
+        training, real, perfect = drawn(400, seed=0), drawn(400, seed=1), drawn(400, seed=2)
     else:
         everything, real = (
             data.load_dataset("mnist-5k"),
             data.load_dataset("mnist-5k", split="test"),
         )
         assert everything.labels is not None
-        parts = (slice(None, 3000), slice(3000, None))
+        parts = (slice(None, 2000), slice(3000, None))
         training, perfect = (
             Dataset("digits", everything.images[p], everything.labels[p], real.classes)
             for p in parts
@@ -99,7 +106,7 @@ def case(
     assert perfect.labels is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(extractor_files, "ENCODER_STEPS", 200)
+        patch.setattr(extractor_files, "ENCODER_STEPS", 150)
         patch.setattr(extractor_files, "EPOCHS", 10)
         patch.setattr(extractor_files, "MIN_CLASSIFIER_STEPS", 60)
         extractor = (
@@ -133,7 +140,7 @@ class TestMeaning:
         assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
 
     def test_a_perfect_generator_is_nearly_as_good(self, case: Case) -> None:
-        perfect = case.scores(case.perfect)
+        perfect = case.of_perfect
         assert perfect["fid"] < case.scores(noisy(case.perfect, 0.3))["fid"] / 3
         assert min(perfect["precision"], perfect["recall"]) > 0.8
         assert perfect["coverage"] > 0.7
@@ -142,7 +149,7 @@ class TestMeaning:
     def test_blur_and_noise_are_the_worse_the_stronger(self, case: Case, change: object) -> None:
         strengths = (0.7, 1.2, 2.0, 3.0) if change is blurred else (0.1, 0.2, 0.4, 0.8)
         scores = [
-            case.scores(case.perfect),
+            case.of_perfect,
             *(case.scores(change(case.perfect, s)) for s in strengths),
         ]  # type: ignore[operator]
         distances = [each["fid"] for each in scores]
@@ -154,10 +161,10 @@ class TestMeaning:
     def test_a_shift_of_brightness_or_colour_is_seen(self, case: Case) -> None:
         shift = torch.tensor([0.2, 0.0, -0.2] if case.real.shape[1] == 3 else [0.2]).view(-1, 1, 1)
         shifted = to_uint8(to_float(case.perfect) + shift).permute(0, 3, 1, 2)
-        assert case.scores(shifted)["fid"] > 5 * case.scores(case.perfect)["fid"]
+        assert case.scores(shifted)["fid"] > 5 * case.of_perfect["fid"]
 
     def test_one_mode_dropped_is_seen_in_what_measures_diversity(self, case: Case) -> None:
-        perfect, dropped = case.scores(case.perfect), case.scores(case.perfect[case.labels != 0])
+        perfect, dropped = case.of_perfect, case.scores(case.perfect[case.labels != 0])
         assert dropped["fid"] > 1.3 * perfect["fid"]
         assert dropped["coverage"] < perfect["coverage"] - 0.03
         assert dropped["precision"] > perfect["precision"] - 0.03
@@ -165,17 +172,14 @@ class TestMeaning:
     def test_a_collapse_to_few_modes_loses_recall_and_coverage_and_keeps_precision(
         self, case: Case
     ) -> None:
-        perfect, collapsed = case.scores(case.perfect), case.scores(case.perfect[case.labels < 3])
+        perfect, collapsed = case.of_perfect, case.scores(case.perfect[case.labels < 3])
         assert collapsed["recall"] < perfect["recall"] - 0.1
         assert collapsed["coverage"] < perfect["coverage"] - 0.2
         assert collapsed["precision"] > perfect["precision"] - 0.05
         assert collapsed["fid"] > 3 * perfect["fid"]
 
     def test_the_same_few_images_again_and_again_lose_recall_and_coverage(self, case: Case) -> None:
-        perfect, few = (
-            case.scores(case.perfect),
-            case.scores(case.perfect[:20].repeat(30, 1, 1, 1)),
-        )
+        perfect, few = case.of_perfect, case.scores(case.perfect[:20].repeat(20, 1, 1, 1))
         assert few["recall"] < 0.1
         assert few["coverage"] < 0.3
         assert few["precision"] > 0.7

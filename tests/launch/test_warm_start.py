@@ -275,9 +275,9 @@ class TestResuming:
 
     @pytest.mark.long
     def test_two_processes_start_from_the_same_weights(
-        self, tiny_run: Run, ganvas_cli: Callable[..., Any], tmp_path: Path
+        self, tiny_run: Run, cli_run: Callable[..., Any], tmp_path: Path
     ) -> None:
-        done = ganvas_cli(
+        done = cli_run(
             *COMMAND,
             "--from",
             tiny_run.path,

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from PIL import Image
 import ganvas.launch.launch
 from ganvas import cli, data
 from ganvas.runs.run import Run
+from ganvas.training import benchmark
+from ganvas.views import demo
 
 ROOT = Path(__file__).parents[2]
 README, CHINESE = (ROOT / name for name in ("README.md", "README.zh-CN.md"))
@@ -30,7 +33,7 @@ SHORT = {
     "evaluate": {"--n": "300", "--prdc-n": "100"},
     "bench": {"--seconds": "0.1"},
     "tune": {"--trials": "2", "--images": "64"},
-    "demo": {"--steps": "30"},
+    "demo": {"--steps": "5"},
     "extractor": {"--epochs": "0.05"},
 }
 LENGTHS = {"--minutes", "--epochs"}
@@ -42,7 +45,12 @@ def blocks(path: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def shortened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every training ends after its first step; nothing else of a command is changed."""
+    """Every training ends after its first step, and timings are rough; nothing else of a command is
+    changed."""
+    monkeypatch.setattr(benchmark, "choose", partial(benchmark.choose, seconds=0.0))
+    peak = benchmark.matmul_macs_per_second
+    monkeypatch.setattr(benchmark, "matmul_macs_per_second", partial(peak, size=128))
+    monkeypatch.setattr(demo, "MAX_FRAMES", 2)
     train = ganvas.launch.launch.train
 
     def short(*arguments: Any, **options: Any) -> Any:
@@ -55,6 +63,7 @@ def shortened(monkeypatch: pytest.MonkeyPatch) -> None:
                 "epochs": None,
                 "minutes": None,
                 "threads": 1,
+                "precision": "32",
                 "settings": settings,
             },
         )

@@ -145,7 +145,6 @@ class TestDamage:
         tree: Callable[[Path], Any],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(Run, "save_losses", lambda *_: None)  # slow, and not of interest here
         path = copy(half_run)
         (path / name).write_bytes(damaged((path / name).read_bytes(), seed))
         before = tree(path)

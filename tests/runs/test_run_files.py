@@ -22,6 +22,7 @@ from ganvas.evaluation import metrics
 from ganvas.gan import Logits
 from ganvas.launch import launch
 from ganvas.recipe import MAX_AUGMENT
+from ganvas.runs import loss_curves
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.runs.weights import weights_sha256
@@ -50,10 +51,24 @@ class TestArtefacts:
             "000000160.png",
             "000000320.png",
         ]
-        for picture in tiny_run.path.rglob("*.png"):
+        for picture in set(tiny_run.path.rglob("*.png")) - {tiny_run.path / "losses.png"}:
             with Image.open(picture) as image:
                 image.load()
                 assert len(np.unique(np.asarray(image))) > 2, picture
+
+    def test_the_loss_curves_are_drawn_at_the_end_and_are_those_of_the_log(
+        self, drawn_losses: None, tmp_path: Path, stop_after: Callable[[int], None]
+    ) -> None:
+        whole = train("mlp/tiny", tmp_path / "whole", images=64.0)
+        stop_after(2)
+        with pytest.raises(KeyboardInterrupt):
+            train("mlp/tiny", tmp_path / "pieces", images=64.0)
+        pieces = train("mlp/tiny", tmp_path / "pieces", images=64.0)
+        drawn = (whole.path / "losses.png").read_bytes()
+        assert drawn == (pieces.path / "losses.png").read_bytes()
+        assert drawn == loss_curves.losses(whole.read_log())
+        with Image.open(whole.path / "losses.png") as image:
+            assert len(np.unique(np.asarray(image))) > 2
 
     def test_the_card_holds_all_that_repeating_needs(self, tiny_run: Run) -> None:
         card = json.loads((tiny_run.path / "recipe.json").read_text())
