@@ -224,7 +224,9 @@ def test_a_folder_of_archives_names_them(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     put_pictures(tmp_path / "photos", "a.png")
     tarred(tmp_path / "photos", ".7z").rename(tmp_path / "set" / "photos.zip")
-    with pytest.raises(DataError, match=r"but archives \(photos\.zip\): give one, as .*photos\.zip"):
+    with pytest.raises(
+        DataError, match=r"but archives \(photos\.zip\): give one, as .*photos\.zip"
+    ):
         load_dataset(tmp_path / "set")
 
 

@@ -18,8 +18,6 @@ def raw_zip(path: Path, content: Mapping[bytes, bytes], flags: int = 0) -> Path:
         tail = struct.pack("<HHHII", 0, 0, 0, 0, len(body))
         directory += b"PK\x01\x02" + struct.pack("<H", 20) + fields + tail + name
         body += b"PK\x03\x04" + fields + name + data
-    end = struct.pack(
-        "<HHHHIIH", 0, 0, len(content), len(content), len(directory), len(body), 0
-    )
+    end = struct.pack("<HHHHIIH", 0, 0, len(content), len(content), len(directory), len(body), 0)
     path.write_bytes(body + directory + b"PK\x05\x06" + end)
     return path

@@ -35,7 +35,7 @@ def has_ending(name: str | os.PathLike[str], endings: Iterable[str]) -> bool:
 
 
 def advice(name: str | os.PathLike[str]) -> str:
-    """What to do with a file that cannot be read, by its ending; "" if nothing is known."""
+    """A phrase on what to do with a file that cannot be read, by its ending; "" if unknown."""
     endings = {ending: text for known, text in _ADVICE.items() for ending in known}
     fitting = [ending for ending in endings if has_ending(name, (ending,))]
     return endings[max(fitting, key=len)] if fitting else ""
