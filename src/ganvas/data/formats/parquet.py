@@ -207,7 +207,7 @@ def _table(where: str, stream: Any, size: int) -> tuple[Any, Any]:
             )
         reader = pa.ipc.open_stream(stream)
         return reader.schema, lambda names: (batch.select(names) for batch in reader)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from None
 
 
@@ -230,7 +230,7 @@ def _add(
                 column = batch.column(columns.picture)
                 of_struct = pa.types.is_struct(column.type)
                 part.pictures += (column.field("bytes") if of_struct else column).to_pylist()
-    except (pa.ArrowException, OSError, ValueError, IndexError) as error:
+    except (pa.ArrowException, OSError, ValueError, IndexError, MemoryError) as error:
         raise _damaged(where, error) from None
 
 

@@ -18,9 +18,10 @@ from ganvas.data.formats.arrays.hdf5 import hdf5_entries
 from ganvas.data.formats.arrays.labels import class_indices
 from ganvas.data.formats.arrays.matlab import mat_entries
 from ganvas.data.formats.arrays.numpy_files import npy_entries, npz_entries
+from ganvas.data.formats.arrays.pickles import pickle_entries
 from ganvas.data.formats.arrays.pixel_table import (
-    TableLayout,
     PixelTable,
+    TableLayout,
     read_table,
     table_layout,
 )
@@ -39,6 +40,9 @@ _READERS: dict[str, Callable[[str, BinaryIO, ExitStack], list[ArrayEntry]]] = {
     ".h5": hdf5_entries,
     ".hdf5": hdf5_entries,
     ".hdf": hdf5_entries,
+    ".pkl": pickle_entries,
+    ".pickle": pickle_entries,
+    ".p": pickle_entries,
 }
 _QUICKDRAW = "full_numpy_bitmap_"  # before each class, in the names of QuickDraw's files
 
