@@ -1,4 +1,4 @@
-"""Tables of pixels: Kaggle's train.csv, FER-2013's cells of values, and the like."""
+"""Tables of pixels: Kaggle's train.csv, FER-2013's cells of values, and their variants."""
 
 from __future__ import annotations
 

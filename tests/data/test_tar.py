@@ -209,7 +209,7 @@ def test_a_7z_with_a_link_is_refused(tmp_path: Path) -> None:
     [
         ("a.rar", "unpack it and give the folder"),
         ("a.png.gz", "one packed file: unpack it and give what is in it"),
-        ("a.pkl", "Python objects, which could run code: save arrays with np.savez"),
+        ("a.pt", "Python objects, which could run code: save arrays with np.savez"),
         ("a.tfrecord", "convert it to a folder of PNG files"),
         ("a.mp4", "a video: write its frames"),
     ],

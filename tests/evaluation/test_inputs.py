@@ -25,6 +25,30 @@ from helpers.judged import Pooled, evaluate_images, evaluate_pooled, npz
 pytestmark = pytest.mark.usefixtures("steady", "cache")
 
 
+class TestGeneratedImages:
+    def test_whatever_training_reads_can_be_evaluated(
+        self, training: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        images = training.images[:20, 0].numpy()
+        np.save("made.npy", images)
+        np.savez("made.npz", faces=images, masks=images[:3])
+        np.savetxt("made.csv", images.reshape(20, -1), "%d", ",")
+        (tmp_path / "set").mkdir()
+        np.save("set/made.npy", images)
+        for source in ("made.npy", "made.npz:faces", "made.csv", "set"):
+            generated = inputs.open_generated(source, Reading())
+            assert generated.images is not None
+            assert torch.equal(generated.images.images, training.images[:20])
+            assert (generated.name, generated.kind) == (source, "images")
+        with pytest.raises(
+            GanvasError, match=r"made\.npz:fakes .* did you mean faces|holds no array"
+        ):
+            inputs.open_generated("made.npz:fakes", Reading())
+        with pytest.raises(GanvasError, match=r"none\.npz:faces does not exist"):
+            inputs.open_generated("none.npz:faces", Reading())
+
+
 class TestRealImages:
     def test_nothing_held_out_gets_a_note(self, pictures: Path) -> None:
         result = evaluate_pooled(pictures, data=pictures)

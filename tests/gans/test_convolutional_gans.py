@@ -194,9 +194,12 @@ def test_the_default_recipe_depends_on_the_data(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").mkdir()  # the data set's name comes before a folder's
-    for what in (None, "mnist", "mnist-5k", "fashion-mnist", "nowhere"):
+    for what in (None, "mnist", "mnist-5k", "fashion-mnist", "nowhere", "my.idx3", "i.gz"):
         assert gans.default_recipe(what) == "r3gan/digits"
-    for what in (str(pictures), "pictures", "my.ZIP", "my.npz"):
+    (tmp_path / "many.npz").touch()
+    files = ["my.ZIP", "my.npz", "many.npz:faces", "my.tar.gz", "my.7z", "my.npy", "train.csv"]
+    files += ["train.csv.gz", "my.mat", "my.h5", "my.parquet", "train.p"]
+    for what in (str(pictures), "pictures", *files):
         assert gans.default_recipe(what) == "r3gan/images"
     for what in ("stacked-mnist", "stacked-mnist-5k"):
         assert gans.default_recipe(what) == "r3gan/stacked-mnist"

@@ -12,7 +12,8 @@ from pathlib import PurePath
 ARCHIVE_ENDINGS = (
     ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z",
 )  # fmt: skip
-ARRAY_ENDINGS = (".npz", ".npy", ".mat", ".h5", ".hdf5", ".hdf")
+ARRAY_ENDINGS = (".npz", ".npy", ".mat", ".h5", ".hdf5", ".hdf", ".pkl", ".pickle", ".p")
+PACKED_ENDINGS = (".gz", ".bz2", ".xz")
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".data")
 PARQUET_ENDINGS = (".parquet", ".arrow")
 
@@ -21,8 +22,8 @@ _CODE = "it holds Python objects, which could run code: save arrays with np.save
 _CONVERT = "convert it to a folder of PNG files"
 _ADVICE: dict[tuple[str, ...], str] = {
     (".rar", ".zst", ".lz4", ".lzma", ".iso", ".cab", ".ace", ".z"): _PACKED,
-    (".gz", ".bz2", ".xz"): "one packed file: unpack it and give what is in it",
-    (".pkl", ".pickle", ".p", ".pt", ".pth", ".joblib", ".bin"): _CODE,
+    PACKED_ENDINGS: "one packed file: unpack it and give what is in it",
+    (".pt", ".pth", ".joblib", ".bin"): _CODE,
     (".tfrecord", ".tfrecords", ".rec", ".mdb", ".lmdb", ".beton", ".ffcv"): _CONVERT,
     (".dcm", ".nii", ".nii.gz", ".fits", ".svs", ".czi", ".psd", ".svg", ".pdf"): _CONVERT,
     (".mp4", ".avi", ".mov", ".mkv", ".webm"): "a video: write its frames to a folder of pictures",
@@ -35,7 +36,7 @@ def has_ending(name: str | os.PathLike[str], endings: Iterable[str]) -> bool:
 
 
 def advice(name: str | os.PathLike[str]) -> str:
-    """What to do with a file that cannot be read, by its ending; "" if nothing is known."""
+    """A phrase on what to do with a file that cannot be read, by its ending; "" if unknown."""
     endings = {ending: text for known, text in _ADVICE.items() for ending in known}
     fitting = [ending for ending in endings if has_ending(name, (ending,))]
     return endings[max(fitting, key=len)] if fitting else ""
@@ -55,8 +56,14 @@ def split_member(what: str | os.PathLike[str]) -> tuple[str, str]:
     return (path, member) if colon and inner else (whole, "")
 
 
+def is_packed(name: str | os.PathLike[str]) -> bool:
+    """Return True for a file of arrays or a table that is packed by itself: train.csv.gz."""
+    endings = (*ARRAY_ENDINGS, *TABLE_ENDINGS)
+    return has_ending(name, PACKED_ENDINGS) and has_ending(PurePath(name).stem, endings)
+
+
 def is_picture_source(what: str | os.PathLike[str]) -> bool:
     """Return True for a folder, and for a file that holds pictures of any size."""
     path, _ = split_member(what)
     endings = (*ARCHIVE_ENDINGS, *ARRAY_ENDINGS, *TABLE_ENDINGS, *PARQUET_ENDINGS)
-    return os.path.isdir(path) or has_ending(path, endings)
+    return os.path.isdir(path) or is_packed(path) or has_ending(path, endings)

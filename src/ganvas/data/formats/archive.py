@@ -55,7 +55,7 @@ def _zip_members(path: Path, archive: zipfile.ZipFile, encoding: str | None) -> 
         except DAMAGED as error:
             raise OSError(str(error)) from error
 
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     decoded, note = decoded_names(path, [_raw_name(info) for info in infos], encoding)
     # some archives made on Windows have backslashes
     names = [name.replace("\\", "/") for name in decoded]

@@ -59,6 +59,8 @@ def check_members(path: Path | str, names: Iterable[str]) -> None:
     check_number(path, counts.total())
     if twice := [name for name, n in counts.items() if n > 1]:
         raise DataError(f"{path} holds {first_few(twice)} more than once: pack it again")
+    if "" in counts:
+        raise DataError(f"{path} holds a file without a name: pack it again")
     for name in counts:
         slashed = name.replace("\\", "/")
         parts = PurePosixPath(slashed).parts

@@ -114,6 +114,8 @@ def _files_by_part(path: Path, files: Files) -> dict[str, list[str]]:
         words = re.findall(r"[a-z]+", table.lower())
         part = next((p for p, known in _PARTS.items() if set(known) & set(words)), "train")
         parts.setdefault(part, []).append(table)
+    if not parts:
+        raise DataError(f"{path} is empty: {first_few(saved)} names no files")
     if "train" not in parts:
         if len(parts) > 1:
             raise DataError(f"{path} has no part to train on, only {', '.join(parts)}")
@@ -158,14 +160,18 @@ def _read_part(
         where = f"{path}/{name}" if path.name != name else str(path)
         features = _features_beside(path, files, name)
         with ExitStack() as stack:
-            schema, batches = _table(where, stack.enter_context(_file(where, files, name)))
-            found = _columns(where, schema, features, options)
+            stream = stack.enter_context(_file(where, files, name))
+            size = limits.size_of(stream)
+            schema, batches = _table(where, stream, size)
+            try:
+                found = _columns(where, schema, features, options)
+            except UnicodeDecodeError as error:  # a damaged name
+                raise _damaged(where, error) from None
             if columns is not None and found[:2] != (columns.picture, columns.label):
                 raise DataError(f"{where} has other columns than the first file: give one set")
             columns = columns or _Columns(*found)
             wanted = [columns.picture] * pictures + [columns.label] * (columns.label is not None)
-            for batch in _guarded(where, batches(wanted)):
-                _add(part, batch, columns, pictures=pictures)
+            _add(where, part, batches(wanted), columns, size, pictures=pictures)
     assert columns is not None
     return part, columns
 
@@ -177,14 +183,13 @@ def _file(where: str, files: Files, name: str) -> Any:
         raise DataError(f"cannot read {where}: {error}") from None
 
 
-def _table(where: str, stream: Any) -> tuple[Any, Any]:
+def _table(where: str, stream: Any, size: int) -> tuple[Any, Any]:
     """Schema of a table, and a function from columns to its batches. Raises DataError."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingExtraError(f"{where} needs pyarrow: pip install 'ganvas[hub]'") from None
-    size = limits.size_of(stream)
     try:
         if where.lower().endswith(".parquet"):
             file = pq.ParquetFile(stream)
@@ -202,34 +207,36 @@ def _table(where: str, stream: Any) -> tuple[Any, Any]:
             )
         reader = pa.ipc.open_stream(stream)
         return reader.schema, lambda names: (batch.select(names) for batch in reader)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise _damaged(where, error) from None
 
 
-def _guarded(where: str, batches: Iterator[Any]) -> Iterator[Any]:
+def _add(
+    where: str, part: _Part, batches: Iterator[Any], columns: _Columns, size: int, *, pictures: bool
+) -> None:
+    """Add the rows of a file of `size` bytes to a part. Raises DataError."""
     import pyarrow as pa
 
     total = 0
     try:
         for batch in batches:
+            batch.validate(full=True)  # before any value is touched: offsets may lead outside
             total += batch.nbytes
+            limits.check_ratio(where, total, size)
             limits.check_memory(where, total)
-            yield batch
-    except (pa.ArrowException, OSError, ValueError, IndexError) as error:
+            if columns.label is not None:
+                part.labels += batch.column(columns.label).to_pylist()
+            if pictures:
+                column = batch.column(columns.picture)
+                of_struct = pa.types.is_struct(column.type)
+                part.pictures += (column.field("bytes") if of_struct else column).to_pylist()
+    except (pa.ArrowException, OSError, ValueError, IndexError, MemoryError) as error:
         raise _damaged(where, error) from None
 
 
 def _damaged(where: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:150]
     return DataError(f"{where} is damaged or no parquet ({reason}): fetch it again")
-
-
-def _add(part: _Part, batch: Any, columns: _Columns, *, pictures: bool) -> None:
-    if columns.label is not None:
-        part.labels += batch.column(columns.label).to_pylist()
-    if pictures:
-        for each in batch.column(columns.picture).to_pylist():
-            part.pictures.append(each.get("bytes") if isinstance(each, dict) else each)
 
 
 def _features_beside(path: Path, files: Files, name: str) -> Mapping[str, Any]:

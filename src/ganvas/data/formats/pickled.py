@@ -1,4 +1,4 @@
-"""CIFAR's pickled batches, read without unpickling.
+"""Pickles of plain values and arrays, such as CIFAR's batches, read without unpickling.
 
 A strict interpreter knows the few instructions by which dictionaries, lists, strings, numbers and
 NumPy arrays are written, and builds these alone. It refuses every other instruction and every
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 MAX_STEPS = 20_000_000
+MAX_DEPTH = 3  # of dictionaries and tuples within each other that may hold arrays
 
 _MARK = object()
 _ARRAY, _DTYPE, _ENCODE, _BUFFER = "array", "dtype", "encode", "buffer"
@@ -70,7 +71,7 @@ def plain_pickle(content: bytes) -> Any:
         if step > MAX_STEPS:
             raise ValueError(f"more than {MAX_STEPS:,} instructions")
         if opcode.name == "STOP":
-            return _finished(stack.pop(), {})
+            return _finished(stack.pop(), MAX_DEPTH)
         try:
             _step(opcode.name, argument, stack, memo)
         except (IndexError, KeyError, TypeError, AttributeError) as error:
@@ -114,7 +115,7 @@ def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> N
         state = stack.pop()
         _build(stack[-1], state)
     elif name not in ("PROTO", "FRAME"):
-        raise ValueError(f"instruction {name}, which no plain batch has")
+        raise ValueError(f"instruction {name}, which plain values do not need")
 
 
 def _popped(stack: list[Any], n: int) -> tuple[Any, ...]:
@@ -185,10 +186,12 @@ def _build(made: Any, state: Any) -> None:
     made.value = values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
 
 
-def _finished(value: Any, seen: dict[int, Any]) -> Any:
-    """The value with arrays in place of what stood for them, two levels deep."""
-    if isinstance(value, dict):
-        return {_text(key): _array(each) for key, each in value.items()}
+def _finished(value: Any, depth: int) -> Any:
+    """The value with arrays in place of what stood for them."""
+    if depth and isinstance(value, dict):
+        return {_text(key): _finished(each, depth - 1) for key, each in value.items()}
+    if depth and isinstance(value, tuple):
+        return tuple(_finished(each, depth - 1) for each in value)
     return _array(value)
 
 

@@ -19,6 +19,7 @@ from ganvas.data.formats.folder import read_folder
 from ganvas.data.formats.idx import holds_idx, read_idx_files
 from ganvas.data.formats.limits import Files
 from ganvas.data.formats.own_files import without_own_files
+from ganvas.data.formats.packed import unpacked
 from ganvas.data.formats.parquet import is_parquet, read_parquet
 from ganvas.data.formats.webdataset import is_webdataset, read_webdataset, with_shards
 from ganvas.data.kinds import (
@@ -28,6 +29,7 @@ from ganvas.data.kinds import (
     TABLE_ENDINGS,
     advice,
     has_ending,
+    is_packed,
 )
 from ganvas.data.pictures import SUFFIXES, PictureOptions
 from ganvas.data.reading import Split
@@ -44,6 +46,8 @@ def read_file(path: Path, split: Split, options: PictureOptions, member: str = "
         return read_array_file(path, split, options, member)
     if member:
         raise DataError(f"{path} holds no arrays, so it has no {member}")
+    if is_packed(path):
+        return _read(path, Files({path.stem: partial(unpacked, path)}), split, options)
     files = Files({path.name: partial(_opened, path)})
     if has_ending(path, TABLE_ENDINGS):
         return read_tables(path, files, [path.name], split, options)

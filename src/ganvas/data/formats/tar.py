@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from ganvas.data.formats import limits
 from ganvas.data.formats.limits import Files
+from ganvas.data.formats.packed import unpacking
 from ganvas.data.formats.zip_names import decoded_names
 from ganvas.errors import DataError
 from ganvas.system.text import is_utf8, printable
 
-_OPENERS: dict[bytes, Callable[[BinaryIO], object]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-}
 _SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz")
 _BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
 
@@ -69,10 +63,8 @@ def tar_members(path: Path, encoding: str | None = None) -> Files:
 def _entries(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
     """Yield each visible regular file, with its content if the tar is compressed."""
     packed = limits.size_of(file)
-    start = file.read(6)
-    file.seek(0)
-    unpack = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), None)
-    stream = cast(BinaryIO, unpack(file)) if unpack else file
+    unpack = unpacking(file)
+    stream = unpack or file
     most = packed
     if unpack:
         most = max(limits.RATIO_FLOOR, limits.MAX_RATIO * packed)

@@ -184,7 +184,7 @@ class _Choice:
         )
 
     def notes(self) -> list[str]:
-        """What arrays were taken for, and those not used."""
+        """Sentences on what arrays were taken for, and on those not used."""
         read = [f"{name} is read as {as_}" for name, as_ in self.taken.items() if name != as_]
         others = [entry.name for entry in self.entries if entry.name not in self.taken]
         unused = [f"arrays not used: {first_few(sorted(others))}"] if others else []

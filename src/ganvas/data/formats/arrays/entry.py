@@ -115,7 +115,7 @@ class ArrayEntry:
 
 
 def side_of(values: int) -> int:
-    """The side of a square picture of so and so many values, grey or RGB; 0 if there is none."""
+    """The side of a square picture with this number of values, grey or RGB; 0 if there is none."""
     for channels in (1, 3):
         side = math.isqrt(values // channels)
         if channels * side * side == values:

@@ -26,13 +26,13 @@ from ganvas.system.text import first_few, printable
 
 MAX_LINE = 64 * 2**20  # bytes
 MAX_LABEL_SEEN = 99  # a larger number is a pixel where the other column holds none
-_ROWS = 2000  # parsed at once
+_PARSED = 2000  # parsed at once
 _DELIMITERS = ",;\t "
 _LABELS = ("label", "labels", "class", "target", "emotion", "y", "category", "digit")
 _NAMED_PIXEL = re.compile(r"(pixel|pix|px|p|x|v)?[ _.-]*\d+([ x_.-]\d+)*|\d+x\d+")
 
 
-class Layout(NamedTuple):
+class TableLayout(NamedTuple):
     """The columns of a table.
 
     delimiter: between cells.
@@ -63,10 +63,12 @@ class PixelTable:
     pixels: Values
     labels: Values | None
     usage: Values | None
-    layout: Layout
+    layout: TableLayout
 
 
-def table_layout(stream: BinaryIO, where: str, label_column: str | None = None) -> Layout | None:
+def table_layout(
+    stream: BinaryIO, where: str, label_column: str | None = None
+) -> TableLayout | None:
     """The layout of a table of pixels, from its first rows; None for any other text.
 
     Raises DataError if no column is called `label_column`, or for a line of more than MAX_LINE.
@@ -85,7 +87,8 @@ def table_layout(stream: BinaryIO, where: str, label_column: str | None = None) 
     rows = [_cells(line, delimiter) for line in lines]
     header = _header(rows)
     body = rows[1:] if header else rows
-    if not body or any(len(row) != len(body[0]) for row in body[:-1]):
+    widths = {len(row) for row in body[:-1] or body} | ({len(header)} if header else set())
+    if not body or len(widths) > 1:
         return None
     layout = _columns(delimiter, header, body)
     if layout is None or label_column is None:
@@ -97,7 +100,7 @@ def table_layout(stream: BinaryIO, where: str, label_column: str | None = None) 
     return layout._replace(label=names.index(label_column.lower()))
 
 
-def read_table(stream: BinaryIO, where: str, layout: Layout) -> PixelTable:
+def read_table(stream: BinaryIO, where: str, layout: TableLayout) -> PixelTable:
     """Read a table of pixels: uint8 where all values are integers from 0 to 255.
 
     Raises DataError for rows of another length, and for values that are no numbers.
@@ -109,7 +112,7 @@ def read_table(stream: BinaryIO, where: str, layout: Layout) -> PixelTable:
     parts: list[Values] = []
     cells: dict[int, list[str]] = {c: [] for c in (layout.label, layout.usage) if c is not None}
     done = 0
-    while chunk := list(islice(lines, _ROWS)):
+    while chunk := _rows(lines, where):
         parts.append(_parse(where, chunk, layout, cells, done + 1 + bool(layout.header)))
         done += len(chunk)
         limits.check_memory(where, sum(part.nbytes for part in parts))
@@ -122,6 +125,13 @@ def read_table(stream: BinaryIO, where: str, layout: Layout) -> PixelTable:
     labels = None if layout.label is None else _numbers(kept[layout.label])
     usage = None if layout.usage is None else kept[layout.usage]
     return PixelTable(np.concatenate(parts), labels, usage, layout)
+
+
+def _rows(lines: Iterator[str], where: str) -> list[str]:
+    try:
+        return list(islice(lines, _PARSED))
+    except UnicodeDecodeError:
+        raise DataError(f"{where} is not in UTF-8: save it so") from None
 
 
 def _lines(stream: BinaryIO, where: str) -> Iterator[str]:
@@ -139,8 +149,14 @@ def _lines(stream: BinaryIO, where: str) -> Iterator[str]:
 
 def _cells(line: str, delimiter: str) -> list[str]:
     if '"' in line:
-        (row,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True)
-        return [cell.strip() for cell in row]
+        limit = csv.field_size_limit(MAX_LINE)
+        try:
+            (row,) = csv.reader([line], delimiter=delimiter, skipinitialspace=True)
+            return [cell.strip() for cell in row]
+        except (csv.Error, ValueError):  # quotes that mean nothing
+            pass
+        finally:
+            csv.field_size_limit(limit)
     return [cell.strip() for cell in line.split(None if delimiter == " " else delimiter)]
 
 
@@ -170,7 +186,7 @@ def _header(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 def _columns(
     delimiter: str, header: tuple[str, ...], body: Sequence[Sequence[str]]
-) -> Layout | None:
+) -> TableLayout | None:
     """The columns of pixels, labels and parts; None if no columns can be pixels."""
     width, names = len(body[0]), [name.lower() for name in header]
     usage = next((i for i, name in enumerate(names) if name in ("usage", "split", "part")), None)
@@ -180,7 +196,7 @@ def _columns(
     if delimiter != " " and in_cell is not None:
         if side_of(len(body[0][in_cell].strip("[]").replace(",", " ").split())) < MIN_SIDE:
             return None
-        return Layout(delimiter, header, width, in_cell, in_cell + 1, label, usage)
+        return TableLayout(delimiter, header, width, in_cell, in_cell + 1, label, usage)
     if header and sum(map(bool, map(_NAMED_PIXEL.fullmatch, names))) >= MIN_SIDE**2:
         first, last = 0, width
         while (first < last and not _NAMED_PIXEL.fullmatch(names[first])) or first == known:
@@ -190,16 +206,16 @@ def _columns(
         if side_of(last - first) >= MIN_SIDE:
             others = [i for i in range(width) if not first <= i < last and i != usage]
             label = others[0] if label is None and len(others) == 1 else label
-            return Layout(delimiter, header, width, first, last, label, usage)
+            return TableLayout(delimiter, header, width, first, last, label, usage)
     if side_of(width) >= MIN_SIDE and known is None and _all_numbers(body, 0, width):
-        return Layout(delimiter, header, width, 0, width, None, None)
+        return TableLayout(delimiter, header, width, 0, width, None, None)
     if side_of(width - 1) < MIN_SIDE:
         return None
     label = known if known in (0, width - 1) else _label_place(body)
     first = int(label == 0)
     if not _all_numbers(body, first, first + width - 1):
         return None
-    return Layout(delimiter, header, width, first, first + width - 1, label, None)
+    return TableLayout(delimiter, header, width, first, first + width - 1, label, None)
 
 
 def _all_numbers(body: Sequence[Sequence[str]], first: int, last: int) -> bool:
@@ -217,7 +233,7 @@ def _label_place(body: Sequence[Sequence[str]]) -> int:
 
 
 def _parse(
-    where: str, lines: list[str], layout: Layout, cells: dict[int, list[str]], number: int
+    where: str, lines: list[str], layout: TableLayout, cells: dict[int, list[str]], number: int
 ) -> Values:
     """The pixels of some lines, (n, P); the other cells are added to `cells`."""
     texts, mark = [], layout.delimiter

@@ -18,9 +18,10 @@ from ganvas.data.formats.arrays.hdf5 import hdf5_entries
 from ganvas.data.formats.arrays.labels import class_indices
 from ganvas.data.formats.arrays.matlab import mat_entries
 from ganvas.data.formats.arrays.numpy_files import npy_entries, npz_entries
+from ganvas.data.formats.arrays.pickles import pickle_entries
 from ganvas.data.formats.arrays.pixel_table import (
-    Layout,
     PixelTable,
+    TableLayout,
     read_table,
     table_layout,
 )
@@ -39,6 +40,9 @@ _READERS: dict[str, Callable[[str, BinaryIO, ExitStack], list[ArrayEntry]]] = {
     ".h5": hdf5_entries,
     ".hdf5": hdf5_entries,
     ".hdf": hdf5_entries,
+    ".pkl": pickle_entries,
+    ".pickle": pickle_entries,
+    ".p": pickle_entries,
 }
 _QUICKDRAW = "full_numpy_bitmap_"  # before each class, in the names of QuickDraw's files
 
@@ -158,9 +162,9 @@ def _read_class_each(
     return assemble_array(title, np.concatenate(arrays), labels, classes, options, (note, *form))
 
 
-def pixel_tables(path: Path, files: Files) -> dict[str, Layout]:
+def pixel_tables(path: Path, files: Files) -> dict[str, TableLayout]:
     """The tables of pixels among some files, with the layout of each."""
-    found: dict[str, Layout] = {}
+    found: dict[str, TableLayout] = {}
     for name in files:
         if has_ending(name, TABLE_ENDINGS):
             with _stream(files, name, f"{path}/{name}") as stream:
@@ -220,7 +224,7 @@ def _table(path: Path, files: Files, name: str, options: PictureOptions) -> Pixe
         return read_table(stream, where, layout)
 
 
-def _label_name(layout: Layout) -> str:
+def _label_name(layout: TableLayout) -> str:
     assert layout.label is not None
     if layout.header:
         return f"column {layout.header[layout.label]}"
