@@ -259,6 +259,25 @@ class TestRealImages:
         )
 
 
+class TestFiles:
+    def test_a_loss_on_one_side_is_recorded_and_noted(self, tmp_path: Path) -> None:
+        for suffix in ("png", "jpg"):
+            (tmp_path / suffix).mkdir()
+            for i in range(30):
+                Image.new("RGB", (16, 16), (8 * i, 0, 0)).save(tmp_path / suffix / f"{i}.{suffix}")
+        one = evaluate_pooled(tmp_path / "jpg", data=tmp_path / "png")
+        assert (one.protocol.real_files, one.protocol.fake_files) == ("PNG", "JPEG")
+        (note,) = [note for note in one.notes if "such files lose" in note]
+        assert note.startswith("real images of files without loss against JPEG: ")
+        both = evaluate_pooled(tmp_path / "jpg", data=tmp_path / "jpg")
+        assert not any("such files lose" in note for note in both.notes)
+
+    def test_a_generators_images_have_lost_nothing(self, tiny_run: Run) -> None:
+        result = evaluate_pooled(tiny_run.path, n=60)
+        assert (result.protocol.real_files, result.protocol.fake_files) == ("array", "generator")
+        assert not any("such files lose" in note for note in result.notes)
+
+
 class TestLabels:
     def test_equal_shares_go_through_the_classes_as_sampling_does(self) -> None:
         assert inputs.spread_labels(23, torch.ones(10)).tolist() == [k % 10 for k in range(23)]

@@ -21,12 +21,12 @@ from ganvas.data.decoding.changes import (
     Plan,
     Seen,
     describe_changes,
-    describe_files,
     is_transparent,
     narrowed_note,
 )
 from ganvas.data.decoding.deep import Deep, deepened
 from ganvas.data.decoding.fits import fitted, flattened
+from ganvas.data.decoding.kinds import describe_files
 from ganvas.data.decoding.originals import Original, Scanner, clear_share, in_order
 from ganvas.data.decoding.planning import Failure, failures, planned, unreadable_line
 from ganvas.data.decoding.ranges import Values, array_to_8_bits, count_outside
@@ -43,6 +43,7 @@ from ganvas.data.pixels import Pixels
 from ganvas.data.reading import ReadOptions
 from ganvas.errors import DataError
 from ganvas.recipe import Channels
+from ganvas.system.text import count
 
 __all__ = ["Assembled", "Failure", "Labels", "Picture", "assemble", "assemble_array"]
 __all__ += ["unreadable_line"]
@@ -120,6 +121,9 @@ def _stored(
     needed = channels or (4 if stored == 4 and pixels[:, 3].min() < 255 else needed)
     if needed < stored:
         notes += (narrowed_note(stored, needed),)
+    if needed == 4 and channels is None:
+        clear = count(int((pixels[:, 3] < 255).any((1, 2)).sum()), "transparent image")
+        notes += (f"{clear}: all are read with alpha; --channels 3 composites them on white",)
     read_as = ReadOptions(size=(height, width), channels=needed)
     tensors = _tensors(pixels[:, :needed], labels)
     dataset = Dataset(name, *tensors, classes, notes, read_as=read_as)

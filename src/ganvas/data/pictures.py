@@ -26,8 +26,6 @@ SUFFIXES = HEIF_SUFFIXES | {
     *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".pgm", ".ppm", ".pbm", ".pnm", ".avif"),
 }
-# kinds of files whose pixels are not those that were stored
-LOSSY = ("JPEG", "lossy WebP", "AVIF", "HEIC", "JPEG in TIFF")
 
 MAX_MEGAPIXELS = 250.0  # of a picture, unless --max-megapixels says otherwise
 MAX_FRAMES = 100_000  # of a picture
@@ -82,7 +80,7 @@ class Header(NamedTuple):
     channels: 1, 3 or 4, the most that the picture can need.
     animated: True if it has several frames or pages.
     deep: True if its channels have more than 8 bits.
-    kind: of file, such as "PNG" or one of LOSSY.
+    kind: of file, such as "PNG" or one of `kinds.LOSSY`.
     """
 
     size: tuple[int, int]
@@ -97,7 +95,7 @@ class Decoded(NamedTuple):
     """A decoded picture.
 
     pixels: mode L, RGB or RGBA, or more than 8 bits.
-    incomplete: True if it lacks its last rows.
+    incomplete: True if the file lacks its last bytes.
     """
 
     pixels: Image.Image | Deep
@@ -267,7 +265,7 @@ def decode(image: Image.Image, *, keep: bool = False) -> Decoded:
 
 
 def _loaded(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The image with its pixels, and whether it lacks its last rows."""
+    """The image with its pixels, and whether it lacks its last bytes."""
     try:
         image.load()
     except OSError as error:

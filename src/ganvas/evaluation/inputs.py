@@ -47,6 +47,11 @@ class Generated:
         return image.channels, image.height, image.width
 
     @property
+    def files(self) -> str:
+        """The kinds of files that the images came from; "generator" for none."""
+        return "generator" if self.images is None else self.images.files
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names; () for images without labels."""
         if self.images is not None:

@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     colour: R, G and B differ somewhere in the part that is kept.
     clear: the share of pixels with alpha below 255.
     digest: a hash of the original's pixels; b"" if not requested.
-    incomplete: the picture lacks its last rows.
+    incomplete: the file lacks its last bytes.
     extent: of the values that were scaled to 8 bits; None if none were.
     outside, values: how many of these were clipped, and how many there are.
     """
@@ -73,15 +73,6 @@ def is_transparent(clear: Iterable[float]) -> bool:
     shares = np.fromiter(clear, float)
     enough = (shares >= MIN_CLEAR_PIXELS).mean() if shares.size else 0.0
     return bool(enough >= MIN_CLEAR_PICTURES)
-
-
-def describe_files(kinds: Iterable[str]) -> str:
-    """The kinds of files with their shares, most frequent first: "PNG", "JPEG 92%, PNG 8%"."""
-    counted = Counter(kinds)
-    total = counted.total()
-    if len(counted) < 2:
-        return next(iter(counted), "")
-    return ", ".join(f"{kind} {number / total:.1%}" for kind, number in counted.most_common())
 
 
 def describe_changes(
@@ -193,10 +184,14 @@ def _transparency_notes(seen: Sequence[Seen], plan: Plan, channels: int) -> Iter
     transparent = count(len(clear), "transparent picture")
     named = f"({first_few(clear, MAX_LISTED)})"
     if channels < 4:
-        few = "" if "channels" in plan.asked else f" {named}, too few for --channels 4 by default"
-        yield f"{transparent} composited on white{few}"
+        if "channels" in plan.asked:
+            yield f"{transparent} composited on white"
+        else:
+            few = "composited on white, too few pixels to count; --channels 4 keeps alpha"
+            yield f"{transparent} {named} {few}"
     elif "channels" not in plan.asked:
-        yield f"{transparent} {named}: read with alpha, which --channels 3 composites on white"
+        dropped = "--channels 3 composites them on white"
+        yield f"{transparent} {named}: all are read with alpha; {dropped}"
 
 
 def narrowed_note(stored: int, channels: int) -> str:

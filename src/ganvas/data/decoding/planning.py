@@ -10,9 +10,10 @@ import psutil
 
 from ganvas.data.decoding.changes import Plan, fits_8_bits, is_transparent
 from ganvas.data.decoding.fits import Fitting, Size, chosen_fit, cut_off
+from ganvas.data.decoding.kinds import LOSSY
 from ganvas.data.decoding.originals import Original, in_order
 from ganvas.data.decoding.ranges import Extent, Range
-from ganvas.data.pictures import LOSSY, Header, Picture, PictureOptions, UnreadableError
+from ganvas.data.pictures import Header, Picture, PictureOptions, UnreadableError
 from ganvas.data.reading import MAX_PIXELS
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
