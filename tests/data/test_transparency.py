@@ -1,4 +1,4 @@
-"""Transparency: what counts as such, and what is told of it."""
+"""Transparency: what counts as such, and its notes."""
 
 from __future__ import annotations
 

@@ -96,7 +96,8 @@ class TestRealImages:
         self, training: Dataset, tmp_path: Path
     ) -> None:
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 3))
-        result = evaluate_pooled(training.rows(torch.arange(30)), against=large, size=(28, 28))
+        options: dict[str, Any] = {"against": large, "size": (28, 28), "fit": "crop"}
+        result = evaluate_pooled(training.rows(torch.arange(30)), **options)
         assert result.protocol.resize == "real ones cropped and resized to 28x28"
 
     def test_colours_that_go_are_in_the_protocol(self, training: Dataset, tmp_path: Path) -> None:

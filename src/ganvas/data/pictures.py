@@ -28,7 +28,7 @@ SUFFIXES = HEIF_SUFFIXES | {
 }
 
 MAX_MEGAPIXELS = 250.0  # of a picture, unless --max-megapixels says otherwise
-MAX_FRAMES = 100_000  # of a picture
+MAX_FRAMES_READ = 100_000  # of a picture
 MAX_TEXT = 64 * 2**20  # bytes of text in a PNG
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -215,14 +215,14 @@ def _kind(image: Image.Image) -> str:
 def frames(image: Image.Image, every: bool) -> Iterator[int]:
     """Seek the frames of a picture one after another, or only the first. Yields their numbers.
 
-    Raises UnreadableError for damaged ones and for more than MAX_FRAMES.
+    Raises UnreadableError for damaged ones and for more than MAX_FRAMES_READ.
     """
     number = 1
     if every:
         with _unreadable:
             number = getattr(image, "n_frames", 1)
-    if number > MAX_FRAMES:
-        raise UnreadableError(f"more than {MAX_FRAMES:,} frames")
+    if number > MAX_FRAMES_READ:
+        raise UnreadableError(f"more than {MAX_FRAMES_READ:,} frames")
     for frame in range(number):
         if frame:
             with _unreadable:

@@ -199,6 +199,8 @@ def open_real(
     """
     notes: list[str] = []
     training = held_out = None
+    if generated.card is not None and reading.fit is None:
+        reading = replace(reading, fit=generated.card.data.fit)
     if data is not None or generated.card is not None:
         try:
             training, held_out, notes = _parts(generated, data, reading)
