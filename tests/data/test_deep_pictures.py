@@ -25,7 +25,7 @@ def grey(*values: float, dtype: str = "uint16") -> Image.Image:
 
 
 def png_of_16_bits(values: Values) -> bytes:
-    """A PNG of (H, W, 3 or 4), which Pillow cannot write."""
+    """A PNG of (H, W, 2 to 4), which Pillow cannot write."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -33,7 +33,7 @@ def png_of_16_bits(values: Values) -> bytes:
         )
 
     height, width, channels = values.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -120,7 +120,7 @@ def test_a_given_range_holds_for_8_bits_too(tmp_path: Path) -> None:
     assert load_dataset(masks, range=(0, 1)).images.flatten().tolist() == [0, 255]
     beyond = load_dataset(masks, range=(0, 4095))
     assert beyond.images.flatten().tolist() == [0, 1]
-    assert beyond.notes == ("--range 0:4095 leaves 1 picture of 8 bits as stored",)
+    assert "--range 0:4095 leaves 1 picture of 8 bits as stored" in beyond.notes
 
 
 def test_beside_8_bits_16_bits_keep_their_own_range(tmp_path: Path) -> None:
@@ -158,6 +158,23 @@ def test_16_bit_colour_keeps_its_bits(tmp_path: Path, kind: str, channels: int) 
     np.testing.assert_array_equal(pixels[..., :3], expected)
     np.testing.assert_array_equal(pixels[..., 3:], np.round(values[..., 3:] / 257))
     assert data.notes[0] == "1 16-bit picture scaled to 8 bits"
+
+
+def test_16_bit_grey_with_alpha_keeps_its_bits(tmp_path: Path) -> None:
+    values = np.array([[[0, 0], [300, 65535], [4095, 0x8000]]], np.uint16)
+    (tmp_path / "a.png").write_bytes(png_of_16_bits(values))
+    pixels = load_dataset(tmp_path).images[0, :, 0].T.tolist()
+    assert pixels == [[0, 0, 0, 0], [19, 19, 19, 255], [255, 255, 255, 128]]
+
+
+def test_masks_of_ones_get_a_hint(tmp_path: Path) -> None:
+    mask = np.array([[0, 1]], np.uint8)
+    note = "all values are 0 or 1, which is black; --range 0:1 makes 1 white"
+    folder = fill(tmp_path / "p", Image.fromarray(mask))
+    assert load_dataset(folder).notes == (note,)
+    np.savez(tmp_path / "x.npz", images=mask[None])
+    assert load_dataset(tmp_path / "x.npz").notes == (note,)
+    assert note not in load_dataset(folder, range=(0, 1)).notes
 
 
 def test_full_16_bits_are_scaled_to_the_nearest(tmp_path: Path) -> None:

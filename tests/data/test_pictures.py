@@ -151,3 +151,29 @@ def test_resizing_does_not_let_hidden_colours_bleed(tmp_path: Path) -> None:
     picture.paste((255, 0, 0, 255), (0, 0, 4, 8))
     image = load_dataset(fill(tmp_path, picture), size=(3, 3)).images[0]
     assert image[1][image[3] > 128].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "files"),
+    [
+        ("png", {}, "PNG"),
+        ("jpg", {}, "JPEG"),
+        ("webp", {"lossless": True}, "lossless WebP"),
+        ("webp", {"lossless": False}, "lossy WebP"),
+        ("webp", {"lossless": True, "icc_profile": b"x" * 999}, "lossless WebP"),
+        ("tiff", {}, "TIFF"),
+        ("tiff", {"compression": "jpeg"}, "JPEG in TIFF"),
+    ],
+)
+def test_the_kind_of_files_is_known(
+    tmp_path: Path, suffix: str, options: dict[str, object], files: str
+) -> None:
+    picture = Image.new("RGB", (16, 16), RED)
+    assert load_dataset(fill(tmp_path, picture, suffix=suffix, **options)).files == files
+
+
+def test_several_kinds_of_files_have_shares(tmp_path: Path) -> None:
+    fill(tmp_path, *[Image.new("L", (4, 4))] * 3)
+    Image.new("L", (4, 4)).save(tmp_path / "x.jpg")
+    assert load_dataset(tmp_path).files == "PNG 75.0%, JPEG 25.0%"
+    assert load_dataset("mnist-5k").files == "array"

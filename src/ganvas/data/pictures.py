@@ -26,15 +26,13 @@ SUFFIXES = HEIF_SUFFIXES | {
     *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".pgm", ".ppm", ".pbm", ".pnm", ".avif"),
 }
-# kinds of files whose pixels are not those that were stored
-LOSSY = ("JPEG", "lossy WebP", "AVIF", "HEIC", "JPEG in TIFF")
 
 MAX_MEGAPIXELS = 250.0  # of a picture, unless --max-megapixels says otherwise
-MAX_FRAMES = 100_000  # of a picture
+MAX_FRAMES_READ = 100_000  # of a picture
 MAX_TEXT = 64 * 2**20  # bytes of text in a PNG
 
 _ORIENTATION = 0x0112  # the EXIF tag
-# where a PNG may have an orientation
+# where a picture may have an orientation
 _METADATA = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 _LARGE = 64_000_000  # pixels of pictures that are decoded one at a time
 _LARGE_BYTES = 12  # of memory for each pixel of these
@@ -99,7 +97,7 @@ class Header(NamedTuple):
     channels: 1, 3 or 4, the most that the picture can need.
     animated: True if it has several frames or pages.
     deep: True if its channels have more than 8 bits.
-    kind: of file, such as "PNG" or one of LOSSY.
+    kind: of file, such as "PNG" or one of `kinds.LOSSY`.
     """
 
     size: tuple[int, int]
@@ -114,7 +112,7 @@ class Decoded(NamedTuple):
     """A decoded picture.
 
     pixels: mode L, RGB or RGBA, or more than 8 bits.
-    incomplete: True if it lacks its last rows.
+    incomplete: True if the file lacks its last bytes.
     """
 
     pixels: Image.Image | Deep
@@ -234,14 +232,14 @@ def _kind(image: Image.Image) -> str:
 def frames(image: Image.Image, every: bool) -> Iterator[int]:
     """Seek the frames of a picture one after another, or only the first. Yields their numbers.
 
-    Raises UnreadableError for damaged ones and for more than MAX_FRAMES.
+    Raises UnreadableError for damaged ones and for more than MAX_FRAMES_READ.
     """
     number = 1
     if every:
         with _unreadable:
             number = getattr(image, "n_frames", 1)
-    if number > MAX_FRAMES:
-        raise UnreadableError(f"more than {MAX_FRAMES:,} frames")
+    if number > MAX_FRAMES_READ:
+        raise UnreadableError(f"more than {MAX_FRAMES_READ:,} frames")
     for frame in range(number):
         if frame:
             with _unreadable:
@@ -284,7 +282,7 @@ def decode(image: Image.Image, *, keep: bool = False) -> Decoded:
 
 
 def _loaded(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The image with its pixels, and whether it lacks its last rows."""
+    """The image with its pixels, and whether it lacks its last bytes."""
     try:
         image.load()
     except OSError as error:
@@ -295,8 +293,8 @@ def _loaded(image: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its metadata say, in place."""
+    """Turn a picture as its metadata say, in place. Pillow has turned a TIFF already."""
     image.load()
-    if image.format != "PNG" or not image.info.keys().isdisjoint(_METADATA):
+    if not image.info.keys().isdisjoint(_METADATA):
         ImageOps.exif_transpose(image, in_place=True)
     return image

@@ -1,4 +1,4 @@
-"""What is done to all pictures of a set: found from their headers and, where needed, pixels."""
+"""The way in which a set is read, found from the headers of its pictures and some pixels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import partial
 
 import psutil
 
-from ganvas.data.decoding.changes import Plan, fits_8_bits, is_transparent
+from ganvas.data.decoding.changes import DecodingPlan, fits_8_bits, is_transparent
 from ganvas.data.decoding.fits import Fitting, chosen_fit, cut_off
+from ganvas.data.decoding.kinds import LOSSY
 from ganvas.data.decoding.originals import Original, in_order
 from ganvas.data.decoding.ranges import Extent, Range
-from ganvas.data.pictures import LOSSY, Header, Picture, PictureOptions, UnreadableError
+from ganvas.data.pictures import Header, Picture, PictureOptions, UnreadableError
 from ganvas.data.reading import MAX_PIXELS
 from ganvas.data.sizes import Size, reduced_size
 from ganvas.errors import DataError
@@ -29,8 +30,8 @@ def planned(
     pictures: Sequence[Picture],
     entries: Entries,
     options: PictureOptions,
-) -> Plan:
-    """Plan how a set is read.
+) -> DecodingPlan:
+    """DecodingPlan how a set is read.
 
     name: of the set, for errors.
     entries: of each picture, what opening it gave.
@@ -57,7 +58,7 @@ def planned(
     eight = options.range is not None and not any(each.deep for each in headers)
     eight = eight and ends is not None and fits_8_bits(ends)
     asked = frozenset(options.given())
-    return Plan(size, channels, fitting, ends, eight, asked, options.digests)
+    return DecodingPlan(size, channels, fitting, ends, eight, asked, options.digests)
 
 
 def _needs_probe(original: Original, ranged: bool, odd: bool) -> bool:
