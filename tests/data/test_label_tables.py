@@ -305,6 +305,15 @@ def test_columns_without_header_are_numbered(tmp_path: Path) -> None:
     assert classes(source, label_column="3") == ["p", "p", "q"]
 
 
+def test_a_named_column_may_lack_in_the_held_out_part(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, "train/1.png", "train/2.png", "test/3.png")
+    put_table(source, "train.csv", "id,a,b\n1,x,p\n2,y,q\n")
+    put_table(source, "test.csv", "id,a\n3,x\n")
+    assert classes(source, label_column="b") == ["p", "q"]
+    assert classes(source, "test", label_column="b") == []
+    assert classes(source, "test", label_column="a") == ["x"]
+
+
 def test_a_named_column_wins_over_folders(tmp_path: Path) -> None:
     source = put_pictures(tmp_path, "cat/a.png", "dog/b.png", "dog/c.png")
     put_table(source, "t.csv", "id,colour,n\na,x,1\nb,y,1\nc,x,2\n")

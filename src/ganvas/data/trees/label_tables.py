@@ -90,7 +90,7 @@ class LabelTables:
         chosen = self._choose(found, folders)
         if chosen is not None:
             self.read.add(chosen.table)
-        elif errors and (not folders or self.column is not None):
+        elif errors and (not folders if self.column is None else not part.held_out):
             raise next(iter(errors.values()))
         elif self.column is not None and not part.held_out:
             raise DataError(
