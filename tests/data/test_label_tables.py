@@ -240,6 +240,14 @@ def test_what_is_passed_over_is_named(tmp_path: Path, name: str, text: str, reas
     assert note.startswith(f"{name} passed over: {reason}")
 
 
+def test_a_table_of_pixels_gives_no_classes(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    rows = "".join(f"{name},{name}{',0' * 300}\n" for name in "abc")
+    put_table(source, "train.csv", rows)
+    assert classes(source) == []
+    assert load_dataset(source).notes == ("train.csv passed over: has more than 256 columns",)
+
+
 def test_other_texts_are_no_tables(tmp_path: Path) -> None:
     source = put_pictures(tmp_path, *ABC)
     put_table(source, "README.txt", "Pictures of cats, dogs and\nother animals.\n\na b c\n")

@@ -16,7 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ganvas.data.formats.archive import Files, binary
-from ganvas.data.trees.delimited import MAX_TABLE_BYTES, decoded_table, table_rows
+from ganvas.data.trees.delimited import (
+    MAX_COLUMNS,
+    MAX_TABLE_BYTES,
+    decoded_table,
+    is_wide,
+    table_rows,
+)
 from ganvas.data.trees.label_columns import NO_COLUMN, label_column
 from ganvas.data.trees.picture_index import SEVERAL, NamingColumn, PictureIndex
 from ganvas.data.trees.splits import Part, split_of
@@ -188,6 +194,8 @@ class LabelTables:
                 text = decoded_table(body, where)
             except DataError as error:
                 text, problem = body.decode("latin-1"), error
+            if is_wide(text) and not _is_certain(name) and self.column is None:
+                raise DataError(f"{where} has more than {MAX_COLUMNS} columns")
             return table_rows(text, where, is_picture), problem
         except DataError as error:
             if _is_certain(name):
