@@ -114,9 +114,12 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
         {"d/1.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"},
         "1.png",
     ),
-    "a file without label": (
+    "most files without label": (
         "d",
-        {"d/1.png": png(), "d/2.png": png(), "d/labels.csv": b"file,label\n2.png,a\n"},
+        {
+            **{f"d/{i}.png": png() for i in range(1, 4)},
+            "d/labels.csv": b"file,label\n2.png,a\n",
+        },
         "1.png",
     ),
     "labels of one column": ("d", {"d/1.png": png(), "d/labels.csv": b"1.png\n"}, "labels.csv"),

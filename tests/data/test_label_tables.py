@@ -52,6 +52,7 @@ def classes(source: Path, split: str = "train", **options: str) -> list[str]:
         "file,class_id,class_name\na.png,7,x\nb.png,3,y\nc.png,7,x\n",
         "lesion_id,image_id,dx,dx_type,age\n1,a,x,hi,80\n1,b,y,hi,75\n2,c,x,co,80\n",
         "image,x,y\na,1.0,0.0\nb,0.0,1.0\nc,1.0,0.0\n",
+        "a.png\t1\t2\tx\nb.png\t1\t1\ty\nc.png\t2\t1\tx\n",
         "image,y,x,split,age\na,0,1,train,3\nb,1,0,train,4\nc,0,1,test,5\n",
     ],
 )
@@ -163,6 +164,27 @@ def test_competitions_have_one_table_for_each_part(tmp_path: Path) -> None:
     assert read_classes(source, "test") == ([2, 3], ["y", "x"])
 
 
+def test_a_held_out_part_with_a_table_is_preferred(tmp_path: Path) -> None:
+    """As in Tiny ImageNet, whose tables in each class hold boxes."""
+    names = ["cat/images/a.png", "dog/images/b.png"]
+    source = put_pictures(
+        tmp_path, *("train/" + n for n in names), "val/images/c.png", "test/d.png"
+    )
+    put_table(source, "val/val_annotations.txt", "c.png\tdog\t0\t0\t9\t9\n")
+    put_table(source, "train/cat/cat_boxes.txt", "a.png\t0\t0\t9\t9\n")
+    assert classes(source) == ["cat", "dog"]
+    assert classes(source, "test") == ["dog"]
+    assert load_dataset(source).notes[1:] == ("2 files passed over, not pictures (.txt 2)",)
+
+
+def test_paths_of_other_parts_do_not_name_these_pictures(tmp_path: Path) -> None:
+    names = [f"{part}/{c}/1.png" for part in ("train", "test") for c in ("cat", "dog")]
+    source = put_pictures(tmp_path, *names)
+    put_table(source, "all.csv", "path,label\n" + "".join(f"{n},{n[5:8]}\n" for n in names))
+    assert classes(source, label_column="label") == ["/ca", "/do"]
+    assert classes(source, "test", label_column="none") == ["cat", "dog"]
+
+
 def test_the_table_of_the_held_out_pictures_is_not_that_of_the_others(tmp_path: Path) -> None:
     source = put_pictures(tmp_path, *ABC)
     put_table(source, "test.csv", "id,label\na,x\nb,y\nc,x\n")
@@ -207,6 +229,7 @@ def test_a_table_of_a_few_pictures_is_passed_over(tmp_path: Path) -> None:
     ("name", "text", "reason"),
     [
         ("captions.csv", "".join(f"{i},text {i}\n" for i in range(30)), "no column of it looks"),
+        ("index.csv", "".join(f"{i},{i + 7}\n" for i in range(30)), "no column of it looks"),
         ("scores.csv", "".join(f"{i},0.{i}\n" for i in range(30)), "no column of it looks"),
         ("train.csv", "id,label\nx,1\ny,2\n", "it names none of the pictures"),
     ],
@@ -215,6 +238,14 @@ def test_what_is_passed_over_is_named(tmp_path: Path, name: str, text: str, reas
     source = put_table(put_pictures(tmp_path, *(f"{i}.png" for i in range(30))), name, text)
     (note,) = load_dataset(source).notes
     assert note.startswith(f"{name} passed over: {reason}")
+
+
+def test_a_table_of_pixels_gives_no_classes(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, *ABC)
+    rows = "".join(f"{name},{name}{',0' * 300}\n" for name in "abc")
+    put_table(source, "train.csv", rows)
+    assert classes(source) == []
+    assert load_dataset(source).notes == ("train.csv passed over: has more than 256 columns",)
 
 
 def test_other_texts_are_no_tables(tmp_path: Path) -> None:
@@ -280,6 +311,15 @@ def test_columns_without_header_are_numbered(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several columns that could be classes: 2, 3"):
         load_dataset(source)
     assert classes(source, label_column="3") == ["p", "p", "q"]
+
+
+def test_a_named_column_may_lack_in_the_held_out_part(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, "train/1.png", "train/2.png", "test/3.png")
+    put_table(source, "train.csv", "id,a,b\n1,x,p\n2,y,q\n")
+    put_table(source, "test.csv", "id,a\n3,x\n")
+    assert classes(source, label_column="b") == ["p", "q"]
+    assert classes(source, "test", label_column="b") == []
+    assert classes(source, "test", label_column="a") == ["x"]
 
 
 def test_a_named_column_wins_over_folders(tmp_path: Path) -> None:

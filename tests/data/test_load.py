@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ganvas.data import catalogue, count_dataset, load_dataset
-from ganvas.errors import DataError
+from ganvas.errors import DataError, SettingError
+from helpers.common import put_idx
 from helpers.sets import put_pictures
 
 
@@ -71,3 +73,10 @@ def test_a_folder_called_as_a_data_set_that_is_missing_is_named(
         load_dataset("fashion-mnist", data_dir=tmp_path / "data")
     assert "network" not in str(caught.value)
     assert not (tmp_path / "data").exists()
+
+
+def test_what_has_no_tables_takes_no_column(tmp_path: Path) -> None:
+    put_idx(tmp_path, "train", np.zeros((2, 3, 3), np.uint8), [0, 1])
+    for what in ("mnist-5k", tmp_path, tmp_path / "train-images-idx3-ubyte"):
+        with pytest.raises(SettingError, match="--label-column x does nothing for"):
+            load_dataset(what, label_column="x")

@@ -81,6 +81,9 @@ def read_source(
     if split not in ("train", "test"):
         raise SettingError(f"no split is called {split!r}: expected 'train' or 'test'")
     if isinstance(what, str) and what in NAMES:
+        if options.label_column is not None:
+            column = options.label_column
+            raise SettingError(f"--label-column {column} does nothing for {what}: leave it out")
         return _with_namesake(what, read_named(what, split, options, data_dir, fetch=fetch))
     where, member = split_member(what)
     path = _existing_path(where)

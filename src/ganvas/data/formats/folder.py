@@ -25,7 +25,7 @@ from ganvas.data.formats.limits import Files
 from ganvas.data.labels import sorted_classes
 from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.data.reading import NoHeldOutError, Split
-from ganvas.data.trees.label_tables import LabelTables
+from ganvas.data.trees.label_tables import LabelTables, tables_in
 from ganvas.data.trees.splits import Part, find_parts
 from ganvas.data.trees.stylegan import are_buckets, packed_labels
 from ganvas.errors import DataError
@@ -84,12 +84,13 @@ class _Tree:
         The held-out part has the classes of the train part.
         """
         base, entered = _entered({name: name for name in self.pictures})
-        parts, note = find_parts(self.path, base, self.pictures)
+        tables_here = tables_in(self.files, self.pictures)
+        parts, note = find_parts(self.path, base, self.pictures, tables_here)
         if split not in parts:
             raise NoHeldOutError(f"{self.path} has no held-out part: put it into test/")
         self.notes += note
-        column = self.options.label_column
-        tables = LabelTables(self.path, self.files, self.pictures, column, "test" in parts)
+        column, held_out = self.options.label_column, "test" in parts
+        tables = LabelTables(self.path, self.files, self.pictures, tables_here, column, held_out)
         train = self._labelling(parts["train"], tables, () if len(parts) > 1 else entered)
         classes = train.classes or sorted_classes(train.of.values())
         chosen = train

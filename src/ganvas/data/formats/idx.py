@@ -31,7 +31,7 @@ from ganvas.data.labels import UPRIGHT, KnownSet, known_set, numbered_classes
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.pixels import Pixels
 from ganvas.data.reading import NoHeldOutError, Split
-from ganvas.errors import DataError
+from ganvas.errors import DataError, SettingError
 from ganvas.recipe import DIGIT_CLASSES
 from ganvas.system.text import count, printable
 
@@ -221,6 +221,9 @@ def _assembled(
     options: PictureOptions,
     notes: tuple[str, ...],
 ) -> Assembled:
+    if options.label_column is not None:
+        column = options.label_column
+        raise SettingError(f"--label-column {column} does nothing for IDX files: leave it out")
     images, labels = source.images_and_labels(parts[split])
     known = known_set(_plain(parts[split]), source.digest(parts[split]))
     if known and known.transposed:

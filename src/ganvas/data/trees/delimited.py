@@ -11,9 +11,11 @@ from collections.abc import Callable
 from ganvas.errors import DataError
 
 MAX_TABLE_BYTES = 128 * 2**20
+MAX_COLUMNS = 256  # more are those of a table of pixels or features
 
 _SEPARATORS = (",", ";", "\t", "|", " ")
 _SAMPLE = 1000  # lines on which separators are tried
+_SHORT = 16 * 2**20  # characters of a table that is read though no line of the sample fits
 
 
 def decoded_table(body: bytes, where: str) -> str:
@@ -29,7 +31,7 @@ def table_rows(text: str, where: str, is_picture: Callable[[str], bool]) -> list
     """The cells of each row that is not empty, without blanks around them.
 
     is_picture: True for a cell that names a picture. The separator is the one that leaves such
-        cells in most rows.
+        cells in most rows. A long table without them in any row of a sample counts as empty.
     Raises DataError for quotes that do not end.
     """
     lines = [line for line in text.splitlines() if line.strip()]
@@ -42,11 +44,19 @@ def table_rows(text: str, where: str, is_picture: Callable[[str], bool]) -> list
 
     try:
         best = max(_SEPARATORS, key=score)
+        if len(text) > _SHORT and score(best)[0] == 0:
+            return []
         # in quotes, a cell may go on over several lines
         rows = _split(lines if best == " " else io.StringIO(text, newline=""), best)
     except csv.Error as error:
         raise DataError(f"{where} cannot be read as a table ({error})") from None
     return [row for row in rows if not row[0].startswith("#") or is_picture(row[0])]
+
+
+def is_wide(text: str) -> bool:
+    """Return True if the first line of a table has more than MAX_COLUMNS cells."""
+    first = text.lstrip().split("\n", 1)[0]
+    return max(map(first.count, _SEPARATORS)) >= MAX_COLUMNS
 
 
 def _split(lines: list[str] | io.StringIO, separator: str) -> list[list[str]]:

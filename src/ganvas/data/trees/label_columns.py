@@ -68,10 +68,15 @@ def label_column(
     named = _distinct([i for i in others if is_label_name(header[i])], rows)
     if len(named) == 1:
         return _column(where, header, rows, named[0])
+    nameless = list(header) == [str(i + 1) for i in range(len(header))]
     flags = [i for i in others if {row[i] for row in rows} <= {*_OFF, *_ON}]
-    if not named and len(flags) > 1:
+    if len(flags) > 1 and not (named or nameless):
         return _one_hot(where, header, rows, flags)
     fitting = named or _distinct([i for i in others if _fits(header[i], rows, i)], rows)
+    if len(fitting) > 1 and nameless:
+        # without names, words beside numbers are the classes: FILE x1 y1 x2 y2 CLASS
+        words = [i for i in fitting if not any(_INTEGER.fullmatch(row[i]) for row in rows)]
+        fitting = words if len(words) == 1 else fitting
     if len(fitting) > 1:
         raise DataError(
             f"{where} has several columns that could be classes:"
@@ -146,9 +151,19 @@ def _plausible(values: Sequence[str]) -> bool:
     """True if values repeat as classes do, and are neither measurements nor paths."""
     if any("/" in value and "." in value for value in values):
         return False
+    if _counts_rows(values):
+        return False
     measured = any(map(_DECIMAL.fullmatch, values)) and not all(map(_INTEGER.fullmatch, values))
     few = len(values) < _FEW_ROWS and not measured
     return few or 2 * len(set(values)) <= len(values)
+
+
+def _counts_rows(values: Sequence[str]) -> bool:
+    """True if values number the rows, from any number on."""
+    if len(values) < 3 or not all(map(str.isdecimal, values)):
+        return False
+    numbers = list(map(int, values))
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _distinct(columns: list[int], rows: Sequence[Sequence[str]]) -> list[int]:

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ganvas.data.formats.archive import binary
 from ganvas.data.formats.limits import Files
-from ganvas.data.trees.delimited import MAX_TABLE_BYTES, decoded_table, table_rows
+from ganvas.data.trees.delimited import (
+    MAX_COLUMNS,
+    MAX_TABLE_BYTES,
+    decoded_table,
+    is_wide,
+    table_rows,
+)
 from ganvas.data.trees.label_columns import NO_COLUMN, label_column
 from ganvas.data.trees.picture_index import SEVERAL, NamingColumn, PictureIndex
 from ganvas.data.trees.splits import Part, split_of
@@ -44,37 +51,27 @@ class TableLabels:
     notes: tuple[str, ...]
 
 
+@dataclass
 class LabelTables:
     """The tables of a tree.
 
+    path: of the tree.
+    pictures: names of all its pictures.
+    names: of the files that may be tables (see `tables_in`).
+    column: the column that holds the classes, if the user named it.
+    held_out: True if the tree has a held-out part.
     read: names of the tables that `labels` read.
     refused: why each other table that looks like labels was not read.
     """
 
-    def __init__(
-        self, path: Path, files: Files, pictures: list[str], column: str | None, held_out: bool
-    ) -> None:
-        """Find the tables.
-
-        path: of the tree.
-        pictures: names of all its pictures.
-        column: the column that holds the classes, if the user named it.
-        held_out: True if the tree has a held-out part.
-        """
-        self.path, self.files, self.pictures = path, files, pictures
-        self.column = None if column == NO_COLUMN else column
-        self.held_out = held_out
-        self.read: set[str] = set()
-        stems = {PurePosixPath(name).stem for name in pictures}
-        found = [name for name in files if _is_table(name) and not _of_one(name, stems)]
-        self.off = column == NO_COLUMN
-        self.names = [] if self.off else found[:MAX_TABLES]
-        reason = (
-            f"--label-column {NO_COLUMN}"
-            if self.off
-            else f"no more than {MAX_TABLES} tables are read"
-        )
-        self.refused = dict.fromkeys(found[len(self.names) :], reason)
+    path: Path
+    files: Files
+    pictures: list[str]
+    names: list[str]
+    column: str | None
+    held_out: bool
+    read: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def labels(self, part: Part, folders: Mapping[str, str]) -> TableLabels | None:
         """The classes of a part's pictures, from the table that names them; None if none does.
@@ -84,8 +81,15 @@ class LabelTables:
         Raises DataError if a table cannot be understood and nothing else gives classes, or if
         several disagree.
         """
-        found, errors = self._read_all(part, Files((name, self.files[name]) for name in self.names))
-        if not (found or folders or part.names.keys() != set(self.pictures) or self.off):
+        if self.column == NO_COLUMN:
+            return None
+        # tables inside a folder of some of the pictures are of these alone
+        shares = _pictures_below(part.names)
+        near = [name for name in self.names if 2 * shares[self._folder(name)] > len(part.names)]
+        limit = f"no more than {MAX_TABLES} tables are read"
+        self.refused |= dict.fromkeys(near[MAX_TABLES:], limit)
+        found, errors = self._read_all(part, Files((n, self.files[n]) for n in near[:MAX_TABLES]))
+        if not (found or folders or part.names.keys() != set(self.pictures)):
             before = dict(self.refused)
             found, more = self._read_all(part, _tables_beside(self.path))
             errors |= more
@@ -93,7 +97,7 @@ class LabelTables:
         chosen = self._choose(found, folders)
         if chosen is not None:
             self.read.add(chosen.table)
-        elif errors and (not folders or self.column is not None):
+        elif errors and (not folders if self.column is None else not part.held_out):
             raise next(iter(errors.values()))
         elif self.column is not None and not part.held_out:
             raise DataError(
@@ -105,10 +109,13 @@ class LabelTables:
         return chosen
 
     def notes(self) -> Iterator[str]:
-        """A sentence on each table that looks like labels and was not read."""
+        """Sentences on the tables that look like labels and were not read."""
+        reasons: dict[str, list[str]] = {}
         for table, reason in self.refused.items():
             if table not in self.read:
-                yield f"{printable(table)} passed over: {reason}"
+                reasons.setdefault(reason, []).append(table)
+        for reason, tables in reasons.items():
+            yield f"{first_few(tables, 3)} passed over: {reason}"
 
     def _reason(self, table: str, error: DataError) -> str:
         return str(error).removeprefix(f"{self._where(table)} ")
@@ -149,6 +156,10 @@ class LabelTables:
         return first
 
     @cached_property
+    def _below(self) -> Counter[str]:
+        return _pictures_below(self.pictures)
+
+    @cached_property
     def _whole_index(self) -> PictureIndex:
         return PictureIndex(self.pictures)
 
@@ -158,8 +169,6 @@ class LabelTables:
         Raises DataError if it names the pictures and cannot be understood.
         """
         folder = self._folder(name)
-        if not any(picture.startswith(folder) for picture in part.names):
-            return None
         split = split_of(PurePosixPath(name).stem)
         if split is not None and (split == "test") != part.held_out:
             if not self.held_out:
@@ -186,6 +195,8 @@ class LabelTables:
                 text = decoded_table(body, where)
             except DataError as error:
                 text, problem = body.decode("latin-1"), error
+            if is_wide(text) and not _is_certain(name) and self.column is None:
+                raise DataError(f"{where} has more than {MAX_COLUMNS} columns")
             return table_rows(text, where, is_picture), problem
         except DataError as error:
             if _is_certain(name):
@@ -198,7 +209,7 @@ class LabelTables:
         parts = table.removeprefix("../").split("/")[:-1]
         while parts:
             folder = "/".join(parts) + "/"
-            if any(name.startswith(folder) for name in self.pictures):
+            if folder in self._below:
                 return folder
             parts.pop()
         return ""
@@ -269,6 +280,20 @@ class LabelTables:
         return DataError(f"{self._where(table)} lacks {lacking}: add a row for each")
 
 
+def tables_in(files: Files, pictures: Iterable[str]) -> list[str]:
+    """The names of the files that may be tables of labels, annotations of one picture left out."""
+    tables = list(filter(_is_table, files))
+    if not any(name.lower().endswith(".txt") for name in tables):
+        return tables
+    stems = {PurePosixPath(name).stem for name in pictures}
+    return [name for name in tables if not _of_one(name, stems)]
+
+
+def _of_one(name: str, stems: set[str]) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() == ".txt" and path.stem in stems
+
+
 def _is_table(name: str) -> bool:
     path = PurePosixPath(name)
     return path.suffix.lower() in _SUFFIXES and "submission" not in path.stem.lower()
@@ -278,10 +303,14 @@ def _is_certain(table: str) -> bool:
     return PurePosixPath(table).name.lower() == _CERTAIN
 
 
-def _of_one(name: str, stems: set[str]) -> bool:
-    """True for the annotation of one picture, a text file of the same name."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() == ".txt" and path.stem in stems
+def _pictures_below(pictures: Iterable[str]) -> Counter[str]:
+    """The number of pictures below each folder, '' for all."""
+    counts: Counter[str] = Counter()
+    for name in pictures:
+        counts[""] += 1
+        for match in re.finditer("/", name):
+            counts[name[: match.end()]] += 1
+    return counts
 
 
 def _tables_beside(path: Path) -> Files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
@@ -12,6 +11,7 @@ from ganvas.data.trees.label_columns import is_label_name
 MAX_DROPPED = 8  # folders at the begin of a table's paths that are not those of the tree
 
 SEVERAL = ""  # in place of a picture's name: several pictures have this name
+_Place = tuple[int, int]
 _SAMPLE = 1000  # rows in which pictures are looked for first
 
 
@@ -22,7 +22,7 @@ class PictureIndex:
         self._whole: dict[str, str] = {}
         self._ends: dict[str, str] = {}
         for name in pictures:
-            for path in (name, str(PurePosixPath(name).with_suffix(""))):
+            for path in (name, name.rpartition(".")[0]):
                 if self._whole.setdefault(path, name) != name:
                     self._whole[path] = name if path == name else SEVERAL
                 parts = path.split("/")
@@ -39,7 +39,7 @@ class PictureIndex:
         """
         if not dropped and (found := self._whole.get(folder + cell)):
             return found
-        path = cell.replace("\\", "/")
+        path = cell.replace("\\", "/") if "\\" in cell else cell
         last = path.rsplit("/", 1)[-1]
         if last not in self._ends and _bare(last) not in self._ends:
             return None  # at once, since tables hold many other cells
@@ -56,7 +56,8 @@ class PictureIndex:
 
 def _bare(name: str) -> str:
     """A name without its ending, which may be that of the originals: .dcm, .tif."""
-    return re.sub(r"\.[A-Za-z]+$", "", name)
+    stem, _, ending = name.rpartition(".")
+    return stem if ending.isalpha() else name
 
 
 class NamingColumn:
@@ -80,7 +81,7 @@ class NamingColumn:
         self._index, self._folder, self._wanted = index, folder, wanted
         sample = rows[:: max(1, len(rows) // _SAMPLE)]
         # all rows if none of the sample names a picture
-        place = self._place(rows, sample) or self._place(rows, rows)
+        place = self._place(sample, rows[0]) or self._place(rows, rows[0]) if rows else None
         self.header, self.rows = [], rows
         self.column, self.found = None, []
         if place is None:
@@ -93,22 +94,21 @@ class NamingColumn:
         else:
             self.header = [str(i + 1) for i in range(max(map(len, rows)))]
 
-    def _place(
-        self, table: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]
-    ) -> tuple[int, int] | None:
+    def _place(self, rows: Sequence[Sequence[str]], header: Sequence[str]) -> _Place | None:
         """The column that names most pictures, and how many folders to drop from its paths."""
-        deepest = max((c.count("/") + c.count("\\") for row in rows for c in row), default=0)
-        most, place = 0, None
+        columns: list[set[str]] = []
+        for row in rows:
+            columns += [set() for _ in row[len(columns) :]]
+            for cells, cell in zip(columns, row, strict=False):
+                cells.add(cell)
+        deepest = max((c.count("/") + c.count("\\") for cells in columns for c in cells), default=0)
+        most, place = (0, 0), None
         for dropped in range(min(deepest, MAX_DROPPED) + 1):
-            named: dict[int, set[str]] = {}
-            for row in rows:
-                for i, cell in enumerate(row):
-                    found = self._index.find(self._folder, cell, dropped)
-                    if found == SEVERAL or found in self._wanted:
-                        named.setdefault(i, set()).add(found or cell)
-            for i, names in sorted(named.items()):
-                if len(names) > most and not any(map(is_label_name, table[0][i : i + 1])):
-                    most, place = len(names), (i, dropped)
+            for i, cells in enumerate(columns):
+                found = [self._index.find(self._folder, cell, dropped) for cell in cells]
+                number = len(set(found).intersection(self._wanted)), found.count(SEVERAL)
+                if number > most and not any(map(is_label_name, header[i : i + 1])):
+                    most, place = number, (i, dropped)
         return place
 
 

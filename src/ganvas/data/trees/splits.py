@@ -73,18 +73,19 @@ def _role(name: str) -> _Role | None:
 
 
 def find_parts(
-    path: object, base: str, pictures: list[str]
+    path: object, base: str, pictures: list[str], tables: list[str]
 ) -> tuple[dict[Split, Part], tuple[str, ...]]:
     """The parts below the folder `base` of a tree, and a note on them.
 
     path: of the tree, for messages.
+    tables: names of the files that may hold labels.
     Raises DataError if all folders hold held-out pictures.
     """
     below = {name: name[len(base) :] for name in pictures}
     for arrange in (_outer, _inner):
         placed = arrange(path, below)
         if placed:
-            return _parts(base, below, placed)
+            return _parts(base, below, placed, tables)
     whole = base.rstrip("/").rsplit("/", 1)[-1]
     return {"train": Part(base, below, held_out=split_of(whole) == "test")}, ()
 
@@ -140,7 +141,7 @@ def _inner(path: object, below: dict[str, str]) -> _Placed:
 
 
 def _parts(
-    base: str, below: dict[str, str], placed: _Placed
+    base: str, below: dict[str, str], placed: _Placed, tables: list[str]
 ) -> tuple[dict[Split, Part], tuple[str, ...]]:
     """The parts of placed pictures, of several held-out ones the one that suits best."""
     kinds = sorted({kind for kind, _, _ in placed.values() if kind})
@@ -148,14 +149,17 @@ def _parts(
         kind: {name: rest for name, (k, _, rest) in placed.items() if k == kind}
         for kind in (0, *kinds)
     }
+    folders = {
+        kind: sorted({folder for k, folder, _ in placed.values() if k == kind}) for kind in inside
+    }
     # pictures without labels, as many competitions have them in test/, are the second choice
     classes = _folders(inside[0].values())
-    chosen = next((k for k in kinds if classes & _folders(inside[k].values())), kinds[0])
-    folders = {
-        kind: sorted({folder for k, folder, _ in placed.values() if k == kind})
-        for kind in (0, chosen)
+    with_table = {
+        k for k in kinds if any(t.startswith(base + f) for t in tables for f in folders[k])
     }
-    listed = {kind: first_few((base + f for f in folders[kind]), 3) for kind in folders}
+    labelled = [k for k in kinds if k in with_table or classes & _folders(inside[k].values())]
+    chosen = (labelled or kinds)[0]
+    listed = {kind: first_few((base + f for f in folders[kind]), 3) for kind in (0, chosen)}
     plural = len(folders[0]) > 1
     kept = {**inside[0], **inside[chosen]}
     note = (
