@@ -124,7 +124,9 @@ def _near_pairs(rows: _Rows, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]
     radius = NEAR_THUMBNAILS * _spread(thumbnails)
     if radius == 0:
         return none
-    found = cKDTree(points).query(points, MAX_NEIGHBOURS, distance_upper_bound=radius, workers=-1)[1]
+    found = cKDTree(points).query(points, MAX_NEIGHBOURS, distance_upper_bound=radius, workers=-1)[
+        1
+    ]
     pairs = np.stack([np.repeat(np.arange(len(found)), found.shape[1]), found.ravel()], 1)
     pairs = pairs[pairs[:, 1] < len(found)]  # a neighbour that is not there has the number N
     pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], 1), axis=0)
