@@ -41,7 +41,7 @@ class Report:
     sheet: path of the sheet.
     recipe: full name of the recipe to train with.
     outlook: the cost of a training and what will come of it; None if it was not measured.
-    no_cost: why it was not.
+    no_cost: why it could not be.
     """
 
     found: data.Inspection
@@ -88,9 +88,9 @@ class Report:
         return [f"{found.name}: {found.images:,} images ({splits})", *_format(lines)]
 
     def prospects(self) -> list[str]:
-        """Lines on a training."""
+        """Lines on a training; none if its cost was not asked for."""
         if self.outlook is None:
-            return _format([("cost", self.no_cost)])
+            return _format([("cost", f"not measured: {self.no_cost}")] if self.no_cost else [])
         warnings = (("warning", warning) for warning in self.outlook.warnings)
         return _format((*self.outlook.text, *warnings))
 
@@ -196,7 +196,7 @@ def inspect_data(
         **vars(reading),
     )
     save_inspection(path, found.dataset, found.strangest)
-    report = Report(found, str(path), name, no_cost="not measured, as --no-cost is given")
+    report = Report(found, str(path), name)
     say("\n".join(report.contents()))
     if cost:
         report = _with_cost(report, request, device)
@@ -223,5 +223,5 @@ def _with_cost(report: Report, request: Request, device: str) -> Report:
         machine.prepare_cpu()
         outlook = foresee(prepared, measure_cost(prepared), len(images))
     except GanvasError as error:
-        return dataclasses.replace(report, no_cost=f"not measured: {error}")
+        return dataclasses.replace(report, no_cost=str(error))
     return dataclasses.replace(report, outlook=outlook, no_cost="")

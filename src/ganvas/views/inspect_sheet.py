@@ -15,6 +15,7 @@ from ganvas.data import Dataset
 from ganvas.data.oddities import Oddity
 from ganvas.sampling.sheets import picture, viewing_scale
 from ganvas.system import files
+from ganvas.system.text import printable
 
 MAX_CLASSES, CLASS_COLUMNS = 20, 12
 PLAIN_ROWS, PLAIN_COLUMNS = 8, 16  # without classes
@@ -56,7 +57,7 @@ def _class_rows(data: Dataset) -> list[_Row]:
         k = present[place]
         of = torch.nonzero(data.labels == k).flatten().tolist()
         images = [_cell(data, of[i]) for i in _spread(len(of), CLASS_COLUMNS)]
-        name = data.classes[k]
+        name = printable(data.classes[k])
         if _font(name) is None:  # better than empty boxes
             name = f"class {k + 1} of {len(data.classes)}"
         rows.append(_Row(name, f"{len(of):,}", images))
@@ -160,7 +161,7 @@ def font_with(text: str, paths: Iterable[str]) -> str | None:
     wanted = {ord(character) for character in text if not character.isspace()}
     for path in paths:
         try:
-            with TTFont(path, fontNumber=0, lazy=True) as font:
+            with open(path, "rb") as stream, TTFont(stream, fontNumber=0, lazy=True) as font:
                 known = font.getBestCmap() or {}
         except (OSError, TTLibError, AssertionError, KeyError):  # not a font that Pillow can use
             continue
