@@ -68,6 +68,7 @@ class TestRules:
             ("mode collapse", "mlp/tiny", {"diversity": 0.01}, {"diversity": 0.4}),
             ("mode collapse", "mlp/tiny", {"diversity": lambda at: 0.9 - 0.7 * (at > 0.5)},
              {"diversity": lambda at: 0.9 - 0.4 * (at > 0.5)}),
+            ("mode collapse", "cgan/tiny", {"least_diversity": 0.05}, {"least_diversity": 0.2}),
             ("mode collapse", "mlp/tiny", {"class_kl": 1.3}, {"class_kl": 1.3, "diversity": 0.5}),
             ("mode collapse", "mlp/tiny", {"class_kl": 1.3},
              {"class_kl": 1.3, "nearest": lambda at: 2.4 - at / 2}),

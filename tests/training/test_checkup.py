@@ -167,6 +167,34 @@ def test_figures_of_a_copier_of_unseen_images_and_of_one_image(
     assert "class_kl" not in figures(digits.images)
 
 
+def test_a_class_of_one_picture_shows_in_the_least_diversity() -> None:
+    digits, others = data.load_dataset("mnist-5k"), data.load_dataset("mnist-5k", split="test")
+    _, file, recipe = gans.find_recipe("cgan/tiny")
+    gan = file.build(recipe.model, ImageSpec.of(digits))
+    made = learner.Learner(gan, recipe.train, 4000, torch.device("cpu"))
+    batches = loop.Batches(digits, made, seed=0)
+    assert others.labels is not None
+    of_class = [(others.labels == k).nonzero().flatten() for k in range(10)]
+
+    class Stub:
+        classes = digits.classes
+
+        def __init__(self, alike: int | None) -> None:
+            self.alike = alike
+
+        def __call__(self, indices: range, seed: int, labels: list[int]) -> torch.Tensor:
+            places = [of_class[k][0 if k == self.alike else i] for i, k in enumerate(labels)]
+            return others.images[torch.stack(places)].permute(0, 2, 3, 1)
+
+    def figures(alike: int | None) -> dict[str, float]:
+        return Checkup(made, batches, Stub(alike), None)()  # type: ignore[arg-type]
+
+    well, alike = figures(None), figures(3)
+    assert min(well["diversity"], alike["diversity"]) > 0.8
+    assert well["least_diversity"] > 0.6
+    assert alike["least_diversity"] < 0.01
+
+
 def test_d_scores_images_in_batches_of_the_training() -> None:
     """All images at once would take more memory than the training."""
     spec = ImageSpec(height=32, width=32, channels=3)

@@ -37,7 +37,8 @@ def train(
         A TOML file with any of these options, except --out, --data-dir, --fresh and --verbose; or a
         run's recipe.json, to repeat that run.
     out
-        The run's directory. Default: the next number under runs/.
+        The run's directory. Default: the next number under runs/. A finished run goes on if a
+        greater length is given.
     fresh
         Do not resume. An earlier run in --out is set aside, and repeated if no recipe is given.
     verbose

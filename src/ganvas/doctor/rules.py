@@ -75,6 +75,8 @@ MIN_DIVERSITY = 0.1
 GROWN = 5000
 # Steps from which on plain ones have 0.4 or more, so that LOW_DIVERSITY is a collapse.
 SETTLED = 10_000
+# The same in one class, where samples of other classes differ: healthy GANs have 0.3 or more.
+ALIKE_CLASS = 0.1
 # The part of their greatest diversity that samples must keep once they look like pictures.
 FALLEN = 0.4
 # The distance to the nearest other sample over diversity: below 0.01 if there are three pictures
@@ -186,7 +188,7 @@ def _memorising(log: LogSummary) -> str | None:
 def _collapse(log: LogSummary) -> str | None:
     if log.last["step"] < WARM:
         return None
-    return _one_picture(log) or _few_pictures(log) or _few_classes(log)
+    return _one_picture(log) or _few_pictures(log) or _alike_class(log) or _few_classes(log)
 
 
 def _one_picture(log: LogSummary) -> str | None:
@@ -216,6 +218,17 @@ def _few_pictures(log: LogSummary) -> str | None:
     ratio = f"each is {_n(apart)} times as far from its nearest neighbour among them"
     others = f"as real images are from theirs (expected: about 1), although {_diversity(diversity)}"
     return f"samples are copies of a few pictures: {ratio} {others}"
+
+
+def _alike_class(log: LogSummary) -> str | None:
+    """Apply to samples of a conditional GAN that differ in general, but not in one class."""
+    least, diversity = log.now("least_diversity"), log.now("diversity")
+    if least is None or diversity is None or diversity < LOW_DIVERSITY or least > ALIKE_CLASS:
+        return None
+    ratio = f"two of them are {_n(least)} times as far apart as two real images of that class"
+    return (
+        f"samples of one class are all alike: {ratio} (expected: about 1); {_diversity(diversity)}"
+    )
 
 
 def _few_classes(log: LogSummary) -> str | None:

@@ -53,7 +53,7 @@ def train(
 
     recipe: a name ("r3gan/digits") or a GAN file ("my_gan.py", "my_gan.py:tiny").
     out: the run's directory. By default the newest unfinished run of the same request, else the
-        next number under runs/.
+        next number under runs/. A finished run goes on if a greater length is given.
     config: a TOML file with options, or a run's recipe.json, to repeat that run.
     settings: changes of the recipe, such as {"train.batch": 32}.
     fresh: never resume. With `out` and no recipe, repeat the run there.

@@ -106,6 +106,7 @@ class Checkup:
 
         diversity: mean distance of two samples (of one class, if the GAN is conditional), over that
             of two real images.
+        least_diversity: the same in the class where it is lowest, if the GAN is conditional.
         apart: mean distance of a sample to the nearest other one, over that of as many real images.
         nearest: mean distance of a sample to the nearest training image, over that of a held-out
             image.
@@ -170,10 +171,15 @@ class Checkup:
         return Layout(labels, groups or [everything])
 
     @cached_property
+    def spreads(self) -> list[float]:
+        """The mean distance of two real images in each group."""
+        return [_spread(self.known.pixels[real]) for _, real in self.layout.groups]
+
+    @cached_property
     def usual(self) -> dict[str, float]:
         """The same figures of real images, by which those of samples are divided."""
         known = self.known.pixels
-        spread = [_spread(known[real]) for _, real in self.layout.groups]
+        spread = self.spreads
         apart = float(_to_others(known[:SAMPLES]).mean()) if len(known) >= SAMPLES else math.nan
         usual = {"spread": sum(spread) / len(spread), "apart": apart}
         if self.held is None:
@@ -189,6 +195,9 @@ class Checkup:
         samples, figures = reduced(fakes).flatten(1), {}
         spread = [_spread(samples[rows]) for rows, _ in self.layout.groups]
         figures["diversity"] = _over(sum(spread) / len(spread), self.usual["spread"])
+        if self.layout.labels is not None:
+            of_each = map(_over, spread, self.spreads)
+            figures["least_diversity"] = min(filter(math.isfinite, of_each), default=math.nan)
         figures["apart"] = _over(float(_to_others(samples).mean()), self.usual["apart"])
         to_known = distances(samples, self.known.pixels).min(1).values
         figures["nearest"] = _over(float(to_known.mean()), self.usual["nearest"])
