@@ -12,6 +12,7 @@ classes.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -31,6 +32,12 @@ from ganvas.data.trees.splits import Part, find_parts
 from ganvas.data.trees.stylegan import are_buckets, packed_labels
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
+
+_PICTURES = re.compile("(jpeg|png)?(image|img|picture|photo|input|original)s?", re.IGNORECASE)
+_MASKS = re.compile(
+    "(mask|annotation|label|trimap|ground_?truth|gt|depth|edge)s?|segmentation(s|class)?",
+    re.IGNORECASE,
+)
 
 
 def read_folder(path: Path, split: Split, options: PictureOptions) -> Assembled:
@@ -200,6 +207,11 @@ def _folder_classes(part: Part, known: Collection[str]) -> tuple[dict[str, str],
         line = f"pictures lie beside {beside}: read without classes"
         return {}, (*notes, line) if folders else notes
     of = {name: below.split("/", 1)[0] for name, below in inner.items()}
+    plain = [folder for folder in folders if _PICTURES.fullmatch(folder)]
+    masks = [folder for folder in folders if _MASKS.fullmatch(folder)]
+    if plain and masks:
+        pair = f"{plain[0]}/ and {masks[0]}/ are read as classes"
+        notes = (*notes, f"{pair}: if these are pictures and their masks, give {plain[0]}/ alone")
     groups: dict[str, list[str]] = {}
     for name, folder in of.items():
         groups.setdefault(folder, []).append(name)

@@ -23,7 +23,7 @@ from ganvas.data.trees.delimited import (
     is_wide,
     table_rows,
 )
-from ganvas.data.trees.label_columns import NO_COLUMN, label_column
+from ganvas.data.trees.label_columns import NO_COLUMN, label_column, split_column
 from ganvas.data.trees.picture_index import SEVERAL, NamingColumn, PictureIndex
 from ganvas.data.trees.splits import Part, split_of
 from ganvas.errors import DataError
@@ -266,6 +266,12 @@ class LabelTables:
         notes = [f"classes read from {printable(name)}"]
         if chosen.name:
             notes[0] += f", column {printable(chosen.name)}"
+        split = split_column(header, naming.rows)
+        if split is not None and not self.held_out:
+            notes.append(
+                f"column {printable(split)} is not read, all rows are trained on: put the held-out"
+                " pictures into test/"
+            )
         if unnamed:
             left_out = f"{count(len(unnamed), 'picture')} without a row in it left out"
             notes.append(f"{left_out}: {first_few(unnamed, 3)}")
