@@ -83,7 +83,7 @@ class LabelTables:
         if self.column == NO_COLUMN:
             return None
         # tables inside a folder of some of the pictures are of these alone
-        shares = _pictures_below(part.names)
+        shares = _pictures_below(part.names if self.names else ())
         near = [name for name in self.names if 2 * shares[self._folder(name)] > len(part.names)]
         limit = f"no more than {MAX_TABLES} tables are read"
         self.refused |= dict.fromkeys(near[MAX_TABLES:], limit)
@@ -300,8 +300,8 @@ def _of_one(name: str, stems: set[str]) -> bool:
 
 
 def _is_table(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in _SUFFIXES and "submission" not in path.stem.lower()
+    lower = name.lower()
+    return lower.endswith(_SUFFIXES) and "submission" not in lower.rsplit("/", 1)[-1]
 
 
 def _is_certain(table: str) -> bool:
