@@ -279,3 +279,10 @@ def test_many_tables_are_not_all_read(tmp_path: Path, monkeypatch: pytest.Monkey
     put_table(source, "b1.csv", "a,x\nb,x\nc,x\n")
     assert classes(source) == ["x", "y", "x"]
     assert "b1.csv passed over: no more than 1 tables are read" in load_dataset(source).notes
+
+
+def test_numbers_of_any_length_are_names(tmp_path: Path) -> None:
+    long = "1" * 5000
+    rows = "".join(f"{name},{long}{i}\n" for i, name in enumerate("abc"))
+    source = put_table(put_pictures(tmp_path, *ABC), "t.csv", rows)
+    assert classes(source) == [f"{long}{i}" for i in range(3)]

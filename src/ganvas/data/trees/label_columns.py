@@ -170,7 +170,7 @@ def _plausible(values: Sequence[str]) -> bool:
 
 def _counts_rows(values: Sequence[str]) -> bool:
     """True if values number the rows, from any number on."""
-    if len(values) < 3 or not all(map(str.isdecimal, values)):
+    if len(values) < 3 or not all(value.isdecimal() and len(value) < 19 for value in values):
         return False
     numbers = list(map(int, values))
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
