@@ -61,6 +61,16 @@ def test_pictures_beside_folders_have_no_classes(tmp_path: Path) -> None:
     )
 
 
+def test_masks_beside_pictures_are_questioned(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path, "JPEGImages/1.png", "masks/1.png")
+    assert load_dataset(source).notes == (
+        "JPEGImages/ and masks/ are read as classes: if these are pictures and their masks, give"
+        " JPEGImages/ alone",
+    )
+    faces = put_pictures(tmp_path / "faces", "mask/1.png", "no mask/1.png")
+    assert load_dataset(faces).notes == ()
+
+
 def test_hidden_files_are_passed_over_and_others_counted(
     tmp_path: Path, packed: Callable[[Path], Path]
 ) -> None:

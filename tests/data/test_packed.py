@@ -88,6 +88,7 @@ def test_a_few_that_do_not_fit_are_named(tmp_path: Path) -> None:
             {"labels": pairs([0, 1, 0, 1, -1])},
             r"img00000004\.png the label -1, expected",
         ),
+        ('{"labels": [1' + "0" * 5000 + "]}", "cannot be read as JSON"),
         ({"labels": pairs([0, 1, 0, 1, True])}, "the label true, expected the number"),
         ({"labels": pairs([0, 1, 0, 1, 0.5])}, r"the label 0\.5, expected the number"),
         ({"labels": pairs([0, 1, 0, 1, 10**9])}, "the label 1000000000, expected the number"),
@@ -145,6 +146,7 @@ def test_portions_of_one_series_are_no_classes(
         ["00/a.png", "00/b.png", "01/c.png", "01/d.png"],  # no numbers
         ["00/1.png", "00/3.png", "01/2.png", "01/4.png"],  # in no order
         ["00/1.png", "00/2.png", "001/3.png", "001/4.png"],  # not padded
+        [f"{d}/{i}.png" for d in ("0" * 99, "0" * 98 + "1") for i in (1, 2)],  # names of 99 digits
     ],
 )
 def test_other_numbered_folders_are_classes(tmp_path: Path, names: list[str]) -> None:

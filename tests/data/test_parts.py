@@ -47,6 +47,8 @@ def test_test_wins_over_val_and_the_rest_is_counted(tmp_path: Path) -> None:
         ("train_images", "test_images"),
         ("seg_train/seg_train", "seg_test/seg_test"),
         ("train2017", "val2017"),
+        ("train_val", "test"),
+        ("MNIST - JPG - training", "MNIST - JPG - testing"),
         ("训练集", "测试集"),
     ],
 )

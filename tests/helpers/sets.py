@@ -55,6 +55,19 @@ def put_pictures(root: Path, *names: str, table: str | None = None, at: str = ""
     return root
 
 
+def put_table(root: Path, name: str, text: str) -> Path:
+    """Write a text file beside the pictures of `put_pictures`."""
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def classes(source: Path, split: str = "train", **options: str) -> list[str]:
+    """The class of each picture, in order; [] without classes."""
+    data = load_dataset(source, split=split, **options)  # type: ignore[arg-type]
+    return [] if data.labels is None else [data.classes[i] for i in data.labels]
+
+
 def zipped(folder: Path) -> Path:
     """Pack a folder into a zip beside it."""
     target = folder.with_suffix(".zip")

@@ -12,6 +12,8 @@ classes.
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -31,13 +33,19 @@ from ganvas.data.trees.stylegan import are_buckets, packed_labels
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
 
+_PICTURES = re.compile("(jpeg|png)?(image|img|picture|photo|input|original)s?", re.IGNORECASE)
+_MASKS = re.compile(
+    "(mask|annotation|label|trimap|ground_?truth|gt|depth|edge)s?|segmentation(s|class)?",
+    re.IGNORECASE,
+)
+
 
 def read_folder(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
     """Read a folder or an archive of pictures.
 
     Raises DataError; NoHeldOutError if the held-out part is missing.
     """
-    tree = _Tree(path, files, options, list(files.notes))
+    tree = _Tree(path, files, list(filter(_is_picture, files)), options, list(files.notes))
     names, of, classes = tree.plan(split)
     pictures = [Picture(name, partial(open_picture, files[name])) for name in names]
     index = {name: i for i, name in enumerate(classes)}
@@ -61,18 +69,19 @@ class _Labelling:
 class _Tree:
     """The visible files, by name.
 
+    pictures: names of those that are pictures.
     notes: what `plan` decided, for the user.
     used: files that are no pictures and were read, or are named in the notes.
     """
 
     path: Path
     files: Files
+    pictures: list[str]
     options: PictureOptions
     notes: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.pictures = list(filter(_is_picture, self.files))
         if not self.pictures:
             others = f", only {count(len(self.files), 'other file')}" if self.files else ""
             known = ", ".join(sorted(SUFFIXES))
@@ -162,7 +171,7 @@ class _Tree:
 
 
 def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+    return posixpath.splitext(name)[1].lower() in SUFFIXES  # pathlib would be ten times slower
 
 
 def _entered(below: dict[str, str], known: Collection[str] = ()) -> tuple[str, tuple[str, ...]]:
@@ -194,6 +203,11 @@ def _folder_classes(part: Part, known: Collection[str]) -> tuple[dict[str, str],
         line = f"pictures lie beside {beside}: read without classes"
         return {}, (*notes, line) if folders else notes
     of = {name: below.split("/", 1)[0] for name, below in inner.items()}
+    plain = [folder for folder in folders if _PICTURES.fullmatch(folder)]
+    masks = [folder for folder in folders if _MASKS.fullmatch(folder)]
+    if plain and masks:
+        pair = f"{plain[0]}/ and {masks[0]}/ are read as classes"
+        notes = (*notes, f"{pair}: if these are pictures and their masks, give {plain[0]}/ alone")
     groups: dict[str, list[str]] = {}
     for name, folder in of.items():
         groups.setdefault(folder, []).append(name)

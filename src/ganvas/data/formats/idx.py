@@ -57,7 +57,7 @@ def is_idx(path: Path) -> bool:
 
 def holds_idx(files: Files, pictures: Iterable[str]) -> bool:
     """True if a tree holds files of IDX images, and no picture that lies less deep."""
-    found = [name.count("/") for name in files if _IMAGES.search(name)]
+    found = [name.count("/") for name in files if "idx3" in name and _IMAGES.search(name)]
     return bool(found) and min(found) <= min((p.count("/") for p in pictures), default=min(found))
 
 

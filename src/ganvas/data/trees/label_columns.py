@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ganvas.data.trees.splits import split_of
 from ganvas.errors import DataError, nearest
 from ganvas.system.text import first_few, printable
 
@@ -13,8 +14,8 @@ from ganvas.system.text import first_few, printable
 NO_COLUMN = "none"
 
 _NAMED = re.compile(
-    "((finding|class|category|image)_)?(label|class|category|target)(e?s)?(_(name|id|label|idx))?"
-    "|categories|classname|labelname|breed|dx|diagnosis|species|genus|family|digit|letter"
+    "((finding|class|category|image)_)?(label|class|category|target)(e?s)?(_?(name|id|label|idx))?"
+    "|categories|breed|dx|diagnosis|species|genus|family|digit|letter"
     "|character|emotion"
 )
 _OTHER = re.compile(
@@ -84,6 +85,15 @@ def label_column(
             f" of them with --label-column {NO_COLUMN}"
         )
     return _column(where, header, rows, fitting[0]) if fitting else None
+
+
+def split_column(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """The name of the column that tells training rows from held-out ones; None without one."""
+    for i, name in enumerate(header):
+        parts = {split_of(value) for value in {row[i] for row in rows}}
+        if parts == {"train", "test"}:
+            return name
+    return None
 
 
 def is_label_name(header: str) -> bool:
@@ -160,7 +170,7 @@ def _plausible(values: Sequence[str]) -> bool:
 
 def _counts_rows(values: Sequence[str]) -> bool:
     """True if values number the rows, from any number on."""
-    if len(values) < 3 or not all(map(str.isdecimal, values)):
+    if len(values) < 3 or not all(value.isdecimal() and len(value) < 19 for value in values):
         return False
     numbers = list(map(int, values))
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -24,7 +24,7 @@ from ganvas.data.trees.delimited import (
     is_wide,
     table_rows,
 )
-from ganvas.data.trees.label_columns import NO_COLUMN, label_column
+from ganvas.data.trees.label_columns import NO_COLUMN, label_column, split_column
 from ganvas.data.trees.picture_index import SEVERAL, NamingColumn, PictureIndex
 from ganvas.data.trees.splits import Part, split_of
 from ganvas.errors import DataError
@@ -84,7 +84,7 @@ class LabelTables:
         if self.column == NO_COLUMN:
             return None
         # tables inside a folder of some of the pictures are of these alone
-        shares = _pictures_below(part.names)
+        shares = _pictures_below(part.names if self.names else ())
         near = [name for name in self.names if 2 * shares[self._folder(name)] > len(part.names)]
         limit = f"no more than {MAX_TABLES} tables are read"
         self.refused |= dict.fromkeys(near[MAX_TABLES:], limit)
@@ -267,6 +267,12 @@ class LabelTables:
         notes = [f"classes read from {printable(name)}"]
         if chosen.name:
             notes[0] += f", column {printable(chosen.name)}"
+        split = split_column(header, naming.rows)
+        if split is not None and not self.held_out:
+            notes.append(
+                f"column {printable(split)} is not read, all rows are trained on: put the held-out"
+                " pictures into test/"
+            )
         if unnamed:
             left_out = f"{count(len(unnamed), 'picture')} without a row in it left out"
             notes.append(f"{left_out}: {first_few(unnamed, 3)}")
@@ -295,8 +301,8 @@ def _of_one(name: str, stems: set[str]) -> bool:
 
 
 def _is_table(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in _SUFFIXES and "submission" not in path.stem.lower()
+    lower = name.lower()
+    return lower.endswith(_SUFFIXES) and "submission" not in lower.rsplit("/", 1)[-1]
 
 
 def _is_certain(table: str) -> bool:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ganvas.data.reading import Split
 from ganvas.errors import DataError
@@ -61,15 +62,16 @@ def split_of(name: str) -> Split | None:
     return None if role is None else "test" if role.kind else "train"
 
 
+@lru_cache(1024)
 def _role(name: str) -> _Role | None:
     joined = re.sub(r"(?i)h[oe]ld[-_ ]?out", "holdout", name)
     words = [word.lower() for word in _WORD.findall(joined)]
     kinds = {kind for kind, known in enumerate(_KINDS) if any(map(known.fullmatch, words))}
-    if len(kinds) != 1:
+    if len(kinds) != 1 and kinds != {0, 2}:  # train_val, with a test beside it
         return None
-    (kind,) = kinds
-    known = (_KINDS[kind], _COMMON)
-    return _Role(kind, " ".join(w for w in words if not any(k.fullmatch(w) for k in known)))
+    known = (*(_KINDS[kind] for kind in kinds), _COMMON)
+    rest = " ".join(word for word in words if not any(k.fullmatch(word) for k in known))
+    return _Role(min(kinds), rest)
 
 
 def find_parts(

@@ -157,7 +157,7 @@ def are_buckets(groups: Mapping[str, Sequence[str]]) -> bool:
     widths = set(map(len, folders))
     if len(folders) < 2 or len(widths) > 1 or min(widths) < 2:
         return False
-    if not all(re.fullmatch("[0-9]+", folder) for folder in folders):
+    if not all(re.fullmatch("[0-9]{2,18}", folder) for folder in folders):
         return False
     steps = set(np.diff([int(folder) for folder in folders]).tolist())
     sizes = [len(groups[folder]) for folder in folders]
@@ -166,7 +166,7 @@ def are_buckets(groups: Mapping[str, Sequence[str]]) -> bool:
     numbers: list[int] = []
     for folder in folders:
         stems = [PurePosixPath(name).stem for name in groups[folder]]
-        found = [re.findall("[0-9]+", stem) for stem in stems]
+        found = [re.findall("[0-9]{1,18}", stem) for stem in stems]
         if not all(found):
             return False
         numbers += sorted(int(each[-1]) for each in found)

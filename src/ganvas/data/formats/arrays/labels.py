@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ganvas.data.assemble import Labels
 from ganvas.data.decoding.ranges import Values
+from ganvas.data.labels import sorted_classes
 from ganvas.errors import DataError
 
 MAX_CLASSES = 1000  # of a small set whose labels have no names
@@ -28,7 +29,7 @@ def class_indices(
     every = np.concatenate(values)
     if every.dtype.kind == "U":
         if names is None:
-            names = _sorted_classes(every.tolist())
+            names = sorted_classes(every.tolist())
         place = {name: k for k, name in enumerate(names)}
         if unknown := set(every.tolist()) - set(names):
             raise DataError(f"{where}: label {min(unknown)!r} is not among the classes' names")
@@ -66,16 +67,6 @@ def flat_labels(array: Values, images: int) -> tuple[Values | None, str]:
         return None, ""
     one_hot = ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()
     return (array.argmax(axis=1), "one-hot rows") if one_hot else (None, "")
-
-
-def _sorted_classes(classes: Iterable[str]) -> tuple[str, ...]:
-    """Each class once: numbers in numerical order, then names."""
-
-    def order(name: str) -> tuple[bool, int, str]:
-        number = name.isascii() and name.isdecimal()
-        return not number, int(name) if number else 0, name
-
-    return tuple(sorted(set(classes), key=order))
 
 
 def _plain(where: str, labels: Values) -> Values:
