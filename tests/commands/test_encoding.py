@@ -53,7 +53,7 @@ for options in ([], ["--json"]):
         env=environment | {"PYTHONIOENCODING": "latin-1"},
         cwd=pictures.parent,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     text, _, document = done.stdout.partition(b"{")

@@ -30,7 +30,7 @@ def test_five_pictures_are_trained_on_with_a_notice(
         )
         Image.fromarray(pixels.squeeze()).save(tmp_path / "five" / f"{k}.png")
     settings = ("--set", "width=4", "batch=8", "log='100 images'")
-    options = (*settings, "--images", "1600", "--threads", "1", "--precision", "32", "--out", "run")
+    options = (*settings, "--images", "3000", "--threads", "1", "--precision", "32", "--out", "run")
     done = cli_run("train", recipe, "--data", "five", "--size", side, *options)
     assert done.code == 0, done.err
     assert "as there are 5 images, fewer than 20,000; the probability climbs to 0.8" in done.err

@@ -133,7 +133,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "a D much faster than its G":
         ("D overpowers G", "mlp/tiny", 12000, {"lr": 1e-6, "d_lr": 1e-2}, "d_lr=0.001"),
     "an r3gan without its penalties":
-        ("D overpowers G", "r3gan/tiny", 4000, {"gamma": 0}, "gamma=2.4"),
+        ("D overpowers G", "r3gan/tiny", 6400, {"gamma": 0}, "gamma=2.4"),
     "a G that does not look at its latents":
         ("mode collapse", "Ignores", 3000, {}, "r3gan/digits"),
     "a G that makes two of ten digits":
@@ -143,7 +143,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "a G that returns training images":
         ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint":
-        ("D overfits the training set", "sngan/tiny", 3000, {"width": 8}, "augment=adaptive"),
+        ("D overfits the training set", "sngan/tiny", 4000, {"width": 8}, "augment=adaptive"),
     "20 images":
         ("starving on tiny data", "mlp/tiny", 3000, {}, "augment=adaptive"),
     "20 images, augmented":

@@ -143,7 +143,6 @@ class TestDamage:
         copy: Callable[[Run], Path],
         cli_run: Callable[..., Any],
         tree: Callable[[Path], Any],
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         path = copy(half_run)
         (path / name).write_bytes(damaged((path / name).read_bytes(), seed))

@@ -52,7 +52,10 @@ class TestKept:
         # the floor, the measured one, and no more for each than its own
         assert judge.seen.count(200) == 2 + len(AT)
 
-    def test_the_scores_equal_those_of_a_later_evaluation(self, tmp_path: Path) -> None:
+    def test_the_scores_equal_those_of_a_later_evaluation(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(evaluate, "cores", lambda: 2)  # other than the training's threads
         run = train("cgan/tiny", tmp_path / "run", **EVERY)
         last = history.last_result(run.path)
         again = evaluate.evaluate(run, n=200, prdc_n=200, quiet=True)
