@@ -133,7 +133,7 @@ def test_padding_alone_does_not_make_a_set_transparent(tmp_path: Path) -> None:
             [Image.new("RGBA", (100, 110), (*RED, 0))] * 3,
             "png",
             "pad",
-            "padded, as crop would cut off 9% of the median picture; --fit crop crops,"
+            "padded, as there is transparency; --fit crop cuts off 9% of the median picture,"
             " --size 64x56 keeps the shape",
         ),
         ([Image.new("RGB", (99, 99), RED)], "png", None, ""),

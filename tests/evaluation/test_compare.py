@@ -158,6 +158,21 @@ class TestRefusal:
         assert str(caught.value).startswith("a and c cannot")
         assert str(caught.value).count(";") == 1
 
+    @pytest.mark.parametrize("side", ["real_files", "fake_files"])
+    def test_files_that_lose_something_count(self, side: str) -> None:
+        def compare(one: str, two: str) -> None:
+            results = [made(**{side: files}) for files in (one, two)]
+            raise_if_incomparable([("one", results[0]), ("two", results[1])])
+
+        for alike in ("array", "generator", "BMP 60.0%, PNG 40.0%", "PNG 99.5%, JPEG 0.5%"):
+            compare("PNG", alike)
+        for unknown in ("PNG", "JPEG"):
+            compare(unknown, "unknown")  # as results of older versions are
+        with pytest.raises(MetricError, match=r"files of the .* images PNG and JPEG; evaluate"):
+            compare("PNG", "JPEG")
+        with pytest.raises(MetricError, match=r"protocols differ"):
+            compare("JPEG", "PNG 50.0%, lossy WebP 50.0%")
+
     def test_it_is_one_line_that_names_every_difference(self, cli_run: Callable[..., Any]) -> None:
         one = saved("one.json", made())
         two = saved("two.json", made(n_fake=9, extractor="self:photos", extractor_sha256="d" * 64))

@@ -120,7 +120,8 @@ class TestRealImages:
         self, training: Dataset, tmp_path: Path
     ) -> None:
         large = npz(tmp_path / "large.npz", training.images[:20].repeat(1, 1, 2, 3))
-        result = evaluate_pooled(training.rows(torch.arange(30)), against=large, size=(28, 28))
+        options: dict[str, Any] = {"against": large, "size": (28, 28), "fit": "crop"}
+        result = evaluate_pooled(training.rows(torch.arange(30)), **options)
         assert result.protocol.resize == "real ones cropped and resized to 28x28"
 
     def test_colours_that_go_are_in_the_protocol(self, training: Dataset, tmp_path: Path) -> None:
@@ -281,6 +282,25 @@ class TestRealImages:
         assert any(
             "wrong names only 0.0% of the real images correctly" in note for note in result.notes
         )
+
+
+class TestFiles:
+    def test_a_loss_on_one_side_is_recorded_and_noted(self, tmp_path: Path) -> None:
+        for suffix in ("png", "jpg"):
+            (tmp_path / suffix).mkdir()
+            for i in range(30):
+                Image.new("RGB", (16, 16), (8 * i, 0, 0)).save(tmp_path / suffix / f"{i}.{suffix}")
+        one = evaluate_pooled(tmp_path / "jpg", data=tmp_path / "png")
+        assert (one.protocol.real_files, one.protocol.fake_files) == ("PNG", "JPEG")
+        (note,) = [note for note in one.notes if "such files lose" in note]
+        assert note.startswith("real images of files without loss against JPEG: ")
+        both = evaluate_pooled(tmp_path / "jpg", data=tmp_path / "jpg")
+        assert not any("such files lose" in note for note in both.notes)
+
+    def test_a_generators_images_have_lost_nothing(self, tiny_run: Run) -> None:
+        result = evaluate_pooled(tiny_run.path, n=60)
+        assert (result.protocol.real_files, result.protocol.fake_files) == ("array", "generator")
+        assert not any("such files lose" in note for note in result.notes)
 
 
 class TestLabels:

@@ -84,6 +84,21 @@ def test_a_held_out_part_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert line in diagnosis.examine(run).notes
 
 
+def test_a_held_out_part_is_read_in_the_way_that_was_found_for_training(tmp_path: Path) -> None:
+    for part, most, height in (("train", 4095, 20), ("test", 500, 8)):
+        (tmp_path / "scans" / part).mkdir(parents=True)
+        for k in range(4):
+            pixels = np.full((height, 8), most, np.uint16)
+            pixels[0, 0] = k
+            Image.fromarray(pixels).save(tmp_path / "scans" / part / f"{k}.png")
+    run = train("mlp/tiny", tmp_path / "run", images=16.0, data=str(tmp_path / "scans"), size=8)
+    assert (run.card.data.fit, run.card.data.range) == ("pad", (0, 4095))
+    held_out = run.card.held_out()
+    assert held_out is not None
+    assert held_out.images[:, 0, 1, 1].tolist() == [31] * 4
+    assert run.card.dataset().fingerprint == run.card.data.fingerprint
+
+
 def test_nothing_is_fetched_to_be_held_out(tmp_path: Path, no_network: None) -> None:
     digits = data.load_dataset("mnist-5k")
     assert digits.labels is not None

@@ -18,18 +18,18 @@ from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.decoding.changes import (
-    Plan,
+    DecodingPlan,
     Seen,
     describe_changes,
-    describe_files,
     is_transparent,
     narrowed_note,
 )
 from ganvas.data.decoding.deep import Deep, deepened
 from ganvas.data.decoding.fits import fitted, flattened
+from ganvas.data.decoding.kinds import describe_files
 from ganvas.data.decoding.originals import Original, Scanner, clear_share, in_order
 from ganvas.data.decoding.planning import Failure, failures, planned, unreadable_line
-from ganvas.data.decoding.ranges import Values, array_to_8_bits, count_outside
+from ganvas.data.decoding.ranges import Values, array_to_8_bits, count_outside, dim_notes
 from ganvas.data.pictures import (
     HEIF_SUFFIXES,
     Decoded,
@@ -120,6 +120,7 @@ def _stored(
     needed = channels or (4 if stored == 4 and pixels[:, 3].min() < 255 else needed)
     if needed < stored:
         notes += (narrowed_note(stored, needed),)
+    notes += dim_notes(images)
     read_as = ReadOptions(size=(height, width), channels=needed)
     tensors = _tensors(pixels[:, :needed], labels)
     dataset = Dataset(name, *tensors, classes, notes, read_as=read_as)
@@ -163,7 +164,7 @@ def assemble(
         name,
         *_tensors(pixels[:, :channels], labels),
         classes,
-        notes + changes,
+        notes + changes + dim_notes(pixels),
         altered,
         read_as,
         describe_files(s.header.kind for s in good),
@@ -206,7 +207,7 @@ def _needed_channels(pixels: Pixels, seen: Sequence[Seen]) -> Channels:
 
 
 def _decode_all(
-    originals: Sequence[Original | UnreadableError], plan: Plan
+    originals: Sequence[Original | UnreadableError], plan: DecodingPlan
 ) -> tuple[Pixels, list[list[Seen] | UnreadableError]]:
     """Decode pictures into one array (N, C, H, W), where unreadable ones leave gaps.
 
@@ -224,7 +225,7 @@ def _rows(original: Original | UnreadableError) -> int:
 
 
 def _place(
-    original: Original | UnreadableError, rows: Pixels, *, plan: Plan
+    original: Original | UnreadableError, rows: Pixels, *, plan: DecodingPlan
 ) -> list[Seen] | UnreadableError:
     """Decode the frames of one picture into `rows`, uint8 (frames, C, H, W)."""
     if isinstance(original, UnreadableError):
@@ -239,7 +240,9 @@ def _place(
         return error
 
 
-def _fill(original: Original, frame: int, row: Pixels, decoded: Decoded, plan: Plan) -> Seen:
+def _fill(
+    original: Original, frame: int, row: Pixels, decoded: Decoded, plan: DecodingPlan
+) -> Seen:
     """Fit one frame into `row`, uint8 (C, H, W)."""
     image, extent, outside, values = decoded.pixels, None, 0, 0
     if not isinstance(image, Deep) and plan.scales_8_bits:

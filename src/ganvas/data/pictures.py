@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, cast
 
@@ -26,11 +26,9 @@ SUFFIXES = HEIF_SUFFIXES | {
     *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".pgm", ".ppm", ".pbm", ".pnm", ".avif"),
 }
-# kinds of files whose pixels are not those that were stored
-LOSSY = ("JPEG", "lossy WebP", "AVIF", "HEIC", "JPEG in TIFF")
 
 MAX_MEGAPIXELS = 250.0  # of a picture, unless --max-megapixels says otherwise
-MAX_FRAMES = 100_000  # of a picture
+MAX_FRAMES_READ = 100_000  # of a picture
 MAX_TEXT = 64 * 2**20  # bytes of text in a PNG
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -82,7 +80,7 @@ class Header(NamedTuple):
     channels: 1, 3 or 4, the most that the picture can need.
     animated: True if it has several frames or pages.
     deep: True if its channels have more than 8 bits.
-    kind: of file, such as "PNG" or one of LOSSY.
+    kind: of file, such as "PNG" or one of `kinds.LOSSY`.
     """
 
     size: tuple[int, int]
@@ -97,7 +95,7 @@ class Decoded(NamedTuple):
     """A decoded picture.
 
     pixels: mode L, RGB or RGBA, or more than 8 bits.
-    incomplete: True if it lacks its last rows.
+    incomplete: True if the file lacks its last bytes.
     """
 
     pixels: Image.Image | Deep
@@ -138,26 +136,34 @@ def enable_heif() -> None:
         _formats.append("HEIF")
 
 
-@contextmanager
-def _unreadable() -> Iterator[None]:
-    """Turn any error of Pillow into UnreadableError. Only calls of Pillow belong inside."""
-    try:
-        yield
-    except UnidentifiedImageError:
-        known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise UnreadableError(f"not a {known} picture") from None
-    # Pillow's parsers raise nearly anything on damaged files
-    except Exception as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreadableError(" ".join(text.split())[:100] or type(error).__name__) from error
+class _Unreadable:
+    """Turns any error of Pillow into UnreadableError. Only calls of Pillow belong inside."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, UnidentifiedImageError):
+            known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+            raise UnreadableError(f"not a {known} picture") from None
+        # Pillow's parsers raise nearly anything on damaged files
+        if isinstance(error, Exception):
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = " ".join(text.split())[:100] or type(error).__name__
+            raise UnreadableError(reason) from error
+
+
+_unreadable = _Unreadable()
 
 
 @contextmanager
 def open_picture(stream: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
     """Open a picture without decoding its pixels. Raises UnreadableError."""
-    with ExitStack() as stack:
-        with _unreadable():
-            image = Image.open(stack.enter_context(stream()), formats=_formats)
+    with _unreadable:
+        file = stream()
+    with file:
+        with _unreadable:
+            image = Image.open(file, formats=_formats)
         yield image
 
 
@@ -177,7 +183,7 @@ def raise_if_large(image: Image.Image, most: float) -> None:
 
 def header(image: Image.Image) -> Header:
     """The header of an image that is not decoded yet. Raises UnreadableError."""
-    with _unreadable():
+    with _unreadable:
         turned = False
         # Pillow has turned a TIFF's size already; getexif() would decode a PNG without this entry
         if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info):
@@ -209,17 +215,17 @@ def _kind(image: Image.Image) -> str:
 def frames(image: Image.Image, every: bool) -> Iterator[int]:
     """Seek the frames of a picture one after another, or only the first. Yields their numbers.
 
-    Raises UnreadableError for damaged ones and for more than MAX_FRAMES.
+    Raises UnreadableError for damaged ones and for more than MAX_FRAMES_READ.
     """
     number = 1
     if every:
-        with _unreadable():
+        with _unreadable:
             number = getattr(image, "n_frames", 1)
-    if number > MAX_FRAMES:
-        raise UnreadableError(f"more than {MAX_FRAMES:,} frames")
+    if number > MAX_FRAMES_READ:
+        raise UnreadableError(f"more than {MAX_FRAMES_READ:,} frames")
     for frame in range(number):
         if frame:
-            with _unreadable():
+            with _unreadable:
                 image.seek(frame)
         yield frame
 
@@ -247,7 +253,7 @@ def decode(image: Image.Image, *, keep: bool = False) -> Decoded:
     Raises UnreadableError.
     """
     one_at_a_time = _one_large if image.width * image.height > _LARGE else nullcontext()
-    with _unreadable(), one_at_a_time:
+    with _unreadable, one_at_a_time:
         if is_deep(image):
             return Decoded(decode_deep(image, _upright))
         image, incomplete = _loaded(image)
@@ -259,7 +265,7 @@ def decode(image: Image.Image, *, keep: bool = False) -> Decoded:
 
 
 def _loaded(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The image with its pixels, and whether it lacks its last rows."""
+    """The image with its pixels, and whether it lacks its last bytes."""
     try:
         image.load()
     except OSError as error:

@@ -79,7 +79,9 @@ class ReadOptions:
     fit: Annotated[
         Fit | None,
         Parameter(
-            group=READING, help="How images of another shape are fitted to the size. Default: crop."
+            group=READING,
+            help="How images of another shape are fitted to the size. Default: crop, or pad where"
+            " crop would cut off much or the images are transparent.",
         ),
     ] = None
     channels: Annotated[
@@ -192,14 +194,14 @@ class Reading(ReadOptions):
         )
 
     def held_out(self, what: str | os.PathLike[str], training: "Dataset") -> "Dataset | None":
-        """Read the held-out part of what `training` was read from, in its size and channels.
+        """Read the held-out part of what `training` was read from, in the same way.
 
         Returns None if nothing is held out.
         """
-        size: Any = training.height, training.width
-        channels: Any = training.channels
+        same: dict[str, Any] = training.read_as.given()
+        same |= {"size": (training.height, training.width), "channels": training.channels}
         with suppress(NoHeldOutError):
-            return replace(self, size=size, channels=channels).load(what, split="test")
+            return replace(self, **same).load(what, split="test")
         return None
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ganvas.data.dataset import Dataset
+from ganvas.data.decoding.kinds import lossy_kinds
 from ganvas.data.stacked import NUMBERS
 from ganvas.evaluation import metrics
 from ganvas.evaluation.extractors import MIN_ACCURACY, Extractor, is_stacked
@@ -138,6 +139,8 @@ class Comparison:
             real_sha256=real.fingerprint,
             seed=settings.seed,
             asked_classes="equal" if conditional and self.class_counts is None else "",
+            real_files=real.files,
+            fake_files=self.generated.files,
             versions=versions(),
         )
 
@@ -158,6 +161,13 @@ class Comparison:
         if self.real.split != "test" and extractor.knows(real):
             rough = "other real images would differ from them, too"
             notes.append(f"{name} learned from the real images compared with: {rough}")
+        losses = lossy_kinds(real.files), lossy_kinds(generated.files)
+        if losses[0] != losses[1]:
+            lossy = " against ".join(loss or "files without loss" for loss in losses)
+            notes.append(
+                f"real images of {lossy}: what such files lose changes every score; compare images"
+                " that were stored alike"
+            )
         if len(real) < MIN_REAL_IMAGES:
             notes.append(f"{count(len(real), 'real image')} only: scores are rough")
         notes += same_images_notes("real", real.images)

@@ -48,6 +48,11 @@ class Generated:
         return image.channels, image.height, image.width
 
     @property
+    def files(self) -> str:
+        """The kinds of files that the images came from; "generator" for none."""
+        return "generator" if self.images is None else self.images.files
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names; () for images without labels."""
         if self.images is not None:
@@ -195,6 +200,8 @@ def open_real(
     """
     notes: list[str] = []
     training = held_out = None
+    if generated.card is not None and reading.fit is None:
+        reading = replace(reading, fit=generated.card.data.fit)
     if data is not None or generated.card is not None:
         try:
             training, held_out, notes = _parts(generated, data, reading)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ganvas.data.decoding.kinds import lossy_kinds
 from ganvas.data.reading import ReadingArguments
 from ganvas.errors import MetricError, RunError
 from ganvas.system import files
@@ -103,6 +104,8 @@ class Protocol:
     split: the real images: "test", "train" if nothing is held out, or "against".
     resize: changes to images before features are extracted.
     data, real_sha256: the real images, by name and by content.
+    real_files, fake_files: the kinds of files that both came from (see `Dataset.files`);
+        "generator" for images that were never in a file, "unknown" in results of older versions.
     seed: of the first sampling.
     asked_classes: "equal" if a conditional generator made each class equally often, because the
         proportions in its training images are unknown.
@@ -121,12 +124,14 @@ class Protocol:
     real_sha256: str
     seed: int
     asked_classes: str = ""
+    real_files: str = "unknown"
+    fake_files: str = "unknown"
     versions: dict[str, str] = field(default_factory=dict)
 
 
 # Results compare only if these are equal. Left out: names (hashes cover them), seed (another sample
 # of the same) and versions (a note). Numbers of images count: FID falls with them, precision and
-# recall move.
+# recall move. Files count as far as they lose something of the pixels.
 COMPARED = (
     "extractor_sha256", "n_real", "n_fake", "n_prdc", "k", "n_modes",
     "split", "resize", "real_sha256", "asked_classes",
@@ -303,6 +308,10 @@ def _differences(a: Protocol, b: Protocol) -> list[str]:
         if getattr(a, name) != getattr(b, name):
             title, text = formats.get(name, (name, attrgetter(name)))
             different.append(f"{title} {text(a)} and {text(b)}")
+    for name, title in (("real_files", "real images"), ("fake_files", "generated images")):
+        one, two = getattr(a, name), getattr(b, name)
+        if "unknown" not in (one, two) and lossy_kinds(one) != lossy_kinds(two):
+            different.append(f"files of the {title} {one} and {two}")
     return different
 
 

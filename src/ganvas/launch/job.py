@@ -10,6 +10,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -130,7 +131,7 @@ def _card(
             images=len(dataset),
             fingerprint=dataset.fingerprint,
             flip=bool(request.flip),
-            **request.given(),
+            **request.given() | _found(dataset),
         ),
         seed=request.seed or 0,
         threads=request.threads or 0,
@@ -143,6 +144,12 @@ def _card(
         started_from=origin,
         versions=versions(),
     )
+
+
+def _found(dataset: Dataset) -> dict[str, Any]:
+    """The options that were found from the images and hold for their held-out part, too."""
+    read_as = dataset.read_as.given()
+    return {name: read_as[name] for name in ("fit", "range") if name in read_as}
 
 
 def planned_images(train: TrainConfig, images: int) -> int:

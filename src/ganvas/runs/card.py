@@ -36,6 +36,8 @@ AnyCard = TypeVar("AnyCard")
 class DataCard(ReadOptions):
     """The data of a run, and the options they were read with (see `ReadOptions`).
 
+    Fit and range are those used, which may have been found from the images.
+
     what: the name or path given by the user.
     fingerprint: see `Dataset.fingerprint`.
     flip: True if training mirrors half of the images it sees, left to right.
@@ -168,7 +170,7 @@ class Card:
         if part.classes == classes:
             return part
         if not classes:
-            return Dataset(part.name, part.images)
+            return replace(part, labels=None, classes=())
         if part.labels is None:
             return None
         # Keep the images of the run's classes, and number these as the run does
@@ -176,7 +178,7 @@ class Card:
         labels = torch.tensor([place.get(name, -1) for name in part.classes])[part.labels]
         known = labels >= 0
         if known.any():
-            return Dataset(part.name, part.images[known], labels[known], classes)
+            return replace(part, images=part.images[known], labels=labels[known], classes=classes)
         return None
 
     def settings(self, file: GanFile) -> Recipe:

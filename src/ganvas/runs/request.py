@@ -226,6 +226,8 @@ def merge(config: Request, request: Request) -> Request:
     # other data have another number of images in an epoch
     if request.data or request.given() or request.settings:
         given.setdefault("plan", None)
+    if request.data:
+        given.setdefault("range", None)  # which may have been found from those of the config
     if request.from_:
         given["started_from"] = None
     stored = dict(config.settings)

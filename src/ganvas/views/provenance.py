@@ -56,7 +56,9 @@ def data_facts(card: Card) -> dict[str, str]:
     rows = {
         "data": data.what,
         "images": f"{data.images:,}, {size}, {count(image.channels, 'channel')}",
-        "size": "{}x{}, by {}".format(*data.size, data.fit) if data.size else "unchanged",
+        "size": "{}x{}, by {}".format(*data.size, data.fit or "resizing")
+        if data.size
+        else "unchanged",
         "mirrored": "half of the training images" if data.flip else "no",
         "fingerprint": data.fingerprint,
     }

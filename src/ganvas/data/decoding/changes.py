@@ -12,11 +12,11 @@ import numpy as np
 from ganvas.data.decoding.fits import Fitting, cut_off
 from ganvas.data.decoding.ranges import Extent, Range, RangeUsed
 from ganvas.data.pictures import Header, is_grey
-from ganvas.system.text import count, first_few
+from ganvas.system.text import count, first_few, option_value
 
 # A set is transparent if this share of its pictures have this share of transparent pixels
 MIN_CLEAR_PICTURES, MIN_CLEAR_PIXELS = 0.01, 0.001
-MAX_LISTED = 3  # pictures named in a note
+_LISTED = 3  # pictures named in a note
 
 
 class Seen(NamedTuple):
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     colour: R, G and B differ somewhere in the part that is kept.
     clear: the share of pixels with alpha below 255.
     digest: a hash of the original's pixels; b"" if not requested.
-    incomplete: the picture lacks its last rows.
+    incomplete: the file lacks its last bytes.
     extent: of the values that were scaled to 8 bits; None if none were.
     outside, values: how many of these were clipped, and how many there are.
     """
@@ -42,13 +42,14 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is done to all pictures of a set.
+class DecodingPlan:
+    """The way in which all pictures of a set are read.
 
     size: (H, W).
     channels: that are decoded.
     fitting: how they get to the size.
     ends: the range of values that becomes 0 to 255; None for 8 bits.
+    scales_8_bits: whether pictures of 8 bits are scaled, too.
     asked: which of these the user chose.
     digests: hash the pixels of each original.
     """
@@ -57,13 +58,9 @@ class Plan:
     channels: int
     fitting: Fitting
     ends: Range | None
+    scales_8_bits: bool
     asked: frozenset[str]
     digests: bool
-
-    @property
-    def scales_8_bits(self) -> bool:
-        """True if pictures of 8 bits are scaled, too."""
-        return self.ends is not None and "range" in self.asked and fits_8_bits(self.ends)
 
 
 def fits_8_bits(ends: Range) -> bool:
@@ -78,17 +75,8 @@ def is_transparent(clear: Iterable[float]) -> bool:
     return bool(enough >= MIN_CLEAR_PICTURES)
 
 
-def describe_files(kinds: Iterable[str]) -> str:
-    """The kinds of files with their shares, most frequent first: "PNG", "JPEG 92%, PNG 8%"."""
-    counted = Counter(kinds)
-    total = counted.total()
-    if len(counted) < 2:
-        return next(iter(counted), "")
-    return ", ".join(f"{kind} {number / total:.1%}" for kind, number in counted.most_common())
-
-
 def describe_changes(
-    seen: Sequence[Seen], plan: Plan, channels: int
+    seen: Sequence[Seen], plan: DecodingPlan, channels: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Notes for the user, and phrases for the lossy changes (see `Dataset`).
 
@@ -109,7 +97,7 @@ def describe_changes(
     return tuple(notes), tuple(change for change, applies in altered.items() if applies)
 
 
-def _fitted(seen: Sequence[Seen], plan: Plan, channels: int) -> str:
+def _fitted(seen: Sequence[Seen], plan: DecodingPlan, channels: int) -> str:
     """A phrase for how pictures are brought to the size; "" if all have it."""
     sizes, size = {s.header.size for s in seen}, plan.size
     if sizes == {size}:
@@ -121,7 +109,7 @@ def _fitted(seen: Sequence[Seen], plan: Plan, channels: int) -> str:
     return f"{change} to {{}}x{{}}".format(*size)
 
 
-def _size_notes(seen: Sequence[Seen], plan: Plan, fitted: str) -> Iterable[str]:
+def _size_notes(seen: Sequence[Seen], plan: DecodingPlan, fitted: str) -> Iterable[str]:
     if not fitted:
         return
     sizes, (height, width) = {s.header.size for s in seen}, plan.size
@@ -145,13 +133,14 @@ def _kind_notes(seen: Sequence[Seen]) -> Iterable[str]:
         kept = sum(number > 1 for number in files.values())
         yield f"{count(kept, 'picture')} of several frames, each an image: {several:,} in all"
     if first := sum(number == 1 for number in files.values()):
-        yield f"{count(first, 'picture')} of several frames, the first of each taken"
+        taken = f"{count(first, 'picture')} of several frames, the first of each taken"
+        yield f"{taken}; --frames all or --pages all takes each"
     if incomplete := [s.name for s in seen if s.incomplete]:
         named = f"{count(len(incomplete), 'picture')} without the last bytes"
         yield f"{named}, decoded as far as they go: {first_few(incomplete)}"
 
 
-def _range_notes(seen: Sequence[Seen], plan: Plan) -> Iterable[str]:
+def _range_notes(seen: Sequence[Seen], plan: DecodingPlan) -> Iterable[str]:
     for kind, floats in (("16-bit", False), ("floating-point", True)):
         if number := sum(s.header.deep and (s.header.mode == "F") is floats for s in seen):
             yield f"{count(number, f'{kind} picture')} scaled to 8 bits"
@@ -164,11 +153,11 @@ def _range_notes(seen: Sequence[Seen], plan: Plan) -> Iterable[str]:
         total, outside = sum(s.values for s in scaled), sum(s.outside for s in scaled)
         yield from RangeUsed(found, plan.ends, "range" in plan.asked, total, outside).notes()
     if plan.ends and len(scaled) < len(seen) and "range" in plan.asked:
-        pictures = count(len(seen) - len(scaled), "picture")
-        yield f"{pictures} of 8 bits left as they are, which the range goes beyond"
+        left = count(len(seen) - len(scaled), "picture")
+        yield f"--range {option_value(plan.ends)} leaves {left} of 8 bits as stored"
 
 
-def _channel_notes(seen: Sequence[Seen], plan: Plan, channels: int) -> Iterable[str]:
+def _channel_notes(seen: Sequence[Seen], plan: DecodingPlan, channels: int) -> Iterable[str]:
     wider = f"widened to {'RGB' if channels == 3 else 'RGBA'}"
     for kind, applies, change in (
         ("CMYK ", [s.header.mode == "CMYK" for s in seen], "converted to RGB"),
@@ -188,17 +177,21 @@ def _channel_notes(seen: Sequence[Seen], plan: Plan, channels: int) -> Iterable[
         yield narrowed_note(plan.channels if opaque else 3, channels)
 
 
-def _transparency_notes(seen: Sequence[Seen], plan: Plan, channels: int) -> Iterable[str]:
+def _transparency_notes(seen: Sequence[Seen], plan: DecodingPlan, channels: int) -> Iterable[str]:
     clear = [s.name for s in seen if s.clear]
     if not clear:
         return
     transparent = count(len(clear), "transparent picture")
-    named = f"({first_few(clear, MAX_LISTED)})"
+    named = f"({first_few(clear, _LISTED)})"
     if channels < 4:
-        few = "" if "channels" in plan.asked else f" {named}, too few for --channels 4 by default"
-        yield f"{transparent} composited on white{few}"
+        if "channels" in plan.asked:
+            yield f"{transparent} composited on white"
+        else:
+            few = "composited on white, too few pixels to count; --channels 4 keeps alpha"
+            yield f"{transparent} {named} {few}"
     elif "channels" not in plan.asked:
-        yield f"{transparent} {named}: read with alpha, which --channels 3 composites on white"
+        dropped = "--channels 3 composites them on white"
+        yield f"{transparent} {named}: all are read with alpha; {dropped}"
 
 
 def narrowed_note(stored: int, channels: int) -> str:

@@ -13,6 +13,7 @@ from ganvas.data.decoding.ranges import Extent, Range, Values, extent, scaled
 
 # 16-bit colour, of which Pillow keeps the byte that it takes for the upper one
 _COLOUR = ("RGB;16B", "RGB;16L", "RGB;16N", "RGBA;16B", "RGBA;16L", "RGBA;16N")
+_GREY_AND_ALPHA = "LA;16B"
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 
 Upright = Callable[[Image.Image], Image.Image]
@@ -57,7 +58,13 @@ def is_deep_grey(mode: str) -> bool:
 
 def is_deep(image: Image.Image) -> bool:
     """True if a picture that is not decoded yet has more than 8 bits in each channel."""
-    return is_deep_grey(image.mode) or _raw_mode(image) in _COLOUR
+    raw = _raw_mode(image)
+    return is_deep_grey(image.mode) or raw in _COLOUR or _has_alpha(image.mode, raw)
+
+
+def _has_alpha(mode: str, raw: str) -> bool:
+    """True for 16-bit grey with alpha, which Pillow widens to RGBA."""
+    return (mode, raw) == ("RGBA", _GREY_AND_ALPHA)
 
 
 def decode_deep(image: Image.Image, upright: Upright) -> Deep:
@@ -69,10 +76,16 @@ def decode_deep(image: Image.Image, upright: Upright) -> Deep:
     if is_deep_grey(image.mode):
         values = np.asarray(upright(image))
         return Deep(values, extent(values))
+    raw = _raw_mode(image)
+    if _has_alpha(image.mode, raw):
+        # the four bytes of a pixel as if they were red, green, blue and alpha
+        _read_as(image, "RGBA")
+        pairs = np.asarray(upright(image)).astype(np.uint16)
+        grey, alpha = (pairs[..., i] << 8 | pairs[..., i + 1] for i in (0, 2))
+        return Deep(np.stack([grey, grey, grey, alpha], 2), extent(grey))
     # Decode twice, with the bytes of each value in either order: each time another one is kept.
     other = _reopened(image)
-    raw = _raw_mode(image)
-    other.tile = [tile._replace(args=_swapped(tile.args, raw)) for tile in other.tile]
+    _read_as(other, raw[:-1] + _OTHER_BYTE[raw[-1]])
     high, low = (np.asarray(upright(each)).astype(np.uint16) for each in (image, other))
     values = high << 8 | low
     return Deep(values, extent(values[..., :3]))
@@ -104,7 +117,12 @@ def _raw_mode(image: Image.Image) -> str:
     return raw if isinstance(raw, str) else ""
 
 
-def _swapped(arguments: object, raw: str) -> tuple[object, ...] | str:
-    """A tile's arguments with the other order of bytes."""
-    swapped = raw[:-1] + _OTHER_BYTE[raw[-1]]
-    return (swapped, *arguments[1:]) if isinstance(arguments, tuple) else swapped
+def _read_as(image: Image.Image, raw: str) -> None:
+    """Replace the raw mode of all tiles."""
+    opened = cast(ImageFile.ImageFile, image)
+    opened.tile = [tile._replace(args=_replaced(tile.args, raw)) for tile in opened.tile]
+
+
+def _replaced(arguments: object, raw: str) -> tuple[object, ...] | str:
+    """A tile's arguments with another raw mode, which comes first or alone."""
+    return (raw, *arguments[1:]) if isinstance(arguments, tuple) else raw

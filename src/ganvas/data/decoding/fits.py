@@ -51,12 +51,14 @@ def chosen_fit(sizes: Sequence[Size], target: Size, transparent: bool, photos: b
     ratio = median(h / w for h, w in sizes)
     shape = shaped(target, ratio)
     keep = "" if shape == target else f", --size {option_value(shape)} keeps the shape"
-    crop = f"crop would cut off {cut:.0%} of the median picture"
-    if transparent or cut > (MAX_CUT_PHOTOGRAPHS if photos else MAX_CUT):
-        return Fitting("pad", f"padded, as {crop}; --fit crop crops{keep}")
-    worth = cut >= MIN_TOLD
-    note = f"crop cuts off {cut:.0%} of the median picture; --fit pad keeps all of it{keep}"
-    return Fitting("crop", note if worth else "")
+    loss = f"{cut:.0%} of the median picture"
+    if cut > (MAX_CUT_PHOTOGRAPHS if photos else MAX_CUT):
+        return Fitting("pad", f"padded, as crop would cut off {loss}; --fit crop crops{keep}")
+    if transparent:
+        return Fitting("pad", f"padded, as there is transparency; --fit crop cuts off {loss}{keep}")
+    if cut < MIN_TOLD:
+        return Fitting("crop")
+    return Fitting("crop", f"crop cuts off {loss}; --fit pad keeps all of it{keep}")
 
 
 def shaped(target: Size, ratio: float) -> Size:

@@ -108,6 +108,7 @@ class Scanner:
     def __init__(self, options: PictureOptions) -> None:
         self.options = options
         self.aim = options.size or options.native
+        self.headers: dict[Header, Header] = {}  # each once, as most pictures have equal ones
         self.left = min(MAX_KEPT, psutil.virtual_memory().total // 8)
 
     def scan(self, picture: Picture) -> Original | UnreadableError:
@@ -124,10 +125,10 @@ class Scanner:
         if first.animated:  # and the image may stand at another frame now
             every = self._takes_all(image)
             return Original(picture, _all_headers(picture) if every else (first,), every)
-        original = Original(picture, (first,), False)
+        original = Original(picture, (self.headers.setdefault(first, first),), False)
         pixels = image.width * image.height
         if pixels <= SMALL and pixels * _BYTES <= self.left and self._is_size_known(image):
-            original.kept = decode(image)
+            original.kept = decode(image, keep=True)  # without what was read around the pixels
             self.left -= pixels * _BYTES
         return original
 

@@ -1,4 +1,4 @@
-"""What is done to all pictures of a set: found from their headers and, where needed, pixels."""
+"""The way in which a set is read, found from the headers of its pictures and some pixels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import partial
 
 import psutil
 
-from ganvas.data.decoding.changes import Plan, fits_8_bits, is_transparent
+from ganvas.data.decoding.changes import DecodingPlan, fits_8_bits, is_transparent
 from ganvas.data.decoding.fits import Fitting, Size, chosen_fit, cut_off
+from ganvas.data.decoding.kinds import LOSSY
 from ganvas.data.decoding.originals import Original, in_order
 from ganvas.data.decoding.ranges import Extent, Range
-from ganvas.data.pictures import LOSSY, Header, Picture, PictureOptions, UnreadableError
+from ganvas.data.pictures import Header, Picture, PictureOptions, UnreadableError
 from ganvas.data.reading import MAX_PIXELS
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few
@@ -28,8 +29,8 @@ def planned(
     pictures: Sequence[Picture],
     entries: Entries,
     options: PictureOptions,
-) -> Plan:
-    """Plan how a set is read.
+) -> DecodingPlan:
+    """DecodingPlan how a set is read.
 
     name: of the set, for errors.
     entries: of each picture, what opening it gave.
@@ -52,7 +53,11 @@ def planned(
         clear = [p.clear for p in probes] + [0.0] * (len(originals) - len(probes))
         photos = sum(each.kind in LOSSY for each in headers) * 2 > len(headers)
         fitting = chosen_fit([each.size for each in headers], size, is_transparent(clear), photos)
-    return Plan(size, channels, fitting, ends, frozenset(options.given()), options.digests)
+    # beside pictures of more bits, which the range is for, those of 8 bits stay as they are
+    eight = options.range is not None and not any(each.deep for each in headers)
+    eight = eight and ends is not None and fits_8_bits(ends)
+    asked = frozenset(options.given())
+    return DecodingPlan(size, channels, fitting, ends, eight, asked, options.digests)
 
 
 def _needs_probe(original: Original, ranged: bool, odd: bool) -> bool:

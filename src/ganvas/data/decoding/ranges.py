@@ -79,6 +79,13 @@ def scaled(values: Values, ends: Range) -> Pixels:
     return result
 
 
+def dim_notes(pixels: Pixels) -> tuple[str, ...]:
+    """A note on images (N, ...) of zeros and ones, as masks are often stored; () for others."""
+    if pixels.max() != 1 or not any(image.min() < image.max() for image in pixels):
+        return ()
+    return ("all values are 0 or 1, which is black; --range 0:1 makes 1 white",)
+
+
 def count_outside(values: Values, ends: Range) -> int:
     """The number of values that `scaled` clips."""
     low, high = ends

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image, ImageFile
 
-MAX_MISSING = 0.05  # share of the rows that may be missing
+MAX_MISSING = 0.05  # share of the pixels that may be missing
 
 _END = b"\xff\xd9"
 _SCAN = b"\xff\xda"
@@ -23,19 +23,18 @@ def decode_truncated(image: ImageFile.ImageFile, draft: tuple[int, int]) -> Imag
     """Decode a JPEG that ends early; what is missing has the colour of the last pixels.
 
     draft: see `Image.draft`.
-    Raises OSError if more than MAX_MISSING of the rows, or a whole pass over them, are missing.
+    Raises OSError if more than MAX_MISSING of the pixels, or a pass over all of them, are missing.
     """
     stream = image.fp
     assert stream is not None
     stream.seek(0)
     data = stream.read()
     decoded = _decoded(data + _END, draft)
-    # The rows that depend on bytes after the last one are those that are missing
+    # The pixels that depend on bytes after the last one are those that are missing
     other = _decoded(data + _OTHER_PIXELS + _END, draft)
-    differs = (np.asarray(decoded) != np.asarray(other)).reshape(decoded.height, -1).any(1)
-    missing = decoded.height - int(differs.argmax()) if differs.any() else 0
-    if missing > MAX_MISSING * decoded.height or not _in_last_pass(data):
-        raise OSError("truncated: lacks more than its last rows")
+    missing = (np.asarray(decoded) != np.asarray(other)).mean()
+    if missing > MAX_MISSING or not _in_last_pass(data):
+        raise OSError(f"truncated: more than {MAX_MISSING:.0%} of it is missing")
     return decoded
 
 

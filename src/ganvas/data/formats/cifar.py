@@ -55,7 +55,7 @@ def read_cifar(path: Path, files: Files, split: Split, options: PictureOptions) 
         raise DataError(f"{path} has batches of rows {values}, expected (N, 3072)")
     rows = np.concatenate([batch["data"] for batch in chosen])
     images = np.moveaxis(rows.reshape(-1, 3, side, side), 1, 3)
-    notes = (f"classes are read from {key}",) if key != "labels" else ()
+    notes = files.notes + ((f"classes are read from {key}",) if key != "labels" else ())
     title = path.resolve().name
     return assemble_array(title, images, indices[split == "test"], classes, options, notes)
 
