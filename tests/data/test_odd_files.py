@@ -142,3 +142,24 @@ def test_frames_beside_damaged_files_keep_their_labels(tmp_path: Path) -> None:
     assert data.labels is not None
     assert data.labels.tolist() == [0] * 3 + [1] * 200
     assert data.images[2, :, 0, 0].tolist() == [0, 0, 255]
+
+
+def test_more_frames_than_any_animation_has_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    animated(tmp_path, "gif", "tiff")
+    monkeypatch.setattr("ganvas.data.pictures.MAX_FRAMES_READ", 2)
+    assert len(load_dataset(tmp_path)) == 2
+    with pytest.raises(DataError, match=r"gif\.gif \(more than 2 frames\), tiff\.tiff \(more"):
+        load_dataset(tmp_path, frames="all", pages="all")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_a_damaged_page_makes_the_picture_unreadable(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 65535, (3, 30, 30)).astype(np.uint16)
+    frames = [Image.fromarray(each) for each in noise]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+    content = (tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / f"a.{suffix}").write_bytes(content[:-900])
+    with pytest.raises(DataError, match=r"1 of 1 picture cannot be read: a\."):
+        load_dataset(tmp_path, frames="all", pages="all")

@@ -249,10 +249,11 @@ def _fill(
         image = deepened(image)
     clear = clear_share(image)
     if isinstance(image, Deep):
-        assert plan.ends is not None
-        outside = count_outside(image.colours, plan.ends)
+        # none was found if another frame is damaged, with which this one is left out
+        ends = plan.ends or image.extent.usual_range()
+        outside = count_outside(image.colours, ends)
         extent, values = image.extent, image.colours.size
-        image = image.to_8_bits(plan.ends)
+        image = image.to_8_bits(ends)
     digest = b""
     if plan.digests:
         digest = _digest(repr(image.size).encode() + image.convert("RGBA").tobytes())

@@ -32,7 +32,7 @@ MAX_FRAMES_READ = 100_000  # of a picture
 MAX_TEXT = 64 * 2**20  # bytes of text in a PNG
 
 _ORIENTATION = 0x0112  # the EXIF tag
-# where a PNG may have an orientation
+# where a picture may have an orientation
 _METADATA = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 _LARGE = 64_000_000  # pixels of pictures that are decoded one at a time
 _LARGE_BYTES = 12  # of memory for each pixel of these
@@ -276,8 +276,8 @@ def _loaded(image: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its metadata say, in place."""
+    """Turn a picture as its metadata say, in place. Pillow has turned a TIFF already."""
     image.load()
-    if image.format != "PNG" or not image.info.keys().isdisjoint(_METADATA):
+    if not image.info.keys().isdisjoint(_METADATA):
         ImageOps.exif_transpose(image, in_place=True)
     return image
