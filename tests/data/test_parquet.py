@@ -184,6 +184,18 @@ def test_damaged_tables_are_one_line(tmp_path: Path, cut: float) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_offsets_that_lead_outside_are_refused_before_they_are_followed(tmp_path: Path) -> None:
+    source = saved(tmp_path / "set", [0, 1], [0, 1])
+    offsets = pa.array([0, 2**30, 2**31 - 1], pa.int32()).buffers()[1]
+    wild = pa.Array.from_buffers(pa.binary(), 2, [None, offsets, pa.py_buffer(b"xy")])
+    made = pa.record_batch({"image": wild})
+    file = str(source / "data-00000-of-00001.arrow")
+    with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_batch(made)
+    with pytest.raises(DataError, match="is damaged or no parquet"):
+        load_dataset(source)
+
+
 def test_garbage_in_metadata_is_passed_over(tmp_path: Path) -> None:
     for garbage in ("[", '{"info": 3}', '{"info": {"features": []}}', "[" * 100_000):
         made = table([0, 1], [1, 0]).replace_schema_metadata({"huggingface": garbage})
