@@ -106,6 +106,34 @@ def test_cifar_100_has_fine_and_coarse_classes(tmp_path: Path) -> None:
     assert len(load_dataset(tmp_path, split="test")) == 3
 
 
+def test_binary_versions(tmp_path: Path) -> None:
+    ten, hundred = tmp_path / "cifar-10-batches-bin", tmp_path / "cifar-100-binary"
+    ten.mkdir()
+    hundred.mkdir()
+    one = np.array([[0], [2], [1]], np.uint8)
+    (ten / "batches.meta.txt").write_text("airplane\nautomobile\nbird\n\n")
+    (hundred / "fine_label_names.txt").write_text("apple\nbee\nant\n")
+    (hundred / "coarse_label_names.txt").write_text("fruit\ninsect\n")
+    for folder, file, labels in (
+        (ten, "data_batch_1.bin", one),
+        (ten, "test_batch.bin", one),
+        (hundred, "train.bin", np.hstack([one > 0, one])),
+        (hundred, "test.bin", np.hstack([one > 0, one])),
+    ):
+        (folder / file).write_bytes(np.hstack([labels.astype(np.uint8), ROWS[:3]]).tobytes())
+    data = load_dataset(ten)
+    assert data.labels is not None
+    assert np.array_equal(data.images.reshape(3, 3072).numpy(), ROWS[:3])
+    assert (data.labels.tolist(), data.classes) == ([0, 2, 1], ("airplane", "automobile", "bird"))
+    assert load_dataset(hundred, split="test").classes == ("apple", "bee", "ant")
+    coarse = load_dataset(hundred, label_column="coarse_labels")
+    assert coarse.labels is not None
+    assert (coarse.labels.tolist(), coarse.classes) == ([0, 1, 1], ("fruit", "insect"))
+    (ten / "data_batch_1.bin").write_bytes(b"x" * 5000)
+    with pytest.raises(DataError, match=r"data_batch_1\.bin is no plain batch of CIFAR"):
+        load_dataset(ten)
+
+
 class Attack:
     def __init__(self, *call: Any) -> None:
         self.call = call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,19 @@ def test_damaged_tables_are_one_line(tmp_path: Path, cut: float) -> None:
         with pytest.raises(DataError, match="is damaged or no parquet") as caught:
             load_dataset(what)
         assert "\n" not in str(caught.value)
+
+
+def test_offsets_that_lead_outside_are_refused_before_they_are_followed(tmp_path: Path) -> None:
+    source = saved(tmp_path / "set", [0, 1], [0, 1])
+    made = pa.record_batch({"image": [b"abcdefgh", b"ijklmnop"]})
+    file = source / "data-00000-of-00001.arrow"
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_batch(made)
+    offsets, wild = struct.pack("<3i", 0, 8, 16), struct.pack("<3i", 0, 2**30, 2**31 - 1)
+    assert file.read_bytes().count(offsets) == 1
+    file.write_bytes(file.read_bytes().replace(offsets, wild))
+    with pytest.raises(DataError, match=r"is damaged or no parquet \(.*offset"):
+        load_dataset(source)
 
 
 def test_garbage_in_metadata_is_passed_over(tmp_path: Path) -> None:

@@ -146,6 +146,41 @@ def test_train_and_test_tables_of_a_folder_or_a_zip(tmp_path: Path) -> None:
     assert len(load_dataset(f"{tmp_path / 'digits.zip'}:test.csv")) == 2
 
 
+def test_other_files_beside_tables_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", [HEADER, *rows()])
+    write(tmp_path / "sample_submission.csv", [["ImageId", "Label"], [1, 0], [2, 0]])
+    (tmp_path / "README.md").write_text("about")
+    assert load_dataset(tmp_path).notes[0] == "2 files passed over (.csv 1, .md 1)"
+
+
+def test_a_label_column_that_only_the_part_to_train_on_has(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", [HEADER, *rows()])
+    write(tmp_path / "test.csv", [HEADER[1:], *[row[1:] for row in rows()]])
+    write(tmp_path / "val.csv", [HEADER, *rows()])
+    assert load_dataset(tmp_path, label_column="label").classes == ("0", "1", "2", "3")
+    assert load_dataset(tmp_path, label_column="label", split="test").labels is None
+    assert "val.csv is not used" in load_dataset(tmp_path).notes
+    with pytest.raises(DataError, match="has no column pixel3"):
+        load_dataset(tmp_path, label_column="pixel3")
+
+
+def test_emnist_stores_its_pictures_column_by_column(tmp_path: Path) -> None:
+    turned = [[row[0], *image.T.ravel()] for row, image in zip(rows(), IMAGES, strict=True)]
+    data = load_dataset(write(tmp_path / "emnist-balanced-train.csv", turned))
+    assert np.array_equal(data.images[:, 0].numpy(), IMAGES)
+    assert any("column by column as EMNIST stores them" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("most", [1, 16])
+def test_few_levels_of_grey_are_stretched(tmp_path: Path, most: int) -> None:
+    """As of scikit-learn's digits, whose values run from 0 to 16."""
+    shallow = IMAGES.astype(int) * most // 255
+    table = [[label, *image.ravel()] for label, image in zip(LABELS, shallow, strict=True)]
+    data = load_dataset(write(tmp_path / "digits.csv", [HEADER, *table]))
+    assert int(data.images.max()) == 255
+    assert any(f"0:{most} becomes black to white" in note for note in data.notes)
+
+
 def test_classes_of_both_tables_agree(tmp_path: Path) -> None:
     write(tmp_path / "x_train.csv", [HEADER, *rows([1, 1, 2, 2, 1, 2])])
     write(tmp_path / "x_test.csv", [HEADER, *rows([2, 2, 3, 3, 2, 2])])

@@ -82,6 +82,15 @@ def test_shards_of_two_parts(tmp_path: Path) -> None:
     assert test.classes == load_dataset(tmp_path / "set").classes
 
 
+def test_names_of_class_numbers(tmp_path: Path) -> None:
+    for part, values in (("train", range(3)), ("test", range(3, 5))):
+        (tmp_path / part).mkdir()
+        shard(tmp_path / part / "0.tar", pairs(values, ["0", "1", "1"][: len(values)]))
+    (tmp_path / "classnames.txt").write_text("tabby cat\nhot dog\n")
+    assert read_classes(tmp_path)[1] == ["tabby cat", "hot dog", "hot dog"]
+    assert read_classes(tmp_path, "test") == ([3, 4], ["tabby cat", "hot dog"])
+
+
 def test_shards_without_labels_are_one_class(tmp_path: Path) -> None:
     for place in range(2):
         content = {f"{place}{i}.png": 2 * place + i for i in range(2)}

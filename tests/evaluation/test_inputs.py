@@ -298,7 +298,7 @@ class TestFiles:
         assert not any("such files lose" in note for note in both.notes)
 
     def test_a_generators_images_have_lost_nothing(self, tiny_run: Run) -> None:
-        result = evaluate_pooled(tiny_run.path, n=60)
+        result = evaluate_pooled(tiny_run.generator_file, n=60)
         assert (result.protocol.real_files, result.protocol.fake_files) == ("array", "generator")
         assert not any("such files lose" in note for note in result.notes)
 

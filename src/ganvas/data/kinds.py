@@ -23,7 +23,7 @@ _CONVERT = "convert it to a folder of PNG files"
 _ADVICE: dict[tuple[str, ...], str] = {
     (".rar", ".zst", ".lz4", ".lzma", ".iso", ".cab", ".ace", ".z"): _PACKED,
     PACKED_ENDINGS: "one packed file: unpack it and give what is in it",
-    (".pt", ".pth", ".joblib", ".bin"): _CODE,
+    (".pt", ".pth", ".joblib"): _CODE,
     (".tfrecord", ".tfrecords", ".rec", ".mdb", ".lmdb", ".beton", ".ffcv"): _CONVERT,
     (".dcm", ".nii", ".nii.gz", ".fits", ".svs", ".czi", ".psd", ".svg", ".pdf"): _CONVERT,
     (".mp4", ".avi", ".mov", ".mkv", ".webm"): "a video: write its frames to a folder of pictures",

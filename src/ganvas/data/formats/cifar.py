@@ -1,7 +1,8 @@
-"""CIFAR's folders of pickled batches: cifar-10-batches-py and cifar-100-python.
+"""CIFAR's folders of batches: cifar-10-batches-py, cifar-100-python and their binary versions.
 
 A batch is a dictionary of `data`, uint8 (N, 3072), plane by plane, and `labels`, `fine_labels` or
-`coarse_labels`; another holds the names of the classes.
+`coarse_labels`; another holds the names of the classes. A binary batch has the labels of an image,
+one byte each, before its 3072 values.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ from ganvas.data.pictures import PictureOptions
 from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError, nearest
 
-_TRAIN = re.compile(r"(.*/)?((train_)?data_batch(_\d+)?|train)")
-_TEST = re.compile(r"(.*/)?(test_batch|val_data|test)")
-_META = re.compile(r"(.*/)?(batches\.meta|meta)")
+_TRAIN = re.compile(r"(.*/)?((train_)?data_batch(_\d+)?|train)(\.bin)?")
+_TEST = re.compile(r"(.*/)?(test_batch|val_data|test)(\.bin)?")
+_META = re.compile(
+    r"(.*/)?(batches\.meta(\.txt)?|meta|fine_label_names\.txt|coarse_label_names\.txt)"
+)
 
 
 def is_cifar(files: Files) -> bool:
     """Return True for files named as CIFAR's batches are."""
-    names = {name.rpartition("/")[2] for name in files}
-    return "data_batch_1" in names or "train_data_batch_1" in names or {"train", "meta"} <= names
+    names = {name.rpartition("/")[2].removesuffix(".bin") for name in files}
+    first = {"data_batch_1", "train_data_batch_1"} & names
+    return bool(first) or {"train", "meta"} <= names or {"train", "fine_label_names.txt"} <= names
 
 
 def read_cifar(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
@@ -55,7 +59,7 @@ def read_cifar(path: Path, files: Files, split: Split, options: PictureOptions) 
         raise DataError(f"{path} has batches of rows {values}, expected (N, 3072)")
     rows = np.concatenate([batch["data"] for batch in chosen])
     images = np.moveaxis(rows.reshape(-1, 3, side, side), 1, 3)
-    notes = (f"classes are read from {key}",) if key != "labels" else ()
+    notes = files.notes + ((f"classes are read from {key}",) if key != "labels" else ())
     title = path.resolve().name
     return assemble_array(title, images, indices[split == "test"], classes, options, notes)
 
@@ -66,7 +70,8 @@ def _batch(path: Path, files: Files, name: str) -> Mapping[str, Any]:
         with files[name]() as stream:
             if limits.size_of(stream) > limits.MAX_FILE:
                 raise ValueError("it is larger than 1 GiB")
-            content = plain_pickle(stream.read())
+            read = stream.read()
+            content = _binary(name, read) if name.endswith((".bin", ".txt")) else plain_pickle(read)
     except (OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where} is no plain batch of CIFAR ({reason}): fetch it again") from None
@@ -76,6 +81,21 @@ def _batch(path: Path, files: Files, name: str) -> Mapping[str, Any]:
     if batch and not isinstance(content.get("data"), np.ndarray):
         raise DataError(f"{where} is no plain batch of CIFAR: it has no array data")
     return content
+
+
+def _binary(name: str, content: bytes) -> dict[str, Any]:
+    """A binary batch, or a file of one name a line, as the dictionary that a pickle holds."""
+    if name.endswith(".txt"):
+        names = content.decode("latin1").split()
+        stem = name.rpartition("/")[2].removesuffix(".txt")
+        return {stem if stem.endswith("_names") else "label_names": names}
+    for keys in (("labels",), ("coarse_labels", "fine_labels")):
+        row = 3072 + len(keys)
+        if content and len(content) % row == 0:
+            rows = np.frombuffer(content, np.uint8).reshape(-1, row)
+            labels = {key: rows[:, i].astype(np.int64) for i, key in enumerate(keys)}
+            return {"data": rows[:, len(keys) :], **labels}
+    raise ValueError(f"{len(content):,} bytes, expected 3,073 an image")
 
 
 def _label_key(where: str, batch: Mapping[str, Any], column: str | None) -> str:
@@ -95,7 +115,8 @@ def _labels(path: Path, batch: Mapping[str, Any], key: str) -> Any:
 
 
 def _class_names(meta: list[Mapping[str, Any]], key: str) -> tuple[str, ...] | None:
-    names = meta[0].get(key.replace("labels", "label_names")) if meta else None
+    known = {name: names for each in meta for name, names in each.items()}
+    names = known.get(key.replace("labels", "label_names"))
     if not isinstance(names, list):
         return None
     return tuple(n.decode("latin1") if isinstance(n, bytes) else str(n) for n in names)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import psutil
 
 from ganvas.errors import DataError
-from ganvas.system.text import first_few, printable
+from ganvas.system.text import count, first_few, printable
 
 MAX_MEMBERS = 2_000_000
 MAX_ARCHIVE_BYTES = 64 * 2**30
@@ -37,6 +37,13 @@ class Files(dict[str, Callable[[], BinaryIO]]):
 
     notes: tuple[str, ...] = ()
 
+    def opened(self, name: str, where: str) -> BinaryIO:
+        """Open a file, called `where` in errors. Raises DataError."""
+        try:
+            return self[name]()
+        except OSError as error:
+            raise DataError(f"cannot read {where}: {error.strerror or error}") from None
+
 
 def visible(files: Files) -> Files:
     """The files sorted by name, without hidden ones."""
@@ -51,6 +58,17 @@ def is_hidden(name: str) -> bool:
     return any(
         part in _HIDDEN or (part.startswith(".") and part not in (".", "..")) for part in parts
     )
+
+
+def passed_over(files: Files, endings: Iterable[str]) -> tuple[str, ...]:
+    """A note on the files that do not end so, by their endings; () if there are none."""
+    ends = tuple(endings)
+    others = [name for name in files if not name.lower().endswith(ends)]
+    if not others:
+        return ()
+    kinds = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
+    listed = first_few(f"{kind} {n:,}" for kind, n in sorted(kinds.items()))
+    return (f"{count(len(others), 'file')} passed over ({listed})",)
 
 
 def check_members(path: Path | str, names: Iterable[str]) -> None:

@@ -160,7 +160,7 @@ def _read_part(
         where = f"{path}/{name}" if path.name != name else str(path)
         features = _features_beside(path, files, name)
         with ExitStack() as stack:
-            stream = stack.enter_context(_file(where, files, name))
+            stream = stack.enter_context(files.opened(name, where))
             size = limits.size_of(stream)
             schema, batches = _table(where, stream, size)
             try:
@@ -174,13 +174,6 @@ def _read_part(
             _add(where, part, batches(wanted), columns, size, pictures=pictures)
     assert columns is not None
     return part, columns
-
-
-def _file(where: str, files: Files, name: str) -> Any:
-    try:
-        return files[name]()
-    except OSError as error:
-        raise DataError(f"cannot read {where}: {error}") from None
 
 
 def _table(where: str, stream: Any, size: int) -> tuple[Any, Any]:

@@ -8,16 +8,12 @@ from typing import BinaryIO
 
 from ganvas.data.assemble import Assembled
 from ganvas.data.formats.archive import members
-from ganvas.data.formats.arrays.sources import (
-    pixel_tables,
-    read_array_file,
-    read_array_files,
-    read_tables,
-)
+from ganvas.data.formats.arrays.sources import read_array_file, read_array_files
+from ganvas.data.formats.arrays.tables import pixel_tables, read_tables
 from ganvas.data.formats.cifar import is_cifar, read_cifar
 from ganvas.data.formats.folder import read_folder
 from ganvas.data.formats.idx import holds_idx, read_idx_files
-from ganvas.data.formats.limits import Files
+from ganvas.data.formats.limits import Files, passed_over
 from ganvas.data.formats.own_files import without_own_files
 from ganvas.data.formats.packed import unpacked
 from ganvas.data.formats.parquet import is_parquet, read_parquet
@@ -90,14 +86,16 @@ def _read(path: Path, files: Files, split: Split, options: PictureOptions) -> As
     if pictures:
         reader = read_webdataset if is_webdataset(files) else read_folder
         return reader(path, files, split, options)
-    for applies, reader in (
-        (is_cifar, read_cifar),
-        (is_parquet, read_parquet),
-        (_holds_arrays, read_array_files),
+    for applies, reader, endings in (
+        (is_cifar, read_cifar, ("",)),
+        (is_parquet, read_parquet, (*PARQUET_ENDINGS, ".json")),
+        (_holds_arrays, read_array_files, ARRAY_ENDINGS),
     ):
         if applies(files):
+            files.notes += passed_over(files, endings)
             return reader(path, files, split, options)
-    if tables := list(pixel_tables(path, files)):
+    if tables := pixel_tables(path, files):
+        files.notes += passed_over(files, tables)
         return read_tables(path, files, tables, split, options)
     packed = [name for name in files if has_ending(name, ARCHIVE_ENDINGS)]
     if packed and path.is_dir():

@@ -3,7 +3,8 @@
     000000.jpg, 000000.cls                  a class number or name as text
     000000.jpg, 000000.json                 {"label": ...}
 
-One tar, or several shards in a folder, which are read as one set.
+One tar, or several shards in a folder, which are read as one set. The lines of classnames.txt name
+the class numbers.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
 
 MAX_LABEL = 2**20  # bytes of one file of labels
+_CLASS_NAMES = "classnames.txt"
 _LABEL_FIELDS = ("label", "cls", "class", "class_id", "label_id", "class_name", "label_name")
 _HELD_OUT = re.compile(r"(^|[^a-z])(test|val|valid|validation|dev)([^a-z]|$)", re.IGNORECASE)
 
@@ -96,17 +98,28 @@ def read_webdataset(path: Path, files: Files, split: Split, options: PictureOpti
     arrays = [np.array([labels[name] for name in part]) for part in parts]
     if len({array.dtype.kind for array in arrays}) > 1:
         arrays = [array.astype(str) for array in arrays]
-    indices, classes = class_indices(str(path), arrays)
+    indices, classes = class_indices(str(path), arrays, _class_names(files))
     chosen, of = parts[split == "test"], indices[split == "test"]
     pictures = [Picture(name, partial(open_picture, files[name])) for name in chosen]
     kinds = sorted({PurePosixPath(file).suffix for n in names if (file := _label_file(files, n))})
     notes = [*files.notes, f"classes are read from {', '.join(kinds)} beside the pictures"]
     if held_out:
         notes.append(f"{count(len(held_out), 'picture')} in shards of test or val held out")
-    used = {_label_file(files, name) for name in names} | set(names)
+    used = {file for file in files if file.rpartition("/")[2] == _CLASS_NAMES}
+    used |= {file for name in names if (file := _label_file(files, name))} | set(names)
     if others := sorted({_extension(name) for name in files if name not in used}):
         notes.append(f"other files passed over ({first_few(others)})")
     return assemble(path.resolve().name, pictures, of, classes, options, tuple(notes))
+
+
+def _class_names(files: Files) -> tuple[str, ...] | None:
+    """The lines of classnames.txt, which name the classes 0, 1, ...; None without that file."""
+    file = next((name for name in files if name.rpartition("/")[2] == _CLASS_NAMES), None)
+    if file is None:
+        return None
+    with files.opened(file, file) as stream:
+        text = stream.read(MAX_LABEL).decode("utf-8", "replace")
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _is_picture(name: str) -> bool:

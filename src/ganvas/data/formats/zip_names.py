@@ -16,7 +16,7 @@ from pathlib import Path
 from ganvas.errors import DataError, SettingError
 from ganvas.system.text import first_few, printable
 
-MAX_EXAMINED = 20_000  # distinct parts of names; more add nothing
+MAX_EXAMINED = 2000  # distinct parts of names; more add nothing
 
 _LETTER = 1 / 60  # an ASCII character, in any language
 _RARE = 1e-8  # a character that no name should hold
@@ -87,8 +87,9 @@ def _likeliest(names: list[bytes]) -> str:
     if all(map(_is_utf8, names)):
         return "utf-8"
     parts = sorted({part for name in names for part in name.split(b"/") if not part.isascii()})
+    parts = parts[:: -(-len(parts) // MAX_EXAMINED)]
     scores = {
-        encoding: sum(_score(part, encoding, chance) for part in parts[:MAX_EXAMINED])
+        encoding: sum(_score(part, encoding, chance) for part in parts)
         + math.log(_PRIOR.get(encoding, 1))
         for encoding, chance in _CHANCES.items()
         if all(_decodes(name, encoding) for name in names)

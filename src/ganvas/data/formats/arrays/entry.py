@@ -114,6 +114,11 @@ class ArrayEntry:
         return tuple(word for word in self.words if word not in told)
 
 
+def words_of(name: str) -> ArrayEntry:
+    """An entry without content, for what its name tells."""
+    return ArrayEntry(name, (), None, lambda: np.empty(0))
+
+
 def side_of(values: int) -> int:
     """The side of a square picture with this number of values, grey or RGB; 0 if there is none."""
     for channels in (1, 3):

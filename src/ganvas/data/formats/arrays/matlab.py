@@ -17,7 +17,7 @@ from ganvas.data.formats.arrays.entry import ArrayEntry
 from ganvas.data.formats.arrays.hdf5 import hdf5_entries
 from ganvas.errors import DataError, MissingExtraError
 
-MAX_DEPTH = 4  # of structs within structs
+MAX_STRUCTS = 4  # of structs within structs
 _COMPRESSED = 15  # type of an element in version 5
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CHUNK = 2**20
@@ -44,7 +44,7 @@ def mat_entries(where: str, stream: BinaryIO, stack: ExitStack) -> list[ArrayEnt
             read = partial(_variable, where, stream, name)
             if kind == "struct":
                 fields = loadmat(stream, variable_names=[name], struct_as_record=False)[name]
-                entries += _struct_entries(name, fields, MAX_DEPTH)
+                entries += _struct_entries(name, fields, MAX_STRUCTS)
             else:
                 entries.append(ArrayEntry(name, tuple(shape), _DTYPES.get(kind), read, True))
     # SciPy raises nearly anything on damaged files

@@ -25,6 +25,7 @@ from ganvas.errors import DataError
 from ganvas.system.text import first_few, printable
 
 MAX_LINE = 64 * 2**20  # bytes
+MAX_SHALLOW = 16  # the largest value of 4 bits, as scikit-learn's digits have
 MAX_LABEL_SEEN = 99  # a larger number is a pixel where the other column holds none
 _PARSED = 2000  # parsed at once
 _DELIMITERS = ",;\t "
@@ -55,6 +56,17 @@ class TableLayout(NamedTuple):
         """True if one cell holds all pixels of a row."""
         return self.last - self.first == 1
 
+    def with_label(self, where: str, column: str, *, needed: bool) -> TableLayout:
+        """The layout with another column of labels. Raises DataError if a needed one is missing."""
+        names = [name.lower() for name in self.header]
+        place = names.index(column.lower()) if column.lower() in names else None
+        if place is not None and not self.first <= place < self.last:
+            return self._replace(label=place)
+        if not needed:
+            return self._replace(label=None)
+        listed = first_few(self.header) or "no header"
+        raise DataError(f"{where} has no column {column}: it has {listed}")
+
 
 @dataclass(frozen=True)
 class PixelTable:
@@ -66,12 +78,10 @@ class PixelTable:
     layout: TableLayout
 
 
-def table_layout(
-    stream: BinaryIO, where: str, label_column: str | None = None
-) -> TableLayout | None:
+def table_layout(stream: BinaryIO, where: str) -> TableLayout | None:
     """The layout of a table of pixels, from its first rows; None for any other text.
 
-    Raises DataError if no column is called `label_column`, or for a line of more than MAX_LINE.
+    Raises DataError for a line of more than MAX_LINE.
     """
     stream.seek(0)
     try:
@@ -90,14 +100,7 @@ def table_layout(
     widths = {len(row) for row in body[:-1] or body} | ({len(header)} if header else set())
     if not body or len(widths) > 1:
         return None
-    layout = _columns(delimiter, header, body)
-    if layout is None or label_column is None:
-        return layout
-    names = [name.lower() for name in header]
-    if label_column.lower() not in names:
-        listed = first_few(header) or "no header"
-        raise DataError(f"{where} has no column {label_column}: it has {listed}")
-    return layout._replace(label=names.index(label_column.lower()))
+    return _columns(delimiter, header, body)
 
 
 def read_table(stream: BinaryIO, where: str, layout: TableLayout) -> PixelTable:
@@ -124,7 +127,10 @@ def read_table(stream: BinaryIO, where: str, layout: TableLayout) -> PixelTable:
     kept = {column: np.array(values) for column, values in cells.items()}
     labels = None if layout.label is None else _numbers(kept[layout.label])
     usage = None if layout.usage is None else kept[layout.usage]
-    return PixelTable(np.concatenate(parts), labels, usage, layout)
+    pixels = np.concatenate(parts)
+    if pixels.dtype == np.uint8 and pixels.max(initial=0) <= MAX_SHALLOW:
+        pixels = pixels.astype(np.int16)  # text has no depth: let it be found from the values
+    return PixelTable(pixels, labels, usage, layout)
 
 
 def _rows(lines: Iterator[str], where: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sources of arrays: one file, or all files of arrays or tables in a folder or an archive."""
+"""Sources of arrays: one file, or all files of arrays in a folder or an archive."""
 
 from __future__ import annotations
 
@@ -13,21 +13,14 @@ import numpy as np
 from ganvas.data.assemble import Assembled, assemble_array
 from ganvas.data.formats import limits
 from ganvas.data.formats.arrays.choose import read_entries
-from ganvas.data.formats.arrays.entry import ArrayEntry
+from ganvas.data.formats.arrays.entry import ArrayEntry, words_of
 from ganvas.data.formats.arrays.hdf5 import hdf5_entries
-from ganvas.data.formats.arrays.labels import class_indices
 from ganvas.data.formats.arrays.matlab import mat_entries
 from ganvas.data.formats.arrays.numpy_files import npy_entries, npz_entries
 from ganvas.data.formats.arrays.pickles import pickle_entries
-from ganvas.data.formats.arrays.pixel_table import (
-    PixelTable,
-    TableLayout,
-    read_table,
-    table_layout,
-)
-from ganvas.data.formats.arrays.shapes import image_array, square_images
+from ganvas.data.formats.arrays.shapes import image_array
 from ganvas.data.formats.limits import Files
-from ganvas.data.kinds import ARRAY_ENDINGS, TABLE_ENDINGS, has_ending
+from ganvas.data.kinds import ARRAY_ENDINGS, has_ending
 from ganvas.data.pictures import PictureOptions
 from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
@@ -81,22 +74,18 @@ def _entries(where: str, stream: BinaryIO, stack: ExitStack) -> list[ArrayEntry]
 
 def _labels_beside(path: Path) -> list[Path]:
     """The file of labels for a file of images: x_train.npy has y_train.npy."""
-    own = _named(path.stem)
+    own = words_of(path.stem)
     try:
         beside = sorted(os.listdir(path.parent))
     except OSError:
         return []
     files = [Path(path.parent, name) for name in beside if name != path.name]
-    named = [(file, _named(file.stem)) for file in files if file.suffix == path.suffix]
+    named = [(file, words_of(file.stem)) for file in files if file.suffix == path.suffix]
     return [
         file
         for file, each in named
         if each.role == "labels" and (each.part, each.rest) == (own.part, own.rest)
     ][:1]
-
-
-def _named(name: str) -> ArrayEntry:
-    return ArrayEntry(name, (), None, lambda: np.empty(0))
 
 
 def read_array_files(path: Path, files: Files, split: Split, options: PictureOptions) -> Assembled:
@@ -110,20 +99,13 @@ def read_array_files(path: Path, files: Files, split: Split, options: PictureOpt
         entries: list[ArrayEntry] = []
         for name in names:
             where = f"{path}/{name}"
-            stream = stack.enter_context(_stream(files, name, where))
+            stream = stack.enter_context(files.opened(name, where))
             for entry in _entries(where, stream, stack):
                 entries.append(_renamed(entry, name, alone=len(names) == 1))
         title = path.resolve().name
         if len(entries) > 1 and _is_class_each(entries, names):
-            return _read_class_each(str(path), title, entries, split, options)
-        return read_entries(str(path), title, entries, split, options)
-
-
-def _stream(files: Files, name: str, where: str) -> BinaryIO:
-    try:
-        return files[name]()
-    except OSError as error:
-        raise DataError(f"cannot read {where}: {error}") from None
+            return _read_class_each(str(path), title, entries, split, options, files.notes)
+        return read_entries(str(path), title, entries, split, options, notes=files.notes)
 
 
 def _renamed(entry: ArrayEntry, file: str, *, alone: bool) -> ArrayEntry:
@@ -149,6 +131,7 @@ def _read_class_each(
     entries: Sequence[ArrayEntry],
     split: Split,
     options: PictureOptions,
+    remarks: tuple[str, ...],
 ) -> Assembled:
     if split == "test":
         raise NoHeldOutError(f"{where} has no held-out part: it holds one file for each class")
@@ -159,97 +142,6 @@ def _read_class_each(
     note = f"each of {count(len(entries), 'file')} is a class: {first_few([numbers])}"
     labels = np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
     form = notes[0][:1]
-    return assemble_array(title, np.concatenate(arrays), labels, classes, options, (note, *form))
-
-
-def pixel_tables(path: Path, files: Files) -> dict[str, TableLayout]:
-    """The tables of pixels among some files, with the layout of each."""
-    found: dict[str, TableLayout] = {}
-    for name in files:
-        if has_ending(name, TABLE_ENDINGS):
-            with _stream(files, name, f"{path}/{name}") as stream:
-                if layout := table_layout(stream, f"{path}/{name}"):
-                    found[name] = layout
-    return found
-
-
-def read_tables(
-    path: Path, files: Files, names: Sequence[str], split: Split, options: PictureOptions
-) -> Assembled:
-    """Read tables of pixels: one, or one for each part. Raises DataError, NoHeldOutError."""
-    parts: dict[str, str] = {}
-    for name in names:
-        part = _named(name.rpartition(".")[0]).part or "train"
-        part = "train" if len(names) == 1 else part
-        if part in parts:
-            both = f"{parts[part]}, {name}"
-            raise DataError(f"{path} holds several tables of pixels ({both}): give one of them")
-        parts[part] = name
-    held_out = parts.get("test") or parts.get("val")
-    if "train" not in parts:
-        raise DataError(f"{path} has no table to train on, only {first_few(names)}: give one")
-    chosen = [parts["train"], *([held_out] if held_out else [])]
-    tables = [_table(path, files, name, options) for name in chosen]
-    notes = (
-        [f"{chosen[0]} is the part to train on, {held_out} the one held out"] if held_out else []
-    )
-    tables, usage = _by_usage(tables)
-    notes += usage
-    if split == "test" and len(tables) == 1:
-        raise NoHeldOutError(f"{path} has no held-out part: put one beside it, as test.csv")
-    images, form = square_images(str(path), tables[split == "test"].pixels)
-    notes.append(f"rows of {tables[0].pixels.shape[1]:,} values are read as {form}")
-    labels = [table.labels for table in tables]
-    if labels[0] is None:
-        notes.append("no column of labels: read without classes")
-    else:
-        notes.append(f"classes are read from {_label_name(tables[0].layout)}")
-    every = [each for each in labels if each is not None]
-    indices, classes = class_indices(str(path), every) if labels[0] is not None else ([], ())
-    of = indices[split == "test"] if (split == "train" and indices) or len(indices) == 2 else None
     return assemble_array(
-        path.resolve().name, images, of, classes if of is not None else (), options, tuple(notes)
+        title, np.concatenate(arrays), labels, classes, options, (*remarks, note, *form)
     )
-
-
-def _table(path: Path, files: Files, name: str, options: PictureOptions) -> PixelTable:
-    where = str(path) if path.name == name else f"{path}/{name}"
-    with _stream(files, name, where) as stream:
-        layout = table_layout(stream, where, options.label_column)
-        if layout is None:
-            raise DataError(
-                f"{where} is no table of pixels: expected a row per image, of square pictures,"
-                " such as label,pixel0,...,pixel783"
-            )
-        return read_table(stream, where, layout)
-
-
-def _label_name(layout: TableLayout) -> str:
-    assert layout.label is not None
-    if layout.header:
-        return f"column {layout.header[layout.label]}"
-    return f"the {'last' if layout.label else 'first'} column, as there is no header"
-
-
-def _by_usage(tables: list[PixelTable]) -> tuple[list[PixelTable], list[str]]:
-    """One table split by its column of parts; others as they are; and a note."""
-    usage = tables[0].usage
-    if len(tables) > 1 or usage is None:
-        return tables, []
-    training = np.char.startswith(np.char.lower(usage), "train")
-    if training.all() or not training.any():
-        return tables, []
-    table = tables[0]
-    split = [
-        PixelTable(
-            table.pixels[rows],
-            None if table.labels is None else table.labels[rows],
-            usage[rows],
-            table.layout,
-        )
-        for rows in (training, ~training)
-    ]
-    column = table.layout.header[table.layout.usage or 0]
-    rest = first_few(sorted(set(usage[~training].tolist())))
-    note = f"rows with {column} Training are the part to train on, those with {rest} are held out"
-    return split, [note]
