@@ -177,7 +177,7 @@ def test_duplicates_and_unusual_images_are_named(
     (tmp_path / "p" / "dog" / "again.png").write_bytes(first.read_bytes())
     Image.new("L", (8, 8), 255).save(tmp_path / "p" / "dog" / "white.png")
     text = cli_run("data", "inspect", tmp_path / "p", "--no-cost").out
-    assert line(text, "duplicates") == "1 with the pixels of another; 1 group exact, 0 near"
+    assert line(text, "duplicates") == "1; 1 group of equal pictures"
     assert "exact, labels cat, dog: cat/0.png, dog/again.png" in text
     assert line(text, "unusual") == "1  dog/white.png: of one colour"
 

@@ -137,11 +137,10 @@ def _classes(classes: dict[str, int]) -> str:
 
 def _duplicates(found: data.Inspection) -> Lines:
     groups = found.duplicate_groups
-    if not groups:
-        return [("duplicates", f"{found.duplicates:,}")]
-    near = sum(group.kind == "near" for group in groups)
-    kinds = f"{count(len(groups) - near, 'group')} exact, {near:,} near"
-    lines = [("duplicates", f"{found.duplicates:,} with the pixels of another; {kinds}")]
+    kinds = Counter(group.kind for group in groups)
+    named = {"exact": "of equal pictures", "near": "of nearly equal ones"}
+    told = [f"{count(n, 'group')} {named[kind]}" for kind, n in sorted(kinds.items())]
+    lines = [("duplicates", "; ".join((f"{found.duplicates:,}", *told)))]
     for group in groups[:MAX_GROUPS]:
         parts = f" in {' and '.join(dict.fromkeys(group.splits))}" * group.in_both_parts
         labels = f", labels {first_few(dict.fromkeys(group.labels), 3)}" * group.labels_differ
