@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganvas.data.reading import Reading
+import ganvas
 from ganvas.runs.request import Request
 from ganvas.system import progress
 from ganvas.system.machine import OtherLoad
@@ -130,10 +130,7 @@ class TestJson:
     def test_python_says_the_same(self, cli_run: Callable[..., Any]) -> None:
         words = ("data", "inspect", "mnist-5k", "--size", "8", "--out", "a.png", "--no-cost")
         found = document(cli_run(*words, "--json"))
-        size: Any = 8
-        report = inspect_data.inspect_data(
-            "mnist-5k", reading=Reading(size=size), out="a.png", cost=False
-        )
+        report = ganvas.inspect_data("mnist-5k", size=8, out="a.png", cost=False)
         assert report.to_json().keys() == found.keys()
         assert report.to_json()["trained_as"] == found["trained_as"]
         assert report.to_text() == cli_run(*words).out.rstrip("\n")
@@ -177,7 +174,7 @@ def test_duplicates_and_unusual_images_are_named(
     (tmp_path / "p" / "dog" / "again.png").write_bytes(first.read_bytes())
     Image.new("L", (8, 8), 255).save(tmp_path / "p" / "dog" / "white.png")
     text = cli_run("data", "inspect", tmp_path / "p", "--no-cost").out
-    assert line(text, "duplicates") == "1 with the pixels of another; 1 group exact, 0 near"
+    assert line(text, "duplicates") == "1; 1 group of equal pictures"
     assert "exact, labels cat, dog: cat/0.png, dog/again.png" in text
     assert line(text, "unusual") == "1  dog/white.png: of one colour"
 
@@ -185,7 +182,7 @@ def test_duplicates_and_unusual_images_are_named(
 class TestOutlook:
     @staticmethod
     def outlook(images: int, rate: float, recipe: str = "r3gan/images", **options: Any) -> Outlook:
-        """What comes of `recipe` at `rate` images a second."""
+        """The outlook for `recipe` at `rate` images a second."""
         busy = options.pop("busy", 0.0)
         prepared = prepare(Request(recipe=recipe, **options))
         return foresee(prepared, Cost(2, 1 / rate, 500.0, busy), images)

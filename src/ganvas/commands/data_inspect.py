@@ -45,10 +45,10 @@ def inspect(
         recipe=recipe,
         minutes=minutes,
         out=out,
-        reading=reading,
         cost=not no_cost,
         say=(lambda text: None) if json else (lambda text: print(text, flush=True)),
         watch=watched,
+        **vars(reading),
     )
     if json:
         print_json(report.to_json())

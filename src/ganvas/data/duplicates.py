@@ -27,6 +27,8 @@ MAX_NEIGHBOURS = 6  # of each image that are compared
 NEAR, NEAR_THUMBNAILS = 0.08, 0.06
 MIN_FOR_SPREAD = 10  # below, images are set against their own contrast
 CHUNK_BYTES = 2**26  # of images that are compared at a time
+MAX_SAMPLE, SAMPLE_BYTES = 1000, 2**28  # of images that the spread is measured on
+ENOUGH_FOR_THUMBNAIL = 64  # pixels per side
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ class _Rows:
         self.starts = np.cumsum([0, *map(len, parts)])
         self.values = int(parts[0][0].numel())
 
-    def at(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Float images (N, C, H, W), transparent ones on white."""
-        out = torch.empty((len(indices), *self.parts[0].shape[1:]))
-        for part, start in zip(self.parts, self.starts, strict=False):
+    def at(self, indices: npt.NDArray[np.int64], step: int = 1) -> Tensor:
+        """Every `step`-th pixel of images, float (N, C, H, W), transparent ones on white."""
+        parts = [part[:, :, ::step, ::step] for part in self.parts]
+        out = torch.empty((len(indices), *parts[0].shape[1:]))
+        for part, start in zip(parts, self.starts, strict=False):
             here = (indices >= start) & (indices < start + len(part))
             out[torch.from_numpy(here)] = part[torch.from_numpy(indices[here] - start)].float()
         if out.shape[1] < 4:
@@ -132,7 +135,8 @@ def _near_pairs(rows: _Rows, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]
     pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], 1), axis=0)
     if not len(pairs):
         return none
-    sample = indices[:: -(-len(indices) // 1000)]
+    shown = min(MAX_SAMPLE, max(MIN_FOR_SPREAD, SAMPLE_BYTES // 4 // rows.values))
+    sample = indices[:: -(-len(indices) // shown)]
     limit = NEAR * _spread(rows.at(sample).flatten(1).numpy())
     near = [
         (rows.at(indices[chunk[:, 0]]) - rows.at(indices[chunk[:, 1]])).flatten(1).norm(dim=1)
@@ -145,8 +149,11 @@ def _near_pairs(rows: _Rows, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]
 
 def _thumbnails(rows: _Rows, indices: npt.NDArray[np.int64]) -> Floats:
     """Grey thumbnails, flat, (N, THUMBNAIL ** 2)."""
+    step = max(1, max(rows.parts[0].shape[2:]) // ENOUGH_FOR_THUMBNAIL)
     small = [
-        adaptive_avg_pool2d(rows.at(indices[part]).mean(1, keepdim=True), THUMBNAIL).flatten(1)
+        adaptive_avg_pool2d(rows.at(indices[part], step).mean(1, keepdim=True), THUMBNAIL).flatten(
+            1
+        )
         for part in rows.chunks(len(indices))
     ]
     return torch.cat(small).numpy()

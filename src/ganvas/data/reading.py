@@ -70,7 +70,7 @@ class ReadOptions:
         Parameter(
             group=READING,
             help="H or HxW in pixels: resize all images to it. Default: the size that they all"
-            " have, else the recipe's.",
+            " have, with sides above 128 reduced, else the recipe's.",
             converter=_sides,
             n_tokens=1,
             metavar="SIZE",

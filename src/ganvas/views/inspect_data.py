@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from ganvas import data, gans
 from ganvas.data.pictures import Watch, unwatched
-from ganvas.data.reading import AS_STORED, Reading
+from ganvas.data.reading import ReadingArguments
 from ganvas.errors import GanvasError
 from ganvas.recipe import KINDS
 from ganvas.runs.request import Request
@@ -137,11 +137,10 @@ def _classes(classes: dict[str, int]) -> str:
 
 def _duplicates(found: data.Inspection) -> Lines:
     groups = found.duplicate_groups
-    if not groups:
-        return [("duplicates", f"{found.duplicates:,}")]
-    near = sum(group.kind == "near" for group in groups)
-    kinds = f"{count(len(groups) - near, 'group')} exact, {near:,} near"
-    lines = [("duplicates", f"{found.duplicates:,} with the pixels of another; {kinds}")]
+    kinds = Counter(group.kind for group in groups)
+    phrases = {"exact": "of equal pictures", "near": "of nearly equal ones"}
+    told = [f"{count(n, 'group')} {phrases[kind]}" for kind, n in sorted(kinds.items())]
+    lines = [("duplicates", "; ".join((f"{found.duplicates:,}", *told)))]
     for group in groups[:MAX_GROUPS]:
         parts = f" in {' and '.join(dict.fromkeys(group.splits))}" * group.in_both_parts
         labels = f", labels {first_few(dict.fromkeys(group.labels), 3)}" * group.labels_differ
@@ -165,10 +164,10 @@ def inspect_data(
     recipe: str | None = None,
     minutes: float | None = None,
     out: str | os.PathLike[str] | None = None,
-    reading: Reading = AS_STORED,
     cost: bool = True,
     say: Say = lambda line: None,
     watch: Watch = unwatched,
+    **options: Unpack[ReadingArguments],
 ) -> Report:
     """Count the images of a data set, write a sheet of them, and measure what training will cost.
 
@@ -179,21 +178,22 @@ def inspect_data(
     cost: False to leave out what takes longer.
     say: called with the lines of each part of the report, as soon as they are known.
     watch: shows the progress of reading.
+    options: how images are read, as for `ganvas.train`.
 
     A cost that cannot be measured is no error: the report says why. Raises DataError, SettingError
     or RunError.
     """
-    what = expanded(os.fspath(what))
     path = _sheet_path(out)
-    request = Request(recipe=recipe or gans.default_recipe(what), data=what, minutes=minutes)
-    name, _, original = gans.find_recipe(str(request.recipe))
+    recipe = recipe or gans.default_recipe(expanded(os.fspath(what)))
+    request = Request.of(recipe=recipe, data=what, minutes=minutes, **options)
+    name, _, original = gans.find_recipe(recipe)
     native, device = original.native, machine.pick_device("auto")
     found = data.count_dataset(
-        what,
+        str(request.data),
         native=(native.height, native.width),
         side=preflight.trainable_side(native, request.length or original.train.length, device),
         watch=watch,
-        **vars(reading),
+        **vars(request.reading),
     )
     save_inspection(path, found.dataset, found.strangest)
     report = Report(found, str(path), name)

@@ -73,6 +73,9 @@ def foresee(prepared: Prepared, cost: Cost, images: int) -> Outlook:
         ("outlook", f"{planned:,} images to be seen, each about {_times(times)}"),
     ]
     warnings = []
+    if cost.busy_cores >= BUSY:
+        busy = f"other processes use {cost.busy_cores:.1f} of {count(cores(), 'core')}"
+        warnings.append(f"{busy}: all these times are too long")
     if known := KNOWN_ENOUGH.get(name):
         enough, what = known
         if planned >= enough:
@@ -90,9 +93,6 @@ def foresee(prepared: Prepared, cost: Cost, images: int) -> Outlook:
             f"each image is seen {_times(times)} and may be learned by heart: add images, use"
             f" --flip if mirrored ones look right, or stop sooner (--images {images * most})"
         )
-    if cost.busy_cores >= BUSY:
-        busy = f"other processes use {cost.busy_cores:.1f} of {count(cores(), 'core')}"
-        warnings.append(f"{busy}: the times above are too long")
     return Outlook(
         threads=cost.threads,
         seconds_per_kimg=cost.seconds_per_image * 1000,
