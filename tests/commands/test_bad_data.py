@@ -98,8 +98,12 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
         "idx3",
     ),
     "npz of objects": ("d.npz", {"d.npz": npz(images=np.array([{}, None], object))}, "d.npz"),
-    "npz without images": ("d.npz", {"d.npz": npz(a=IMAGES)}, "images"),
-    "npz of floats": ("d.npz", {"d.npz": npz(images=IMAGES.astype(float))}, "d.npz"),
+    "npz without images": ("d.npz", {"d.npz": npz(a=IMAGES, b=IMAGES)}, "images"),
+    "npz of floats, one infinite": (
+        "d.npz",
+        {"d.npz": npz(images=np.where(IMAGES > 0, np.inf, 0.5))},
+        "infinite",
+    ),
     "npz with too few labels": (
         "d.npz",
         {"d.npz": npz(images=IMAGES, labels=np.zeros(3, np.int64))},

@@ -15,7 +15,7 @@ from ganvas.data.formats.arrays.entry import ArrayEntry
 from ganvas.errors import DataError, MissingExtraError
 
 MAX_OBJECTS = 10_000
-MAX_GROUPS = 8  # within each other
+MAX_HDF5_GROUPS = 8  # within each other
 
 
 def hdf5_entries(
@@ -57,8 +57,8 @@ def _data_sets(
         if isinstance(each, h5py.Dataset):
             yield prefix + name, each
         elif isinstance(each, h5py.Group) and _place(h5py, each) not in seen:
-            if prefix.count("/") == MAX_GROUPS:
-                raise ValueError(f"more than {MAX_GROUPS} groups within each other")
+            if prefix.count("/") == MAX_HDF5_GROUPS:
+                raise ValueError(f"more than {MAX_HDF5_GROUPS} groups within each other")
             seen.add(_place(h5py, each))
             yield from _data_sets(h5py, each, f"{prefix}{name}/", seen)
 

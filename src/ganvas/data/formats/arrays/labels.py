@@ -11,7 +11,7 @@ from ganvas.data.decoding.ranges import Values
 from ganvas.data.labels import sorted_classes
 from ganvas.errors import DataError
 
-MAX_CLASSES = 1000  # of a small set whose labels have no names
+MAX_UNNAMED_CLASSES = 1000  # of a small set whose labels have no names
 
 
 def class_indices(
@@ -40,14 +40,14 @@ def class_indices(
         return [part.astype(np.int64) - from_one for part in values], names
     largest = int(every.max(initial=0))
     if every.min(initial=0) == 0 and (every == 0).any():
-        if largest >= max(len(every), MAX_CLASSES):
+        if largest >= max(len(every), MAX_UNNAMED_CLASSES):
             raise DataError(f"{where}: labels run up to {largest:,}, expected 0 to K-1")
         return [part.astype(np.int64) for part in values], tuple(map(str, range(largest + 1)))
     found = np.unique(every)
     if found[0] < 0 and found.tolist() != [-1, 1]:
         lowest = f"labels run from {found[0]} to {largest}"
         raise DataError(f"{where}: {lowest}, expected 0 to K-1; leave out images without a label")
-    if len(found) > max(MAX_CLASSES, len(every) // 2):
+    if len(found) > max(MAX_UNNAMED_CLASSES, len(every) // 2):
         raise DataError(f"{where}: {len(found):,} different labels for {len(every):,} images")
     indices = [np.searchsorted(found, part).astype(np.int64) for part in values]
     return indices, tuple(str(value) for value in found.tolist())
