@@ -225,7 +225,7 @@ def test_a_script_needs_no_guard(arguments: list[str], tmp_path: Path) -> None:
         input=SCRIPT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr

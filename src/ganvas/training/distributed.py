@@ -8,6 +8,7 @@ started by `ganvas train --processes N`, or by torchrun over several machines.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -242,6 +243,7 @@ def _other(world: World, reports: Any, follow: Callable[..., Any], *arguments: A
     # Ctrl-C reaches every process; the first one decides for all.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         follow(world, *arguments)
     except GanvasError as error:
@@ -250,3 +252,11 @@ def _other(world: World, reports: Any, follow: Callable[..., Any], *arguments: A
     except Exception as error:
         reports.send(" ".join(f"{type(error).__name__}: {error}".split()))
         raise
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
