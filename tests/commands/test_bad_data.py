@@ -83,7 +83,7 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
     "truncated png": ("d", {"d/a/1.png": png()[:-30], "d/b/2.png": png()[:40]}, "png"),
     "png bomb": (
         "d",
-        {"d/a/1.png": bomb(12_000, 12_000), "d/b/2.png": bomb(12_000, 12_000)},
+        {"d/a/1.png": bomb(16_000, 16_000), "d/b/2.png": bomb(16_000, 16_000)},
         "png",
     ),
     "idx with wrong magic": ("d", {"d/train-images-idx3-ubyte": idx(0x0802, 2, 8, 8)}, "idx3"),
