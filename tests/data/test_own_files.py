@@ -111,9 +111,16 @@ class TestMarks:
         assert len(load_dataset(tmp_path / "one")) == 3
 
     def test_every_picture_of_a_run_has_a_mark(
-        self, tiny_run: Run, pictures: Path, cli_run: Callable[..., Any]
+        self,
+        tiny_run: Run,
+        copy: Callable[[Run], Path],
+        pictures: Path,
+        cli_run: Callable[..., Any],
+        drawn_losses: None,
     ) -> None:
-        found = [*tiny_run.path.glob("*.png"), *tiny_run.path.glob("samples/*.png")]
+        run = copy(tiny_run)
+        Run.open(run).save_losses()
+        found = [*run.glob("*.png"), *run.glob("samples/*.png")]
         assert len(found) >= 5
         write_gif(tiny_run, pictures / "film.gif", 2.0)
         assert cli_run("demo", "1d", "--steps", "15", "--out", pictures).code == 0

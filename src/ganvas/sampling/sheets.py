@@ -46,7 +46,7 @@ def png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _marked_png(image: Image.Image) -> bytes:
+def marked_png(image: Image.Image) -> bytes:
     """Encode a sheet or figure as PNG, with the mark that keeps it from being read as data."""
     text = PngInfo()
     for key, value in SHEET_MARK.items():
@@ -59,7 +59,7 @@ def _marked_png(image: Image.Image) -> bytes:
 def save_png(path: Path, pixels: Pixels) -> None:
     """Write a sheet (H, W, C) as a marked PNG, whole or not at all. Raises RunError if the disk
     refuses."""
-    files.write(path, _marked_png(picture(pixels)))
+    files.write(path, marked_png(picture(pixels)))
 
 
 def viewing_scale(height: int, width: int) -> int:
@@ -91,7 +91,7 @@ def captioned(panels: Sequence[tuple[str, Image.Image]], columns: int, title: st
         draw.text((x, y), text, (_INK,) * 3, font)
         mask = image.getchannel("A") if image.mode == "RGBA" else None
         paper.paste(image.convert("RGB"), (x, y + caption_height), mask)
-    return _marked_png(paper)
+    return marked_png(paper)
 
 
 def save_pairs(path: Path, left: Pixels, right: Pixels, title: str) -> None:

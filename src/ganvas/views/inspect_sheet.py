@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganvas.data import Dataset
 from ganvas.data.oddities import Oddity
-from ganvas.sampling.sheets import picture, viewing_scale
+from ganvas.sampling.sheets import marked_png, picture, viewing_scale
 from ganvas.system import files
 from ganvas.system.text import printable
 
@@ -44,9 +43,7 @@ def save_inspection(path: Path, data: Dataset, strangest: Sequence[Oddity]) -> N
     if strangest:
         shown = [_cell(data, odd.index) for odd in strangest]
         rows.append(_Row("unusual", "", shown, numbered=True))
-    buffer = io.BytesIO()
-    _draw(rows).save(buffer, "PNG")
-    files.write(path, buffer.getvalue())
+    files.write(path, marked_png(_draw(rows)))
 
 
 def _class_rows(data: Dataset) -> list[_Row]:
