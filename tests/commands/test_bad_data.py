@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
 import zipfile
 import zlib
@@ -98,12 +99,11 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
         "idx3",
     ),
     "npz of objects": ("d.npz", {"d.npz": npz(images=np.array([{}, None], object))}, "d.npz"),
-    "npz without images": ("d.npz", {"d.npz": npz(a=IMAGES, b=IMAGES)}, "images"),
-    "npz of floats, one infinite": (
-        "d.npz",
-        {"d.npz": npz(images=np.where(IMAGES > 0, np.inf, 0.5))},
-        "infinite",
-    ),
+    "npz without images": ("d.npz", {"d.npz": npz(a=np.zeros(4, np.int64))}, "images"),
+    "npz of no numbers": ("d.npz", {"d.npz": npz(images=IMAGES * np.nan)}, "d.npz"),
+    "npz of two sets": ("d.npz", {"d.npz": npz(a=IMAGES, b=IMAGES)}, "as d.npz:a"),
+    "pickle of objects": ("d.pkl", {"d.pkl": pickle.dumps({"images": Path("x")})}, "d.pkl"),
+    "damaged tar": ("d.tar", {"d.tar": b"text" * 400}, "d.tar"),
     "npz with too few labels": (
         "d.npz",
         {"d.npz": npz(images=IMAGES, labels=np.zeros(3, np.int64))},

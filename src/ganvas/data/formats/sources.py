@@ -97,6 +97,17 @@ def _read(path: Path, files: Files, split: Split, options: PictureOptions) -> As
     if tables := pixel_tables(path, files):
         files.notes += passed_over(files, tables)
         return read_tables(path, files, tables, split, options)
+    if not any("idx" in name for name in files):
+        _raise_if_known(path, files)
+    return read_folder(path, files, split, options)
+
+
+def _holds_arrays(files: Files) -> bool:
+    return any(has_ending(name, ARRAY_ENDINGS) for name in files)
+
+
+def _raise_if_known(path: Path, files: Files) -> None:
+    """Raise DataError for files of which ganvas knows what to do with them."""
     packed = [name for name in files if has_ending(name, ARCHIVE_ENDINGS)]
     if packed and path.is_dir():
         one = f"give one, as {path / packed[0]}"
@@ -105,8 +116,3 @@ def _read(path: Path, files: Files, split: Split, options: PictureOptions) -> As
         raise DataError(f"{path} holds archives ({first_few(packed)}): unpack it and give one")
     if reasons := sorted({each for name in files if (each := advice(name))}):
         raise DataError(f"{path} holds no pictures, but {first_few(files, 3)}: {reasons[0]}")
-    return read_folder(path, files, split, options)
-
-
-def _holds_arrays(files: Files) -> bool:
-    return any(has_ending(name, ARRAY_ENDINGS) for name in files)
