@@ -138,7 +138,7 @@ def _classes(classes: dict[str, int]) -> str:
 def _duplicates(found: data.Inspection) -> Lines:
     groups = found.duplicate_groups
     kinds = Counter(group.kind for group in groups)
-    phrases = {"exact": "of equal pictures", "near": "of nearly equal ones"}
+    phrases = {"exact": "of equal pictures", "near": "of nearly equal pictures"}
     told = [f"{count(n, 'group')} {phrases[kind]}" for kind, n in sorted(kinds.items())]
     lines = [("duplicates", "; ".join((f"{found.duplicates:,}", *told)))]
     for group in groups[:MAX_GROUPS]:
