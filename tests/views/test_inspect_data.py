@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ganvas
+from ganvas.errors import SettingError
 from ganvas.runs.request import Request
 from ganvas.system import progress
 from ganvas.system.machine import OtherLoad
 from ganvas.system.progress import watched
-from ganvas.training.cost import Cost
+from ganvas.training.cost import Cost, out_of_memory
 from ganvas.training.preflight import prepare
 from ganvas.views import inspect_data
 from ganvas.views.inspect_outlook import Outlook, foresee
@@ -154,6 +156,15 @@ def test_a_cost_that_cannot_be_had_is_told_and_no_error(
     assert reason in line(done.out, "cost")
     found = document(cli_run("data", "inspect", sizes, *words, "--json"))
     assert [found[key] for key in COST_KEYS] == [None] * len(COST_KEYS)
+
+
+def test_memory_that_runs_out_has_one_line_and_bugs_keep_their_traceback() -> None:
+    with pytest.raises(SettingError, match="memory ran out"), out_of_memory():
+        torch.empty(2**50)
+    with pytest.raises(SettingError, match="memory ran out"), out_of_memory():
+        np.empty(2**55)
+    with pytest.raises(RuntimeError, match="shapes"), out_of_memory():
+        torch.ones(2, 3) @ torch.ones(2, 3)
 
 
 def test_unknown_recipes_are_errors_still(cli_run: Callable[..., Any], tmp_path: Path) -> None:

@@ -150,12 +150,8 @@ def _near_pairs(rows: _Rows, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]
 def _thumbnails(rows: _Rows, indices: npt.NDArray[np.int64]) -> Floats:
     """Grey thumbnails, flat, (N, THUMBNAIL ** 2)."""
     step = max(1, max(rows.parts[0].shape[2:]) // ENOUGH_FOR_THUMBNAIL)
-    small = [
-        adaptive_avg_pool2d(rows.at(indices[part], step).mean(1, keepdim=True), THUMBNAIL).flatten(
-            1
-        )
-        for part in rows.chunks(len(indices))
-    ]
+    grey = (rows.at(indices[part], step).mean(1, True) for part in rows.chunks(len(indices)))
+    small = [adaptive_avg_pool2d(images, THUMBNAIL).flatten(1) for images in grey]
     return torch.cat(small).numpy()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -44,6 +46,17 @@ class Cost:
         return max(1, round(length.images(train.batch, images)))
 
 
+@contextmanager
+def out_of_memory() -> Iterator[None]:
+    """Turn the errors of NumPy and torch for memory that is not to be had into SettingError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error):
+            raise
+        raise SettingError("memory ran out: use a smaller --size or batch") from None
+
+
 def measure_cost(prepared: Prepared) -> Cost:
     """Measure steps on a part of the batch if whole ones would take long or much memory.
 
@@ -65,14 +78,9 @@ def measure_cost(prepared: Prepared) -> Cost:
         small = dataclasses.replace(train, batch=batch, g_batch=fakes)
     recipe = dataclasses.replace(prepared.recipe, train=small)
     before, others = psutil.Process().memory_info().rss, OtherLoad()
-    try:
-        choice = benchmark.choose(
-            dataclasses.replace(prepared, recipe=recipe), seconds=COST_SECONDS, fewest_first=True
-        )
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "alloc" not in str(error):
-            raise
-        raise SettingError("memory ran out: use a smaller --size or batch") from None
+    choice = benchmark.choose(
+        dataclasses.replace(prepared, recipe=recipe), seconds=COST_SECONDS, fewest_first=True
+    )
     memory = peak_rss_mb()
     if small.batch < train.batch:
         memory = max(memory, (before + needed) / 1e6)

@@ -22,7 +22,7 @@ from ganvas.system.paths import expanded
 from ganvas.system.progress import Say
 from ganvas.system.text import count, first_few, printable
 from ganvas.training import preflight
-from ganvas.training.cost import measure_cost
+from ganvas.training.cost import measure_cost, out_of_memory
 from ganvas.views.inspect_outlook import Outlook, foresee
 from ganvas.views.inspect_sheet import save_inspection
 
@@ -138,7 +138,7 @@ def _classes(classes: dict[str, int]) -> str:
 def _duplicates(found: data.Inspection) -> Lines:
     groups = found.duplicate_groups
     kinds = Counter(group.kind for group in groups)
-    phrases = {"exact": "of equal pictures", "near": "of nearly equal ones"}
+    phrases = {"exact": "of equal pictures", "near": "of nearly equal pictures"}
     told = [f"{count(n, 'group')} {phrases[kind]}" for kind, n in sorted(kinds.items())]
     lines = [("duplicates", "; ".join((f"{found.duplicates:,}", *told)))]
     for group in groups[:MAX_GROUPS]:
@@ -219,9 +219,10 @@ def _sheet_path(out: str | os.PathLike[str] | None) -> Path:
 def _with_cost(report: Report, request: Request, device: str) -> Report:
     images = report.found.dataset
     try:
-        prepared = preflight.prepare(request, device, dataset=images)
-        machine.prepare_cpu()
-        outlook = foresee(prepared, measure_cost(prepared), len(images))
+        with out_of_memory():
+            prepared = preflight.prepare(request, device, dataset=images)
+            machine.prepare_cpu()
+            outlook = foresee(prepared, measure_cost(prepared), len(images))
     except GanvasError as error:
         return dataclasses.replace(report, no_cost=str(error))
     return dataclasses.replace(report, outlook=outlook, no_cost="")

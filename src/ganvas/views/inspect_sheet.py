@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -140,9 +141,9 @@ def _font(text: str) -> ImageFont.FreeTypeFont | None:
 
     matplotlib's own has those of Latin, Greek and Cyrillic; for others the system's are searched.
     """
-    import matplotlib
-
-    own = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+    package = find_spec("matplotlib")  # found without the time to import it
+    assert package is not None
+    own = str(Path(str(package.origin)).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf")
     if text.isascii() or font_with(text, [own]):
         return ImageFont.truetype(own, FONT_SIZE)
     from matplotlib.font_manager import findSystemFonts
