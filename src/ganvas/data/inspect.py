@@ -88,11 +88,7 @@ def count_dataset(
     )
     parts: dict[Split, Assembled] = {"train": read_source(what, "train", chosen, data_dir)}
     data = parts["train"].dataset
-    alike = dataclasses.replace(
-        chosen,
-        size=(data.height, data.width),
-        channels=data.channels,  # type: ignore[arg-type] # 1, 3 or 4
-    )
+    alike = dataclasses.replace(chosen, **data.read_as.given())
     with suppress(NoHeldOutError):
         parts["test"] = read_source(what, "test", alike, data_dir)
     datasets = [part.dataset for part in parts.values()]
