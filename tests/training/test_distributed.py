@@ -215,7 +215,7 @@ ganvas.train("mlp/tiny", images=32, processes=2, threads=1, quiet=True, out="run
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("arguments", [["script.py"], ["-"], ["-c", SCRIPT]])
+@pytest.mark.parametrize("arguments", [["script.py"], ["-"]])
 def test_a_script_needs_no_guard(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(

@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import save_file
 
 from ganvas import gans
-from ganvas.data.formats.idx import idx_array
+from ganvas.data.formats.idx import images_and_labels
 from ganvas.errors import DataError, SettingError
 from ganvas.launch import launch
 from ganvas.overrides import override, resolve_gamma
@@ -71,9 +71,9 @@ def test_a_gzipped_file_that_unpacks_to_much_more(tmp_path: Path) -> None:
             with pytest.raises(
                 DataError, match="claims 30 MiB of pixels, more than 250 times its own size"
             ):
-                idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3)
+                images_and_labels(tmp_path / "x-images-idx3-ubyte.gz")
         else:
-            assert idx_array(tmp_path / "x-images-idx3-ubyte.gz", 3).shape == shape
+            assert images_and_labels(tmp_path / "x-images-idx3-ubyte.gz")[0].shape == shape
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import connection
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -25,6 +27,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from ganvas.errors import GanvasError, RunError
 
@@ -104,11 +107,28 @@ def is_first() -> bool:
     return (torchrun_world() or World()).rank == 0
 
 
-def join_group(world: World) -> None:
-    """Connect to the other processes at MASTER_ADDR and MASTER_PORT, for any device."""
+def join_group(world: World, check: Callable[[], None] = lambda: None) -> None:
+    """Connect to the other processes at MASTER_ADDR and MASTER_PORT, for any device.
+
+    check: called again and again while the first process waits for the others to arrive; it may
+        raise. torch itself would wait half an hour for one that has ended.
+    """
     if world.size > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, rank=world.rank, world_size=world.size)
+        store = None if torchrun_world() else _all_arrived(world, check)
+        dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size)
+
+
+def _all_arrived(world: World, check: Callable[[], None]) -> Any:
+    """The store through which the processes meet, once the first has seen all of them arrive."""
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(*place, world.size, world.rank == 0, wait_for_workers=False)
+    store.set(f"arrived {world.rank}", "")
+    everyone = [f"arrived {rank}" for rank in range(world.size)]
+    while world.rank == 0 and not store.check(everyone):
+        check()
+        time.sleep(0.01)
+    return store
 
 
 def take_device(world: World, device: str) -> None:
@@ -147,7 +167,7 @@ def together(
     world, *worlds = (World(rank, size) for rank in range(size))
     with _others(worlds, follow, arguments) as others:
         try:
-            _join(world, others)
+            join_group(world, partial(_raise_if_gone, others))
             take_device(world, device)
             yield world
             for other in others:
@@ -208,24 +228,10 @@ def _others(
             other.process.kill()
 
 
-def _join(world: World, others: list[_Other]) -> None:
-    """Connect to the other processes. Raises RunError if one ends before, for which torch would
-    wait half an hour."""
-    failures = list[Exception]()
-
-    def join() -> None:
-        try:
-            join_group(world)
-        except Exception as error:
-            failures.append(error)
-
-    joining = threading.Thread(target=join, daemon=True)
-    joining.start()
-    while joining.is_alive():
-        if problem := _problem(others, 0.02):
-            raise RunError(problem)
-    if failures:
-        raise failures[0]
+def _raise_if_gone(others: list[_Other]) -> None:
+    """Raises RunError if another process has a problem or has ended."""
+    if problem := _problem(others, 0):
+        raise RunError(problem)
 
 
 @contextmanager
