@@ -14,7 +14,7 @@ digits: $(READY)
 	.venv/bin/ganvas sample runs/digits --labels $(DIGITS) --out result.png
 
 test: $(READY)
-	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	.venv/bin/ruff check .

@@ -94,7 +94,7 @@ class TestBadInput:
             ),
             (
                 "keyless.npz --data mnist-5k",
-                "no array named images, only: pictures: use np.savez",
+                "does not tell which array holds the images",
             ),
             ("large.npz --data mnist-5k", "large.npz holds images of 32x32, mnist-5k of 28x28"),
             (
@@ -110,7 +110,7 @@ class TestBadInput:
             ("images.npz --against one.npz", "1 real image"),
             ("negative.npz --data mnist-5k", "labels run from -1"),
             ("eleven.npz --data mnist-5k", "labels run up to 11, expected 0 to 9"),
-            ("floats.npz --data mnist-5k", "images are float32"),
+            ("floats.npz --data mnist-5k", "image 0 has values that are NaN or infinite"),
             ("damaged.npz --data mnist-5k", "damaged.npz"),
         ],
     )
@@ -136,7 +136,7 @@ class TestBadInput:
         npz(Path("negative.npz"), images, torch.arange(24) % 10 - 1)
         npz(Path("eleven.npz"), images, torch.arange(24) % 12)
         npz(Path("labelled.npz"), images, torch.arange(24) % 10)
-        np.savez("keyless.npz", pictures=images.numpy())
+        np.savez("keyless.npz", left=images.numpy(), right=images.numpy())
         np.savez("floats.npz", images=np.full((4, 28, 28), np.nan, np.float32))
         Path("damaged.npz").write_bytes(b"PK no archive")
         words = options.replace("RUN", str(tiny_run.generator_file)).split()

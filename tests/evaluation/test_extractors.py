@@ -12,7 +12,7 @@ import torch
 from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, SettingError
-from ganvas.evaluation import extractor_files, extractors
+from ganvas.evaluation import classifier, extractor_files, extractors
 from helpers.judged import noise, tell_nobody
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -49,7 +49,7 @@ class TestDigits:
     def test_it_names_mnists_test_images_as_its_card_says(self, real_mnist: Path) -> None:
         test = data.load_dataset("mnist", split="test", data_dir=real_mnist)
         network, origin = extractor_files.read_extractor(extractors.DIGITS)
-        accuracy = extractor_files.accuracy(network, test)
+        accuracy = classifier.accuracy(network, test)
         assert accuracy >= 0.994
         assert accuracy == pytest.approx(origin.accuracy, abs=2e-4)
         assert origin.fingerprint == data.load_dataset("mnist", data_dir=real_mnist).fingerprint

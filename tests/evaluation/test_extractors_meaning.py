@@ -76,14 +76,11 @@ def patches(images: Tensor) -> Tensor:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=pytest.mark.xdist_group(name))  # each is trained in one process
-        for name in (
-            "digits",
-            "self on digits",
-            "classifier on drawn",
-            "self on drawn",
-            "a function on drawn",
-        )
+        "digits",
+        "self on digits",
+        "classifier on drawn",
+        "self on drawn",
+        "a function on drawn",
     ],
 )
 def case(

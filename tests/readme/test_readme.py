@@ -27,7 +27,12 @@ HISTORY = (ROOT / "docs/log.md", ROOT / "docs/figures.md")  # hours of commands,
 PAGES = [README, *(page for page in sorted((ROOT / "docs").glob("*.md")) if page not in HISTORY)]
 
 # What stands for a user's own names, besides RUN.
-PLACEHOLDERS = {"PHOTOS": "photos/", "RECIPE": "r3gan/tiny", "DATASET": "mnist-5k"}
+PLACEHOLDERS = {
+    "PHOTOS": "photos/",
+    "pets/": "photos/",
+    "RECIPE": "r3gan/tiny",
+    "DATASET": "mnist-5k",
+}
 # Options that shorten a command, unless it has them.
 SHORT = {
     "evaluate": {"--n": "300", "--prdc-n": "100"},

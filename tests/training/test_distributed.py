@@ -106,7 +106,6 @@ def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("trained_by_two")
 @pytest.mark.parametrize("recipe", TINY)
 def test_two_processes_equal_one(
     recipe: str, tmp_path: Path, trained_by_two: tuple[Path, Path]
