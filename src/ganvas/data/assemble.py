@@ -270,8 +270,10 @@ def _fill(
         # gives every picture transparent padding, or none
         image = flattened(image, 4)
     image = fitted(image, (height, width), plan.fitting.fit or "crop")
-    colour = image.mode != "L" and _coloured(*(np.asarray(image.getchannel(i)) for i in range(3)))
-    pixels = np.asarray(flattened(image, channels))
+    pixels = np.asarray(image)
+    colour = pixels.ndim == 3 and _coloured(*(pixels[..., i] for i in range(3)))
+    flat = flattened(image, channels)
+    pixels = pixels if flat is image else np.asarray(flat)
     row[...] = pixels[None] if channels == 1 else np.moveaxis(pixels, 2, 0)
     name, header = original.picture.name, original.headers[frame]
     return Seen(name, header, colour, clear, digest, decoded.incomplete, extent, outside, values)

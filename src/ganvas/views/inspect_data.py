@@ -22,7 +22,6 @@ from ganvas.system.paths import expanded
 from ganvas.system.progress import Say
 from ganvas.system.text import count, first_few, printable
 from ganvas.training import preflight
-from ganvas.training.cost import measure_cost, out_of_memory
 from ganvas.views.inspect_outlook import Outlook, foresee
 from ganvas.views.inspect_sheet import save_inspection
 
@@ -217,6 +216,8 @@ def _sheet_path(out: str | os.PathLike[str] | None) -> Path:
 
 
 def _with_cost(report: Report, request: Request, device: str) -> Report:
+    from ganvas.training.cost import measure_cost, out_of_memory  # slow, and not always needed
+
     images = report.found.dataset
     try:
         with out_of_memory():

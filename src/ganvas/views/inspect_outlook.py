@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ganvas.data.concerns import MIN_TO_LEARN
 from ganvas.recipe import AUGMENT_BELOW, Interval
 from ganvas.system.machine import cores
 from ganvas.system.progress import duration
 from ganvas.system.text import count
-from ganvas.training.cost import Cost
 from ganvas.training.preflight import IMAGES_TO_LEARN, Prepared
+
+if TYPE_CHECKING:
+    from ganvas.training.cost import Cost
 
 # Recipe -> the images that it saw until it met its aims, and what these are (docs/figures.md).
 KNOWN_ENOUGH = {
