@@ -62,11 +62,12 @@ def test_large_pictures_keep_about_their_shape(
 @pytest.mark.parametrize(
     ("number", "length", "device", "side"),
     [
-        (2, "60 minutes", "cpu", 96),
+        (4, "60 minutes", "cpu", 96),
+        (2, "60 minutes", "cpu", 64),
         (2, "5 minutes", "cpu", 64),
         (1, "60 minutes", "cpu", 64),
         (16, "60 minutes", "cpu", 128),
-        (2, "100 epochs", "cpu", 96),
+        (4, "100 epochs", "cpu", 96),
         (2, "5 minutes", "cuda", 128),
     ],
 )
@@ -110,7 +111,7 @@ def trained(data: Path | None, out: Path, **options: Any) -> Run:
 def test_the_size_is_kept_with_the_run(
     large: Path, tmp_path: Path, cores: Callable[[int], None]
 ) -> None:
-    cores(2)
+    cores(4)
     run = trained(large, tmp_path / "run", images=16)
     assert run.card.data.size == (96, 48)
     # on another machine

@@ -25,8 +25,9 @@ from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner
 
 SMALL_SIDE = 64  # pixels per side that every machine can train on
-# Images a second that r3gan/images sees on one core, by their longer side.
-CORE_RATES = {128: 31, 96: 55, SMALL_SIDE: 164}
+# Images a second that r3gan/images sees on one core, by their longer side: 18, 32 and 81 were
+# measured with AVX-512 and bf16, and half as many with AVX2 (docs/log.md).
+CORE_RATES = {128: 12, 96: 25, SMALL_SIDE: 60}
 # The images that r3gan/images saw until all aims for pictures of 64x64 were met (docs/figures.md).
 IMAGES_TO_LEARN = 300_000
 
