@@ -55,6 +55,18 @@ def test_a_table_beside_the_given_folder_is_read(
     assert load_dataset(source).notes == (f"classes read from ../{table}",)
 
 
+def test_a_faulty_table_beside_the_given_folder_is_of_others(tmp_path: Path) -> None:
+    source = put_pictures(tmp_path / "pics", *ABC)
+    twice = "".join(f"{name},{label}\n" for name in ABC for label in "xy")
+    put_table(tmp_path, "train.csv", twice)
+    data = load_dataset(source)
+    assert data.labels is None
+    (note,) = data.notes
+    assert note.startswith("../train.csv passed over: ")
+    with pytest.raises(DataError, match="twice"):
+        load_dataset(source, label_column="2")
+
+
 def test_a_table_beside_a_folder_of_classes_is_not(tmp_path: Path) -> None:
     source = put_pictures(tmp_path / "pics", "cat/a.png", "dog/b.png")
     put_table(tmp_path, "labels.csv", "a.png,x\nb.png,x\n")

@@ -92,8 +92,10 @@ class LabelTables:
         if not (found or folders or part.names.keys() != set(self.pictures)):
             before = dict(self.refused)
             found, more = self._read_all(part, _tables_beside(self.path))
-            errors |= more
-            self.refused = before  # most are of other pictures
+            self.refused = before  # most are of other pictures, and so may faulty ones be
+            if self.column is not None:
+                errors |= more
+            self.refused |= {table: self._reason(table, error) for table, error in more.items()}
         chosen = self._choose(found, folders)
         if chosen is not None:
             self.read.add(chosen.table)
