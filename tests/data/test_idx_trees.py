@@ -180,6 +180,17 @@ def test_sets_are_known_by_their_published_labels(
     assert data.notes == ("the files are those of fashion-mnist: its classes are named",)
 
 
+def test_sets_are_known_by_their_labels_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_four(tmp_path, "", [9, 0, 1, 2, 3, 4])
+    digest = hashlib.md5(bytes([9, 0, 1, 2, 3, 4])).hexdigest()
+    monkeypatch.setitem(labels_module._CONTENTS, digest, "fashion-mnist")
+    data = load_dataset(tmp_path)
+    assert data.labels is not None
+    assert data.classes[data.labels[0]] == "Ankle boot"
+
+
 def test_published_checksums_are_those_of_torchvision() -> None:
     from torchvision import datasets
 

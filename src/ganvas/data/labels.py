@@ -99,14 +99,23 @@ _PUBLISHED = {
     "e144d726b3acfaa3e44228e80efcd344": "kmnist",
     "7320c461ea6c1c855c0b718fb2a4b134": "kmnist",
 }
+# MD5 of the labels themselves, a byte each, in files packed by others or not at all
+_CONTENTS = {
+    "e86ee40d66677c011a9abda399ec8c4d": "mnist",
+    "073c3904dfbd3e141ff8aa01cfde6b15": "mnist",
+    "3236f6424fc25388b2834cb19942cf7e": "fashion-mnist",
+    "8dea97a4e78c1bd1b5a6e8efbb870b6e": "fashion-mnist",
+}
 _EMNIST_FILE = re.compile(r"(emnist-[a-z]+)-(train|test)-(images|labels)-")
 
 
-def known_set(name: str, digest: str = "") -> KnownSet | None:
+def known_set(name: str, *digests: str) -> KnownSet | None:
     """The published set that a file of images belongs to; None if that is not beyond doubt.
 
     name: of the file of images. Only EMNIST's names tell sets apart.
-    digest: MD5 (hex) of the gzipped labels, where they are there.
+    digests: MD5 (hex) of the gzipped file of labels, and of the labels themselves, a byte each.
     """
-    match = _EMNIST_FILE.match(name)
-    return KNOWN_SETS.get(match[1] if match else _PUBLISHED.get(digest, ""))
+    if match := _EMNIST_FILE.match(name):
+        return KNOWN_SETS.get(match[1])
+    published = _PUBLISHED | _CONTENTS
+    return next((KNOWN_SETS[published[each]] for each in digests if each in published), None)

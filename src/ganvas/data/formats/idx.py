@@ -225,7 +225,11 @@ def _assembled(
         column = options.label_column
         raise SettingError(f"--label-column {column} does nothing for IDX files: leave it out")
     images, labels = source.images_and_labels(parts[split])
-    known = known_set(_plain(parts[split]), source.digest(parts[split]))
+    digests = [source.digest(parts[split])]
+    if labels is not None:
+        own = labels.astype(np.uint8).tobytes()
+        digests.append(hashlib.md5(own, usedforsecurity=False).hexdigest())
+    known = known_set(_plain(parts[split]), *digests)
     if known and known.transposed:
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
         notes += (UPRIGHT,)
