@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import accumulate, pairwise
-from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ from ganvas.data.decoding.kinds import describe_files
 from ganvas.data.decoding.originals import Original, Scanner, clear_share, in_order
 from ganvas.data.decoding.planning import Failure, failures, planned, unreadable_line
 from ganvas.data.decoding.ranges import Values, array_to_8_bits, count_outside, dim_notes
+from ganvas.data.kinds import has_ending
 from ganvas.data.pictures import (
     HEIF_SUFFIXES,
     Decoded,
@@ -149,7 +149,7 @@ def assemble(
     Raises DataError if no picture can be read, if sizes differ and `options` give none, or if the
     result exceeds the machine's memory; MissingExtraError for a format whose extra is missing.
     """
-    if any(PurePosixPath(picture.name).suffix.lower() in HEIF_SUFFIXES for picture in pictures):
+    if any(has_ending(picture.name, HEIF_SUFFIXES) for picture in pictures):
         enable_heif()
     with strict_pillow():
         scanned = map(Scanner(options).scan, pictures)

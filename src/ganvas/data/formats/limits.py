@@ -25,7 +25,7 @@ RATIO_FLOOR = 16 * 2**20  # smaller members may expand by any ratio
 # raised for a member that is damaged
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
 
-_HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_HIDDEN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _MIB = 2**20
 
 
@@ -55,6 +55,8 @@ def visible(files: Files) -> Files:
 def is_hidden(name: str) -> bool:
     """Return True if any part of a name is hidden, or written by an operating system."""
     parts = name.split("/")
+    if "/." not in f"/{name}":
+        return not _HIDDEN.isdisjoint(parts)
     return any(
         part in _HIDDEN or (part.startswith(".") and part not in (".", "..")) for part in parts
     )

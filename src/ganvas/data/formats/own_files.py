@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ganvas.data.formats.limits import Files
 from ganvas.errors import DataError
@@ -50,14 +51,14 @@ def _folders_of_runs(files: Files) -> Iterator[str]:
 
 def _with_mark(path: Path, names: list[str], files: Files) -> Iterator[str]:
     """Those of some files that ganvas has marked."""
-    names = [name for name in names if PurePosixPath(name).suffix.lower() in HEADS]
+    names = [name for name in names if os.path.splitext(name)[1].lower() in HEADS]
     if not path.is_dir():
         names = [name for name in names if "/" not in name]
         names = names if len(names) <= MAX_UNPACKED else []
     for name in names:
         try:
             with files[name]() as stream:
-                head = stream.read(HEADS[PurePosixPath(name).suffix.lower()])
+                head = stream.read(HEADS[os.path.splitext(name)[1].lower()])
         except OSError:  # reported when the picture is read
             continue
         if is_marked(head):
