@@ -99,6 +99,16 @@ def test_a_file_in_a_folder_of_its_name_finds_its_labels(tmp_path: Path, what: s
     assert labels.tolist() == LABELS
 
 
+def test_a_file_named_within_a_tree_finds_its_labels(
+    tmp_path: Path, packed: Callable[[Path], Path]
+) -> None:
+    source = packed(put_four(tmp_path / "set" / "gzip", ".gz").parent)
+    dataset = load_dataset(f"{source}:gzip/train-images-idx3-ubyte.gz")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == LABELS
+    assert not dataset.notes
+
+
 def test_idx_files_below_pictures_are_passed_over(tmp_path: Path) -> None:
     put_four(put_pictures(tmp_path, "a.png") / "old" / "raw")
     data = load_dataset(tmp_path)

@@ -109,6 +109,11 @@ def labels_beside(images: Path) -> Path | None:
     return source.path / labels if labels else None
 
 
+def labels_within(path: Path, files: Files, images: str) -> list[str]:
+    """The labels files of a file of images in a folder or an archive; [] for another file."""
+    return _Source(path, files).labels_files(images) if _IMAGES.search(images) else []
+
+
 def _plain(name: str) -> str:
     """The name of a file without folders and .gz, with one separator before idx."""
     return name.rsplit("/", 1)[-1].removesuffix(".gz").replace(".idx", "-idx")
@@ -153,9 +158,10 @@ class _Source:
 
     def labels_of(self, images: str) -> str | None:
         """The labels file of a file of images; None if there is none."""
-        return next(iter(self._labels(images)), None)
+        return next(iter(self.labels_files(images)), None)
 
-    def _labels(self, images: str) -> list[str]:
+    def labels_files(self, images: str) -> list[str]:
+        """All of them, the one to read first."""
         wanted = _plain(images).replace("images", "labels").replace("idx3", "idx1")
         if wanted == _plain(images):
             return []  # the name does not tell images from labels
@@ -175,7 +181,7 @@ class _Source:
 
     def digest(self, images: str) -> str:
         """MD5 (hex) of the gzipped labels, if they are there and equal the labels read."""
-        files = self._labels(images)
+        files = self.labels_files(images)
         zipped = next((name for name in files if name.endswith(".gz")), None)
         if zipped is None or not np.array_equal(self.array(zipped, 1), self.array(files[0], 1)):
             return ""

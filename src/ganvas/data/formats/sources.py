@@ -12,7 +12,7 @@ from ganvas.data.formats.arrays.sources import read_array_file, read_array_files
 from ganvas.data.formats.arrays.tables import pixel_tables, read_tables
 from ganvas.data.formats.cifar import is_cifar, read_cifar
 from ganvas.data.formats.folder import read_folder
-from ganvas.data.formats.idx import holds_idx, read_idx_files
+from ganvas.data.formats.idx import holds_idx, labels_within, read_idx_files
 from ganvas.data.formats.limits import Files, passed_over
 from ganvas.data.formats.own_files import without_own_files
 from ganvas.data.formats.packed import unpacked
@@ -74,6 +74,8 @@ def _below(path: Path, files: Files, member: str) -> Files:
     chosen = Files((n, f) for n, f in files.items() if n == member or n.startswith(folder))
     if not chosen:
         raise DataError(f"{path} holds no {member}: {nearest(member, files)}")
+    if member in chosen:
+        chosen |= {name: files[name] for name in labels_within(path, files, member)}
     chosen.notes = files.notes
     return chosen
 
