@@ -11,7 +11,7 @@ import pytest
 
 from ganvas.data import load_dataset
 from ganvas.errors import DataError
-from helpers.sets import put_pictures, read_classes
+from helpers.sets import put_pictures, put_table, read_classes
 
 NAMES = [f"0000{i // 2}/img0000000{i}.png" for i in range(5)]
 
@@ -105,6 +105,15 @@ def test_a_dataset_json_that_does_not_fit_is_refused(
         load_dataset(put_packed(tmp_path, content))
     assert "\n" not in str(caught.value)
     assert "dataset.json" in str(caught.value)
+
+
+def test_a_column_overrules_dataset_json(tmp_path: Path) -> None:
+    source = put_packed(tmp_path, {"labels": pairs([[0.1, 0.5]] * 5)})
+    with pytest.raises(DataError, match="read no labels with --label-column none"):
+        load_dataset(source)
+    assert load_dataset(source, label_column="none").labels is None
+    put_table(source, "a.csv", "file,kind\n" + "".join(f"{n},{n[-5]}\n" for n in NAMES))
+    assert load_dataset(source, label_column="kind").classes == ("0", "1", "2", "3", "4")
 
 
 def test_each_part_may_be_packed(tmp_path: Path) -> None:

@@ -146,11 +146,15 @@ class _Tree:
     ) -> _Labelling:
         """The classes of a part: from dataset.json, from a table, or from folders.
 
+        A column that the user named, or "none", overrules dataset.json.
+
         entered: notes on the folders around all the pictures.
         known: classes of the train part.
         """
         folder = next(iter(part.names)).rpartition("/")[0] + "/"
-        packed = packed_labels(self.path, folder, self.files, self.pictures, list(part.names))
+        packed = None
+        if self.options.label_column is None:
+            packed = packed_labels(self.path, folder, self.files, self.pictures, list(part.names))
         if packed is not None:
             self.used.add(packed.file)
             self.notes += packed.notes

@@ -18,6 +18,7 @@ import numpy as np
 
 from ganvas.data.formats.limits import Files
 from ganvas.data.labels import numbered_classes
+from ganvas.data.trees.label_columns import NO_COLUMN
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
 
@@ -136,7 +137,7 @@ def _number(where: str, name: str, label: Any) -> int:
     if type(label) is not int or not 0 <= label < _LARGEST:
         raise DataError(
             f"{where} gives {printable(name)} the label {_shown(label)}, expected the number of a"
-            " class, from 0"
+            f" class, from 0: read no labels with --label-column {NO_COLUMN}"
         )
     return label
 
