@@ -75,6 +75,7 @@ def test_hidden_files_are_passed_over_and_others_counted(
     tmp_path: Path, packed: Callable[[Path], Path]
 ) -> None:
     hidden = [".DS_Store", "Thumbs.db", "__MACOSX/a.png", ".git/b.png", "._a.png", "desktop.ini"]
+    hidden += ["@eaDir/a.png/preview.jpg", "#recycle/c.png", "$RECYCLE.BIN/d.png"]
     source = packed(
         put_pictures(tmp_path / "set", "a.png", *hidden, "read me.txt", "more.txt", "LICENSE")
     )

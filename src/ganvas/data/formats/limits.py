@@ -25,7 +25,8 @@ RATIO_FLOOR = 16 * 2**20  # smaller members may expand by any ratio
 # raised for a member that is damaged
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
 
-_HIDDEN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+# @eaDir: previews that Synology's disk stations make of all pictures
+_HIDDEN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "#recycle", "$RECYCLE.BIN"})
 _MIB = 2**20
 
 
