@@ -298,3 +298,13 @@ def test_numbers_of_any_length_are_names(tmp_path: Path) -> None:
     rows = "".join(f"{name},{long}{i}\n" for i, name in enumerate("abc"))
     source = put_table(put_pictures(tmp_path, *ABC), "t.csv", rows)
     assert classes(source) == [f"{long}{i}" for i in range(3)]
+
+
+@pytest.mark.parametrize("header", ["Male Young", "image_id Male Young"])
+def test_a_list_may_begin_with_its_length(tmp_path: Path, header: str) -> None:
+    source = put_pictures(tmp_path / "set", *(f"images/{name}" for name in ABC))
+    rows = "a.png -1  1\nb.png  1 -1\nc.png -1 -1\n"
+    put_table(source, "list_attr.txt", f"3\n{header} \n{rows}")
+    assert classes(source, label_column="Male") == ["-1", "1", "-1"]
+    with pytest.raises(DataError, match="name a column by --label-column"):
+        load_dataset(source)

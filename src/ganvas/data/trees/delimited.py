@@ -34,7 +34,7 @@ def table_rows(text: str, where: str, is_picture: Callable[[str], bool]) -> list
         cells in most rows. A long table without them in any row of a sample counts as empty.
     Raises DataError for quotes that do not end.
     """
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = _uncounted([line for line in text.splitlines() if line.strip()])
     sample = lines[:: max(1, len(lines) // _SAMPLE)]
 
     def score(separator: str) -> tuple[int, int]:
@@ -51,6 +51,18 @@ def table_rows(text: str, where: str, is_picture: Callable[[str], bool]) -> list
     except csv.Error as error:
         raise DataError(f"{where} cannot be read as a table ({error})") from None
     return [row for row in rows if not row[0].startswith("#") or is_picture(row[0])]
+
+
+def _uncounted(lines: list[str]) -> list[str]:
+    """The lines of a list as CelebA has it, which begins with its length, as those of a table.
+
+    Its header names only the columns after the first.
+    """
+    if len(lines) < 3 or lines[0].strip() != str(len(lines) - 2):
+        return lines
+    widths = [len(line.split()) for line in lines[1:]]
+    short = set(widths[1:]) == {widths[0] + 1}
+    return [f"file {lines[1]}" if short else lines[1], *lines[2:]]
 
 
 def is_wide(text: str) -> bool:
