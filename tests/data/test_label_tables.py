@@ -127,9 +127,18 @@ def test_pictures_without_rows_are_left_out_and_rows_without_pictures_named(tmp_
     assert read_classes(source) == ([0, 1, 2], ["x", "y", "x"])
     assert load_dataset(source).notes == (
         "classes read from t.csv",
-        "1 picture without a row in it left out: d.png",
+        "1 picture without a label in it left out: d.png",
         "1 row of it for files that are not here: z",
     )
+
+
+@pytest.mark.parametrize("header", ["id,label", "id,age,label"])
+def test_pictures_with_an_empty_label_are_left_out(tmp_path: Path, header: str) -> None:
+    between = "," * header.count(",")
+    rows = "".join(f"{name}{between}{label}\n" for name, label in zip("abcd", "xy x", strict=True))
+    source = put_table(put_pictures(tmp_path, *ABC, "d.png"), "t.csv", f"{header}\n{rows}")
+    assert read_classes(source) == ([0, 1, 3], ["x", "y", "x"])
+    assert load_dataset(source).notes[-1] == "1 picture without a label in it left out: c.png"
 
 
 def test_a_table_of_mostly_missing_pictures_is_refused(tmp_path: Path) -> None:

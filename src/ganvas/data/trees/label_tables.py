@@ -255,7 +255,7 @@ class LabelTables:
             self.refused[name] = "no column of it looks like classes"
             return None
         cells = [row[column] for row in naming.rows]
-        of, missing = _by_picture(where, cells, naming.found, chosen.classes)
+        of, missing = _by_picture(where, cells, naming.found, chosen.classes, _is_certain(name))
         of = {picture: label for picture, label in of.items() if picture in part.names}
         unnamed = [picture for picture in part.names if picture not in of]
         if self.column is None and 2 * len(unnamed) > len(part.names):
@@ -276,7 +276,7 @@ class LabelTables:
                 " pictures into test/"
             )
         if unnamed:
-            left_out = f"{count(len(unnamed), 'picture')} without a row in it left out"
+            left_out = f"{count(len(unnamed), 'picture')} without a label in it left out"
             notes.append(f"{left_out}: {first_few(unnamed, 3)}")
         if missing:
             gone = f"{count(len(missing), 'row')} of it for files that are not here"
@@ -349,9 +349,13 @@ def _content(opened: Callable[[], BinaryIO], where: str) -> bytes:
 
 
 def _by_picture(
-    where: str, cells: list[str], found: list[str | None], classes: list[str]
+    where: str, cells: list[str], found: list[str | None], classes: list[str], certain: bool
 ) -> tuple[dict[str, str], list[str]]:
-    """The class of each picture, and the cells that name none. Raises DataError for doubts."""
+    """The class of each picture that has one, and the cells that name no picture.
+
+    certain: True for a table that must give each picture a class.
+    Raises DataError for doubts.
+    """
     of: dict[str, str] = {}
     missing = []
     for cell, picture, label in zip(cells, found, classes, strict=True):
@@ -360,6 +364,8 @@ def _by_picture(
             continue
         if picture == SEVERAL:
             raise DataError(f"{where} names {cell!r}, as several pictures are called: write paths")
+        if not label and not certain:
+            continue
         if not label:
             raise DataError(f"{where} has the row {f'{cell},'!r}, expected file,label")
         if of.setdefault(picture, label) != label:
