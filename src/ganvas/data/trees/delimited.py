@@ -24,7 +24,9 @@ def decoded_table(body: bytes, where: str) -> str:
     try:
         return body.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{where} cannot be read as a table in UTF-8 ({error})") from None
+        raise DataError(
+            f"{where} cannot be read as a table in UTF-8 ({error}): save it so"
+        ) from None
 
 
 def table_rows(text: str, where: str, is_picture: Callable[[str], bool]) -> list[list[str]]:
