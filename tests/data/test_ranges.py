@@ -10,7 +10,7 @@ import pytest
 
 from ganvas.data.assemble import Assembled, assemble_array
 from ganvas.data.pictures import PictureOptions
-from ganvas.errors import DataError
+from ganvas.errors import DataError, SettingError
 
 Values = npt.NDArray[Any]
 
@@ -75,6 +75,12 @@ def test_8_bits_stay_as_they_are() -> None:
     assert pixels(result) == [0, 1, 7]
     assert result.dataset.notes == ()
     assert result.dataset.read_as.range is None
+
+
+@pytest.mark.parametrize("given", ["0:4095", 5, (1,), (0, "x"), (1, 0)])
+def test_an_impossible_range_is_refused(given: Any) -> None:
+    with pytest.raises(SettingError, match="range"):
+        PictureOptions(range=given)
 
 
 def test_a_given_range_clips_and_counts_what_lies_outside() -> None:

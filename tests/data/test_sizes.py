@@ -200,6 +200,8 @@ def test_any_shape_fits_any_size_and_white_stays_white(
     ("options", "words"),
     [
         ({"size": (0, 8)}, r"size is \(0, 8\)"),
+        ({"size": "8x"}, "size is '8x'"),
+        ({"size": 8.5}, r"size is 8\.5"),
         ({"native": (8, -1)}, r"native is \(8, -1\)"),
         ({"size": (100_000, 100_000)}, "within 64 megapixels"),
         ({"fit": "croop"}, "did you mean crop"),

@@ -141,7 +141,10 @@ class ReadOptions:
         if self.channels not in (None, *get_args(Channels)):
             raise SettingError(f"channels is {self.channels!r}, expected 1, 3 or 4")
         if self.range is not None:
-            low, high = map(float, self.range)
+            try:
+                low, high = map(float, self.range)
+            except (TypeError, ValueError):
+                raise SettingError(f"range is {self.range!r}, expected (low, high)") from None
             object.__setattr__(self, "range", (low, high))
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise SettingError(f"--range {low:g}:{high:g}: expected LOW below HIGH")
@@ -156,7 +159,13 @@ class ReadOptions:
 
 def check_size(name: str, size: Any) -> None:
     """Raises SettingError unless `size` is None or (H, W) within MAX_PIXELS."""
-    if size is not None and (len(size) != 2 or min(size) < 1 or math.prod(size) > MAX_PIXELS):
+    if size is None:
+        return
+    try:
+        possible = len(size) == 2 and min(size) >= 1 and math.prod(size) <= MAX_PIXELS
+    except TypeError:  # text, or numbers with a fraction
+        possible = False
+    if not possible:
         raise SettingError(f"{name} is {size!r}, expected (height, width) within 64 megapixels")
 
 
