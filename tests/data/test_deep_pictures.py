@@ -177,6 +177,17 @@ def test_masks_of_ones_get_a_hint(tmp_path: Path) -> None:
     assert note not in load_dataset(folder, range=(0, 1)).notes
 
 
+def test_nearly_black_images_get_a_hint(tmp_path: Path) -> None:
+    values = np.array([[0, 15]], np.uint8)
+    note = "no pixel is brighter than 15 of 255: nearly black; --range LOW:HIGH changes it"
+    folder = fill(tmp_path / "p", Image.fromarray(values))
+    assert load_dataset(folder).notes == (note,)
+    np.savez(tmp_path / "x.npz", images=values[None])
+    assert load_dataset(tmp_path / "x.npz").notes == (note,)
+    for source in (folder, tmp_path / "x.npz"):
+        assert load_dataset(source, range=(0, 15)).images.flatten().tolist() == [0, 255]
+
+
 def test_full_16_bits_are_scaled_to_the_nearest(tmp_path: Path) -> None:
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     data = load_dataset(fill(tmp_path, Image.fromarray(values)))

@@ -53,7 +53,7 @@ def spoil(folder: Path) -> dict[str, str]:
 
 
 def test_unreadable_files_within_one_percent_are_named_and_left_out(tmp_path: Path) -> None:
-    folder = fill(tmp_path, *[stripes(3, 2)] * 396)
+    folder = fill(tmp_path, *[stripes(40, 2)] * 396)
     reasons = spoil(folder)
     data = load_dataset(folder)
     assert len(data) == 396

@@ -20,6 +20,7 @@ Range = tuple[float, float]
 # the largest values of usual depths: masks, 4 bits (0 to 16 in scikit-learn's digits), 8 to 16 bits
 _DEPTHS = (1, 15, 16, *(2**bits - 1 for bits in (8, 9, 10, 12, 14, 16)))
 _DARK = 127.5  # floats from 0 to 255 whose largest is below have another scale
+_DIM = 32  # images whose values are all below look black
 _BLOCK = 2**22  # values scaled at once, to bound memory
 
 
@@ -80,10 +81,13 @@ def scaled(values: Values, ends: Range) -> Pixels:
 
 
 def dim_notes(pixels: Pixels) -> tuple[str, ...]:
-    """A note on images (N, ...) of zeros and ones, as masks are often stored; () for others."""
-    if pixels.max() != 1 or not any(image.min() < image.max() for image in pixels):
+    """A note on images (N, ...) that are nearly black, such as masks of 0 and 1; () for others."""
+    high = int(pixels.max())
+    if not 0 < high < _DIM or not any(image.min() < image.max() for image in pixels):
         return ()
-    return ("all values are 0 or 1, which is black; --range 0:1 makes 1 white",)
+    if high == 1:
+        return ("all values are 0 or 1, which is black; --range 0:1 makes 1 white",)
+    return (f"no pixel is brighter than {high} of 255: nearly black; --range LOW:HIGH changes it",)
 
 
 def count_outside(values: Values, ends: Range) -> int:
