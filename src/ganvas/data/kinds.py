@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterable
 from pathlib import PurePath
 
-ARCHIVE_ENDINGS = (
-    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z",
-)  # fmt: skip
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+ARCHIVE_ENDINGS = (".zip", *TAR_ENDINGS, ".7z")
 ARRAY_ENDINGS = (".npz", ".npy", ".mat", ".h5", ".hdf5", ".hdf", ".pkl", ".pickle", ".p")
 PACKED_ENDINGS = (".gz", ".bz2", ".xz")
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".data")

@@ -11,6 +11,7 @@ from ganvas.data.assemble import Assembled, unreadable_line
 from ganvas.data.catalogue import NAMES, read_named
 from ganvas.data.dataset import Dataset
 from ganvas.data.formats.idx import is_idx, read_idx
+from ganvas.data.formats.own_files import RUN_CARD
 from ganvas.data.formats.sources import read_file, read_tree
 from ganvas.data.kinds import ARCHIVE_ENDINGS, has_ending, split_member
 from ganvas.data.pictures import PictureOptions
@@ -120,7 +121,7 @@ def _existing_path(what: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise DataError(f"cannot read {printable(str(what))}: {error.strerror}") from None
     # os.path, since pathlib raises for a folder without permission, which its reader reports
-    if os.path.isfile(path / "recipe.json"):
+    if os.path.isfile(path / RUN_CARD):
         sample = command("sample", path, n=10_000, out="x.npz")
         raise DataError(f"{path} is a run: name its data, or let it make images with {sample}")
     return path

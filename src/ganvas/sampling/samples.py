@@ -157,7 +157,11 @@ def parse_labels(text: str, classes: tuple[str, ...]) -> list[int]:
     have a name or index of one character, and otherwise one class.
     Raises SettingError for an unknown class, naming the nearest.
     """
-    return [index for index, times in _parts(text, classes) for _ in range(times)]
+    return _expanded(_parts(text, classes))
+
+
+def _expanded(parts: list[tuple[int, int]]) -> list[int]:
+    return [index for index, times in parts for _ in range(times)]
 
 
 def _parts(text: str, classes: tuple[str, ...]) -> list[tuple[int, int]]:
@@ -211,14 +215,15 @@ def sample_request(
     if labels is not None and not classes:
         raise SettingError(f"--labels {labels!r}: this generator is unconditional; use --n instead")
     if labels is not None and (labels != "balanced" or labels in classes):
-        sequence = parse_labels(labels, classes)
+        parts = _parts(labels, classes)
+        sequence = _expanded(parts)
         n, given = n or len(sequence), len(sequence)
         if n % given:
             even = f"{-(-n // given) * given}, or leave --n out"
             raise SettingError(f"--n {n} with {given} labels, which are repeated: give {even}")
         indices = sequence * (n // given)
         # a row for a sequence of classes, a sheet for many images of one or of each
-        alike = n > given == 1 or any(times > 1 for _, times in _parts(labels, classes))
+        alike = n > given == 1 or any(times > 1 for _, times in parts)
         columns = math.ceil(n**0.5) if alike else given
     else:
         columns = len(classes) if 1 < len(classes) <= 20 else 8

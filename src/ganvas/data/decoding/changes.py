@@ -49,7 +49,7 @@ class DecodingPlan:
     channels: that are decoded.
     fitting: how they get to the size.
     ends: the range of values that becomes 0 to 255; None for 8 bits.
-    scales_8_bits: whether pictures of 8 bits are scaled, too.
+    scales_8_bits: True if pictures of 8 bits are scaled, too.
     asked: which of these the user chose.
     digests: hash the pixels of each original.
     """
@@ -148,10 +148,7 @@ def _range_notes(seen: Sequence[Seen], plan: DecodingPlan) -> Iterable[str]:
             yield f"{count(number, f'{kind} picture')} scaled to 8 bits"
     scaled = [s for s in seen if s.extent]
     if plan.ends and scaled:
-        found = scaled[0].extent
-        for each in scaled:
-            found = each.extent.joined(found) if each.extent and found else found
-        assert found is not None
+        found = Extent.of_all(s.extent for s in scaled if s.extent)
         total, outside = sum(s.values for s in scaled), sum(s.outside for s in scaled)
         yield from RangeUsed(found, plan.ends, "range" in plan.asked, total, outside).notes()
     if plan.ends and len(scaled) < len(seen) and "range" in plan.asked:

@@ -58,7 +58,7 @@ class Original:
     """A picture that can be opened.
 
     headers: of each frame that is taken.
-    every: whether that is every frame, or the first.
+    every: True if that is every frame, False if it is the first.
     kept: its pixels, if they were decoded already.
     """
 

@@ -77,9 +77,7 @@ def _range_of(headers: Sequence[Header], extents: Sequence[Extent]) -> Range | N
     """
     if not extents:
         return None
-    found = extents[0]
-    for each in extents:
-        found = found.joined(each)
+    found = Extent.of_all(extents)
     ends = found.usual_range()
     mixed = not all(each.deep for each in headers)
     return (0.0, 255.0) if mixed and found.integers and fits_8_bits(ends) else ends

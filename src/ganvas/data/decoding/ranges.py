@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,11 @@ class Extent(NamedTuple):
         """The extent of both."""
         integers = self.integers and other.integers
         return Extent(min(self.low, other.low), max(self.high, other.high), integers)
+
+    @staticmethod
+    def of_all(extents: Iterable[Extent]) -> Extent:
+        """The extent of all, of which there is at least one."""
+        return reduce(Extent.joined, extents)
 
     def usual_range(self) -> Range:
         """The smallest usual range that holds all values; else from the lowest to the highest.

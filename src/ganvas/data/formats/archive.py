@@ -15,8 +15,9 @@ from typing import BinaryIO
 from ganvas.data.formats import limits
 from ganvas.data.formats.limits import DAMAGED, Files
 from ganvas.data.formats.sevenzip import seven_zip_members
-from ganvas.data.formats.tar import is_tar, tar_members
+from ganvas.data.formats.tar import tar_members
 from ganvas.data.formats.zip_names import decoded_names
+from ganvas.data.kinds import TAR_ENDINGS, has_ending
 from ganvas.errors import DataError
 from ganvas.system.text import printable
 
@@ -36,7 +37,7 @@ def members(path: Path, encoding: str | None = None) -> Iterator[Files]:
         yield limits.visible(Files((name, partial(binary, file)) for name, file in _walk(path)))
     elif path.suffix.lower() == ".7z":
         yield limits.visible(seven_zip_members(path))
-    elif is_tar(path):
+    elif has_ending(path, TAR_ENDINGS):
         yield limits.visible(tar_members(path, encoding))
     else:
         with opened_zip(path) as archive:

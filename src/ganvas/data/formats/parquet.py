@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -74,15 +74,10 @@ def read_parquet(path: Path, files: Files, split: Split, options: PictureOptions
     indices, classes = _labels(str(path), rows, columns)
     chosen = rows[split == "test"]
     of = indices[split == "test"]
-    pictures = [Picture(str(i), partial(_opened, each)) for i, each in enumerate(chosen.pictures)]
+    streams = (partial(_stream, each) for each in chosen.pictures)
+    pictures = [Picture(str(i), partial(open_picture, each)) for i, each in enumerate(streams)]
     title = path.resolve().name
     return assemble(title, pictures, of, classes if of is not None else (), options, tuple(notes))
-
-
-@contextmanager
-def _opened(content: bytes | None) -> Iterator[Any]:
-    with open_picture(partial(_stream, content)) as image:
-        yield image
 
 
 def _stream(content: bytes | None) -> io.BytesIO:

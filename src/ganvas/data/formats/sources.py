@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from ganvas.data.assemble import Assembled
-from ganvas.data.formats.archive import members
+from ganvas.data.formats.archive import binary, members
 from ganvas.data.formats.arrays.sources import read_array_file, read_array_files
 from ganvas.data.formats.arrays.tables import pixel_tables, read_tables
 from ganvas.data.formats.cifar import is_cifar, read_cifar
@@ -44,17 +43,13 @@ def read_file(path: Path, split: Split, options: PictureOptions, member: str = "
         raise DataError(f"{path} holds no arrays, so it has no {member}")
     if is_packed(path):
         return _read(path, Files({path.stem: partial(unpacked, path)}), split, options)
-    files = Files({path.name: partial(_opened, path)})
+    files = Files({path.name: partial(binary, str(path))})
     if has_ending(path, TABLE_ENDINGS):
         return read_tables(path, files, [path.name], split, options)
     if has_ending(path, PARQUET_ENDINGS):
         return read_parquet(path, files, split, options)
     reason = advice(path) or "expected a folder of images, an archive, .npz or IDX file"
     raise DataError(f"{path} is a single file: {reason}")
-
-
-def _opened(path: Path) -> BinaryIO:
-    return open(path, "rb")
 
 
 def read_tree(path: Path, split: Split, options: PictureOptions, member: str = "") -> Assembled:

@@ -18,15 +18,7 @@ from ganvas.data.formats.zip_names import decoded_names
 from ganvas.errors import DataError
 from ganvas.system.text import is_utf8, printable
 
-_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz")
 _BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
-
-
-def is_tar(path: Path) -> bool:
-    """Return True if a file's name is that of a tar, plain or compressed."""
-    first, _, last = path.name.lower().rpartition(".")
-    packed = last in ("gz", "bz2", "xz") and first.endswith(".tar")
-    return packed or path.suffix.lower() in _SUFFIXES
 
 
 def tar_members(path: Path, encoding: str | None = None) -> Files:

@@ -23,7 +23,7 @@ from ganvas.data.assemble import Assembled, Picture, assemble
 from ganvas.data.formats.archive import members
 from ganvas.data.formats.arrays.labels import class_indices
 from ganvas.data.formats.limits import Files
-from ganvas.data.formats.tar import is_tar
+from ganvas.data.kinds import TAR_ENDINGS, has_ending
 from ganvas.data.pictures import SUFFIXES, PictureOptions, open_picture
 from ganvas.data.reading import NoHeldOutError, Split
 from ganvas.errors import DataError
@@ -41,7 +41,7 @@ def with_shards(path: Path, files: Files, encoding: str | None) -> Iterator[File
 
     Shards, whose names differ in numbers alone, add no folder to the names within.
     """
-    tars = [name for name in files if is_tar(Path(name))]
+    tars = [name for name in files if has_ending(name, TAR_ENDINGS)]
     if not path.is_dir() or not tars or any(_is_picture(name) for name in files):
         yield files
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ganvas.data.trees.splits import split_of
 from ganvas.errors import DataError, nearest
-from ganvas.system.text import first_few, printable
+from ganvas.system.text import count, first_few, printable
 
 # of --label-column: read no classes from tables
 NO_COLUMN = "none"
@@ -96,6 +96,21 @@ def split_column(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str | 
     return None
 
 
+def unmatched_notes(unnamed: Sequence[str], missing: Sequence[str], entry: str) -> list[str]:
+    """Sentences on pictures without a label, and on labels without a picture.
+
+    entry: what a label stands in, such as "row".
+    """
+    notes = []
+    if unnamed:
+        left_out = f"{count(len(unnamed), 'picture')} without a label in it left out"
+        notes.append(f"{left_out}: {first_few(unnamed, 3)}")
+    if missing:
+        gone = f"{count(len(missing), entry)} of it for files that are not here"
+        notes.append(f"{gone}: {first_few(missing, 3)}")
+    return notes
+
+
 def is_label_name(header: str) -> bool:
     """Return True if the name of a column speaks of classes."""
     return bool(_NAMED.fullmatch(_plain(header)))
@@ -180,11 +195,11 @@ def _distinct(columns: list[int], rows: Sequence[Sequence[str]]) -> list[int]:
     """The columns without those that number the classes of another: names are kept."""
     kept: list[int] = []
     for i in sorted(columns, key=lambda i: all(_INTEGER.fullmatch(row[i]) for row in rows)):
-        if not any(_one_to_one(i, k, rows) for k in kept):
+        if not any(one_to_one({(row[i], row[k]) for row in rows}) for k in kept):
             kept.append(i)
     return sorted(kept)
 
 
-def _one_to_one(i: int, k: int, rows: Sequence[Sequence[str]]) -> bool:
-    pairs = {(row[i], row[k]) for row in rows}
+def one_to_one(pairs: set[tuple[str, str]]) -> bool:
+    """Return True if no value on either side has two partners."""
     return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})

@@ -24,7 +24,13 @@ from ganvas.data.trees.delimited import (
     is_wide,
     table_rows,
 )
-from ganvas.data.trees.label_columns import NO_COLUMN, label_column, split_column
+from ganvas.data.trees.label_columns import (
+    NO_COLUMN,
+    label_column,
+    one_to_one,
+    split_column,
+    unmatched_notes,
+)
 from ganvas.data.trees.picture_index import SEVERAL, NamingColumn, PictureIndex
 from ganvas.data.trees.splits import Part, split_of
 from ganvas.errors import DataError
@@ -275,12 +281,7 @@ class LabelTables:
                 f"column {printable(split)} is not read, all rows are trained on: put the held-out"
                 " pictures into test/"
             )
-        if unnamed:
-            left_out = f"{count(len(unnamed), 'picture')} without a label in it left out"
-            notes.append(f"{left_out}: {first_few(unnamed, 3)}")
-        if missing:
-            gone = f"{count(len(missing), 'row')} of it for files that are not here"
-            notes.append(f"{gone}: {first_few(missing, 3)}")
+        notes += unmatched_notes(unnamed, missing, "row")
         return TableLabels(name, of, not unnamed, tuple(notes))
 
     def _lacking(self, table: str, names: list[str]) -> DataError:
@@ -383,5 +384,4 @@ def _rank(table: str) -> tuple[int, int]:
 
 def _same_groups(of: Mapping[str, str], folders: Mapping[str, str]) -> bool:
     """True if a table and the folders group the pictures in the same way."""
-    pairs = {(label, folders[name]) for name, label in of.items() if name in folders}
-    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+    return one_to_one({(label, folders[name]) for name, label in of.items() if name in folders})

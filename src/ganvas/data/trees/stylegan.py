@@ -18,7 +18,7 @@ import numpy as np
 
 from ganvas.data.formats.limits import Files
 from ganvas.data.labels import numbered_classes
-from ganvas.data.trees.label_columns import NO_COLUMN
+from ganvas.data.trees.label_columns import NO_COLUMN, unmatched_notes
 from ganvas.errors import DataError
 from ganvas.system.text import count, first_few, printable
 
@@ -120,14 +120,9 @@ def _fitted(
         raise DataError(f"{where} lacks labels of {lacking}: add them, or remove it")
     known = numbered_classes(np.array(sorted(set(numbers.values())), np.int64))
     of = {name: known.names[numbers[name] - known.first] for name in part if name in numbers}
-    notes = [f"classes read from {printable(file)}", *known.notes]
-    if unnamed:
-        left_out = f"{count(len(unnamed), 'picture')} without a label in it left out"
-        notes.append(f"{left_out}: {first_few(unnamed, 3)}")
-    if missing:
-        gone = f"{count(len(missing), 'label')} of it for files that are not here"
-        notes.append(f"{gone}: {first_few(missing, 3)}")
-    return PackedLabels(file, of, known.names, tuple(notes))
+    unmatched = unmatched_notes(unnamed, missing, "label")
+    notes = f"classes read from {printable(file)}", *known.notes, *unmatched
+    return PackedLabels(file, of, known.names, notes)
 
 
 def _number(where: str, name: str, label: Any) -> int:
