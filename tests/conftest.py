@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -35,6 +36,10 @@ from ganvas.tuning import trials
 
 if TYPE_CHECKING:
     from helpers.judged import Pooled
+
+# speed is measured by benchmarks, not by tests
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 pytest.register_assert_rewrite("helpers.common", "helpers.judged", "helpers.paged")
 
