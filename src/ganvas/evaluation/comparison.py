@@ -11,7 +11,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.decoding.kinds import lossy_kinds
 from ganvas.data.stacked import NUMBERS
 from ganvas.evaluation import metrics
-from ganvas.evaluation.copy_features import CopyFeatures
+from ganvas.evaluation.copies import CopyFeatures
 from ganvas.evaluation.extractors import MIN_ACCURACY, Extractor, is_stacked
 from ganvas.evaluation.inputs import Generated, Real
 from ganvas.evaluation.result import EvaluationSettings, Protocol, Scores

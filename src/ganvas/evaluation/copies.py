@@ -37,15 +37,16 @@ A few copies shifted by a pixel can escape this.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ganvas.evaluation.copy_features import CopyFeatures, Nearest
-from ganvas.evaluation.metrics import nearest_rows, squared_distances
+from ganvas.evaluation.metrics import Nearest, nearest_rows, squared_distances
 from ganvas.evaluation.result import Copies
 from ganvas.sampling import sheets
 from ganvas.system import seeding
@@ -63,6 +64,46 @@ RESAMPLES = 200
 MIN_RELIABLE = 50  # real images below which the check is rough
 MIN_MEASURABLE = 4  # real images below which it tells nothing
 PAIRS = 16
+
+
+# finds neighbours in one space, by names of sets: (of, rows, among, without=None) -> Nearest
+_Find = Callable[..., Nearest]
+
+
+@dataclass(frozen=True)
+class CopyFeatures:
+    """Features in which copies are looked for; those of each image and of its mirror image count.
+
+    name: of the extractor.
+    take: uint8 (N, C, H, W) -> features (N, D).
+    sets: features of the images "fakes", "training" and, if there are any, "held-out".
+    """
+
+    name: str
+    take: Callable[[Tensor], Tensor]
+    sets: dict[str, Tensor]
+
+    def likely(self, known: Tensor, most: int) -> Tensor:
+        """Indices of at most `most` images that seem nearest to training ones, without `known`."""
+        fakes, training = self.sets["fakes"], self.sets["training"]
+        centre = training.mean(0)
+        blocks = (block - centre for block in training.split(COPIES_CHUNK))
+        distance, _ = nearest_rows([fakes - centre], blocks)
+        distance[known] = torch.inf
+        return distance.argsort(stable=True)[: min(most, len(distance) - len(known))]
+
+    def finder(self, pictures: dict[str, Tensor]) -> _Find:
+        """Return a function that finds neighbours. pictures: the sets, uint8 (N, C, H, W)."""
+
+        def find(of: str, rows: Tensor, among: str, without: Tensor | None = None) -> Nearest:
+            others = self.sets[among].double()
+            mirrored = self.take(pictures[of][rows].flip(3))
+            views = [each.double() for each in (self.sets[of][rows], mirrored)]
+            _, index = nearest_rows(views, others.split(COPIES_CHUNK), without)
+            exact, view = torch.stack([(v - others[index]).norm(dim=1) for v in views]).min(0)
+            return Nearest(exact, index, view == 1)
+
+        return find
 
 
 class CopyCheck(NamedTuple):
@@ -89,14 +130,6 @@ class _Ratios(NamedTuple):
     real: Tensor
     usual: float
     nearest_held_out: float | None
-
-
-class _Find(Protocol):
-    """Find neighbours in one space, by names of sets: "fakes", "training", "held-out"."""
-
-    def __call__(
-        self, of: str, rows: Tensor, among: str, without: Tensor | None = None
-    ) -> Nearest: ...
 
 
 def check_copies(

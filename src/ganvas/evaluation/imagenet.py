@@ -13,10 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ganvas.evaluation.efficientnet import PUBLISHED, EfficientNet, load_efficientnet, scaled
+from ganvas.layers.efficientnet import (
+    PUBLISHED,
+    EfficientNet,
+    efficientnet_input,
+    load_efficientnet,
+)
 
 # another network than the one that a discriminator may look through
-JUDGE = "lite1"
+JUDGE_NETWORK = "lite1"
 JUDGE_SIDE = 96  # pixels a side of an image as the network sees it
 JUDGE_CHUNK = 50  # images in a forward pass
 JUDGE_BYTES = 2**27  # of float pixels resized at a time
@@ -30,8 +35,8 @@ def load_judge() -> tuple[EfficientNet, str]:
 
     Raises MissingExtraError without the package of its weights, RunError for a damaged file.
     """
-    text = f"imagenet {JUDGE_VERSION} {JUDGE_RESIZE} {GROUNDS} {PUBLISHED[JUDGE].sha256}"
-    return load_efficientnet(JUDGE), hashlib.sha256(text.encode()).hexdigest()
+    text = f"imagenet {JUDGE_VERSION} {JUDGE_RESIZE} {GROUNDS} {PUBLISHED[JUDGE_NETWORK].sha256}"
+    return load_efficientnet(JUDGE_NETWORK), hashlib.sha256(text.encode()).hexdigest()
 
 
 @torch.inference_mode()
@@ -50,7 +55,7 @@ def _means(network: EfficientNet, images: Tensor, ground: int = 0) -> Tensor:
         # always as many: for a few images, convolutions sum in another order
         missing = JUDGE_CHUNK - len(seen)
         whole = torch.cat([seen, seen[:1].expand(missing, -1, -1, -1)])
-        made.append(network(scaled(whole))[-1].mean((2, 3))[: len(seen)])
+        made.append(network(efficientnet_input(whole))[-1].mean((2, 3))[: len(seen)])
     return torch.cat(made)
 
 

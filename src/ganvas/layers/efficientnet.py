@@ -82,7 +82,7 @@ class EfficientNet(nn.Module):
         self.classes = nn.Linear(POOLED, IMAGENET_CLASSES)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Images of `scaled`, (N, 3, H, W) -> maps (N, TAP_CHANNELS, ...) at strides 4 to 32."""
+        """Images (N, 3, H, W) of `efficientnet_input` -> maps at strides 4, 8, 16 and 32."""
         x = self.stem(x)
         maps = []
         for stage in self.stages:
@@ -136,7 +136,7 @@ class _Block(nn.Module):
         return out.add_(x) if self.residual else out
 
 
-def scaled(pixels: Tensor) -> Tensor:
+def efficientnet_input(pixels: Tensor) -> Tensor:
     """Scale pixels 0 to 255 of any dtype, (N, 3, H, W), as the networks expect them: float32."""
     return ((pixels.float() - 127) / 128).contiguous(memory_format=torch.channels_last)
 
