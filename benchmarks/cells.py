@@ -210,6 +210,7 @@ def pictures() -> Iterator[Cell]:
         name="r3gan-images",
         recipe="r3gan/images",
         data=DRAWN,
+        extractor="self",
         length=Length(30, "minutes"),
         minutes=30 + 4 * JUDGING,
         n=2000,

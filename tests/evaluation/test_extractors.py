@@ -31,7 +31,7 @@ class TestDigits:
             "colour": digits.expand(-1, 3, -1, -1),
         }
         for name, images in others.items():
-            assert extractors.default(Dataset(name, images)) == "self", name
+            assert extractors.default(Dataset(name, images)) == "imagenet", name
 
     def test_it_names_real_digits(self) -> None:
         held_out = data.load_dataset("mnist-5k", split="test")
@@ -101,21 +101,20 @@ class TestNames:
         )
         find = partial(extractors.find_extractor, None, tell=tell_nobody)
         assert find(few).name == "digits"
-        assert find(replace(few, classes=tuple("abcdefghij"))).name == "classifier:mnist-5k"
-        assert find(replace(few, images=few.images[:, :, 2:, 2:])).name == "classifier:mnist-5k"
+        with_classes = "imagenet+classifier:mnist-5k"
+        assert find(replace(few, classes=tuple("abcdefghij"))).name == with_classes
+        assert find(replace(few, images=few.images[:, :, 2:, 2:])).name == with_classes
         assert find(replace(few, labels=None, classes=())).name == "digits"
-        assert find(Dataset("noise", noise(40, side=28).images)).name == "self:noise"
-        assert (
-            find(Dataset("one", few.images, torch.zeros(40, dtype=torch.int64), ("all",))).name
-            == "self:one"
-        )
+        assert find(Dataset("noise", noise(40, side=28).images)).name == "imagenet"
+        one = Dataset("one", few.images, torch.zeros(40, dtype=torch.int64), ("all",))
+        assert find(one).name == "imagenet"
 
     @pytest.mark.usefixtures("quick")
     def test_class_names_alone_make_no_digits(self) -> None:
         """IDX files of clothes have the class names 0 to 9 too."""
         digits = data.load_dataset("mnist-5k").rows(torch.arange(60))
         assert digits.labels is not None
-        for wrong, name in ((10, "digits"), (30, "classifier:mnist-5k")):
+        for wrong, name in ((10, "digits"), (30, "imagenet+classifier:mnist-5k")):
             labels = digits.labels.clone()
             labels[:wrong] = (labels[:wrong] + 1) % 10
             others = replace(digits, labels=labels)
@@ -129,24 +128,25 @@ class TestNames:
             ((digits.labels == 7) | (digits.labels == 1)).nonzero().flatten()[:60]
         )
         assert sevens_and_ones.labels is not None
-        for classes, name in ((("7", "1"), "digits"), (("1", "7"), "classifier:mnist-5k")):
+        for classes, name in ((("7", "1"), "digits"), (("1", "7"), "imagenet+classifier:mnist-5k")):
             labels = (sevens_and_ones.labels == 1).long()
             few = replace(sevens_and_ones, labels=labels, classes=classes)
             assert extractors.find_extractor(None, few, tell=tell_nobody).name == name
 
     @pytest.mark.parametrize(
-        "name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "photos"]
+        "name", ["digit", "clasifier:mnist", "", ":", "digits:mnist", "imagenet:a", "photos"]
     )
     def test_unknown_ones_are_one_line(self, name: str) -> None:
         with pytest.raises(SettingError, match="no extractor is called") as caught:
             extractors.find_extractor(name, noise(4))
         assert "\n" not in str(caught.value)
-        assert "digits" in str(caught.value) or "classifier" in str(caught.value)
+        assert any(kind in str(caught.value) for kind in ("digits", "classifier", "imagenet?"))
 
     @pytest.mark.parametrize(
         ("name", "message"),
         [
             ("classifier", "noise has no classes to tell apart: use self:noise"),
+            ("imagenet+classifier", "noise has no classes to tell apart: use imagenet"),
             ("classifier:nowhere", "'nowhere' is neither a data set nor a path"),
             ("self:./nowhere", "no file or folder ./nowhere"),
             ("self:mnist-5k", "self:mnist-5k takes images of 28x28 grey, these are 12x12 grey"),

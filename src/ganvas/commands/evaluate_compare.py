@@ -34,8 +34,9 @@ class EvaluateOptions(Reading):
     n
         Number of generated images; all of a set that has fewer.
     extractor
-        Feature extractor: digits, classifier[:DATASET], self[:DATASET], inception[:PATH], or a file
-        from ganvas extractor. Default: one that suits the data.
+        Feature extractor: digits, imagenet, imagenet+classifier[:DATASET], classifier[:DATASET],
+        self[:DATASET], inception[:PATH], or a file from ganvas extractor. Default: one that suits
+        the data.
     seeds
         Number of samples to take, for means and standard deviations.
     seed

@@ -11,6 +11,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.data.decoding.kinds import lossy_kinds
 from ganvas.data.stacked import NUMBERS
 from ganvas.evaluation import metrics
+from ganvas.evaluation.copies import CopyFeatures
 from ganvas.evaluation.extractors import MIN_ACCURACY, Extractor, is_stacked
 from ganvas.evaluation.inputs import Generated, Real
 from ganvas.evaluation.result import EvaluationSettings, Protocol, Scores
@@ -63,11 +64,13 @@ class Comparison:
             return None
         return torch.bincount(data.labels, minlength=len(classes))
 
-    def score_seed(self, real: FeatureSet, seed: int) -> tuple[Scores, Dataset, list[str]]:
+    def score_seed(
+        self, real: FeatureSet, seed: int
+    ) -> tuple[Scores, Dataset, FeatureSet, list[str]]:
         """Sample with one seed and score the images.
 
         real: features of the real images.
-        Returns scores, the generated images, and notes.
+        Returns scores, the generated images, their features, and notes.
         """
         n, sampler = self.settings.n, self.generated.sampler
         wanted = max(n, self.n_modes or 0)
@@ -76,19 +79,31 @@ class Comparison:
             columns = real.features.shape[1] + len(self.extractor.classes)
             raise_if_too_many(sampler, wanted, more=12 * columns)
             self.tell(f"sampling {count(wanted, 'image')} with seed {seed}")
-        first = self.settings.seed
-        images = self.generated.take(wanted, first, self.class_counts, part=seed - first, least=n)
+        start = self.settings.seed
+        images = self.generated.take(wanted, start, self.class_counts, part=seed - start, least=n)
         features = self.extract(images, real=False)
         if len(images) > n:
             images = images.rows(torch.arange(n))
         classes = self.extractor.classes
-        scores, notes = compute_scores(real, features.first(n), classes, self.settings)
+        first = features.first(n)
+        scores, notes = compute_scores(real, first, classes, self.settings)
         if self.n_modes:
             assert features.probabilities is not None
             numbers = features.probabilities[: self.n_modes].argmax(1)
             hit, kl = metrics.modes(numbers, len(NUMBERS))
             scores = replace(scores, modes=hit, reverse_kl=kl)
-        return scores, images, same_images_notes("generated", images.images) + notes
+        return scores, images, first, same_images_notes("generated", images.images) + notes
+
+    def copy_features(self, fakes: FeatureSet) -> CopyFeatures:
+        """Features of all that the copy check compares. fakes: of the generated images."""
+        named = {"training": self.real.training, "held-out": self.real.held_out}
+        sets = {
+            name: self.extract(dataset, real=True).features
+            for name, dataset in named.items()
+            if dataset is not None
+        }
+        sets["fakes"] = fakes.features
+        return CopyFeatures(self.extractor.name, lambda x: self.extractor(x).features, sets)
 
     def compute_floor(self, real: FeatureSet, n: int) -> tuple[Scores, list[str]]:
         """Score n real images in place of generated ones. Returns the scores, and notes.

@@ -24,6 +24,10 @@ pixel. A generator is a copier if the share of its images that count as copies e
 images by a tenth or more: fifty times what chance gives on MNIST, yet before most images are
 copies.
 
+**Features.** Of pictures that `imagenet` judges, distances are also taken of its features, which
+change little if a picture is mirrored, recoloured or framed anew. In each space r is divided by the
+median of real images, and an image's smaller r counts, of real images too.
+
 **All images.** Only PROBES random generated images get a ratio, and would mostly miss a few copies
 among thousands. So all are compared with all training images for equality, and once more at low
 resolution without alignments; those that seem nearest are then measured, for the closest pairs.
@@ -33,7 +37,8 @@ A few copies shifted by a pixel can escape this.
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +46,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ganvas.evaluation.metrics import nearest_rows, squared_distances
+from ganvas.evaluation.metrics import Nearest, nearest_rows, squared_distances
 from ganvas.evaluation.result import Copies
 from ganvas.sampling import sheets
 from ganvas.system import seeding
@@ -61,17 +66,44 @@ MIN_MEASURABLE = 4  # real images below which it tells nothing
 PAIRS = 16
 
 
-class Nearest(NamedTuple):
-    """Nearest neighbours of N images.
+# finds neighbours in one space, by names of sets: (of, rows, among, without=None) -> Nearest
+_Find = Callable[..., Nearest]
 
-    distance: float64 (N,), Euclidean.
-    which: int64 (N,), index of the neighbour.
-    mirrored: bool (N,), true where the neighbour's mirror image is meant.
+
+@dataclass(frozen=True)
+class CopyFeatures:
+    """Features in which copies are looked for; those of each image and of its mirror image count.
+
+    name: of the extractor.
+    take: uint8 (N, C, H, W) -> features (N, D).
+    sets: features of the images "fakes", "training" and, if there are any, "held-out".
     """
 
-    distance: Tensor
-    which: Tensor
-    mirrored: Tensor
+    name: str
+    take: Callable[[Tensor], Tensor]
+    sets: dict[str, Tensor]
+
+    def likely(self, known: Tensor, most: int) -> Tensor:
+        """Indices of at most `most` images that seem nearest to training ones, without `known`."""
+        fakes, training = self.sets["fakes"], self.sets["training"]
+        centre = training.mean(0)
+        blocks = (block - centre for block in training.split(COPIES_CHUNK))
+        distance, _ = nearest_rows([fakes - centre], blocks)
+        distance[known] = torch.inf
+        return distance.argsort(stable=True)[: min(most, len(distance) - len(known))]
+
+    def finder(self, pictures: dict[str, Tensor]) -> _Find:
+        """Return a function that finds neighbours. pictures: the sets, uint8 (N, C, H, W)."""
+
+        def find(of: str, rows: Tensor, among: str, without: Tensor | None = None) -> Nearest:
+            others = self.sets[among].double()
+            mirrored = self.take(pictures[of][rows].flip(3))
+            views = [each.double() for each in (self.sets[of][rows], mirrored)]
+            _, index = nearest_rows(views, others.split(COPIES_CHUNK), without)
+            exact, view = torch.stack([(v - others[index]).norm(dim=1) for v in views]).min(0)
+            return Nearest(exact, index, view == 1)
+
+        return find
 
 
 class CopyCheck(NamedTuple):
@@ -91,16 +123,22 @@ class CopyCheck(NamedTuple):
 
 
 class _Ratios(NamedTuple):
-    """r, float64 (N,), of generated and of real images; median distance of the former to held-out
-    images, if there are any."""
+    """r, float64 (N,), of generated and of real images; median distance to the nearest training
+    image of the latter; that of the former to held-out images, if there are any."""
 
     fake: Tensor
     real: Tensor
+    usual: float
     nearest_held_out: float | None
 
 
 def check_copies(
-    fakes: Tensor, training: Tensor, held_out: Tensor | None, *, flip: bool = False
+    fakes: Tensor,
+    training: Tensor,
+    held_out: Tensor | None,
+    *,
+    flip: bool = False,
+    features: CopyFeatures | None = None,
 ) -> CopyCheck:
     """Check generated images for copies of training images.
 
@@ -108,32 +146,72 @@ def check_copies(
     training: uint8 (M, C, H, W).
     held_out: uint8 (K, C, H, W) or None; below MIN_MEASURABLE, training images are the yardstick.
     flip: mirror images count too, as of a training that saw them.
+    features: of the same images, in which copies are looked for as well.
     """
-    # Ratios of some images, the closest pairs among all
+    # The images to measure: some get a ratio, the others may be closest pairs
     probes = _chosen(len(fakes), "asked")
     views = [fakes, fakes.flip(3)] if flip else [fakes]
     candidates = torch.cat([probes, _likely(views, training, probes)])
-    closest = nearest_training(fakes[candidates], training, flip=flip)
-    order = closest.distance.argsort(stable=True)[:PAIRS]
-    near = Nearest(*(part[: len(probes)] for part in closest))
-    if held_out is not None and len(held_out) >= MIN_MEASURABLE:
-        ratios = _by_held_out(fakes[probes], near, training, held_out, flip)
-    else:
-        ratios = _by_training(near, training, flip)
+    pictures = {"fakes": fakes, "training": training}
+    if has_held_out := held_out is not None and len(held_out) >= MIN_MEASURABLE:
+        pictures["held-out"] = held_out
 
+    # Ratios and closest pairs in each space
+    def in_pixels(of: str, rows: Tensor, among: str, without: Tensor | None = None) -> Nearest:
+        return nearest_training(pictures[of][rows], pictures[among], without=without, flip=flip)
+
+    spaces: list[_Find] = [in_pixels]
+    if features is not None:
+        candidates = torch.cat([candidates, features.likely(candidates, MAX_LIKELY)])
+        spaces.append(features.finder(pictures))
+    each = []
+    for find in spaces:
+        closest = find("fakes", candidates, "training")
+        near = Nearest(*(part[: len(probes)] for part in closest))
+        by = _by_held_out if has_held_out else _by_training
+        each.append((closest, near, by(find, pictures, probes, near)))
+
+    ratios = _joined([ratios for *_, ratios in each])
     copies = Copies(
         **_verdict(ratios),
-        nearest_training=float(near.distance.median()),
+        nearest_training=float(each[0][1].distance.median()),
         nearest_held_out=ratios.nearest_held_out,
         n_fake=len(probes),
         n_training=len(training),
         n_held_out=0 if held_out is None else len(held_out),
-        space=_space(fakes, flip),
+        space=_space(fakes, flip, features),
         yardstick="training" if ratios.nearest_held_out is None else "held-out",
         identical=_identical(views, training),
     )
+    closest = _nearer([(closest, ratios.usual) for closest, _, ratios in each])
+    order = closest.distance.argsort(stable=True)[:PAIRS]
     pairs = candidates[order], closest.which[order], closest.mirrored[order]
     return CopyCheck(copies, *pairs, _notes(copies, len(fakes)))
+
+
+def _joined(spaces: list[_Ratios]) -> _Ratios:
+    """Join ratios over spaces: the smallest of each image, in units of the real images' median.
+
+    A space in which most real images are copies does not count.
+    """
+    known = [each for each in spaces if 0 < float(each.real.median()) < math.inf]
+    if len(known) < 2:
+        return (known or spaces)[0]._replace(nearest_held_out=spaces[0].nearest_held_out)
+    usual = [each.real.median() for each in known]
+    fake = torch.stack([each.fake / r for each, r in zip(known, usual, strict=True)]).amin(0)
+    real = torch.stack([each.real / r for each, r in zip(known, usual, strict=True)]).amin(0)
+    return spaces[0]._replace(fake=fake, real=real)
+
+
+def _nearer(spaces: list[tuple[Nearest, float]]) -> Nearest:
+    """Join neighbours over spaces: the nearest of each image, in units of the usual distance."""
+    if len(spaces) == 1:
+        return spaces[0][0]
+    distances = torch.stack([near.distance / max(usual, 1e-9) for near, usual in spaces])
+    least, space = distances.min(0)
+    rows = space, torch.arange(len(space))
+    which, mirrored = (torch.stack([near[k] for near, _ in spaces])[rows] for k in (1, 2))
+    return Nearest(least, which, mirrored)
 
 
 def save_closest(path: Path, check: CopyCheck, fakes: Tensor, training: Tensor) -> None:
@@ -205,28 +283,28 @@ def _identical(views: list[Tensor], training: Tensor) -> int:
 
 
 def _by_held_out(
-    fakes: Tensor, near: Nearest, training: Tensor, held_out: Tensor, flip: bool
+    find: _Find, pictures: dict[str, Tensor], probes: Tensor, near: Nearest
 ) -> _Ratios:
-    find = partial(nearest_training, flip=flip)
-    chosen = _chosen(len(held_out), "copies")
-    to_held_out = find(fakes, held_out).distance
-    to_training = find(held_out[chosen], training).distance
-    to_others = find(held_out[chosen], held_out, without=chosen[:, None]).distance
+    chosen = _chosen(len(pictures["held-out"]), "copies")
+    to_held_out = find("fakes", probes, "held-out").distance
+    to_training = find("held-out", chosen, "training").distance
+    to_others = find("held-out", chosen, "held-out", chosen[:, None]).distance
     r, real = _quotients(near.distance, to_held_out), _quotients(to_training, to_others)
-    return _Ratios(r, real, float(to_held_out.median()))
+    return _Ratios(r, real, float(to_training.median()), float(to_held_out.median()))
 
 
-def _by_training(near: Nearest, training: Tensor, flip: bool) -> _Ratios:
-    if len(training) < MIN_MEASURABLE:
-        return _Ratios(torch.tensor([math.nan]), torch.tensor([math.nan]), None)
-    find = partial(nearest_training, others=training, flip=flip)
-    chosen = _chosen(len(training), "copies")
-    usual = find(training[chosen], without=chosen[:, None])
+def _by_training(
+    find: _Find, pictures: dict[str, Tensor], probes: Tensor, near: Nearest
+) -> _Ratios:
+    if (n := len(pictures["training"])) < MIN_MEASURABLE:
+        return _Ratios(torch.tensor([math.nan]), torch.tensor([math.nan]), 1.0, None)
+    chosen = _chosen(n, "copies")
+    usual = find("training", chosen, "training", chosen[:, None])
     both = torch.stack([usual.which, chosen], 1)
-    beside = find(training[near.which], without=near.which[:, None]).distance
-    usually_beside = find(training[usual.which], without=both).distance
+    beside = find("training", near.which, "training", near.which[:, None]).distance
+    usually_beside = find("training", usual.which, "training", both).distance
     r, real = _quotients(near.distance, beside), _quotients(usual.distance, usually_beside)
-    return _Ratios(r, real, None)
+    return _Ratios(r, real, float(usual.distance.median()), None)
 
 
 def _notes(copies: Copies, total: int) -> tuple[str, ...]:
@@ -254,11 +332,12 @@ def _notes(copies: Copies, total: int) -> tuple[str, ...]:
     return tuple(f"copy check: {note}" for note in notes)
 
 
-def _space(images: Tensor, flip: bool) -> str:
+def _space(images: Tensor, flip: bool, features: CopyFeatures | None) -> str:
     small = reduced(images[:1])
     size = "x".join(map(str, small.shape[2:]))
     mirrored = ", mirrored ones too" if flip else ""
-    return f"pixels at {size}, nearest of {len(_views(small, flip))} alignments{mirrored}"
+    pixels = f"pixels at {size}, nearest of {len(_views(small, flip))} alignments{mirrored}"
+    return f"{pixels}; features of {features.name}, mirrored ones too" if features else pixels
 
 
 def nearest_training(

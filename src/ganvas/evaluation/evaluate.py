@@ -87,9 +87,10 @@ def evaluate(
     resize, modes_n = _changes(generated, real, chosen), extractors.MODES_N
     comparison = Comparison(generated, real, chosen, settings, resize, modes_n, tell)
     with threads(cores()):  # as during training: the last digits depend on it
-        result, fakes = _result(comparison, repeat, comparison.extract(real.images, real=True))
+        real_features = comparison.extract(real.images, real=True)
+        result, fakes, features = _result(comparison, repeat, real_features)
         result = _with_gan_train(result, real, fakes, tell) if gan_train else result
-    result = _with_copies(result, comparison, fakes, out) if copies else result
+    result = _with_copies(result, comparison, fakes, features, out) if copies else result
     if generated.run is not None:
         try:
             generated.run.append_metrics(result.to_json())
@@ -120,17 +121,17 @@ def _result(
     repeat: RepeatOptions,
     real_features: FeatureSet,
     floor: tuple[Scores, list[str]] | None = None,
-) -> tuple[EvaluationResult, Dataset]:
-    """Score all seeds. Returns the result and the images of the first seed.
+) -> tuple[EvaluationResult, Dataset, FeatureSet]:
+    """Score all seeds. Returns the result, and the images of the first seed with their features.
 
     floor: `Comparison.compute_floor`'s result; computed here if None.
     """
     # Scores of each seed; only the images of the first seed are kept in memory
     settings, generated = comparison.settings, comparison.generated
-    scores, fakes, notes = comparison.score_seed(real_features, settings.seed)
+    scores, fakes, features, notes = comparison.score_seed(real_features, settings.seed)
     each = [scores]
     for k in range(1, settings.seeds):
-        scores, _, caveats = comparison.score_seed(real_features, settings.seed + k)
+        scores, _, _, caveats = comparison.score_seed(real_features, settings.seed + k)
         each.append(scores)
         notes += caveats
     means, spread = mean_and_spread(each)
@@ -155,7 +156,7 @@ def _result(
         weights_sha256="" if generated.card is None else generated.card.weights_sha256,
         asked=repeat,
     )
-    return result, fakes
+    return result, fakes, features
 
 
 def while_training(
@@ -236,16 +237,21 @@ def _with_copies(
     result: EvaluationResult,
     comparison: Comparison,
     fakes: Dataset,
+    features: FeatureSet,
     out: str | os.PathLike[str] | None,
 ) -> EvaluationResult:
-    """Add the copy check and write its sheet, or a note if the disk refuses it."""
+    """Add the copy check and write its sheet, or a note if the disk refuses it.
+
+    features: of `fakes`.
+    """
     generated, real = comparison.generated, comparison.real
     assert real.training is not None
     training = real.training.images
     comparison.tell(f"looking for copies among {count(len(training), 'training image')}")
     flip = generated.card is not None and generated.card.data.flip
     held_out = None if real.held_out is None else real.held_out.images
-    check = check_copies(fakes.images, training, held_out, flip=flip)
+    seen = comparison.copy_features(features) if comparison.extractor.finds_copies else None
+    check = check_copies(fakes.images, training, held_out, flip=flip, features=seen)
     copies, notes = check.copies, check.notes
     path = Path(out or (generated.run.closest_file if generated.run else "copies.png"))
     try:

@@ -4,6 +4,9 @@ They are chosen by name, or made from any function or module:
 
     digits              a classifier of MNIST that comes with the package: for 28x28 grey digits
                         and, a channel at a time, for StackedMNIST
+    imagenet            features that a published network learned from photographs of all kinds
+    imagenet+classifier:DATASET
+                        these features, and classes by the next one
     classifier:DATASET  a classifier of a labelled data set, trained on first use
     self:DATASET        an encoder of pictures without labels, trained on first use
     inception[:PATH]    the Inception network of published FIDs (the extra `inception`)
@@ -28,7 +31,7 @@ from ganvas.data import NAMES, load_dataset
 from ganvas.data.dataset import Dataset
 from ganvas.data.stacked import NUMBERS
 from ganvas.errors import DataError, SettingError, nearest
-from ganvas.evaluation import extractor_files, inception
+from ganvas.evaluation import extractor_files, imagenet, inception
 from ganvas.evaluation.classifier import Classifier, inner_size
 from ganvas.evaluation.custom_extractors import checked_output, identity
 from ganvas.evaluation.extractor_files import Network, Origin
@@ -47,6 +50,7 @@ TRIED = 500  # images that decide whether a data set shows digits
 SURE = 0.88
 MIN_TRAINING_IMAGES = 1000  # training images below which an extractor gets a caveat
 MIN_ACCURACY = 0.8  # accuracy below which what a classifier says of classes gets a caveat
+WITH_CLASSES: Literal["imagenet+classifier"] = "imagenet+classifier"
 MODES_N = 26_000  # images whose modes are counted, as in Lin et al. 2018 (arXiv 1712.04086)
 
 
@@ -73,6 +77,7 @@ class Extractor:
     take: uint8 (N, C, H, W) -> Features, without gradients, deterministic.
     cacheable: True if sha256 covers all that features depend on; only then are they cached.
     learned: the data sets that it was trained on, by fingerprint or by the name of a built-in one.
+    finds_copies: True if the copy check shall look for copies in its features as well.
     """
 
     name: str
@@ -84,6 +89,7 @@ class Extractor:
     take: Callable[[Tensor], Features]
     cacheable: bool = True
     learned: tuple[str, ...] = ()
+    finds_copies: bool = False
 
     def knows(self, dataset: Dataset) -> bool:
         """Return True if the extractor was trained on these very images."""
@@ -169,6 +175,8 @@ def find_extractor(
     shape = dataset.channels, dataset.height, dataset.width
     if kind == "digits" and not of:
         return _shipped(*shape)
+    if kind == "imagenet" and not of:
+        return _imagenet(dataset)
     if kind == "inception":
         return _inception(Path(of) if of else None, dataset)
     if kind.endswith(".safetensors") and not of:
@@ -176,27 +184,31 @@ def find_extractor(
         network, origin = extractor_files.read_extractor(path)
         _raise_if_unsuitable(path.name, origin.image, *shape)
         return _of_network(path.name, network, origin)
-    if kind not in ("classifier", "self"):
-        known = ("digits", "classifier:DATASET", "self:DATASET", "inception")
+    if kind not in ("classifier", WITH_CLASSES, "self"):
+        kinds = (WITH_CLASSES, "classifier", "self")
+        known = ["digits", "imagenet", *(f"{each}:DATASET" for each in kinds), "inception"]
         raise SettingError(f"no extractor is called {name!r}: {nearest(str(name), known)}")
     # an existing path wins over the name of `dataset`
     is_own = of == dataset.name and (of in NAMES or not Path(of).exists())
     training = dataset if is_own or not of else _other(of, dataset, data_dir, tell)
     source = of or dataset.name
-    title = f"{kind}:{source}"
+    title = f"{'self' if kind == 'self' else 'classifier'}:{source}"
     _raise_if_unsuitable(title, ImageSpec.of(training), *shape)
     if kind == "self":
         return _of_network(title, *extractor_files.from_cache("self", training, tell))
     if len(training.classes) < 2:
-        other = f"use self:{source}, or give it labels"
+        other = f"use {'self:' + source if kind == 'classifier' else 'imagenet'}, or give it labels"
         raise DataError(f"{training.name} has no classes to tell apart: {other}")
-    return _of_network(title, *extractor_files.from_cache("classifier", training, tell))
+    features = _imagenet(dataset) if kind == WITH_CLASSES else None
+    classifier = _of_network(title, *extractor_files.from_cache("classifier", training, tell))
+    return _with_classes(features, classifier) if features else classifier
 
 
 def is_available(dataset: Dataset) -> bool:
     """Return True if `find_extractor(None, dataset)` has nothing to train."""
-    kind = "digits" if is_stacked(dataset) else default(dataset)
-    return kind == "digits" or extractor_files.cache_path(kind, dataset).exists()
+    if is_stacked(dataset) or default(dataset) != WITH_CLASSES:
+        return True
+    return extractor_files.cache_path("classifier", dataset).exists()
 
 
 def is_stacked(dataset: Dataset) -> bool:
@@ -204,15 +216,15 @@ def is_stacked(dataset: Dataset) -> bool:
     return dataset.channels == 3 and dataset.classes == NUMBERS
 
 
-def default(dataset: Dataset) -> Literal["digits", "classifier", "self"]:
+def default(dataset: Dataset) -> Literal["digits", "imagenet", "imagenet+classifier"]:
     """Kind of extractor for a data set's images.
 
-    `digits` for what looks like digits and is labelled as such or not at all, `classifier` for
-    other labelled data, else `self`.
+    `digits` for what looks like digits and is labelled as such or not at all, else `imagenet`;
+    of labelled data, a classifier trained on them tells the classes.
     """
     if _shows_digits(dataset):
         return "digits"
-    return "classifier" if len(dataset.classes) > 1 else "self"
+    return WITH_CLASSES if len(dataset.classes) > 1 else "imagenet"
 
 
 def _shows_digits(dataset: Dataset) -> bool:
@@ -314,6 +326,37 @@ def _caveats(name: str, origin: extractor_files.Origin) -> tuple[str, ...]:
     if (n := origin.images) < MIN_TRAINING_IMAGES:
         notes.append(f"{n:,} images teach an extractor little: trust large differences only")
     return tuple(notes)
+
+
+def _imagenet(dataset: Dataset) -> Extractor:
+    network, digest = imagenet.load_judge()
+
+    def take(images: Tensor) -> Features:
+        return Features(imagenet.world_features(network, images), None)
+
+    resize = imagenet.JUDGE_RESIZE
+    resize += f", {imagenet.GROUNDS}" if dataset.channels == 4 else ""
+    return Extractor("imagenet", digest, (), None, resize, (), take, finds_copies=True)
+
+
+def _with_classes(features: Extractor, classifier: Extractor) -> Extractor:
+    """Join the features of one extractor to the classes of another, which alone saw the data."""
+
+    def take(images: Tensor) -> Features:
+        return Features(features(images).features, classifier(images).probabilities)
+
+    own = "so a perfect generator need not reach the floor's label accuracy"
+    resize = f"; for classes {classifier.resize}" if classifier.resize != "none" else ""
+    return replace(
+        classifier,
+        name=f"{features.name}+{classifier.name}",
+        sha256=hashlib.sha256(f"{features.sha256} {classifier.sha256}".encode()).hexdigest(),
+        resize=features.resize + resize,
+        notes=(f"classes: {classifier.notes[0]}, {own}", *classifier.notes[1:]),
+        take=take,
+        learned=(),
+        finds_copies=features.finds_copies,
+    )
 
 
 def _inception(path: Path | None, dataset: Dataset) -> Extractor:

@@ -226,6 +226,19 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1)[:, None])
 
 
+class Nearest(NamedTuple):
+    """Nearest neighbours of N images.
+
+    distance: float64 (N,), Euclidean.
+    which: int64 (N,), index of the neighbour.
+    mirrored: bool (N,), true where the neighbour's mirror image is meant.
+    """
+
+    distance: Tensor
+    which: Tensor
+    mirrored: Tensor
+
+
 def nearest_rows(
     views: Sequence[Tensor], blocks: Iterable[Tensor], without: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
