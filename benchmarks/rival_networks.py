@@ -8,6 +8,7 @@ rivals.py lists what differs from the papers.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import torch
@@ -255,12 +256,13 @@ class Critics(nn.Module):
 
 
 def critic(channels: int, side: int) -> nn.Sequential:
-    """(N, channels, side, side) -> logits (N, 1, 4, 4)."""
+    """(N, channels, side, side) -> logits (N, 1, 4, 4), by at least two convolutions."""
     layers: list[nn.Module] = []
-    while side > 4:
+    for stride in [2] * int(math.log2(side // 4)) or [1]:
         after = min(2 * channels, MAX_CRITIC_WIDTH)
-        layers += [conv(channels, after, 4, 2, 1), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
-        channels, side = after, side // 2
+        layers += [conv(channels, after, 2 + stride, stride, 1), nn.BatchNorm2d(after)]
+        layers.append(nn.LeakyReLU(0.2))
+        channels = after
     return nn.Sequential(*layers, conv(channels, 1, 3, 1, 1))
 
 

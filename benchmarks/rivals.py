@@ -157,13 +157,19 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    if not 0 <= int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 to {2**63 - 1}")
+    return int(text)
+
+
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a rival of ganvas for a given time.")
     parser.add_argument("rival", choices=RIVALS)
     parser.add_argument("--data", required=True, help="64x64 images in colour to train on")
     parser.add_argument("--minutes", required=True, type=positive, help="of training")
     parser.add_argument("--threads", type=count, default=1, help="of PyTorch (default 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and samples (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of weights and samples (default 0)")
     parser.add_argument("--out", required=True, type=Path, help="a new folder")
     parser.add_argument("--batch", type=count, help="images in a batch (default: the paper's)")
     parser.add_argument("--width", type=count, help="channels of the layer next to the image")
@@ -185,12 +191,18 @@ def options_of(given: argparse.Namespace) -> Options:
     return replace(usual, **{name: value for name, value in chosen.items() if value is not None})
 
 
-def run(arguments: list[str] | None = None) -> None:
-    given = parsed(arguments)
-    options, out = options_of(given), given.out
+def refuse_output(out: Path) -> None:
+    """Raises RunError unless results can be written to a folder that is new or empty."""
     with files.writing(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise RunError(f"--out {out} exists: give a new folder")
+    files.refuse_unwritable(out / "result.json" if out.exists() else out)
+
+
+def run(arguments: list[str] | None = None) -> None:
+    given = parsed(arguments)
+    options, out = options_of(given), given.out
+    refuse_output(out)
     dataset = read(given.data)
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)

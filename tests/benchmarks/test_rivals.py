@@ -16,7 +16,7 @@ from ganvas import data, gans
 from ganvas.gan import Gan
 from ganvas.recipe import ImageSpec
 from rival_loops import DEFAULTS, RIVALS, Options, Rival, batches, dcgan_networks, follow
-from rival_networks import FastDiscriminator, FastGenerator, Pyramid, diffaugment
+from rival_networks import Critics, FastDiscriminator, FastGenerator, Pyramid, diffaugment
 
 SMALL = {
     "dcgan": dataclasses.replace(DEFAULTS["dcgan"], batch=4, width=4),
@@ -223,6 +223,8 @@ def test_the_command_refuses_what_it_cannot_do(
         (command(out, grey), "28x28 with 1 channels"),
         (command(out, archive, "--pixels", "64"), "--pixels 64 is for projected, not dcgan"),
         (command(tmp_path, archive), "give a new folder"),
+        (command(archive / "out", archive), "cannot write"),
+        (command(out, tmp_path / "none.npz"), "no file or folder"),
     ):
         assert rivals.main(arguments) == 2
         printed = capsys.readouterr().err
@@ -245,3 +247,18 @@ def test_a_loss_that_is_not_finite_ends_the_training(
     out = tmp_path / "out"
     assert rivals.main(command(out, archive)) == 2
     assert not out.exists()
+
+
+@pytest.mark.parametrize("pixels", [64, 128])
+def test_projected_gans_discriminators_each_give_16_logits(pixels: int) -> None:
+    sides = [pixels // 2, pixels // 4, pixels // 8, pixels // 16]
+    maps = [
+        torch.randn(2, channels, side, side)
+        for channels, side in zip(Pyramid.widths, sides, strict=True)
+    ]
+    discriminators = Critics(pixels)
+    with torch.no_grad():
+        assert discriminators(maps).shape == (2, 4 * 16)
+    for each in discriminators.each:
+        assert len(layers(each, nn.Conv2d)) >= 2
+        assert layers(each, nn.BatchNorm2d)
