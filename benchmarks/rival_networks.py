@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganvas.evaluation.efficientnet import TAP_CHANNELS, load_efficientnet, scaled
+from ganvas.layers.efficientnet import TAP_CHANNELS, efficientnet_input, load_efficientnet
 
 SIDE = 64  # height and width of an image, in pixels
 FAST_Z_DIM = 256
@@ -215,7 +215,7 @@ class Pyramid(nn.Module):
         """images (N, 3, H, W) in [-1, 1] -> maps of 1/2, 1/4, 1/8 and 1/16 of `pixels`."""
         if images.shape[-1] != self.pixels:
             images = interpolate(images, size=self.pixels, mode="bilinear", align_corners=False)
-        taps = self.network(scaled(127.5 * images + 127.5))
+        taps = self.network(efficientnet_input(127.5 * images + 127.5))
         maps: list[Tensor] = []
         for tap, in_channels, across in zip(
             reversed(taps), reversed(self.channel_mixers), reversed(self.scale_mixers), strict=True
