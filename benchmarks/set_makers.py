@@ -116,9 +116,10 @@ def sprites(members: Members) -> Made:
     for name, content in members:
         kind, *rest = name.split("/images/units/")[1].split("/")
         image = opened(name, content).convert("RGBA")
-        visible = (np.asarray(image)[..., 3] > 127).mean() * image.width * image.height
+        pixels = np.asarray(image)
+        visible = pixels[pixels[..., 3] > 127]
         box = image.getbbox(alpha_only=True)
-        if box is None or visible < MIN_VISIBLE * SPRITE**2:
+        if box is None or len(visible) < MIN_VISIBLE * SPRITE**2 or not np.ptp(visible, 0).any():
             faint += 1
         elif box[2] - box[0] > SPRITE or box[3] - box[1] > SPRITE:
             large += 1
@@ -127,7 +128,10 @@ def sprites(members: Members) -> Made:
             # "archer+female-bow-attack2" is a frame of "archer"
             family = f"{kind}/{re.split('[-+0-9]', stem)[0]}"
             made.items.append(Item(f"{kind}/{stem}.png", png(_on_square(image, box)), family))
-    for left_out, why in ((large, f"larger than {SPRITE}x{SPRITE}"), (faint, "almost empty")):
+    for left_out, why in (
+        (large, f"larger than {SPRITE}x{SPRITE}"),
+        (faint, "almost empty, or of one colour"),
+    ):
         if left_out:
             made.notes.append(f"{count(left_out, 'frame')} left out: {why}")
     return made

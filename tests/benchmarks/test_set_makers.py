@@ -87,10 +87,14 @@ def test_sprites_are_centred_on_one_square_and_never_cut() -> None:
         "trolls/rocklobber/giant.png": disc(90, 72),
         "trolls/spark.png": disc(6, 6),
         "trolls/gone.png": Image.new("RGBA", (72, 72)),
+        "trolls/mask.png": Image.new("RGBA", (72, 72), "white"),
     }
     made = set_makers.sprites((root + name, encoded(image)) for name, image in members.items())
     assert [item.name for item in made.items] == list(members)[:3]
-    assert made.notes == ["1 frame left out: larger than 72x72", "2 frames left out: almost empty"]
+    assert made.notes == [
+        "1 frame left out: larger than 72x72",
+        "3 frames left out: almost empty, or of one colour",
+    ]
     assert made.items[0].family == made.items[1].family != made.items[2].family
     images = [opened(item.name, item.content) for item in made.items]
     assert {(image.mode, image.size) for image in images} == {("RGBA", (72, 72))}

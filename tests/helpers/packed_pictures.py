@@ -16,9 +16,10 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
 
 
 def disc(width: int, height: int) -> Image.Image:
-    """A filled ellipse that touches the edges of its transparent ground."""
+    """A filled ellipse with a rim, which touches the edges of its transparent ground."""
     image = Image.new("RGBA", (width, height))
-    ImageDraw.Draw(image).ellipse((0, 0, width - 1, height - 1), fill=(200, 60, 20, 255))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((0, 0, width - 1, height - 1), (200, 60, 20, 255), outline=(20, 60, 200, 255))
     return image
 
 
