@@ -72,6 +72,17 @@ class NearlyOnePicture(nn.Module):
         alike = 0.85 * self.images[:1] + 0.15 * digits
         return (alike + 0.001 * self.inner(z)).clamp(-1, 1)
 
+class Chequered(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, digits = inner, data.load_dataset("mnist-5k", split="test")
+        self.images = nn.Parameter(to_float(digits.images))
+        place = torch.arange(28)
+        self.register_buffer("odd", 1 - 2.0 * ((place.unsqueeze(1) + place) % 2))
+    def forward(self, z):
+        digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
+        return (0.8 * digits + 0.2 * self.inner(z) + 0.5 * self.odd).clamp(-1, 1)
+
 class Deep(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -140,6 +151,8 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
         ("mode collapse", "ThreesAndEights", 3000, {}, "r3gan/digits"),
     "a G that makes five pictures":
         ("mode collapse", "FivePictures", 3000, {}, "r3gan/digits"),
+    "a G whose pixels are darker in turns":
+        ("checkerboards", "Chequered", 12_000, {}, "r3gan/images"),
     "a G that returns training images":
         ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint":
