@@ -196,12 +196,12 @@ def test_what_is_wrong_is_found_and_reported_once(
 
 
 # Recipe, images, settings, seed, state: the default recipe more often than others. Samples of the
-# young ones are still nearly alike.
+# young ones are still nearly alike, or have a border of their own.
 HEALTHY: list[tuple[str, int, dict[str, Any], int, str]] = [
     ("r3gan/digits", 4000, {}, 0, "healthy"),
     ("r3gan/stacked-mnist", 1200, {"width": 8}, 0, "too early to tell"),
     ("r3gan/tiny", 3000, {}, 0, "healthy"),
-    ("sngan/tiny", 2400, {}, 1, "healthy"), ("wgan-gp/tiny", 2400, {}, 1, "healthy"),
+    ("sngan/tiny", 2400, {}, 1, "too early to tell"), ("wgan-gp/tiny", 2400, {}, 1, "healthy"),
     ("dcgan/64", 1600, {"width": 8}, 0, "too early to tell"),
     ("dcgan/tiny", 1600, {}, 1, "too early to tell"),
     ("cgan/tiny", 4000, {}, 1, "too early to tell"), ("mlp/batchnorm", 4800, {}, 0, "healthy"),
@@ -244,7 +244,8 @@ OWN: list[tuple[str, int, dict[str, Any], str]] = [
     ("cgan/digits", 6000, {"lr": 1.0}, "exploding gradients"),
     ("mlp/leaky", 15_000, {"lr": 1e-9}, "learning stalled"),
     ("mlp/leaky", 15_000, {}, "too early to tell"),
-    ("wgan-gp/digits", 2000, {}, "healthy"), ("sngan/digits", 2000, {}, "too early to tell"),
+    ("wgan-gp/digits", 2000, {}, "too early to tell"),
+    ("sngan/digits", 2000, {}, "too early to tell"),
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 MIN_LOOKED_AT = 8  # pixels a side of images that are measured
-ARTEFACT_CHUNK = 64  # images measured at a time
+MEASURED_AT_ONCE = 2**20  # values of the images that are measured at a time
 
 # Patterns of the pixel grid: frequencies in quarters of a cycle per pixel, down and to the right.
 # An upsampling by two leaves halves, an earlier one quarters; all others mirror one of these.
@@ -38,8 +38,8 @@ Place = tuple[slice, slice]  # rows and columns
 class Look(NamedTuple):
     """Statistics of a set of images.
 
-    grid: (9,) energy at each frequency of FREQUENCIES over that around it, the geometric mean over the
-        images; None for small images.
+    grid: (9,) energy at each of FREQUENCIES over that around it, the geometric mean over all
+        images; None for small ones.
     colours: (N, 3) mean colour of each image that is not transparent; None for grey images.
     chroma: mean difference of the greatest and the least of a pixel's three colours.
     background: mean deviation, near the border, of a cell from its median over all images.
@@ -62,7 +62,7 @@ class Look(NamedTuple):
     @classmethod
     def of(cls, images: Tensor) -> Look:
         """Measure images uint8 (N, C, H, W)."""
-        cells = torch.cat([_cells(part) for part in images.split(ARTEFACT_CHUNK)])
+        cells = torch.cat([_cells(part) for part in _parts(images)])
         median = cells.median(0).values
         away = (cells - median).abs().mean((0, 1))
         places = _border(*away.shape)
@@ -128,6 +128,12 @@ def artefact_figures(samples: Look, reals: Look) -> dict[str, float]:
     return figures
 
 
+def _parts(images: Tensor) -> tuple[Tensor, ...]:
+    """Split images into parts whose floats and waves take little memory."""
+    parts: tuple[Tensor, ...] = images.split(max(1, MEASURED_AT_ONCE // images[0].numel()))
+    return parts
+
+
 def _premultiplied(images: Tensor) -> Tensor:
     """Return float32 levels, with the colours of transparent images multiplied by their alpha."""
     levels = images.float()
@@ -154,7 +160,7 @@ def _grid_ratios(images: Tensor) -> Tensor:
     )
     faint = UNSEEN**2 * height * width / int(at.sum())
     total = torch.zeros(len(FREQUENCIES))
-    for part in images.split(ARTEFACT_CHUNK):
+    for part in _parts(images):
         levels = _premultiplied(part)[..., :height, :width]
         waves = torch.fft.fft2((levels - levels.mean((2, 3), keepdim=True)) * window)
         energy = waves.abs().square().mean(1) / window.square().sum() + faint
