@@ -35,7 +35,7 @@ ONE_BACKGROUND = 0.2
 
 # Border artefacts. The same of a single side or corner: 0.6 or more. A difference from the picture
 # next to it counts if it is off that of real images by more than is usual and FAINT_STEP: other
-# halves of real images, and blurred ones, reach 0.3 of that.
+# halves of real images stay below 0.5 of that, blurred ones below 0.8.
 FROZEN = 0.2
 
 # Colour cast. Distance of the mean colour, without its brightness, from that of real images, in
