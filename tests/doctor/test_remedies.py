@@ -11,7 +11,7 @@ import pytest
 
 from ganvas import gans
 from ganvas.doctor.log_summary import RunInfo
-from ganvas.doctor.remedies import REMEDIES, next_command
+from ganvas.doctor.remedies import REMEDIES, SMOOTH_RECIPE, next_command
 from ganvas.doctor.rules import RULES
 from ganvas.overrides import GAMMA, override, parse_assignments
 from ganvas.recipe import settings
@@ -78,6 +78,13 @@ def test_every_command_changes_a_setting_that_the_recipe_has(
         ("D overfits the training set", "mlp/leaky", {}, ["--set", "augment=adaptive"]),
         ("D overfits the training set", "r3gan/digits", {}, ["--set", f"gamma={GAMMA * 8:g}"]),
         ("vanishing gradients", "mlp/leaky", {}, ["--set", "eps=1e-12"]),
+        ("checkerboards", SMOOTH_RECIPE, {}, ["--images", str(5 * 20_000)]),
+        ("border artefacts", "dcgan/64", {"lr": 0.5},
+         ["--set", "lr.start=0.002", "lr.end=2e-05", "lr.shape=cosine", "lr.per=epoch"]),
+        ("one background", "mlp/leaky", {}, ["--set", "penalty=r1"]),
+        ("colour cast", "dcgan/64", {}, ["--images", str(5 * 20_032)]),
+        ("colour cast", "dcgan/64", {"augment": 0.8}, ["--set", "augment=0.4"]),
+        ("colour cast", "mlp/leaky", {"lr": 1.0}, ["--set", "lr=0.0003"]),
     ],
 )  # fmt: skip
 def test_the_new_value_suits_the_run(
@@ -140,3 +147,11 @@ def test_commands_name_the_data_folder_and_the_users_gan_file(tmp_path: Path) ->
     ]
     unknown = RunInfo(Path("a run"), run.card)
     assert shlex.split(next_command(unknown, "NaN"))[2] == "PATH/my gan.py:two"
+
+
+@pytest.mark.parametrize("state", ["checkerboards", "border artefacts"])
+def test_patterns_of_the_grid_call_for_a_generator_that_resamples_smoothly(state: str) -> None:
+    gans.find_recipe(SMOOTH_RECIPE)
+    run = run_info("dcgan/64", what="a folder")
+    words = ["ganvas", "train", SMOOTH_RECIPE, "--data", "a folder"]
+    assert shlex.split(next_command(run, state)) == words

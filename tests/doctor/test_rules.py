@@ -13,32 +13,7 @@ from ganvas.doctor.log_summary import MAX_MEANS, History
 from ganvas.doctor.monitor import Monitor, diagnose
 from ganvas.doctor.rules import WARM
 from ganvas.runs.card import StartedFrom
-from helpers.patients import run_info
-
-WELL = {
-    "lr": 1e-3, "d_loss": 1.0, "g_loss": 1.0, "d_real": 0.6, "d_fake": 0.4, "d_accuracy": 0.7,
-    "d_gradient": 3.0, "g_gradient": 2.0, "g_least_gradient": 0.1, "diversity": 0.8, "apart": 0.9,
-    "nearest": 1.1, "copying": 1.0, "d_known": 0.6, "d_held": 0.6, "memorised": 0.05,
-    "d_separation": 0.9,
-}  # fmt: skip
-
-
-def means(count: int = 12, **changes: Any) -> list[dict[str, float]]:
-    """Make a log of `count` means of 100 steps each.
-
-    changes: a figure's value, or a function from the progress (0 to 1) to its value.
-    """
-    log = []
-    for k in range(1, count + 1):
-        place = {"images": 1600 * k, "step": 100 * k, "epoch": 0.4 * k, "seconds": k}
-        wobble = {"nearest": 1.1 + 0.1 * (k % 2)}
-        figures = {
-            name: value(k / count) if callable(value) else value for name, value in changes.items()
-        }
-        log.append(
-            {name: v for name, v in (WELL | place | wobble | figures).items() if v is not None}
-        )
-    return log
+from helpers.patients import WELL, made_up_log, run_info
 
 
 def states(*arguments: Any, **options: Any) -> list[str]:
@@ -93,13 +68,13 @@ class TestRules:
         self, state: str, recipe: str, changes: dict[str, Any], almost: dict[str, Any]
     ) -> None:
         run = run_info(recipe)
-        assert states(run, means(**changes)) == [state]
-        assert states(run, means(**almost)) == ["healthy"]
+        assert states(run, made_up_log(**changes)) == [state]
+        assert states(run, made_up_log(**almost)) == ["healthy"]
 
     def test_a_log_of_an_earlier_version_names_the_separation_otherwise(self) -> None:
         """`told` became `d_separation`."""
         run = run_info("wgan-gp/tiny")
-        log = means(d_separation=None, told=1.0, nearest=lambda at: 2.4 - at / 5)
+        log = made_up_log(d_separation=None, told=1.0, nearest=lambda at: 2.4 - at / 5)
         history = History()
         for line in log:
             history.add(line)
@@ -111,13 +86,13 @@ class TestRules:
         self,
     ) -> None:
         large = run_info("mlp/tiny", images=60_000)
-        (finding,) = diagnose(large, means(copying=0.3))
+        (finding,) = diagnose(large, made_up_log(copying=0.3))
         assert finding.evidence.endswith("(2,048 of 60,000 training images compared)")
         (finding,) = diagnose(
             large,
             [
-                *means(11, copying=0.8),
-                means(copying=0.8)[-1] | {"nearest_of_all": 0.1, "copying_of_all": 0.1},
+                *made_up_log(11, copying=0.8),
+                made_up_log(copying=0.8)[-1] | {"nearest_of_all": 0.1, "copying_of_all": 0.1},
             ],
         )
         assert finding.state == "memorising"
@@ -131,18 +106,18 @@ class TestRules:
             (150, 50, "healthy"),
         ):
             run = run_info("mlp/tiny", images=images)
-            assert states(run, means(epoch=lambda at, most=epochs: most * at)) == [expected]
+            assert states(run, made_up_log(epoch=lambda at, most=epochs: most * at)) == [expected]
 
     def test_a_state_that_has_passed_does_not_count(self) -> None:
-        assert states(run_info("mlp/tiny"), means(g_loss=lambda at: 1e4 if at < 0.5 else 1.0)) == [
-            "healthy"
-        ]
+        assert states(
+            run_info("mlp/tiny"), made_up_log(g_loss=lambda at: 1e4 if at < 0.5 else 1.0)
+        ) == ["healthy"]
 
     def test_the_finding_that_explains_the_others_comes_first(self) -> None:
         run = run_info("mlp/tiny", images=20)
-        found = states(run, means(epoch=lambda at: 90 * at, copying=0.2, memorised=0.9))
+        found = states(run, made_up_log(epoch=lambda at: 90 * at, copying=0.2, memorised=0.9))
         assert found == ["starving on tiny data", "memorising", "D overfits the training set"]
-        assert states(run, means(epoch=lambda at: 90 * at, g_gradient=1e9, copying=0.2)) == [
+        assert states(run, made_up_log(epoch=lambda at: 90 * at, g_gradient=1e9, copying=0.2)) == [
             "exploding gradients"
         ]
 
@@ -152,15 +127,17 @@ class TestRules:
             for name in WELL
             if name not in ("lr", "d_loss", "g_loss", "d_real", "d_fake", "d_accuracy")
         }
-        assert states(run_info("mlp/tiny"), means(**old)) == ["healthy"]
-        assert states(run_info("mlp/tiny"), means(**old, g_loss=1e4)) == ["exploding gradients"]
+        assert states(run_info("mlp/tiny"), made_up_log(**old)) == ["healthy"]
+        assert states(run_info("mlp/tiny"), made_up_log(**old, g_loss=1e4)) == [
+            "exploding gradients"
+        ]
         assert states(run_info("mlp/tiny"), []) == ["too early to tell"]
 
     def test_a_few_steps_are_not_healthy_yet(self) -> None:
         run = run_info("mlp/tiny")
         for step, expected in ((9, "too early to tell"), (10, "healthy")):
-            assert states(run, [mean | {"step": step} for mean in means(1)]) == [expected]
-        assert states(run, [mean | {"step": 9} for mean in means(1, g_loss=1e4)]) == [
+            assert states(run, [mean | {"step": step} for mean in made_up_log(1)]) == [expected]
+        assert states(run, [mean | {"step": 9} for mean in made_up_log(1, g_loss=1e4)]) == [
             "exploding gradients"
         ]
 
@@ -177,12 +154,12 @@ class TestRules:
             12_000: ["mode collapse"] * 4,
         }
         for step, of_each in expected.items():
-            log = means(diversity=diversity, step=lambda at, last=step: last * at)
+            log = made_up_log(diversity=diversity, step=lambda at, last=step: last * at)
             state = ([*of_each, "healthy"])[[0.05, 0.11, 0.2, 0.28, 0.35].index(diversity)]
             assert states(run, log) == [state], step
 
     def test_low_diversity_says_how_long_it_may_last(self) -> None:
-        (finding,) = diagnose(run_info("mlp/tiny"), means(diversity=0.108))
+        (finding,) = diagnose(run_info("mlp/tiny"), made_up_log(diversity=0.108))
         assert finding.evidence.startswith(
             "samples are still nearly alike after 1,200 steps (plain GANs may stay so for some"
             " 10,000); two random samples are 0.108 times as far apart as two real images"
@@ -191,8 +168,8 @@ class TestRules:
     def test_a_training_from_trained_weights_may_stand_still(self) -> None:
         run = run_info("mlp/tiny")
         card = dataclasses.replace(run.card, started_from=StartedFrom(path="x", sha256=""))
-        assert states(dataclasses.replace(run, card=card), means(nearest=1.1)) == ["healthy"]
-        assert states(run, means(nearest=1.1)) == ["learning stalled"]
+        assert states(dataclasses.replace(run, card=card), made_up_log(nearest=1.1)) == ["healthy"]
+        assert states(run, made_up_log(nearest=1.1)) == ["learning stalled"]
 
 
 class TestHistory:
@@ -213,7 +190,7 @@ class TestHistory:
 
 class TestMonitor:
     def lines(self, ill: range, count: int = 12) -> Iterator[dict[str, float]]:
-        for k, mean in enumerate(means(count)):
+        for k, mean in enumerate(made_up_log(count)):
             yield mean | ({"g_loss": 1e5} if k in ill else {})
 
     def test_a_state_is_reported_once_when_two_checkups_show_it(self) -> None:
@@ -232,7 +209,7 @@ class TestMonitor:
         monitor = Monitor(run_info("mlp/tiny"))
         lines = [
             line | {"step": k * WARM / 4}
-            for k, line in enumerate(means(12, diversity=None, g_loss=1e5))
+            for k, line in enumerate(made_up_log(12, diversity=None, g_loss=1e5))
         ]
         reported = [(k, [each.state for each in monitor.see(line)]) for k, line in enumerate(lines)]
         assert [each for each in reported if each[1]] == [(5, ["exploding gradients"])]
@@ -240,11 +217,12 @@ class TestMonitor:
     def test_a_line_of_losses_alone_is_not_diagnosed(self) -> None:
         monitor = Monitor(run_info("mlp/tiny"))
         assert not any(
-            monitor.see(line) for line in means(12, diversity=None, g_gradient=None, g_loss=1e5)
+            monitor.see(line)
+            for line in made_up_log(12, diversity=None, g_gradient=None, g_loss=1e5)
         )
 
     def test_lines_between_two_checkups_do_not_interrupt_them(self) -> None:
-        monitor, collapsed = Monitor(run_info("mlp/tiny")), means(9, diversity=0.01)
+        monitor, collapsed = Monitor(run_info("mlp/tiny")), made_up_log(9, diversity=0.01)
         reported = []
         for k, line in enumerate(collapsed):
             if k not in (2, 6):

@@ -72,6 +72,17 @@ class NearlyOnePicture(nn.Module):
         alike = 0.85 * self.images[:1] + 0.15 * digits
         return (alike + 0.001 * self.inner(z)).clamp(-1, 1)
 
+class Chequered(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, digits = inner, data.load_dataset("mnist-5k", split="test")
+        self.images = nn.Parameter(to_float(digits.images))
+        place = torch.arange(28)
+        self.register_buffer("odd", 1 - 2.0 * ((place.unsqueeze(1) + place) % 2))
+    def forward(self, z):
+        digits = self.images[(z[:, 0] * 1e5).long() % len(self.images)]
+        return (0.8 * digits + 0.2 * self.inner(z) + 0.5 * self.odd).clamp(-1, 1)
+
 class Deep(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -140,6 +151,8 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
         ("mode collapse", "ThreesAndEights", 3000, {}, "r3gan/digits"),
     "a G that makes five pictures":
         ("mode collapse", "FivePictures", 3000, {}, "r3gan/digits"),
+    "a G whose pixels are darker in turns":
+        ("checkerboards", "Chequered", 12_000, {}, "r3gan/images"),
     "a G that returns training images":
         ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint":
@@ -183,12 +196,12 @@ def test_what_is_wrong_is_found_and_reported_once(
 
 
 # Recipe, images, settings, seed, state: the default recipe more often than others. Samples of the
-# young ones are still nearly alike.
+# young ones are still nearly alike, or have a border of their own.
 HEALTHY: list[tuple[str, int, dict[str, Any], int, str]] = [
     ("r3gan/digits", 4000, {}, 0, "healthy"),
     ("r3gan/stacked-mnist", 1200, {"width": 8}, 0, "too early to tell"),
     ("r3gan/tiny", 3000, {}, 0, "healthy"),
-    ("sngan/tiny", 2400, {}, 1, "healthy"), ("wgan-gp/tiny", 2400, {}, 1, "healthy"),
+    ("sngan/tiny", 2400, {}, 1, "too early to tell"), ("wgan-gp/tiny", 2400, {}, 1, "healthy"),
     ("dcgan/64", 1600, {"width": 8}, 0, "too early to tell"),
     ("dcgan/tiny", 1600, {}, 1, "too early to tell"),
     ("cgan/tiny", 4000, {}, 1, "too early to tell"), ("mlp/batchnorm", 4800, {}, 0, "healthy"),
@@ -231,7 +244,8 @@ OWN: list[tuple[str, int, dict[str, Any], str]] = [
     ("cgan/digits", 6000, {"lr": 1.0}, "exploding gradients"),
     ("mlp/leaky", 15_000, {"lr": 1e-9}, "learning stalled"),
     ("mlp/leaky", 15_000, {}, "too early to tell"),
-    ("wgan-gp/digits", 2000, {}, "healthy"), ("sngan/digits", 2000, {}, "too early to tell"),
+    ("wgan-gp/digits", 2000, {}, "too early to tell"),
+    ("sngan/digits", 2000, {}, "too early to tell"),
 ]  # fmt: skip
 
 

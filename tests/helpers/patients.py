@@ -54,3 +54,29 @@ def run_info(
     )
     own = recipe.partition(":")[0] if ".py" in recipe else None
     return RunInfo.of(Run(Path("a run"), card, own), file, gan, None, "stopped")
+
+
+WELL = {
+    "lr": 1e-3, "d_loss": 1.0, "g_loss": 1.0, "d_real": 0.6, "d_fake": 0.4, "d_accuracy": 0.7,
+    "d_gradient": 3.0, "g_gradient": 2.0, "g_least_gradient": 0.1, "diversity": 0.8, "apart": 0.9,
+    "nearest": 1.1, "copying": 1.0, "d_known": 0.6, "d_held": 0.6, "memorised": 0.05,
+    "d_separation": 0.9,
+}  # fmt: skip
+
+
+def made_up_log(count: int = 12, **changes: Any) -> list[dict[str, float]]:
+    """Make a log of `count` means of 100 steps each.
+
+    changes: a figure's value, or a function from the progress (0 to 1) to its value.
+    """
+    log = []
+    for k in range(1, count + 1):
+        place = {"images": 1600 * k, "step": 100 * k, "epoch": 0.4 * k, "seconds": k}
+        wobble = {"nearest": 1.1 + 0.1 * (k % 2)}
+        figures = {
+            name: value(k / count) if callable(value) else value for name, value in changes.items()
+        }
+        log.append(
+            {name: v for name, v in (WELL | place | wobble | figures).items() if v is not None}
+        )
+    return log

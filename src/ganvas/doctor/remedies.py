@@ -23,6 +23,8 @@ MAX_RATE = 0.01
 SAFE_EPS = 1e-12  # Adam's eps with which gradients of 1e-10 a weight still count
 LONGER = 5  # times as many images, for a training that ended too early
 AUGMENTED = 0.4  # probability of augmentation for a discriminator that cannot adapt it
+# The recipe for pictures whose grid shows: its generator resamples most smoothly.
+SMOOTH_RECIPE = "r3gan/images"
 
 
 def next_command(run: RunInfo, state: str) -> str:
@@ -30,7 +32,7 @@ def next_command(run: RunInfo, state: str) -> str:
     own, gan, data_dir = run.card.own_recipe(run.gan), run.gan, run.data_dir
     if state in REMEDIES:
         if (change := REMEDIES[state](run)) is None:
-            return _other_recipe(run)
+            return _other_recipe(run, SMOOTH_RECIPE if state in GRID_STATES else None)
         config = run.path / "recipe.json"
         return command("train", *own, "--config", config, *change, data_dir=data_dir)
     if run.stage == "finished" and state == "too early to tell":
@@ -50,9 +52,9 @@ def next_command(run: RunInfo, state: str) -> str:
     return command("train", *own, out=run.path, data_dir=data_dir)
 
 
-def _other_recipe(run: RunInfo) -> str:
-    """Return the command that trains the default recipe on the same data."""
-    images, recipe = run.card.data, default_recipe(run.card.data.what)
+def _other_recipe(run: RunInfo, recipe: str | None) -> str:
+    """Return the command that trains a recipe, or else the default one, on the same data."""
+    images, recipe = run.card.data, recipe or default_recipe(run.card.data.what)
     return command("train", recipe, data=images.what, **images.given(), data_dir=run.data_dir)
 
 
@@ -196,6 +198,30 @@ def _more_augmentation(run: RunInfo) -> list[str]:
     return ["--images", str(card.plan.total // 2)]
 
 
+def _longer(run: RunInfo) -> list[str]:
+    return ["--images", str(LONGER * run.card.plan.total)]
+
+
+def _for_grid(run: RunInfo) -> list[str] | None:
+    """Lower rates that are too high, then change to SMOOTH_RECIPE, then train for longer: weights
+    that make a pattern settle slowly."""
+    if _too_fast(run):
+        return _lower_rates(run)
+    return _longer(run) if run.card.recipe == SMOOTH_RECIPE else None
+
+
+def _for_colour_cast(run: RunInfo) -> list[str]:
+    """Lower rates that are too high, then augment less, as colours that are augmented often leak
+    into samples, then train for longer: shapes are learned before colours."""
+    if _too_fast(run):
+        return _lower_rates(run)
+    if run.train.augment != "adaptive" and run.train.augment > AUGMENTED:
+        return _set(f"augment={AUGMENTED}")
+    return _longer(run)
+
+
+# states that come from the way in which a generator resamples
+GRID_STATES = ("checkerboards", "border artefacts")
 REMEDIES: dict[str, Callable[[RunInfo], list[str] | None]] = {
     "NaN": _for_nan,
     "exploding gradients": _for_exploding_gradients,
@@ -206,4 +232,8 @@ REMEDIES: dict[str, Callable[[RunInfo], list[str] | None]] = {
     "learning stalled": _higher_rates,
     "D overfits the training set": _more_augmentation,
     "D overpowers G": _for_strong_d,
+    "one background": _for_mode_collapse,
+    "checkerboards": _for_grid,
+    "border artefacts": _for_grid,
+    "colour cast": _for_colour_cast,
 }

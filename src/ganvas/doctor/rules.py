@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from ganvas.doctor.log_summary import LogSummary
+from ganvas.doctor.picture_rules import ARTEFACTS, PictureState, lasting, passing
 from ganvas.recipe import MAX_AUGMENT
 
 State = Literal[
@@ -28,6 +30,7 @@ State = Literal[
     "learning stalled",
     "D overfits the training set",
     "D overpowers G",
+    PictureState,
     "healthy",
     "too early to tell",
 ]
@@ -298,6 +301,12 @@ def _overfits(log: LogSummary) -> str | None:
     )
 
 
+def _in_pictures(state: PictureState, log: LogSummary) -> str | None:
+    """Apply to samples that differ: what is wrong with nearly equal ones is that."""
+    diversity = log.now("diversity")
+    return None if diversity is None or diversity < LOW_DIVERSITY else lasting(log, state)
+
+
 # in the order in which they explain one another
 RULES: dict[State, Callable[[LogSummary], str | None]] = {
     "NaN": _nan,
@@ -309,6 +318,7 @@ RULES: dict[State, Callable[[LogSummary], str | None]] = {
     "mode collapse": _collapse,
     "D overfits the training set": _overfits,
     "D overpowers G": _overpowered,
+    **{state: partial(_in_pictures, state) for state in ARTEFACTS},
 }
 # states that the log shows without a checkup
 IN_LOG: set[State] = {"exploding gradients", "vanishing gradients"}
@@ -322,7 +332,11 @@ def too_early(log: LogSummary) -> str | None:
     if diversity is not None and diversity < LOW_DIVERSITY:
         alike = f"samples are still nearly alike after {step:,.0f} steps"
         return f"{alike} (plain GANs may stay so for some {SETTLED:,})"
-    return f"{step:.0f} steps" if step < EARLY else None
+    if step < EARLY:
+        return f"{step:.0f} steps"
+    if (still := passing(log)) is not None:
+        return f"after {log.last['images']:,.0f} images, samples still have {still}"
+    return None
 
 
 def healthy_evidence(log: LogSummary) -> str:

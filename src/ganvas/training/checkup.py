@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ganvas.data.dataset import Dataset
 from ganvas.data.pixels import to_float
+from ganvas.doctor.artefacts import MIN_LOOKED_AT, Look, artefact_figures
 from ganvas.doctor.rules import MAX_COMPARED
 from ganvas.evaluation.copies import reduced
 from ganvas.evaluation.metrics import histogram_kl, squared_distances
@@ -43,11 +44,13 @@ CHECKUP_CHUNK = 64  # images averaged down at a time
 class Reals(NamedTuple):
     """Real images to compare with.
 
+    which: int64 (N,), their indices in the data set.
     pixels: float32 (N, D), averaged down.
     labels: int64 (N,), None without classes.
     images: the first ASKED of them, uint8 (M, C, H, W).
     """
 
+    which: Tensor
     pixels: Tensor
     labels: Tensor | None
     images: Tensor
@@ -59,7 +62,7 @@ class Reals(NamedTuple):
         chosen = among[torch.randperm(len(among), generator=rng)[:MAX_COMPARED]]
         parts = [reduced(dataset.images[some]).flatten(1) for some in chosen.split(CHECKUP_CHUNK)]
         labels = None if dataset.labels is None else dataset.labels[chosen]
-        return cls(torch.cat(parts), labels, dataset.images[chosen[:ASKED]])
+        return cls(chosen, torch.cat(parts), labels, dataset.images[chosen[:ASKED]])
 
 
 class Layout(NamedTuple):
@@ -117,6 +120,8 @@ class Checkup:
             (or from those asked for). A sample has the class of the nearest training image, so the
             figure exists only where this is right for most real images (TELLING).
 
+        and those of `artefact_figures`, for images of MIN_LOOKED_AT pixels a side or more.
+
         Of D:
 
         d_known, d_held: its mean scores of training and of held-out images.
@@ -125,7 +130,8 @@ class Checkup:
         d_separation: the same over pairs of a training image and a sample.
         """
         fakes = self._samples()
-        return _finite(self._sample_figures(fakes) | self._d_figures(fakes))
+        figures = self._sample_figures(fakes) | self._artefacts(fakes) | self._d_figures(fakes)
+        return _finite(figures)
 
     def of_all(self) -> dict[str, float]:
         """Return `nearest` and `copying` over all training images, as nearest_of_all and
@@ -207,6 +213,22 @@ class Checkup:
         if self.known.labels is not None and self.tells_classes:
             figures["class_kl"] = self._class_kl(samples, self.known.labels)
         return figures
+
+    def _artefacts(self, fakes: Tensor) -> dict[str, float]:
+        if min(fakes.shape[2:]) < MIN_LOOKED_AT:
+            return {}
+        made = torch.cat([rows for rows, _ in self.layout.groups])
+        return artefact_figures(Look.of(fakes[made]), self.real_look)
+
+    @cached_property
+    def real_look(self) -> Look:
+        """Statistics of training images, equally many of each class that is sampled, as D sees
+        them: mirrored ones, too, where it does."""
+        groups = self.layout.groups
+        each = torch.arange(max(len(real) for _, real in groups))
+        rows = torch.cat([real[each % len(real)] for _, real in groups])
+        images = self.batches.dataset.images[self.known.which[rows]]
+        return Look.of(torch.cat([images, images.flip(3)]) if self.batches.flip else images)
 
     @cached_property
     def tells_classes(self) -> bool:
