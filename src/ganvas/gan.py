@@ -106,6 +106,21 @@ class FastPasses(Protocol):
         """Return the function that makes passes: it takes the network's inputs."""
 
 
+@runtime_checkable
+class Seeing(Protocol):
+    """Members of a discriminator that sees images through a frozen network.
+
+    Its forward pass is `judge` after `see`. The penalty on D's slope is then taken with respect to
+    what is seen, and real images, whose gradients no one needs, are seen without a graph.
+    """
+
+    def see(self, images: Tensor) -> list[Tensor]:
+        """Images (N, C, H, W) -> what D judges, N rows each. No weight is trained in it."""
+
+    def judge(self, seen: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        """What `see` returns and labels int64 (N,), if conditional -> logits (N,)."""
+
+
 @dataclass(frozen=True)
 class GanFile:
     """A loaded GAN file: its recipes, and the function that builds its networks.

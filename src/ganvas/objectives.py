@@ -142,19 +142,19 @@ def named(name: Name) -> Objective:
     return objective
 
 
-def squared_gradient_norm(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """The squared norm of D's gradient with respect to each image, (N,), differentiable in D's
+def squared_gradient_norm(judge: Callable[..., Tensor], *points: Tensor) -> Tensor:
+    """The squared norm of D's gradient with respect to what it judges, (N,), differentiable in D's
     weights.
 
     R1 at real images and R2 at fakes are its batch mean, weighted by gamma / 2 (Mescheder et al.
     2018, arXiv 1801.04406, equation 9).
 
-    judge: images (N, C, H, W) -> logits (N,), each from its image alone (no BatchNorm in D).
-    images: (N, C, H, W).
+    judge: points -> logits (N,), each from its own rows alone (no BatchNorm in D).
+    points: images (N, C, H, W), or several tensors of N rows each.
     """
-    images = images.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
-    return slope.square().flatten(1).sum(1)
+    points = tuple(point.detach().requires_grad_() for point in points)
+    slopes = torch.autograd.grad(judge(*points).sum(), points, create_graph=True)
+    return torch.stack([slope.square().flatten(1).sum(1) for slope in slopes]).sum(0)
 
 
 def gradient_penalty(

@@ -7,6 +7,7 @@ packages of PyPI, under the Apache licence 2.0. No code of these packages is run
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import io
@@ -158,6 +159,14 @@ def load_efficientnet(name: str) -> EfficientNet:
     network.load_state_dict(state, assign=True)
     network.eval().requires_grad_(False)
     return network.to(memory_format=torch.channels_last)
+
+
+@functools.cache
+def frozen(name: str, device: torch.device) -> EfficientNet:
+    """The network of `load_efficientnet` on a device, loaded once. No module owns it, so that its
+    weights are neither trained nor saved."""
+    with torch.device("cpu"):
+        return load_efficientnet(name).to(device)
 
 
 def _folded(

@@ -20,14 +20,24 @@ def tracer_of(network: nn.Module, fast: bool = True) -> Callable[..., Pass]:
 
 
 class AutogradPass:
-    """A pass of any network, made by autograd."""
+    """A pass of any network, made by autograd.
 
-    def __init__(self, network: nn.Module, *inputs: Tensor) -> None:
+    run: the function of the inputs that the pass computes, with the network's weights; by default
+        the network itself.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *inputs: Tensor | None,
+        run: Callable[..., Tensor] | None = None,
+    ) -> None:
         first, *others = inputs
+        assert first is not None
         self.weights = [p for p in network.parameters() if p.requires_grad]
         self.first = first.detach().requires_grad_()
         with torch.enable_grad():
-            self.graph: Tensor = network(self.first, *others)
+            self.graph: Tensor = (run or network)(self.first, *others)
         self.output = self.graph.detach()
 
     def to_weights(self, gradient: Tensor, *, add: bool = False) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ganvas import objectives
 from ganvas.errors import SettingError
-from ganvas.gan import FastPasses, Gan, Pass
+from ganvas.gan import FastPasses, Gan, Pass, Seeing
 from ganvas.layers import dropout
 from ganvas.layers.batchnorm import share_batchnorm
 from ganvas.layers.dense import make_two_batches
-from ganvas.layers.passes import tracer_of
+from ganvas.layers.passes import AutogradPass, tracer_of
 from ganvas.plan import Plan
 from ganvas.recipe import AUGMENT_BELOW, Interval, Schedule, TrainConfig
 from ganvas.system import seeding
@@ -158,6 +158,27 @@ class Learner:
         with self.autocast():
             return self.d_pass(images) if labels is None else self.d_pass(images, labels)
 
+    def judge_both(self, real: Tensor, fakes: Tensor, labels: Tensor | None) -> Pass:
+        """Run D once on real images and as many fakes (N, C, H, W), in this order.
+
+        labels: of all, int64 (2 N,), if conditional.
+        The pass's input is both of them, or the fakes alone if D is `Seeing`.
+        """
+        d = self.gan.discriminator
+        if not isinstance(d, Seeing):
+            return self.judge(torch.cat([real, fakes]), labels, batches=2)
+
+        def run(fakes: Tensor, labels: Tensor | None) -> Tensor:
+            with torch.no_grad():
+                seen = d.see(real)
+            return d.judge(
+                [torch.cat(pair) for pair in zip(seen, d.see(fakes), strict=True)], labels
+            )
+
+        dropout.set_groups(self.d_dropouts, 2)
+        with self.autocast():
+            return AutogradPass(d, fakes, labels, run=run)
+
     def make_fakes(self, batch: Batch) -> tuple[Tensor | None, Pass | None]:
         """Make the fakes of D's and of G's step, if one pass of G can make both.
 
@@ -204,31 +225,43 @@ class Learner:
     def penalise(self, batch: Batch, fakes: Tensor) -> None:
         """Add the gradients of the penalty on D's slope to those in D's `.grad`.
 
-        The slope is taken with respect to the images before augmentation, in 32 bits: its square
-        would be too coarse in 16. The penalty has `penalty_every` times its weight, as it is left
-        out of the steps between.
+        The slope is taken with respect to the images before augmentation, or to what a `Seeing` D
+        sees of them, in 32 bits: its square would be too coarse in 16. The penalty has
+        `penalty_every` times its weight, as it is left out of the steps between.
         """
         dropout.set_groups(self.d_dropouts, 1)
-
-        def judge(changes: AugmentParams, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
-            return lambda images: self.gan.judge(augment.apply(images, changes), labels)
-
         kind, terms = self.config.penalty, []
-        judge_real = judge(batch.real_changes, batch.real_labels)
-        judge_fake = judge(batch.d_changes, batch.d_labels)
         real, fakes = batch.real.float(), fakes.float()
         with torch.enable_grad():
             if kind in ("r1", "r1+r2"):
-                terms.append(objectives.squared_gradient_norm(judge_real, real) / 2)
+                terms.append(self._squared_slope(real, batch.real_changes, batch.real_labels) / 2)
             if kind in ("r2", "r1+r2"):
-                terms.append(objectives.squared_gradient_norm(judge_fake, fakes) / 2)
+                terms.append(self._squared_slope(fakes, batch.d_changes, batch.d_labels) / 2)
             if kind == "gradient":
                 assert batch.mix is not None
-                terms.append(objectives.gradient_penalty(judge_real, real, fakes, batch.mix))
+                judge = self._judge_of(batch.real_changes, batch.real_labels)
+                terms.append(objectives.gradient_penalty(judge, real, fakes, batch.mix))
             weight = self.gamma * self.config.penalty_every
             loss = torch.stack([term.mean() for term in terms]).sum() * weight
             weights = [p for p in self.d_parameters if p.requires_grad]
             torch.autograd.backward(self.scaler.scale(loss), inputs=weights)
+
+    def _judge_of(
+        self, changes: AugmentParams, labels: Tensor | None
+    ) -> Callable[[Tensor], Tensor]:
+        """The function from images to D's logits of them, augmented."""
+        return lambda images: self.gan.judge(augment.apply(images, changes), labels)
+
+    def _squared_slope(
+        self, images: Tensor, changes: AugmentParams, labels: Tensor | None
+    ) -> Tensor:
+        """The squared norm of D's slope at each image, (N,): R1 and R2 are its mean."""
+        d = self.gan.discriminator
+        if not isinstance(d, Seeing):
+            return objectives.squared_gradient_norm(self._judge_of(changes, labels), images)
+        with torch.no_grad():
+            seen = d.see(augment.apply(images, changes))
+        return objectives.squared_gradient_norm(lambda *seen: d.judge([*seen], labels), *seen)
 
     def scaled(self, gradient: Tensor, factor: float) -> Tensor:
         """A gradient times `factor` and, in fp16, times the loss scale."""

@@ -96,7 +96,7 @@ def one_stage_step(learner: Learner, batch: Batch) -> Logits:
     real, fake = d_pass.output.float().split([len(batch.real), len(fakes)])
 
     gradient = learner.scaled(torch.cat(objective.d_gradient(real, fake)), 1 / len(real))
-    by_fakes = d_pass.to_both(gradient)[len(real) :]
+    by_fakes = d_pass.to_both(gradient)[-len(fakes) :]
     if batch.mix is not None:
         learner.penalise(batch, fakes)
     learner.update(learner.d_optimizer)
@@ -114,4 +114,4 @@ def _judge_both(learner: Learner, batch: Batch, fakes: Tensor) -> Pass:
         labels = torch.cat([batch.real_labels, batch.d_labels])
     real = augment.apply(batch.real, batch.real_changes)
     fakes = augment.apply(fakes, batch.d_changes)
-    return learner.judge(torch.cat([real, fakes]), labels, batches=2)
+    return learner.judge_both(real, fakes, labels)
