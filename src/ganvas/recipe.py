@@ -219,6 +219,8 @@ class TrainConfig:
     average: half-life of the moving average of G's weights (EMA) that samples are made with; None
         to sample with the weights themselves.
     log, sheet: intervals at which losses are logged and a sheet of samples is made.
+    first_sheet: length after which there is a sheet already, and after twice that, and so on until
+        `sheet`, so that the first minute shows something; None to wait for `sheet`.
     weights: interval at which the generator's weights are kept; None to keep only the last.
     sheet_rows, sheet_columns: the sheet's layout.
     sheet_name: the sheet's file name, which may contain {images} and {epoch}.
@@ -244,6 +246,7 @@ class TrainConfig:
     average: str | None = None
     log: str = "100 steps"
     sheet: str = "1 epoch"
+    first_sheet: str | None = None
     weights: str | None = None
     sheet_rows: UpTo100 = 4
     sheet_columns: UpTo100 = 4
@@ -268,7 +271,7 @@ class TrainConfig:
                 raise SettingError(
                     f"train.{name}={value} does nothing without a penalty: set train.penalty too"
                 )
-        for name in ("length", "log", "sheet", "weights", "average"):
+        for name in ("length", "log", "sheet", "first_sheet", "weights", "average"):
             text = getattr(self, name)
             try:
                 minutes = text is not None and Interval.parse(text).unit == "minutes"

@@ -110,6 +110,21 @@ def test_a_short_training_has_as_many_checkups_as_sheets() -> None:
     assert checkup_interval(60_000, 60_000, 3000) == 1000
 
 
+def test_first_sheets_come_at_doubling_lengths_until_the_interval(tmp_path: Path) -> None:
+    settings = {"batch": 8, "sheet": "100 images", "first_sheet": "20 images", "log": "100 steps"}
+    run = train("cgan/tiny", tmp_path / "run", images=240.0, settings=settings)
+    assert [images for images, _ in run.sheets()] == [24, 40, 80, 104, 200, 240]
+
+
+def test_digits_and_pictures_have_a_sheet_within_seconds() -> None:
+    """On the slowest machines digits see 600 images a second and pictures some 20 to 60."""
+    for name, most in (("r3gan/digits", 3000), ("r3gan/images", 250), ("projected/images", 200)):
+        train_config = gans.find_recipe(name)[2].train
+        assert train_config.first_sheet is not None
+        first = Interval.parse(train_config.first_sheet).images(train_config.batch, 60_000)
+        assert first <= most
+
+
 @pytest.mark.parametrize(
     ("log", "lines", "checkups"),
     [

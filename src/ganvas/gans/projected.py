@@ -307,6 +307,7 @@ _TRAINING = TrainConfig(
     average="20k images",
     log="200 steps",
     sheet="10k images",
+    first_sheet="160 images",
     sheet_rows=6,
     sheet_columns=6,
 )
@@ -329,6 +330,7 @@ RECIPES = {
             penalty_every=2,
             log="2 steps",
             sheet="48 images",
+            first_sheet=None,
             sheet_rows=2,
         ),
         native=replace(MNIST, height=16, width=16),

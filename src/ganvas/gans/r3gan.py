@@ -227,6 +227,7 @@ _TRAINING = TrainConfig(
     average="1M images",
     log="200 steps",
     sheet="20k images",
+    first_sheet="2k images",
     sheet_rows=10,
     sheet_columns=10,
 )
@@ -257,6 +258,7 @@ RECIPES = {
         train=replace(
             _TRAINING,
             length="60 minutes",
+            first_sheet="250 images",
             sheet_rows=6,
             sheet_columns=6,
             lr=Schedule(start=5e-4, shape="cosine", end=5e-5, warmup=0.05, warmup_from=5e-5),
@@ -281,6 +283,7 @@ RECIPES = {
             penalty_every=2,
             log="2 steps",
             sheet="48 images",
+            first_sheet=None,
             sheet_rows=2,
         ),
         native=replace(MNIST, height=8, width=8),

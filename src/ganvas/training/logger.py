@@ -50,6 +50,18 @@ def crossed(interval: float | None, before: int, after: int) -> bool:
     return interval is not None and math.floor(after / interval) > math.floor(before / interval)
 
 
+def doubled(first: float | None, end: float, before: int, after: int) -> bool:
+    """Return True if `first`, or it doubled any number of times, lies in (before, after] and below
+    `end`.
+
+    first: None for never.
+    """
+    if first is None or after < first:
+        return False
+    latest = first * 2 ** math.floor(math.log2(after / first))
+    return before < latest < end
+
+
 def checkup_interval(log: float, sheet: float, planned: int) -> float:
     """Return the number of images between two checkups.
 

@@ -33,7 +33,7 @@ from ganvas.training.batches import Batches
 from ganvas.training.checkup import Checkup
 from ganvas.training.distributed import World
 from ganvas.training.learner import Learner
-from ganvas.training.logger import Logger, crossed
+from ganvas.training.logger import Logger, crossed, doubled
 from ganvas.training.step import step
 from ganvas.training.validation import Validation
 
@@ -153,9 +153,10 @@ class Session:
             checkup = Checkup(self.learner, self.batches, self.sampler, held_out)
         monitor = Monitor(RunInfo.of(run, file, gan, data_dir, "training"))
         self.logger = Logger(run, self.learner, dataset, self.sampler, progress, checkup, monitor)
-        self.sheet_every, self.weights_every = (
+        self.sheet_every = Interval.parse(config.sheet).images(self.batch, len(dataset))
+        self.first_sheet, self.weights_every = (
             Interval.parse(text).images(self.batch, len(dataset)) if text else None
-            for text in (config.sheet, config.weights)
+            for text in (config.first_sheet, config.weights)
         )
 
     def begin(self, deadline: float | None, evaluation: Validation | None) -> None:
@@ -219,7 +220,8 @@ class Session:
         before = self.images_seen
         self.images_seen += self.batch
         self.logger.step(logits, before, self.images_seen, self.seconds)
-        if crossed(self.sheet_every, before, self.images_seen):
+        early = doubled(self.first_sheet, self.sheet_every, before, self.images_seen)
+        if early or crossed(self.sheet_every, before, self.images_seen):
             self.logger.sheet(self.images_seen)
         if crossed(self.weights_every, before, self.images_seen):
             self.logger.check_weights(self.images_seen)
