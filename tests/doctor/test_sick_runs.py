@@ -152,7 +152,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, Any], str]] = {
     "a G that makes five pictures":
         ("mode collapse", "FivePictures", 3000, {}, "r3gan/digits"),
     "a G whose pixels are darker in turns":
-        ("checkerboards", "Chequered", 12_000, {}, "r3gan/images"),
+        ("checkerboards", "Chequered", 12_000, {}, "projected/images"),
     "a G that returns training images":
         ("memorising", "Copies", 3000, {}, "augment=adaptive"),
     "100 images and no restraint":

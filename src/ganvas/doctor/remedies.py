@@ -24,7 +24,7 @@ SAFE_EPS = 1e-12  # Adam's eps with which gradients of 1e-10 a weight still coun
 LONGER = 5  # times as many images, for a training that ended too early
 AUGMENTED = 0.4  # probability of augmentation for a discriminator that cannot adapt it
 # The recipe for pictures whose grid shows: its generator resamples most smoothly.
-SMOOTH_RECIPE = "r3gan/images"
+SMOOTH_RECIPE = "projected/images"
 
 
 def next_command(run: RunInfo, state: str) -> str:

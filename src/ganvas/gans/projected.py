@@ -292,7 +292,7 @@ def build(config: Config, spec: ImageSpec) -> Gan:
 
 
 _TRAINING = TrainConfig(
-    batch=16,
+    batch=8,
     length="60 minutes",
     lr=Schedule(start=1e-3, shape="cosine", end=1e-4, warmup=0.05, warmup_from=1e-4),
     d_lr=Schedule(start=5e-4, shape="cosine", end=5e-5, warmup=0.05, warmup_from=5e-5),
@@ -325,7 +325,6 @@ RECIPES = {
         train=replace(
             _TRAINING,
             precision="32",
-            batch=8,
             length="128 images",
             penalty_every=2,
             log="2 steps",
