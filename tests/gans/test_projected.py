@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import conv2d, interpolate, pad
 
 from ganvas import gans
 from ganvas.gan import Gan, Seeing
 from ganvas.gans.projected import Config, Upsample, build
 from ganvas.layers import efficientnet
-from ganvas.layers.efficientnet import frozen
+from ganvas.layers.efficientnet import _HalvedDepthwise, frozen
 from ganvas.layers.passes import AutogradPass
 from ganvas.recipe import ImageSpec, TrainConfig
 from ganvas.training.batches import Batch, Batches
@@ -247,7 +247,7 @@ class TestPictures:
             [gan.make(z, labels) for labels in (LABELS, 1 - LABELS)],
             [gan.judge(images, labels) for labels in (LABELS, 1 - LABELS)],
         ):
-            assert ((results[0] - results[1]).flatten(1).abs().amax(1) > 0).all()
+            assert ((results[0] - results[1]).reshape(3, -1).abs().amax(1) > 0).all()
 
     def test_sides_under_eight_pixels_are_refused(self) -> None:
         for sides in ((7, 30), (64, 1)):
@@ -297,3 +297,27 @@ class TestLayers:
             hook.remove()
         assert len(between) > 100
         assert all(x.is_contiguous(memory_format=torch.channels_last) for x in between)
+
+    @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 8), (7, 11)])
+    @pytest.mark.parametrize("kernel", [3, 5])
+    def test_the_frozen_networks_halving_has_the_slopes_of_torchs_own(
+        self, kernel: int, height: int, width: int
+    ) -> None:
+        """The first slope and the second."""
+        shape = (2, 6, height, width)
+        x, weight, bias = torch.randn(shape), torch.randn(6, 1, kernel, kernel), torch.randn(6)
+        x, weight, bias = x.double().requires_grad_(), weight.double(), bias.double()
+        before = kernel // 2 if height % 2 else kernel // 2 - 1
+        left = kernel // 2 if width % 2 else kernel // 2 - 1
+        padded = pad(x, (left, kernel // 2, before, kernel // 2))
+        expected = conv2d(padded, weight, bias, 2, groups=6)
+        halved = _HalvedDepthwise.apply(x, weight, bias)
+        assert torch.equal(halved, expected)
+        slopes = [
+            torch.autograd.grad(out.sin().sum(), x, create_graph=True)[0]
+            for out in (halved, expected)
+        ]
+        torch.testing.assert_close(*slopes)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(slope.square().sum(), x)[0] for slope in slopes)
+        )
