@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, interpolate
 
 from ganvas import gans, objectives
-from ganvas.gan import Gan
+from ganvas.gan import Gan, Seeing
+from ganvas.gans.projected import Upsample
 from ganvas.gans.r3gan import Stem
 from ganvas.layers.convolutions import Double, Halve
 from ganvas.overrides import resolve_gamma
@@ -51,6 +53,14 @@ class Stacks(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return torch.cat([self.digits[k][0] for k in chosen]), 0
 
 
+class Enlarged(Upsample):
+    """Each pixel becomes 2x2, then a convolution of kernel 3."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = interpolate(x, scale_factor=2)
+        return conv2d(x, self.weight.transpose(0, 1).flip(2, 3), padding=1)
+
+
 def networks(name: str) -> tuple[Gan, TrainConfig]:
     """Build a recipe's networks for MNIST from torch's own layers. Returns its settings, too."""
     _, file, recipe = gans.find_recipe(name)
@@ -66,6 +76,8 @@ def networks(name: str) -> tuple[Gan, TrainConfig]:
                 layer.__class__ = nn.Conv2d
             elif isinstance(layer, Double):
                 layer.__class__ = nn.ConvTranspose2d
+            elif isinstance(layer, Upsample):
+                layer.__class__ = Enlarged
         network.to(memory_format=torch.contiguous_format)
     return gan, recipe.train
 
@@ -87,11 +99,18 @@ def penalty(gan: Gan, config: TrainConfig, real: Labelled, fake: Labelled) -> Te
         )
         return config.gamma * slopes.mean()
     sides = {"r1": [real], "r2": [fake], "r1+r2": [real, fake]}[config.penalty]
-    squares = [
-        objectives.squared_gradient_norm(partial(gan.judge, labels=side.labels), side.images).mean()
-        for side in sides
-    ]
+    squares = [squared_slope(gan, side).mean() for side in sides]
     return config.gamma / 2 * torch.stack(squares).sum()
+
+
+def squared_slope(gan: Gan, side: Labelled) -> Tensor:
+    """The squared norm of D's slope at each image, or at what a `Seeing` D sees of it, (N,)."""
+    d = gan.discriminator
+    if not isinstance(d, Seeing):
+        return objectives.squared_gradient_norm(partial(gan.judge, labels=side.labels), side.images)
+    return objectives.squared_gradient_norm(
+        lambda *seen: d.judge([*seen], side.labels), *d.see(side.images)
+    )
 
 
 def textbook(name: str, root: Path) -> Plain:

@@ -29,6 +29,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 IMAGES = 200  # two batches of the largest
 PLAIN = ("mlp/relu", "mlp/leaky", "mlp/batchnorm", "cgan/digits", "dcgan/64")
 TEXTBOOK = (
+    "projected/images",
     "r3gan/digits",
     "r3gan/images",
     "r3gan/stacked-mnist",

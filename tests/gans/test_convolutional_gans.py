@@ -157,7 +157,7 @@ def test_weights_of_convolutions_are_channels_last(name: str) -> None:
         for p in n.parameters()
         if p.ndim == 4
     ]
-    assert bool(weights) == (name in {"dcgan", *NAMES})
+    assert bool(weights) == (name in {"dcgan", "projected", *NAMES})
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
 
 

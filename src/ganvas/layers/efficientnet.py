@@ -12,11 +12,11 @@ import hashlib
 import importlib.util
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d, pad, relu6
 
 from ganvas.errors import MissingExtraError, RunError
 
@@ -107,12 +107,44 @@ class _Conv(nn.Conv2d):
         self.capped = capped
 
     def forward(self, x: Tensor) -> Tensor:
-        padding = self.padding
-        if self.stride[0] == 2:
-            (top, bottom), (left, right) = (_same(n, self.kernel_size[0]) for n in x.shape[2:])
-            x, padding = pad(x, (left, right, top, bottom)), (0, 0)
-        x = conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
-        return x.clamp_(0, 6) if self.capped else x
+        if self.stride[0] == 1:
+            x = conv2d(x, self.weight, self.bias, 1, self.padding, groups=self.groups)
+        elif x.dtype == torch.bfloat16 and self.groups > 1:
+            x = _HalvedDepthwise.apply(x, self.weight, self.bias)
+        else:
+            x = _halved(x, self.weight, self.bias, self.groups)
+        # as relu6, whose backward pass needs its result alone: clamp_ would copy its input
+        return relu6(x, inplace=True) if self.capped else x
+
+
+class _HalvedDepthwise(torch.autograd.Function):
+    """A depthwise convolution of stride 2 and a frozen weight, pulled back by one of stride 1.
+
+    oneDNN has no fast kernel for the backward pass of stride 2 in bfloat16: without this, most of
+    the whole network's backward pass went into its four layers of that kind.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.shape = x.shape
+        return _halved(x, weight, bias, len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,), shape = ctx.saved_tensors, ctx.shape
+        # of a convolution of stride 1, these would be every second output, the last one included
+        full = gradient.new_zeros(shape).contiguous(memory_format=torch.channels_last)
+        full[:, :, 1 - shape[2] % 2 :: 2, 1 - shape[3] % 2 :: 2] = gradient
+        turned = weight.flip(2, 3).to(gradient.dtype)
+        by_x = conv2d(full, turned, padding=weight.shape[2] // 2, groups=len(weight))
+        return by_x, None, None
+
+
+def _halved(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """A convolution of stride 2."""
+    (top, bottom), (left, right) = (_same(n, weight.shape[2]) for n in x.shape[2:])
+    return conv2d(pad(x, (left, right, top, bottom)), weight, bias, 2, groups=groups)
 
 
 def _same(size: int, kernel: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from ganvas import gans
 from ganvas.data.dataset import Dataset
 from ganvas.errors import SettingError
-from ganvas.gan import Gan, GanFile
+from ganvas.gan import Gan, GanFile, Seeing
 from ganvas.overrides import override, resolve_gamma, with_preset
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig
 from ganvas.runs.request import Request
@@ -150,7 +150,8 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str, seed: 
 
     The networks that are returned have not run yet.
 
-    Raises SettingError if they, or the batch, cannot be trained on `device`.
+    Raises SettingError if they, or the batch, cannot be trained on `device`; MissingExtraError or
+    RunError if a frozen network that D sees through is missing or damaged.
     """
     train = recipe.train
     gan = file.build(recipe.model, spec, seed)
@@ -167,6 +168,10 @@ def networks(file: GanFile, recipe: Recipe, spec: ImageSpec, device: str, seed: 
             raise SettingError(
                 f"train.{setting}=1: the BatchNorm of this GAN needs batches of 2 or more"
             )
+    if isinstance(gan.discriminator, Seeing):
+        # The frozen network's weights may be missing: say so before a run's directory is made.
+        with torch.no_grad():
+            gan.discriminator.see(torch.zeros(1, spec.channels, spec.height, spec.width))
     return gan
 
 
