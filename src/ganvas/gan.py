@@ -118,7 +118,7 @@ class Seeing(Protocol):
         """Images (N, C, H, W) -> what D judges, N rows each. No weight is trained in it."""
 
     def judge(self, seen: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        """What `see` returns and labels int64 (N,), if conditional -> logits (N,)."""
+        """Logits (N,) of what `see` returns; labels int64 (N,) if conditional."""
 
 
 @dataclass(frozen=True)

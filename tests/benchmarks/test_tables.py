@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,8 @@ def test_stored_results_have_the_settings_that_recipes_have_now() -> None:
         recipe, _ = resolve_gamma(recipe, SPECS[result.data])
         model = convert(result.resolved["model"], file.config, "model")
         train = convert(result.resolved["train"], TrainConfig, "train")
+        # When sheets are made changes no figure.
+        train = replace(train, first_sheet=recipe.train.first_sheet)
         assert (model, train) == (recipe.model, recipe.train), path
 
 

@@ -257,7 +257,7 @@ class Discriminator(nn.Module):
         return [*scaled, images * PIXEL_WEIGHT]
 
     def judge(self, seen: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        """What `see` returns, labels int64 (N,) if conditional -> logits (N,)."""
+        """Logits (N,) of what `see` returns; labels int64 (N,) if conditional."""
         *maps, pixels = seen
         features = [head(each) for head, each in zip(self.heads, maps, strict=True)]
         x = torch.cat([*features, self.pixels(pixels / PIXEL_WEIGHT)], 1)

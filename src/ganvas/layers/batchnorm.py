@@ -57,8 +57,10 @@ class GlobalBatchNorm(nn.Module):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (n / max(1, n - 1)), self.momentum)
             self.num_batches_tracked += 1
-        gain = self.weight * (variance + self.eps).rsqrt()
-        return centred * gain.view(per_channel) + self.bias.view(per_channel)
+        gain = (variance + self.eps).rsqrt()
+        if self.weight is None:  # a layer without weights of its own
+            return centred * gain.view(per_channel)
+        return centred * (self.weight * gain).view(per_channel) + self.bias.view(per_channel)
 
 
 def _summed(x: Tensor) -> Tensor:

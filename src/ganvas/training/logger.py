@@ -59,7 +59,7 @@ def doubled(first: float | None, end: float, before: int, after: int) -> bool:
     if first is None or after < first:
         return False
     latest = first * 2 ** math.floor(math.log2(after / first))
-    return before < latest < end
+    return bool(before < latest < end)
 
 
 def checkup_interval(log: float, sheet: float, planned: int) -> float:
