@@ -232,9 +232,9 @@ class Discriminator(nn.Module):
         )
         self.pixels = PixelHead(config, spec, config.heads)
         features = config.heads * (len(strides) + 1)
-        self.logit = nn.Linear(features, 1)
+        # Without a bias, which the difference of two logits does not depend on.
+        self.logit = nn.Linear(features, 1, bias=False)
         nn.init.normal_(self.logit.weight, 0, config.heads**-0.5)
-        nn.init.zeros_(self.logit.bias)
         if spec.classes:
             self.embedding = nn.Embedding(len(spec.classes), features)
             nn.init.normal_(self.embedding.weight, 0, features**-0.5)
