@@ -108,7 +108,7 @@ from ganvas.data.dataset import Dataset
 from ganvas.evaluation import extractor_files, extractors
 extractor_files.ENCODER_STEPS, extractor_files.THREADS = 40, 1
 images = torch.arange(60 * 144).view(60, 1, 12, 12).to(torch.uint8)
-print(extractors.find_extractor(None, Dataset("d", images)).sha256)
+print(extractors.find_extractor("self", Dataset("d", images)).sha256)
 """
         start = partial(
             subprocess.Popen,
