@@ -23,15 +23,15 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
 import tables
 from cells import TABLES, Cell, Length
+from command_line import Parser, say
 from ganvas.errors import GanvasError, RunError, SettingError, nearest
 from ganvas.system import files
-from measure import MIN_MINUTES, Places, judge_again, measure, say
+from measure import MIN_MINUTES, Places, judge_again, measure
 from result import Result, file_of
 
 
@@ -92,11 +92,6 @@ def print_plan(cells: list[Cell], places: Places) -> None:
 
 def hours(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingError(message)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

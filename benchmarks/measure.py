@@ -19,6 +19,7 @@ import psutil
 
 import pictures
 from cells import DRAWN, Cell, Length
+from command_line import say
 from ganvas.errors import RunError
 from ganvas.system import files
 from result import Plain, Result, commit_of, file_of, machine, read_result
@@ -92,10 +93,6 @@ def call(command: list[str], log: Path) -> Finished:
         raise RunError(f"{shown[:200]} ended with {process.returncode}: {reason} (log: {log})")
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Finished(out, seconds, peak / 1e6)
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def length_of(cell: Cell, places: Places) -> tuple[Length, str]:

@@ -31,10 +31,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
 
 import lettering
 import set_makers
+from command_line import Parser, say
 from ganvas.errors import DataError, GanvasError, RunError, SettingError, nearest
 from ganvas.system import files
 from ganvas.system.text import count, first_few
@@ -269,11 +269,6 @@ def _write(item: Item, folder: Path) -> None:
     path.write_bytes(item.content)
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingError(message)
-
-
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line. Raises SettingError for bad input."""
     listed = "\n".join(
@@ -297,10 +292,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         if name not in SETS:
             raise SettingError(f"unknown picture set {name}: {nearest(name, SETS)}")
     return options
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

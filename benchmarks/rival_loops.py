@@ -117,10 +117,7 @@ def dcgan_networks(width: int) -> tuple[nn.Sequential, nn.Sequential]:
 
 def dcgan(images: Tensor, options: Options) -> Rival:
     generator, discriminator = dcgan_networks(options.width)
-    d_optimizer, g_optimizer = (
-        torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        for network in (discriminator, generator)
-    )
+    d_optimizer, g_optimizer = adam(discriminator, (0.5, 0.999)), adam(generator, (0.5, 0.999))
     bce, size = nn.BCEWithLogitsLoss(), options.batch
     ones, zeros = torch.ones(size, 1), torch.zeros(size, 1)
 
@@ -129,15 +126,11 @@ def dcgan(images: Tensor, options: Options) -> Rival:
             with torch.no_grad():
                 fake = generator(torch.randn(size, DCGAN_Z_DIM))
             d_loss = bce(discriminator(real), ones) + bce(discriminator(fake), zeros)
-            d_optimizer.zero_grad()
-            d_loss.backward()
-            d_optimizer.step()
+            update(d_optimizer, d_loss)
 
             fake = generator(torch.randn(size, DCGAN_Z_DIM))
             g_loss = bce(discriminator(fake), ones)
-            g_optimizer.zero_grad()
-            g_loss.backward(inputs=list(generator.parameters()))
-            g_optimizer.step()
+            update(g_optimizer, g_loss)
             yield Step(size, d_loss.item(), g_loss.item())
 
     return Rival(
@@ -152,10 +145,7 @@ def fastgan(images: Tensor, options: Options) -> Rival:
     generator = FastGenerator(options.width)
     discriminator = FastDiscriminator(options.width)
     average = copy.deepcopy(generator)
-    d_optimizer, g_optimizer = (
-        torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        for network in (discriminator, generator)
-    )
+    d_optimizer, g_optimizer = adam(discriminator, (0.5, 0.999)), adam(generator, (0.5, 0.999))
     size = options.batch
 
     def steps() -> Iterator[Step]:
@@ -169,14 +159,10 @@ def fastgan(images: Tensor, options: Options) -> Rival:
                 + relu(margins(fake_logits) + fake_logits).mean()
                 + discriminator.rebuilding_loss(real, encoded)
             )
-            d_optimizer.zero_grad()
-            d_loss.backward()
-            d_optimizer.step()
+            update(d_optimizer, d_loss)
 
             g_loss = -discriminator(shown)[0].mean()
-            g_optimizer.zero_grad()
-            g_loss.backward(inputs=list(generator.parameters()))
-            g_optimizer.step()
+            update(g_optimizer, g_loss)
             follow(average, generator, min(0.999, (1 + number) / (10 + number)))
             yield Step(size, d_loss.item(), g_loss.item())
 
@@ -199,10 +185,7 @@ def projected(images: Tensor, options: Options) -> Rival:
     generator, critics = FastGenerator(options.width), Critics(options.pixels)
     pyramid = Pyramid(options.pixels)
     average = copy.deepcopy(generator)
-    d_optimizer, g_optimizer = (
-        torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.0, 0.99))
-        for network in (critics, generator)
-    )
+    d_optimizer, g_optimizer = adam(critics, (0.0, 0.99)), adam(generator, (0.0, 0.99))
     size = options.batch
 
     def steps() -> Iterator[Step]:
@@ -211,14 +194,10 @@ def projected(images: Tensor, options: Options) -> Rival:
             seen = pyramid(diffaugment(real))
             real_logits, fake_logits = critics(seen), critics([each.detach() for each in shown])
             d_loss = relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
-            d_optimizer.zero_grad()
-            d_loss.backward()
-            d_optimizer.step()
+            update(d_optimizer, d_loss)
 
             g_loss = -critics(shown).mean()
-            g_optimizer.zero_grad()
-            g_loss.backward(inputs=list(generator.parameters()))
-            g_optimizer.step()
+            update(g_optimizer, g_loss)
             follow(average, generator, 0.5 ** (size / min(HALF_LIFE, RAMP * size * (number + 1))))
             yield Step(size, d_loss.item(), g_loss.item())
 
@@ -230,6 +209,17 @@ def projected(images: Tensor, options: Options) -> Rival:
         {"features": pyramid},
         settles=True,
     )
+
+
+def adam(network: nn.Module, betas: tuple[float, float]) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), lr=2e-4, betas=betas)
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take a step of the optimizer's own weights, from a loss that others may be part of."""
+    optimizer.zero_grad()
+    loss.backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
+    optimizer.step()
 
 
 @torch.no_grad()

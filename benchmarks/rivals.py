@@ -45,6 +45,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from command_line import say
 from ganvas import data
 from ganvas.data.dataset import Dataset
 from ganvas.errors import DataError, GanvasError, RunError, SettingError
@@ -134,10 +135,6 @@ def read(source: str) -> Dataset:
     for note in dataset.notes:
         say(note)
     return dataset
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def parameters(networks: dict[str, nn.Module]) -> dict[str, int]:
