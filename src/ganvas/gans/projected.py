@@ -1,6 +1,6 @@
 """A GAN for pictures, whose discriminator sees them through a network trained on photographs.
 
-`projected/images`  the default for folders: pictures of any size, with labels or without
+`projected/images`  pictures of any size, with labels or without
 
 D judges the features of a frozen network (EfficientNet-Lite0, `ganvas.layers.efficientnet`) at four
 scales and, beside them, the pixels (Projected GAN: Sauer et al. 2021, arXiv 2111.01007). Such
@@ -31,7 +31,7 @@ from torch.nn.functional import (
 from ganvas import objectives
 from ganvas.errors import SettingError
 from ganvas.gan import Gan
-from ganvas.layers.efficientnet import TAP_CHANNELS, frozen
+from ganvas.layers.efficientnet import TAP_CHANNELS, efficientnet_input, frozen
 from ganvas.recipe import MNIST, ImageSpec, Positive, Recipe, Schedule, TrainConfig
 
 START_SIDE = 4  # images are halved while their shorter side is longer than this
@@ -251,8 +251,7 @@ class Discriminator(nn.Module):
             shown = images.expand(-1, 3, -1, -1)
         if shown.shape[2:] != self.sides:
             shown = interpolate(shown, self.sides, mode="bilinear", align_corners=False)
-        shown = ((shown * 127.5 + 0.5) / 128).contiguous(memory_format=torch.channels_last)
-        maps = frozen("lite0", images.device)(shown)
+        maps = frozen("lite0", images.device)(efficientnet_input((shown + 1) * 127.5))
         scaled = [each / scale for each, scale in zip(maps, TAP_SCALES, strict=True)]
         return [*scaled, images * PIXEL_WEIGHT]
 
