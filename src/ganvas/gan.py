@@ -162,7 +162,7 @@ class GanFile:
         if gan.conditional and not spec.classes:
             raise SettingError(
                 f"{self.name} is a conditional GAN and these images have no labels: give a folder"
-                " per class or a labels.csv, or use another GAN, such as r3gan/images"
+                " per class or a labels.csv, or use another GAN, such as projected/images"
             )
         for name, network in (("generator", gan.generator), ("discriminator", gan.discriminator)):
             if not any(p.requires_grad for p in network.parameters()):

@@ -69,32 +69,36 @@ def _at(tree: Any, path: str) -> Any:
 
 
 def with_preset(
-    recipe: Recipe, changes: Mapping[str, Any], length: str | None = None
+    recipe: Recipe, changes: Mapping[str, Any], length: str | None = None, device: str = ""
 ) -> tuple[Recipe, str]:
-    """Apply the preset for a length in minutes, then `changes`.
+    """Apply the preset for a length in minutes and the changes for a GPU, then `changes`.
 
     changes: as in `override`. If they change a setting of the preset, none of it is applied: its
         settings belong together.
     length: of the training; None for the recipe's own.
+    device: to train on.
     Returns the recipe and a note for the user on the preset, "" for none.
     """
-    changed, note = override(recipe, changes), ""
-    length = length or changed.train.length
-    if (interval := Interval.parse(length)).unit == "minutes":
+    length = length or override(recipe, changes).train.length
+    presets, interval = [], Interval.parse(length)
+    if interval.unit == "minutes":
         minutes, preset = recipe.preset(interval.amount)
-        about, preset_recipe = Interval(minutes, "minutes"), override(recipe, preset)
+        presets.append((f"about {Interval(minutes, 'minutes')}", preset))
+    if device not in ("", "cpu"):
+        presets.append(("a GPU", recipe.gpu))
+    changed, notes = recipe, []
+    for what, preset in presets:
+        preset_recipe = override(changed, preset)
         if not _keeps(preset_recipe, changes, preset):
             given = {_resolve(path, settings(recipe)): value for path, value in leaves(changes)}
             culprits = [p for p, v in given.items() if not _keeps(preset_recipe, {p: v}, preset)]
-            note = (
-                f"the settings for about {about} are left out, for"
-                f" {', '.join(culprits or given)} is given"
-            )
+            named = ", ".join(culprits or given)
+            notes.append(f"the settings for {what} are left out, for {named} is given")
         elif preset:
-            changed = override(preset_recipe, changes)
+            changed = preset_recipe
             values = ", ".join(f"{name}={value}" for name, value in preset.items())
-            note = f"settings for about {about}: {values}"
-    return override(changed, {"train.length": length}), note
+            notes.append(f"settings for {what}: {values}")
+    return override(override(changed, changes), {"train.length": length}), "; ".join(notes)
 
 
 def _keeps(recipe: Recipe, changes: Mapping[str, Any], preset: Mapping[str, Any]) -> bool:

@@ -312,6 +312,7 @@ class Recipe:
     native: the images that the settings are made for.
     summary: one line for lists of recipes.
     presets: minutes -> changes that are better for a training of about that time on two cores.
+    gpu: changes for any training on a GPU, which needs larger batches and networks to be busy.
     """
 
     model: Any
@@ -319,6 +320,7 @@ class Recipe:
     native: ImageSpec
     summary: str = field(default="", compare=False)
     presets: Mapping[float, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    gpu: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def preset(self, minutes: float) -> tuple[float, Mapping[str, Any]]:
         """(its minutes, changes) of the preset whose time is nearest by ratio; (minutes, {}) if the

@@ -132,7 +132,7 @@ BAD_DATA: dict[str, tuple[str, dict[str, bytes], str]] = {
         {"d/1.png": png(), "d/2.png": png()},
         (
             "needs labels and these images have none: give a folder per class or a labels.csv, "
-            "or use an unconditional recipe such as r3gan/images"
+            "or use an unconditional recipe such as projected/images"
         ),
     ),
 }

@@ -223,6 +223,9 @@ class TestReports:
         assert presets["60"]["model.blocks"] == 1
         assert "with --minutes of about 60: model.blocks = 1, train.lr.start = 0.0004" in shown
         assert document(cli_run("show", "mlp/tiny", "--json"))["presets"] == {}
+        shown = cli_run("show", "projected/images", "--json")
+        assert document(shown)["gpu"]["train.batch"] == 32
+        assert "on a GPU: train.batch = 32, " in cli_run("show", "projected/images").out
 
     def test_show_resolves_settings_and_shapes(
         self, cli_run: Callable[..., Any], pictures: Path

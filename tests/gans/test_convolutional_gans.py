@@ -200,6 +200,9 @@ def test_the_default_recipe_depends_on_the_data(
     files = ["my.ZIP", "my.npz", "many.npz:faces", "my.tar.gz", "my.7z", "my.npy", "train.csv"]
     files += ["train.csv.gz", "my.mat", "my.h5", "my.parquet", "train.p"]
     for what in (str(pictures), "pictures", *files):
-        assert gans.default_recipe(what) == "r3gan/images"
+        assert gans.default_recipe(what) == "projected/images"
+        assert gans.default_recipe(what, (64, 33)) == "projected/images"
+        assert gans.default_recipe(what, (32, 20)) == "r3gan/images"
+    assert gans.default_recipe("mnist", (28, 28)) == "r3gan/digits"
     for what in ("stacked-mnist", "stacked-mnist-5k"):
         assert gans.default_recipe(what) == "r3gan/stacked-mnist"

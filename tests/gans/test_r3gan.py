@@ -264,6 +264,36 @@ class TestPresets:
         note = with_preset(recipe, {"width": 20, "lr.shape": "constant"}, "60 minutes")[1]
         assert note == "the settings for about 60 minutes are left out, for train.lr.shape is given"
 
+    @pytest.mark.parametrize(
+        ("device", "changes", "batch", "width", "note"),
+        [
+            ("cpu", {}, 8, 16, ""),
+            ("cuda", {}, 32, 32, "settings for a GPU: train.batch=32, model.width=32"),
+            ("mps", {"heads": 32}, 32, 32, "settings for a GPU: train.batch=32"),
+            ("cuda", {"batch": 16}, 16, 16, "settings for a GPU are left out, for train.batch is"),
+        ],
+    )
+    def test_a_gpu_has_settings_of_its_own(
+        self, device: str, changes: dict[str, Any], batch: int, width: int, note: str
+    ) -> None:
+        recipe = gans.load_gan("projected").recipes["images"]
+        on_device, said = with_preset(recipe, changes, "60 minutes", device)
+        assert (on_device.train.batch, on_device.model.width) == (batch, width)
+        assert note in said
+        assert bool(note) == bool(said)
+
+    def test_a_gpus_settings_come_on_top_of_a_lengths(self) -> None:
+        recipe = gans.load_gan("r3gan").recipes["digits"]
+        recipe = replace(recipe, presets={60: {"model.width": 48}}, gpu={"train.batch": 128})
+        both, note = with_preset(recipe, {}, "60 minutes", "cuda")
+        assert (both.model.width, both.train.batch) == (48, 128)
+        assert note == (
+            "settings for about 60 minutes: model.width=48; settings for a GPU: train.batch=128"
+        )
+        kept, note = with_preset(recipe, {"width": 20}, "60 minutes", "cuda")
+        assert (kept.model.width, kept.train.batch) == (20, 128)
+        assert "for about 60 minutes are left out" in note
+
     def test_a_repeated_run_has_its_own_settings(
         self, planned: Callable[..., Recipe], tmp_path: Path
     ) -> None:

@@ -145,7 +145,7 @@ def test_every_ganvas_command_runs(
 
     run, own_run = trained("cgan/digits"), trained("my_gan.py")
     pictures = ("--data", "photos", "--size", "16", "--set", "width=4")
-    trained(*pictures, "--out", "runs/0001-r3gan-images-photos")
+    trained(*pictures, "--out", "runs/0001-projected-images-photos")
     commands = [tuple(words) for page in PAGES for words in commands_of(page)]
     assert len(set(commands)) > 30
     for command in dict.fromkeys(commands):

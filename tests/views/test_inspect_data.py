@@ -190,6 +190,21 @@ def test_duplicates_and_unusual_images_are_named(
     assert line(text, "unusual") == "1  dog/white.png: of one colour"
 
 
+@pytest.mark.parametrize(("side", "recipe"), [(32, "r3gan/images"), (33, "projected/images")])
+def test_the_recipe_follows_from_the_size_of_the_pictures(
+    tmp_path: Path, cli_run: Callable[..., Any], side: int, recipe: str
+) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        noise = rng.integers(0, 256, (side, side), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.png")
+    found = document(cli_run("data", "inspect", tmp_path, "--no-cost", "--json"))
+    assert found["recipe"] == recipe
+    assert prepare(Request(data=str(tmp_path))).name == recipe
+    asked = prepare(Request(recipe="dcgan/64", data=str(tmp_path)))
+    assert asked.name == "dcgan/64"
+
+
 class TestOutlook:
     @staticmethod
     def outlook(images: int, rate: float, recipe: str = "r3gan/images", **options: Any) -> Outlook:

@@ -29,8 +29,9 @@ def train(
     ----------
     recipe
         A recipe's name (see ganvas recipes) or a GAN file: my_gan.py, my_gan.py:tiny. Default: the
-        recipe of --from or of the run in --out, else r3gan/digits, r3gan/images for images at a
-        path that is no IDX file, or r3gan/stacked-mnist for stacked-mnist.
+        recipe of --from or of the run in --out, else r3gan/digits, projected/images for images at a
+        path that is no IDX file (r3gan/images up to 32 pixels), or r3gan/stacked-mnist for
+        stacked-mnist.
     set_
         Change settings of the recipe: path=value ..., such as train.batch=32 (see ganvas show).
     config

@@ -91,7 +91,7 @@ def build(config: Config, spec: ImageSpec) -> Gan:
     if not spec.classes:
         raise SettingError(
             "a conditional GAN needs labels and these images have none: give a folder per class or"
-            " a labels.csv, or use an unconditional recipe such as r3gan/images or mlp/leaky"
+            " a labels.csv, or use an unconditional recipe such as projected/images or mlp/leaky"
         )
     g, d = generator(config, spec), discriminator(config, spec)
     return Gan(g, d, objectives.least_squares, config.z_dim, conditional=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import psutil
 import torch
@@ -72,17 +72,18 @@ def prepare(
 
     Raises a GanvasError for anything in the request that is impossible.
     """
-    name, file, original = gans.find_recipe(request.recipe or gans.default_recipe(request.data))
+    recipe_name = request.recipe or gans.default_recipe(request.data)
+    if dataset is None and request.data is not None:
+        dataset = request.reading.load(request.data, **sides_to_read(request, recipe_name, device))
+    if request.recipe is None and dataset is not None:
+        recipe_name = gans.default_recipe(request.data, (dataset.height, dataset.width))
+    name, file, original = gans.find_recipe(recipe_name)
     native, notes = original.native, []
     if preset and not request.plan:
-        recipe, note = with_preset(original, request.settings, request.length)
+        recipe, note = with_preset(original, request.settings, request.length, device)
         notes.append(note)
     else:  # a run's plan comes with all settings of that run
         recipe = override(original, request.settings)
-    if dataset is None and request.data is not None:
-        side = trainable_side(native, recipe.train.length, device)
-        sides = native.height, native.width
-        dataset = request.reading.load(request.data, native=sides, side=side)
     if dataset is not None:
         notes += dataset.notes
     spec = ImageSpec.of(dataset) if dataset is not None else _native_spec(request, native)
@@ -92,6 +93,21 @@ def prepare(
     notes += [note, *_training_notes(prepared, request.precision)]
     notes[:] = filter(None, notes)
     return prepared
+
+
+class SidesToRead(TypedDict):
+    """The sizes of images whose size nobody asked for, as arguments of `Reading.load`."""
+
+    native: tuple[int, int]
+    side: int
+
+
+def sides_to_read(request: Request, recipe: str, device: str) -> SidesToRead:
+    """Return the size of mixed images, and the longer side of large ones, for a recipe's name."""
+    original = gans.find_recipe(recipe)[2]
+    native, length = original.native, override(original, request.settings).train.length
+    side = trainable_side(native, request.length or length, device)
+    return {"native": (native.height, native.width), "side": side}
 
 
 def trainable_side(native: ImageSpec, length: str, device: str) -> int:

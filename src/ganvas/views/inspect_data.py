@@ -18,7 +18,6 @@ from ganvas.errors import GanvasError
 from ganvas.recipe import KINDS
 from ganvas.runs.request import Request
 from ganvas.system import files, machine
-from ganvas.system.paths import expanded
 from ganvas.system.progress import Say
 from ganvas.system.text import count, first_few, printable
 from ganvas.training import preflight
@@ -183,19 +182,16 @@ def inspect_data(
     or RunError.
     """
     path = _sheet_path(out)
-    recipe = recipe or gans.default_recipe(expanded(os.fspath(what)))
     request = Request.of(recipe=recipe, data=what, minutes=minutes, **options)
-    name, _, original = gans.find_recipe(recipe)
-    native, device = original.native, machine.pick_device("auto")
-    found = data.count_dataset(
-        str(request.data),
-        native=(native.height, native.width),
-        side=preflight.trainable_side(native, request.length or original.train.length, device),
-        watch=watch,
-        **vars(request.reading),
-    )
-    save_inspection(path, found.dataset, found.strangest)
-    report = Report(found, str(path), name)
+    named, device = str(request.data), machine.pick_device("auto")
+    first = recipe or gans.default_recipe(named)
+    sides = preflight.sides_to_read(request, first, device)
+    found = data.count_dataset(named, watch=watch, **sides, **vars(request.reading))
+    images = found.dataset
+    recipe = recipe or gans.default_recipe(named, (images.height, images.width))
+    request = dataclasses.replace(request, recipe=recipe)
+    save_inspection(path, images, found.strangest)
+    report = Report(found, str(path), gans.find_recipe(recipe)[0])
     say("\n".join(report.contents()))
     if cost:
         report = _with_cost(report, request, device)

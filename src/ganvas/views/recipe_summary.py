@@ -23,6 +23,7 @@ class Summary:
 
     settings: {"model": {...}, "train": {...}}, resolved.
     presets: minutes -> the settings that `ganvas train --minutes` changes for about that time.
+    gpu: the settings that are changed on a GPU.
     parameters: network -> {"trainable", "total"}; see `parameter_count`.
     layers: network -> torchinfo's table.
     """
@@ -31,26 +32,37 @@ class Summary:
     image: ImageSpec
     settings: dict[str, Any]
     presets: Mapping[float, Mapping[str, Any]]
+    gpu: Mapping[str, Any]
     parameters: dict[str, dict[str, int]]
     layers: dict[str, ModelStatistics]
 
     def to_json(self) -> dict[str, Any]:
         recipe = {"name": self.name, "image": msgspec.to_builtins(self.image), **self.settings}
         presets = {f"{minutes:g}": preset for minutes, preset in self.presets.items()}
-        return {"recipe": recipe, "presets": presets, "parameters": self.parameters}
+        return {
+            "recipe": recipe,
+            "presets": presets,
+            "gpu": self.gpu,
+            "parameters": self.parameters,
+        }
 
     def to_text(self) -> str:
         lines = [f"{self.name} for {self.image}", ""]
         for part, values in self.settings.items():
             lines += [f"{part}.{k} = {toml(v)}" for k, v in values.items() if v is not None]
         for minutes, preset in self.presets.items():
-            changes = ", ".join(f"{name} = {toml(value)}" for name, value in preset.items())
-            lines.append(f"with --minutes of about {minutes:g}: {changes or 'as above'}")
+            lines.append(f"with --minutes of about {minutes:g}: {_changes(preset) or 'as above'}")
+        if self.gpu:
+            lines.append(f"on a GPU: {_changes(self.gpu)}")
         for network, table in self.layers.items():
             trainable, total = self.parameters[network].values()
             size = f"{trainable:,} trainable parameters, {total:,} with running statistics"
             lines += ["", f"{network}: {size}", str(table)]
         return "\n".join(lines)
+
+
+def _changes(preset: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {toml(value)}" for name, value in preset.items())
 
 
 def summarise(prepared: Prepared) -> Summary:
@@ -62,6 +74,7 @@ def summarise(prepared: Prepared) -> Summary:
         image=spec,
         settings=settings(recipe),
         presets=recipe.presets,
+        gpu=recipe.gpu,
         parameters={network: parameter_count(module) for network, module in networks.items()},
         layers={network: _layers(gan, network, spec) for network in networks},
     )
