@@ -1,6 +1,7 @@
 # make digits   train a conditional GAN on real digits and write result.png   (make digits DIGITS=2023)
 # make test     run the tests          make check   lint, types, import rules          make bench   the speed table
-# make figures  the tables of docs/figures.md, hours of training; goes on where it stopped   (make figures TABLES=recipes)
+# make figures  the tables of docs/figures.md and docs/pictures.md, two days of training; goes on where it stopped
+#               (some of them: make figures TABLES='recipes modes')
 # Each makes .venv when it is absent, or older than pyproject.toml. Another Python: make PYTHON=python3.12 ...
 
 PYTHON ?= python3

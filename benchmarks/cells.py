@@ -1,4 +1,4 @@
-"""The cells of the tables in docs/figures.md: trainings, their evaluations, and the aims."""
+"""The cells of the tables in docs/figures.md and docs/pictures.md: trainings, evaluations, aims."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from picture_sets import SETS
+
 FLAGSHIP = "r3gan/digits"
 DRAWN = "drawn-pictures"  # the name, in cells, of the folder that pictures.py fills
+RIVAL = "rival/"
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,16 @@ class Share:
 class Cell:
     """A training and its evaluation.
 
+    recipe: of ganvas, or RIVAL and the name of one of rivals.py's.
     data: the training set.
+    reading: options with which it is read.
     judged_on: the set whose held-out images the samples are compared with; None for `data`.
     n: number of samples; prdc_n of them for precision, recall and coverage.
+    samplings: number of such samples, for means of the scores.
     plain: measure the rate of the system's plain loop, too.
-    pictures: look for copies, and measure diversity.
+    copies: look for copies.
+    diversity: measure diversity.
+    sheet: file name of the sheet of samples to show; "" for none.
     minutes: estimated time on two cores, of all this.
     """
 
@@ -52,15 +60,24 @@ class Cell:
     minutes: float
     seed: int = 0
     settings: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
     judged_on: str | None = None
     extractor: str | None = None
     n: int = 10_000
     prdc_n: int = 2000
+    samplings: int = 1
     plain: bool = False
-    pictures: bool = False
+    copies: bool = False
+    diversity: bool = False
+    sheet: str = ""
 
     def __str__(self) -> str:
         return f"{self.table}/{self.name}"
+
+    @property
+    def rival(self) -> str:
+        """The rival of rivals.py that is trained; "" for a recipe."""
+        return self.recipe.removeprefix(RIVAL) if self.recipe.startswith(RIVAL) else ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,70 @@ RECIPES = {
     "wgan-gp/digits": (),
 }
 EXTRACTORS = {"mnist": "digits", "fashion-mnist": "classifier:fashion-mnist"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureData:
+    """A picture set as it is trained on, and how samples are judged by its held-out part.
+
+    reading, extractor, n, samplings, copies: see `Cell`.
+    rivals: train the rivals on it, too.
+    """
+
+    reading: tuple[str, ...] = ()
+    extractor: str | None = "imagenet"
+    n: int = 400
+    samplings: int = 5
+    copies: bool = False
+    rivals: bool = False
+
+
+# The rivals are made for RGB at 64x64. So the systems beside them get such pictures as well.
+RGB = ("--size", "64", "--channels", "3")
+PICTURES = {
+    "food": PictureData(reading=RGB, copies=True, rivals=True),
+    "solar": PictureData(reading=RGB, rivals=True),
+    "stamps": PictureData(reading=RGB, copies=True, rivals=True),
+    "sprites": PictureData(reading=RGB, copies=True, rivals=True),
+    "emoji": PictureData(),
+    # enough held-out pictures for a single large sample
+    "hanzi": PictureData(n=5000, samplings=1),
+    "letters": PictureData(n=5000, samplings=1, extractor=None),
+}
+PICTURES_RECIPE, FORMER_RECIPE = "projected/images", "r3gan/images"
+PICTURE_RECIPES = (PICTURES_RECIPE, FORMER_RECIPE)
+PICTURE_RIVALS = ("dcgan", "fastgan", "projected")
+PICTURE_MINUTES = {10: 3, 60: 1}  # of training, and with how many seeds a recipe is trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureAim:
+    """Aims of PICTURES_RECIPE's medians on a picture set; None where there is none.
+
+    kid: maximum of KID / that of FORMER_RECIPE.
+    recall, recall_of_floor: minima of recall and of recall / floor.
+    no_copier: the copy check, where it is made, finds no copier.
+    accuracy: minimum of label accuracy.
+    """
+
+    kid: float | None = None
+    recall: float | None = None
+    recall_of_floor: float | None = None
+    no_copier: bool = False
+    accuracy: float | None = None
+
+
+PICTURE_AIMS = {
+    **{
+        (data, 10): PictureAim(kid=1 / 3, recall=0.3)
+        for data in ("food", "solar", "stamps", "sprites")
+    },
+    **{
+        (data, 60): PictureAim(kid=1 / 5, recall_of_floor=RECALL_OF_FLOOR_AIM, no_copier=True)
+        for data in ("food", "solar", "stamps", "sprites")
+    },
+    ("letters", 60): PictureAim(accuracy=0.97),
+}
 
 # minutes of an evaluation, and of measuring the rate of a plain loop
 JUDGING, MEASURING = 1.0, 1.5
@@ -215,8 +296,45 @@ def pictures() -> Iterator[Cell]:
         minutes=30 + 4 * JUDGING,
         n=2000,
         prdc_n=200,
-        pictures=True,
+        copies=True,
+        diversity=True,
     )
+
+
+def picture_systems(data: str) -> Iterator[tuple[str, int]]:
+    """The systems trained on a picture set, and the length of their training in minutes."""
+    rivals = [RIVAL + name for name in PICTURE_RIVALS if PICTURES[data].rivals]
+    for minutes in PICTURE_MINUTES:
+        for recipe in (*PICTURE_RECIPES, *rivals):
+            yield recipe, minutes
+
+
+def picture_cells(data: str, recipe: str, minutes: int) -> Iterator[Cell]:
+    """The trainings of a system on a picture set, one a seed."""
+    how, name = PICTURES[data], f"{data}-{minutes}min-{plain_name(recipe)}"
+    for seed in range(1 if recipe.startswith(RIVAL) else PICTURE_MINUTES[minutes]):
+        shown = seed == 0 and not SETS[data].measuring
+        yield Cell(
+            table="picture-sets",
+            name=f"{name}-seed{seed}",
+            recipe=recipe,
+            data=data,
+            seed=seed,
+            length=Length(minutes, "minutes"),
+            minutes=minutes + 1.5 * JUDGING,
+            reading=how.reading,
+            extractor=how.extractor,
+            n=how.n,
+            samplings=how.samplings,
+            copies=how.copies,
+            sheet=f"{data}-{plain_name(recipe)}-{minutes}.png" if shown else "",
+        )
+
+
+def picture_sets() -> Iterator[Cell]:
+    for data in PICTURES:
+        for recipe, minutes in picture_systems(data):
+            yield from picture_cells(data, recipe, minutes)
 
 
 TABLES: dict[str, Callable[[], Iterator[Cell]]] = {
@@ -225,4 +343,5 @@ TABLES: dict[str, Callable[[], Iterator[Cell]]] = {
     "recipes": recipes,
     "modes": modes,
     "pictures": pictures,
+    "picture-sets": picture_sets,
 }

@@ -1,17 +1,19 @@
-"""Make the tables of docs/figures.md: train, judge, store results as JSON, render.
+"""Make the tables of docs/figures.md and docs/pictures.md: train, judge, store results, render.
 
-    python benchmarks/figures.py [flagship] [sources] [recipes] [modes] [pictures] [--dry-run]
-    [--render] [--judge]
+    python benchmarks/figures.py [flagship] [sources] [recipes] [modes] [pictures] [picture-sets]
+    [--only TEXT] [--dry-run] [--render] [--judge]
 
-Without names, all tables: about seven hours on two cores, on an otherwise idle machine. A cell of a
-table is one `ganvas train` and its `ganvas evaluate`, as processes, one after another. Cells with a
-result are skipped, so the same command continues after a stop: an interrupted training begins
-again, and one that was not judged yet is judged. A cell that fails does not stop the others. To
-measure a cell again, delete its JSON file; to judge again, by other rules or extractors, use
---judge.
+Without names, all tables: about 44 hours on two cores, on an otherwise idle machine, seven of them
+without picture-sets, which comes last. A cell of a table is one `ganvas train` and its `ganvas
+evaluate`, as processes, one after another; for rivals, rivals.py trains. Cells with a result are
+skipped, so the same command continues after a stop: an interrupted training begins again, and one
+that was not judged yet is judged. A cell that fails does not stop the others. To measure a cell
+again, delete its JSON file; to judge again, by other rules or extractors, use --judge.
 
-Results: benchmarks/results/TABLE/CELL.json. Runs and logs: runs/figures/, which can be deleted once
-the results exist. MNIST and Fashion-MNIST must be where `ganvas train --data mnist` finds them.
+Results: benchmarks/results/TABLE/CELL.json; sheets: docs/images/pictures/. Runs and logs:
+runs/figures/, which can be deleted once the results exist. MNIST and Fashion-MNIST must be where
+`ganvas train --data mnist` finds them. Picture sets that are missing from --sets are made by
+picture_sets.py; of one that cannot be made, the cells are left out, with a line that says why.
 Exit codes: 0 done, 1 a cell failed (with a line each), 2 bad input, 130 and 143 stopped.
 """
 
@@ -31,7 +33,8 @@ from cells import TABLES, Cell, Length
 from command_line import Parser, say
 from ganvas.errors import GanvasError, RunError, SettingError, nearest
 from ganvas.system import files
-from measure import MIN_MINUTES, Places, judge_again, measure
+from ganvas.system.text import count
+from measure import MIN_MINUTES, Places, judge_again, make_sets, measure
 from result import Result, file_of
 
 
@@ -57,11 +60,13 @@ def keep(result: Result, cell: Cell, places: Places) -> None:
 
 
 def render(places: Places) -> None:
-    """Write the document's tables from the results."""
-    template = places.document if places.document.exists() else Places().document
-    with files.reading(template):
-        text = template.read_text()
-    files.write(places.document, tables.render(text, places.results))
+    """Write the documents' tables from the results."""
+    for name, names in tables.DOCUMENTS.items():
+        document = places.documents / name
+        template = document if document.exists() else Places().documents / name
+        with files.reading(template):
+            text = template.read_text()
+        files.write(document, tables.render(text, names, places.results))
 
 
 def scaled(cell: Cell, scale: float) -> Cell:
@@ -75,7 +80,8 @@ def scaled(cell: Cell, scale: float) -> Cell:
         length = Length(amount, length.unit)
     minutes = max(MIN_MINUTES, cell.minutes * scale) + 0.5
     n = max(200, round(cell.n * scale))
-    return dataclasses.replace(cell, length=length, n=n, minutes=minutes)
+    samplings = min(cell.samplings, 2)
+    return dataclasses.replace(cell, length=length, n=n, samplings=samplings, minutes=minutes)
 
 
 def print_plan(cells: list[Cell], places: Places) -> None:
@@ -83,7 +89,7 @@ def print_plan(cells: list[Cell], places: Places) -> None:
         done = file_of(cell, places.results).exists()
         what = f"{cell.recipe} on {cell.data}, {cell.length}, seed {cell.seed}"
         print(
-            f"{'done ' if done else 'to do'}  {cell!s:<44} {what}"
+            f"{'done ' if done else 'to do'}  {cell!s:<52} {what}"
             + ("" if done else f": ~{cell.minutes:.0f} min")
         )
     left = [cell.minutes for cell in cells if not file_of(cell, places.results).exists()]
@@ -96,7 +102,7 @@ def hours(minutes: float) -> str:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line. Raises SettingError for bad input."""
-    parser = Parser(description="Make the tables of docs/figures.md.")
+    parser = Parser(description="Make the tables of docs/figures.md and docs/pictures.md.")
     names = f"{', '.join(TABLES)}; default: all"
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=names)
     for flag, text in (
@@ -105,9 +111,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         ("--judge", "judge the runs of existing results again; train nothing"),
     ):
         parser.add_argument(flag, action="store_true", help=text)
-    text = "store results, and a document with their tables, in another folder"
+    text = "only cells whose names contain it, such as food-10min"
+    parser.add_argument("--only", metavar="TEXT", default="", help=text)
+    text = "store results, and documents with their tables, in another folder"
     parser.add_argument("--results", type=Path, help=text)
     parser.add_argument("--work", type=Path, default=Places().work, help="folder of runs and logs")
+    text = "folder of the picture sets, made if they are missing (default: sets in that of --work)"
+    parser.add_argument("--sets", type=Path, metavar="FOLDER", help=text)
     text = "factor of all lengths, to try it out; needs --results"
     parser.add_argument("--scale", type=float, default=1.0, help=text)
     options = parser.parse_args(arguments)
@@ -139,29 +149,45 @@ def make(cells: list[Cell], places: Places, options: argparse.Namespace) -> list
     if not options.judge:
         render(places)  # reports damaged results before anything is trained
     todo = [cell for cell in cells if file_of(cell, places.results).exists() == options.judge]
-    failures = each_cell(todo, work)
+    missing = make_sets(todo, places)
+    failures = [
+        f"{count(sum(cell.data == data for cell in todo), 'cell')} of {data} left out: {reason}"
+        for data, reason in missing.items()
+    ]
+    failures += each_cell([cell for cell in todo if cell.data not in missing], work)
     # not earlier: meanwhile some results have the new protocol and some the old one
     if options.judge and not failures:
         render(places)
     return failures
 
 
+def chosen_cells(options: argparse.Namespace) -> list[Cell]:
+    """The cells that the command line asks for. Raises SettingError if there are none."""
+    names = [name for name in TABLES if name in options.tables or not options.tables]
+    cells = [cell for name in names for cell in TABLES[name]() if options.only in cell.name]
+    if not cells:
+        raise SettingError(
+            f"--only {options.only}: no cell of {', '.join(names)} has such a name; --dry-run"
+            " lists them"
+        )
+    return [scaled(cell, options.scale) for cell in cells]
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Carry out the command line. Returns the exit code."""
     options = parse(arguments)
-    places = Places(work=options.work.resolve())
+    sets = options.sets or options.work / "sets"
+    places = Places(work=options.work.resolve(), sets=sets.resolve())
     if options.results is not None:
-        places = places._replace(
-            results=options.results.resolve(), document=options.results.resolve() / "figures.md"
-        )
-    names = [name for name in TABLES if name in options.tables or not options.tables]
-    cells = [scaled(cell, options.scale) for name in names for cell in TABLES[name]()]
+        results = options.results.resolve()
+        places = places._replace(results=results, documents=results)
+    cells = chosen_cells(options)
     if options.dry_run:
         print_plan(cells, places)
         return 0
     if options.render:
         render(places)
-        print(places.document)
+        print(*(places.documents / name for name in tables.DOCUMENTS), sep="\n")
         return 0
     with files.writing(places.work):
         places.work.mkdir(parents=True, exist_ok=True)
@@ -174,7 +200,7 @@ def run(arguments: list[str] | None = None) -> int:
         ) from None
     for line in failures:
         say(line)
-    say(f"{len(failures)} failed" if failures else f"done; the tables are in {places.document}")
+    say(f"{len(failures)} failed" if failures else f"done; the tables are in {places.documents}")
     return 1 if failures else 0
 
 

@@ -1,4 +1,4 @@
-"""The measurement of a cell: `ganvas train`, then `ganvas evaluate`, as processes."""
+"""The measurement of a cell: `ganvas train`, or rivals.py, then `ganvas evaluate`, as processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -16,18 +17,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
+import picture_sets
 import pictures
-from cells import DRAWN, Cell, Length
+from cells import DRAWN, PICTURES, Cell, Length
 from command_line import say
-from ganvas.errors import RunError
+from ganvas.errors import GanvasError, RunError
 from ganvas.system import files
+from ganvas.version import __version__
 from result import Plain, Result, commit_of, file_of, machine, read_result
+from sets import picture_sheets
 
 # Nothing here imports torch: a process's peak memory includes that of its parent at its start.
 ROOT = Path(__file__).resolve().parent.parent
 GANVAS = [sys.executable, "-m", "ganvas"]
 SPEED = [sys.executable, "benchmarks/speed.py"]
+RIVALS = [sys.executable, "benchmarks/rivals.py"]
 MARGIN = 0.95  # trainings keep to --minutes within 5%, and a share of a time is an upper limit
 MIN_MINUTES = 0.5  # below, start-up takes most of a budget, or ganvas refuses it
 DIVERSITY_IMAGES = 500
@@ -38,12 +44,14 @@ class Places(NamedTuple):
 
     results: holds TABLE/CELL.json.
     work: holds runs, logs and drawn pictures.
-    document: the Markdown file with the tables.
+    documents: holds the Markdown files with the tables, and their sheets.
+    sets: holds the picture sets.
     """
 
     results: Path = ROOT / "benchmarks" / "results"
     work: Path = ROOT / "runs" / "figures"
-    document: Path = ROOT / "docs" / "figures.md"
+    documents: Path = ROOT / "docs"
+    sets: Path = ROOT / "runs" / "figures" / "sets"
 
     def run(self, cell: Cell) -> Path:
         return self.work / cell.table / cell.name
@@ -54,6 +62,13 @@ class Places(NamedTuple):
     def trained(self, cell: Cell) -> Path:
         """The result of a training that is not judged yet."""
         return self.work / cell.table / f"{cell.name}.trained.json"
+
+    def samples(self, cell: Cell) -> Path:
+        """The samples that a rival leaves."""
+        return self.run(cell) / "samples.npz"
+
+    def sheet(self, cell: Cell) -> Path:
+        return self.documents / "images" / "pictures" / cell.sheet
 
 
 class Finished(NamedTuple):
@@ -134,10 +149,15 @@ def measure(cell: Cell, places: Places, scale: float) -> Result:
 
 
 def judged(cell: Cell, places: Places, trained: Result) -> Result:
-    """Return the result with the evaluation of its run."""
+    """Return the result with the evaluation of its run, whose sheet is written."""
     evaluation = judge(cell, places)
-    diversity = sample_diversity(cell, places) if cell.pictures else None
-    return dataclasses.replace(trained, evaluation=evaluation, diversity=diversity)
+    diversity = sample_diversity(cell, places) if cell.diversity else None
+    if cell.sheet:
+        count = picture_sheets.ROWS * picture_sheets.COLUMNS
+        picture_sheets.save_samples(samples_of(cell, places, count), places.sheet(cell))
+    return dataclasses.replace(
+        trained, evaluation=evaluation, diversity=diversity, sheet=cell.sheet
+    )
 
 
 def kept(cell: Cell, length: Length, places: Places) -> Result | None:
@@ -153,19 +173,11 @@ def kept(cell: Cell, length: Length, places: Places) -> Result | None:
 
 def train(cell: Cell, length: Length, places: Places) -> Result:
     """Train from the beginning. Files of an interrupted training are deleted."""
-    run, load = places.run(cell), round(psutil.getloadavg()[0], 2)
+    load = round(psutil.getloadavg()[0], 2)
     commit, date = commit_of(ROOT), datetime.date.today().isoformat()
     places.trained(cell).unlink(missing_ok=True)
-    shutil.rmtree(run, ignore_errors=True)
-    command = [*GANVAS, "train", cell.recipe, "--data", data_of(cell.data, places)]
-    command += [f"--{length.unit}", f"{length.amount:g}"]
-    command += ["--seed", str(cell.seed), "--out", str(run)]
-    command += ["--set", *cell.settings] if cell.settings else []
-    finished = call(command, places.log(cell))
-    (row,) = json.loads(call([*GANVAS, "runs", str(run), "--json"], places.log(cell)).out)
-    if row["state"] != "finished":
-        raise RunError(f"{run} is {row['state']}: expected a finished training")
-    card = json.loads((run / "recipe.json").read_bytes())
+    shutil.rmtree(places.run(cell), ignore_errors=True)
+    measured = (_train_rival if cell.rival else _train_recipe)(cell, length, places)
     return Result(
         table=cell.table,
         cell=cell.name,
@@ -174,29 +186,74 @@ def train(cell: Cell, length: Length, places: Places) -> Result:
         settings=cell.settings,
         asked=str(length),
         seed=cell.seed,
-        images_seen=row["images_seen"],
-        seconds=round(finished.seconds, 2),
-        threads=card["threads"],
-        precision=card["precision"],
-        peak_rss_mb=round(finished.peak_rss_mb, 1),
-        resolved={part: card[part] for part in ("model", "train")},
-        versions=card["versions"],
         machine=machine(),
         load=load,
         commit=commit,
         date=date,
+        **measured,
     )
+
+
+def _train_recipe(cell: Cell, length: Length, places: Places) -> dict[str, Any]:
+    """Run `ganvas train`. Returns the fields of Result that it determines."""
+    run = places.run(cell)
+    command = [*GANVAS, "train", cell.recipe, "--data", data_of(cell.data, places), *cell.reading]
+    command += [f"--{length.unit}", f"{length.amount:g}"]
+    command += ["--seed", str(cell.seed), "--out", str(run)]
+    command += ["--set", *cell.settings] if cell.settings else []
+    finished = call(command, places.log(cell))
+    (row,) = json.loads(call([*GANVAS, "runs", str(run), "--json"], places.log(cell)).out)
+    if row["state"] != "finished":
+        raise RunError(f"{run} is {row['state']}: expected a finished training")
+    card = json.loads((run / "recipe.json").read_bytes())
+    return {
+        "images_seen": row["images_seen"],
+        "seconds": round(finished.seconds, 2),
+        "threads": card["threads"],
+        "precision": card["precision"],
+        "peak_rss_mb": round(finished.peak_rss_mb, 1),
+        "resolved": {part: card[part] for part in ("model", "train")},
+        "versions": card["versions"],
+    }
+
+
+def _train_rival(cell: Cell, length: Length, places: Places) -> dict[str, Any]:
+    """Run rivals.py, with a thread a core. Returns the fields of Result that it determines."""
+    run = places.run(cell)
+    command = [*RIVALS, cell.rival, "--data", data_of(cell.data, places), *cell.reading]
+    command += ["--minutes", f"{length.amount:g}", "--threads", str(machine()["cores"])]
+    command += ["--seed", str(cell.seed), "--out", str(run)]
+    finished = call(command, places.log(cell))
+    report = json.loads((run / "result.json").read_bytes())
+    versions = {"ganvas": __version__, "python": platform.python_version()}
+    return {
+        "images_seen": report["images_seen"],
+        "seconds": round(report["seconds"], 2),
+        "threads": report["threads"],
+        "precision": "32",
+        "peak_rss_mb": round(finished.peak_rss_mb, 1),
+        "resolved": {"options": report["options"]},
+        "versions": versions | {"torch": report["torch"]},
+    }
 
 
 def judge(cell: Cell, places: Places) -> dict[str, Any]:
     """The output of `ganvas evaluate --json` for the cell's run, without paths of this machine."""
-    command = [*GANVAS, "evaluate", str(places.run(cell))]
+    command = [*GANVAS, "evaluate"]
+    if cell.rival:
+        command += [str(places.samples(cell)), "--data", data_of(cell.data, places), *cell.reading]
+        command += ["--out", str(places.run(cell) / "copies.png")] if cell.copies else []
+    else:
+        command += [str(places.run(cell))]
     command += [] if cell.judged_on is None else ["--data", cell.judged_on]
     command += [] if cell.extractor is None else ["--extractor", cell.extractor]
     command += ["--n", str(cell.n), "--prdc-n", str(cell.prdc_n)]
-    command += ["--copies"] if cell.pictures else []
+    command += ["--seeds", str(cell.samplings)] if cell.samplings > 1 else []
+    command += ["--copies"] if cell.copies else []
     command += ["--json"]
     out = call(command, places.log(cell)).out
+    for folder in (places.work, places.sets):
+        out = out.replace(f"{folder}{os.sep}", "")
     try:
         evaluation: dict[str, Any] = json.loads(out)
         evaluation["protocol"]["n_fake"], evaluation["floor"]["fid"]
@@ -213,13 +270,20 @@ def judge(cell: Cell, places: Places) -> dict[str, Any]:
 
 def sample_diversity(cell: Cell, places: Places) -> float:
     """Diversity of the run's samples, relative to held-out pictures: see `pictures.diversity`."""
-    out = places.work / cell.table / f"{cell.name}.npz"
-    command = [*GANVAS, "sample", str(places.run(cell))]
-    command += ["--n", str(DIVERSITY_IMAGES), "--out", str(out)]
-    call(command, places.log(cell))
-    with np.load(out) as arrays:
-        images = arrays["images"]
+    images = samples_of(cell, places, DIVERSITY_IMAGES)
     return pictures.diversity(images, pictures.held_out(places.work / DRAWN, DIVERSITY_IMAGES))
+
+
+def samples_of(cell: Cell, places: Places, count: int) -> NDArray[np.uint8]:
+    """The first samples of a run or rival: uint8 (count, H, W, C)."""
+    path = places.samples(cell)
+    if not cell.rival:
+        path = places.work / cell.table / f"{cell.name}.npz"
+        command = [*GANVAS, "sample", str(places.run(cell))]
+        call([*command, "--n", str(count), "--out", str(path)], places.log(cell))
+    with np.load(path) as arrays:
+        images: NDArray[np.uint8] = arrays["images"][:count]
+    return images
 
 
 def plain_rate(cell: Cell, places: Places, scale: float) -> Plain:
@@ -234,7 +298,21 @@ def plain_rate(cell: Cell, places: Places, scale: float) -> Plain:
 
 
 def data_of(data: str, places: Places) -> str:
-    return str(pictures.folder(places.work / DRAWN)) if data == DRAWN else data
+    if data == DRAWN:
+        return str(pictures.folder(places.work / DRAWN))
+    return str(places.sets / data) if data in PICTURES else data
+
+
+def make_sets(cells: list[Cell], places: Places) -> dict[str, str]:
+    """Make the picture sets of cells that are missing. Returns reasons by the sets that fail."""
+    failed = {}
+    for data in dict.fromkeys(cell.data for cell in cells if cell.data in PICTURES):
+        try:
+            if not (places.sets / data).exists():
+                picture_sets.make(data, places.sets)
+        except GanvasError as error:
+            failed[data] = " ".join(str(error).split())
+    return failed
 
 
 def judge_again(cell: Cell, places: Places) -> Result:

@@ -32,17 +32,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import lettering
-import set_makers
 from command_line import Parser, say
 from ganvas.errors import DataError, GanvasError, RunError, SettingError, nearest
 from ganvas.system import files
 from ganvas.system.text import count, first_few
-from packages import LICENCES, Archive, Source, fetch, offered
-from set_makers import Item, Made, Members
+from sets import lettering, set_makers
+from sets.packages import LICENCES, Archive, Source, fetch, offered
+from sets.set_makers import Item, Made, Members
 
 INTO = Path("runs/sets")
-FONTS = Path(__file__).with_name("letter_fonts.txt")
+FONTS = Path(lettering.__file__).with_name("letter_fonts.txt")
 MEASURING = "for measuring alone: show and pass on neither its pictures nor samples of its models"
 MAX_TEXTS = 4  # packages whose licences are copied in full; of more, only the names of licences
 

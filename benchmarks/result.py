@@ -42,11 +42,12 @@ class Result:
     """The request, the cost and the evaluation of one training.
 
     asked: the requested length.
-    seconds: wall time of the whole `ganvas train`, start to exit.
-    resolved: all settings of model and training, as in the run's recipe.json.
+    seconds: wall time of the whole `ganvas train`, start to exit; of a rival, of its steps alone.
+    resolved: all settings of model and training, as in the run's recipe.json; a rival's options.
     load: the machine's load average when the training began.
     commit: of the code; with a + if src/ had uncommitted changes.
     note: a remark for below the table, if any.
+    sheet: file name of the sheet of samples that is shown; "" for none.
     diversity: see `pictures.diversity`.
     evaluation: as printed by `ganvas evaluate --json`; empty until the training is evaluated.
     """
@@ -73,6 +74,7 @@ class Result:
     note: str = ""
     plain: Plain | None = None
     diversity: float | None = None
+    sheet: str = ""
     evaluation: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

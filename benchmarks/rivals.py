@@ -40,6 +40,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ from torch import Tensor, nn
 from command_line import say
 from ganvas import data
 from ganvas.data.dataset import Dataset
+from ganvas.data.reading import ReadArguments
 from ganvas.errors import DataError, GanvasError, RunError, SettingError
 from ganvas.sampling import sheets
 from ganvas.system import files
@@ -122,15 +124,18 @@ def settle(generator: nn.Module, noise: Iterator[Tensor], batches: int) -> None:
     generator.eval()
 
 
-def read(source: str) -> Dataset:
-    """Read the training images. Raises DataError unless they are 64x64 in colour."""
-    dataset = data.load_dataset(source, native=(SIDE, SIDE))
+def read(source: str, **options: Unpack[ReadArguments]) -> Dataset:
+    """Read the training images. Raises DataError unless they are 64x64 in colour.
+
+    options: size and channels, see `data.load_dataset`.
+    """
+    dataset = data.load_dataset(source, native=(SIDE, SIDE), **options)
     shape = dataset.height, dataset.width, dataset.channels
     if shape != (SIDE, SIDE, 3):
         found = "{}x{} with {} channels".format(*shape)
         raise DataError(
             f"{source}: images are {found}, the rivals are made for {SIDE}x{SIDE} with 3; give"
-            " other data"
+            f" --size {SIDE}, --channels 3, or other data"
         )
     for note in dataset.notes:
         say(note)
@@ -164,6 +169,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a rival of ganvas for a given time.")
     parser.add_argument("rival", choices=RIVALS)
     parser.add_argument("--data", required=True, help="64x64 images in colour to train on")
+    parser.add_argument("--size", type=int, choices=(SIDE,), help="resize all images to it")
+    parser.add_argument("--channels", type=int, choices=(3,), help="turn all images into RGB")
     parser.add_argument("--minutes", required=True, type=positive, help="of training")
     parser.add_argument("--threads", type=count, default=1, help="of PyTorch (default 1)")
     parser.add_argument("--seed", type=seed, default=0, help="of weights and samples (default 0)")
@@ -200,7 +207,7 @@ def run(arguments: list[str] | None = None) -> None:
     given = parsed(arguments)
     options, out = options_of(given), given.out
     refuse_output(out)
-    dataset = read(given.data)
+    dataset = read(given.data, size=given.size, channels=given.channels)
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(given.seed)

@@ -31,9 +31,7 @@ from result import Plain, file_of
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    for program in ("GANVAS", "SPEED"):
-        monkeypatch.setattr(measure, program, [sys.executable, str(tmp_path / "stub.py")])
-    return Stage(tmp_path)
+    return Stage(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -232,11 +230,12 @@ def test_ganvas_knows_these_commands(stage: Stage, monkeypatch: pytest.MonkeyPat
         name: partial(itertools.islice, list(make()), 2) for name, make in cells.TABLES.items()
     }
     monkeypatch.setattr(figures, "TABLES", first)
+    (stage.work / "sets" / "food").mkdir(parents=True)
     assert stage() == 0
     calls = [
         words for verb in ("train", "runs", "evaluate", "sample") for words in stage.calls(verb)
     ]
-    assert len(calls) == 3 * (2 + 2 + 2 + 1 + 1) + 1
+    assert len(calls) == 3 * (2 + 2 + 2 + 1 + 1 + 2) + 1
     for words in calls:
         app.parse_args(words, exit_on_error=False, print_error=False)  # raises for what is unknown
 
@@ -317,6 +316,10 @@ def test_two_at_once_are_refused(
             ["--scale", "0", "--results", "x"],
             "figures.py: --scale 0: expected more than 0, at most 1",
         ),
+        (
+            ["pictures", "--only", "food-10min"],
+            "figures.py: --only food-10min: no cell of pictures has such a name; --dry-run lists",
+        ),
         (["--sacle"], "figures.py: unrecognized arguments: --sacle"),
     ],
 )
@@ -370,7 +373,7 @@ def test_the_real_command_is_understood(tmp_path: Path) -> None:
         seed=3,
         settings=("model.width=5",),
     )
-    places = measure.Places(tmp_path / "results", tmp_path / "work", tmp_path / "figures.md")
+    places = measure.Places(tmp_path / "results", tmp_path / "work", tmp_path)
     result = measure.train(cell, Length(64, "images"), places)
     card = json.loads((places.run(cell) / "recipe.json").read_bytes())
     assert (card["seed"], card["model"]["width"]) == (3, 5)

@@ -11,11 +11,11 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import TTCollection, TTFont
 
-import lettering
 from ganvas.errors import DataError
 from helpers.packed_pictures import encoded, noise
-from lettering import alphabet
-from set_makers import opened
+from sets import lettering
+from sets.lettering import alphabet
+from sets.set_makers import opened
 
 FOLDER = "usr/share/fonts/truetype/own/"
 

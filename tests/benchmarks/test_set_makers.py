@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import set_makers
 from ganvas.errors import DataError
 from helpers.packed_pictures import disc, encoded, noise
-from set_makers import Item, opened
+from sets import set_makers
+from sets.set_makers import Item, opened
 
 
 def test_a_tenth_is_held_out_by_content_and_families_stay_together() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cells
+import formats
 import measure
 import pictures
 import tables
@@ -20,6 +21,7 @@ from ganvas.overrides import parse_assignments, resolve_gamma, with_preset
 from ganvas.recipe import ImageSpec, Interval, TrainConfig, convert
 from helpers.staged import ALL, result_of, row
 from result import file_of, protocol, read_result
+from rival_loops import DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,10 +118,12 @@ def test_every_table_is_rendered_once_all_results_exist(tmp_path: Path) -> None:
     for cell in ALL:
         file_of(cell, tmp_path).parent.mkdir(exist_ok=True)
         file_of(cell, tmp_path).write_text(result_of(cell).to_json())
-    document = tables.render((ROOT / "docs/figures.md").read_text(), tmp_path)
-    assert tables.NOTHING not in document
-    assert tables.render(document, tmp_path) == document
-    assert all(f"`{recipe}`" in document for recipe in cells.RECIPES)
+    for name, names in tables.DOCUMENTS.items():
+        document = tables.render((ROOT / "docs" / name).read_text(), names, tmp_path)
+        assert formats.NOTHING not in document
+        assert tables.render(document, names, tmp_path) == document
+    rendered = [name for names in tables.DOCUMENTS.values() for name in names]
+    assert sorted(rendered) == sorted(cells.TABLES)
 
 
 def test_different_protocols_make_no_table() -> None:
@@ -135,12 +139,13 @@ def test_different_protocols_make_no_table() -> None:
 def test_a_document_without_the_comments_of_a_table_is_refused(tmp_path: Path) -> None:
     document = (ROOT / "docs/figures.md").read_text()
     with pytest.raises(RunError, match="lacks a line <!-- modes -->"):
-        tables.render(document.replace("<!-- modes -->", ""), tmp_path)
+        tables.render(document.replace("<!-- modes -->", ""), ["recipes", "modes"], tmp_path)
 
 
-def test_the_document_shows_the_stored_results() -> None:
-    document = (ROOT / "docs/figures.md").read_text()
-    assert tables.render(document, measure.Places().results) == document
+def test_the_documents_show_the_stored_results() -> None:
+    for name, names in tables.DOCUMENTS.items():
+        document = (ROOT / "docs" / name).read_text()
+        assert tables.render(document, names, measure.Places().results) == document
 
 
 def test_stored_results_belong_to_these_cells() -> None:
@@ -169,6 +174,13 @@ SPECS = {
     "fashion-mnist": ImageSpec(height=28, width=28, channels=1),
     "stacked-mnist": ImageSpec(height=28, width=28, channels=3),
     cells.DRAWN: ImageSpec(height=64, width=64, channels=3),
+    **{
+        name: ImageSpec(height=64, width=64, channels=3)
+        for name in ("food", "solar", "stamps", "sprites")
+    },
+    "emoji": ImageSpec(height=64, width=64, channels=4),
+    "hanzi": ImageSpec(height=64, width=64, channels=1),
+    "letters": ImageSpec(height=32, width=32, channels=1),
 }
 
 
@@ -176,6 +188,10 @@ def test_stored_results_have_the_settings_that_recipes_have_now() -> None:
     """If this fails, a recipe or a preset has changed: delete the result and measure again."""
     for path in measure.Places().results.glob("*/*.json"):
         result = read_result(path)
+        if result.recipe.startswith(cells.RIVAL):
+            usual = DEFAULTS[result.recipe.removeprefix(cells.RIVAL)]
+            assert result.resolved == {"options": asdict(usual)}, path
+            continue
         _, file, recipe = gans.find_recipe(result.recipe)
         length = result.asked.replace(",", "")
         recipe, _ = with_preset(recipe, parse_assignments(list(result.settings)), length)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import pytest
 
 import cells
 import figures
+import measure
 from cells import Cell
 from ganvas.evaluation.result import Copies, EvaluationResult, Protocol, Scores
 from result import Plain, Result, read_result
 
 ALL = [cell for make in cells.TABLES.values() for cell in make()]
 
-# A ganvas, and a speed.py, that train nothing: it notes its calls, and obeys wishes.json.
+# A ganvas, speed.py and rivals.py that train nothing: it notes its calls, and obeys wishes.json.
 STUB = """
 import json, sys, time
 from pathlib import Path
@@ -47,7 +51,8 @@ elif verb == "runs":
 elif verb == "evaluate":
     names = ("fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes")
     scores = dict.fromkeys([*names, "reverse_kl"], 0.5)
-    data, classes = option("--data") or "own", map(str, range(1000))
+    named, classes = option("--data") or "own", map(str, range(1000))
+    data = "own" if "/" in named else named
     protocol = {
         "extractor": "digits", "extractor_sha256": "ab" * 32, "n_real": 100,
         "n_fake": int(option("--n")), "n_prdc": 100, "k": 5, "n_modes": 26000, "split": "test",
@@ -58,11 +63,20 @@ elif verb == "evaluate":
     print(json.dumps({
         **scores, "source": words[0], "floor": {**scores, "per_class": dict.fromkeys(classes, 1.0)},
         "protocol": protocol, "copies": copies if "--copies" in words else None,
+        "seeds": int(amount("--seeds")) or 1, "asked": {"options": ["--data", named]},
         **wishes["scores"]}))
 elif verb == "sample":
     import numpy
-    images = numpy.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), "uint8")
+    images = numpy.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), "uint8")
     numpy.savez(option("--out"), images=images)
+elif verb in ("dcgan", "fastgan", "projected"):
+    import numpy
+    run = Path(option("--out"))
+    run.mkdir()
+    report = {"images_seen": 640, "seconds": 60 * amount("--minutes"), "threads": 2}
+    report |= {"options": {"batch": 64}, "torch": "2.9"}
+    (run / "result.json").write_text(json.dumps(report))
+    numpy.savez(run / "samples.npz", images=numpy.zeros((70, 64, 64, 3), "uint8"))
 elif verb == "--only":
     rows = [{"against": "the plain loop", "other": [1000, 900, 5000], "ganvas": [2000.0]}]
     rows.append({"against": "another", "other": [1]})
@@ -73,7 +87,9 @@ elif verb == "--only":
 class Stage:
     """A figures.py whose ganvas trains nothing, with its own folders of results and work."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for program in ("GANVAS", "SPEED", "RIVALS"):
+            monkeypatch.setattr(measure, program, [sys.executable, str(folder / "stub.py")])
         self.folder, self.results, self.work = folder, folder / "results", folder / "work"
         (folder / "stub.py").write_text(STUB)
         self.wish()
@@ -105,7 +121,11 @@ class Stage:
 
 
 def result_of(
-    cell: Cell, seconds: float = 60.0, images: int = 1000, **scores: float | None
+    cell: Cell,
+    seconds: float = 60.0,
+    images: int = 1000,
+    verdict: Literal["copier", "not a copier", "cannot tell"] = "copier",
+    **scores: float | None,
 ) -> Result:
     """A made-up result of a cell; all scores and floors are 0.5, but the floor of recall, 0.95."""
     names = ["fid", "kid", "precision", "recall", "coverage", "label_accuracy", "modes"]
@@ -125,7 +145,7 @@ def result_of(
         n_modes=26_000,
     )
     copies = Copies(
-        verdict="copier",
+        verdict=verdict,
         ratio=0.5,
         spread=0.01,
         share=0.3,
@@ -142,6 +162,7 @@ def result_of(
         kind="run",
         floor=Scores(**known | {"recall": 0.95}),
         protocol=protocol,
+        seeds=cell.samplings,
         copies=copies,
         **known | scores,
     )
@@ -165,7 +186,8 @@ def result_of(
         commit="c",
         date="2026-11-24",
         plain=Plain(images="MNIST", rates=(600.0,), ganvas=(1300.0,)) if cell.plain else None,
-        diversity=0.9 if cell.pictures else None,
+        diversity=0.9 if cell.diversity else None,
+        sheet=cell.sheet,
         evaluation=json.loads(evaluation.to_json()),
     )
 

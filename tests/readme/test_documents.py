@@ -18,7 +18,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Of torchrun, tensorboard, mypy and benchmarks/*.py.
 OTHERS = {
     *("--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--strict"),
-    *("--dry-run", "--render", "--judge", "--rounds", "--seconds"),
+    *("--dry-run", "--render", "--judge", "--only", "--sets", "--rounds", "--seconds"),
 }
 
 documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganvas.errors import DataError
 from ganvas.system.text import count
-from set_makers import Item, Made, Members, png
+from sets.set_makers import Item, Made, Members, png
 
 SIDE, INK = 32, 26  # pixels: of a letter's picture, and of the longer side of the letter
 EM = 96  # pixels an em, from which letters are reduced
