@@ -67,7 +67,7 @@ def _gan_file(module: ModuleType, name: str, sha256: str) -> GanFile:
 
 # Pictures up to this side are learned better by r3gan/images, which sees seven times as many of
 # them in the same time (docs/log.md).
-SMALL_SIDE = 32
+TINY_SIDE = 32
 
 
 def default_recipe(what: str | None, sides: tuple[int, int] | None = None) -> str:
@@ -82,7 +82,7 @@ def default_recipe(what: str | None, sides: tuple[int, int] | None = None) -> st
         return "r3gan/digits"
     if not is_picture_source(what):
         return "r3gan/digits"
-    small = sides is not None and max(sides) <= SMALL_SIDE
+    small = sides is not None and max(sides) <= TINY_SIDE
     return "r3gan/images" if small else "projected/images"
 
 
