@@ -98,6 +98,15 @@ def test_photographs_may_be_mirrored_and_digits_not() -> None:
     assert change_of(run_info("r3gan/images", "svhn"), "starving on tiny data")[0] == "--set"
 
 
+def test_another_recipe_suits_the_size_of_the_images() -> None:
+    run = run_info("dcgan/64", "photos.zip")
+    for side, recipe in ((64, "projected/images"), (28, "r3gan/images")):
+        image = dataclasses.replace(run.card.image, height=side, width=side)
+        card = dataclasses.replace(run.card, gan="my_gan.py", image=image)
+        own = dataclasses.replace(run, card=card)
+        assert next_command(own, "mode collapse").startswith(f"ganvas train {recipe} --data")
+
+
 def test_the_usual_rate_is_that_of_the_preset_for_the_length() -> None:
     """Back to the recipe's rate without its networks would be forward to one that diverges."""
     run = run_info("r3gan/digits", requested="60 minutes")

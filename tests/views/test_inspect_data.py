@@ -228,6 +228,19 @@ class TestOutlook:
         assert "180,000 images are fewer than the 300,000" in warning
         assert "--minutes 100," in warning
 
+    def test_stages_on_the_way(self) -> None:
+        def said(minutes: float) -> tuple[str, tuple[str, ...]]:
+            outlook = self.outlook(5000, rate=50, recipe="projected/images", minutes=minutes)
+            return outlook.text[-1][1], outlook.warnings
+
+        assert "9,000 images are fewer than the 10,000" in said(3)[1][0]
+        text, (warning,) = said(10)
+        assert "enough for the shapes and colours" in text
+        assert "30,000 images are fewer than the 35,000" in warning
+        text, warnings = said(12)
+        assert "enough for sprites of 64x64 that are recognised one by one" in text
+        assert warnings == ()
+
     def test_minutes_of_the_user(self) -> None:
         assert self.outlook(5000, rate=100, minutes=120.0).images_planned == 720_000
 

@@ -54,7 +54,8 @@ def next_command(run: RunInfo, state: str) -> str:
 
 def _other_recipe(run: RunInfo, recipe: str | None) -> str:
     """Return the command that trains a recipe, or else the default one, on the same data."""
-    images, recipe = run.card.data, recipe or default_recipe(run.card.data.what)
+    images, spec = run.card.data, run.card.image
+    recipe = recipe or default_recipe(images.what, (spec.height, spec.width))
     return command("train", recipe, data=images.what, **images.given(), data_dir=run.data_dir)
 
 

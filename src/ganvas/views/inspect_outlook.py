@@ -11,16 +11,21 @@ from ganvas.recipe import AUGMENT_BELOW, Interval
 from ganvas.system.machine import cores
 from ganvas.system.progress import duration
 from ganvas.system.text import count
-from ganvas.training.preflight import IMAGES_TO_LEARN, Prepared
+from ganvas.training.preflight import Prepared
 
 if TYPE_CHECKING:
     from ganvas.training.cost import Cost
 
-# Recipe -> the images that it saw until it met its aims, and what these are (docs/figures.md).
+# Recipe -> what it has made, with the images that it had seen by then (docs/figures.md, and for
+# projected/images docs/log.md), fewest first.
 KNOWN_ENOUGH = {
-    "r3gan/digits": (190_000, "digits of 28x28"),
-    "r3gan/images": (IMAGES_TO_LEARN, "simple pictures of 64x64"),
-    "r3gan/stacked-mnist": (3_400_000, "a thousand numbers"),
+    "r3gan/digits": ((190_000, "digits of 28x28"),),
+    "r3gan/images": ((300_000, "simple pictures of 64x64"),),
+    "r3gan/stacked-mnist": ((3_400_000, "a thousand numbers"),),
+    "projected/images": (
+        (10_000, "the shapes and colours of photographs and sprites of 64x64"),
+        (35_000, "sprites of 64x64 that are recognised one by one"),
+    ),
 }
 # How often each image can be seen before it is learned by heart: with augmentation 200 pictures
 # were seen 1,480 times and not copied.
@@ -79,16 +84,16 @@ def foresee(prepared: Prepared, cost: Cost, images: int) -> Outlook:
     if cost.busy_cores >= BUSY:
         busy = f"other processes use {cost.busy_cores:.1f} of {count(cores(), 'core')}"
         warnings.append(f"{busy}: all these times are too long")
-    if known := KNOWN_ENOUGH.get(name):
-        enough, what = known
-        if planned >= enough:
-            text.append(("", f"enough for {what}, which took {enough:,}; richer ones need more"))
-        else:
-            minutes = math.ceil(enough * cost.seconds_per_image / 60)
-            warnings.append(
-                f"{planned:,} images are fewer than the {enough:,} that {name} needed for {what}:"
-                f" give --minutes {minutes}, or a smaller --size"
-            )
+    stages = KNOWN_ENOUGH.get(name, ())
+    reached = [stage for stage in stages if planned >= stage[0]]
+    if reached:
+        enough, what = reached[-1]
+        text.append(("", f"enough for {what}, which took {enough:,}; richer ones need more"))
+    if missed := stages[len(reached) :]:
+        enough, what = missed[0]
+        minutes = math.ceil(enough * cost.seconds_per_image / 60)
+        few = f"{planned:,} images are fewer than the {enough:,} that {name} needed for {what}"
+        warnings.append(f"{few}: give --minutes {minutes}, or a smaller --size")
     adaptive = train.augment == "adaptive" and images < AUGMENT_BELOW
     most = MAX_TIMES_AUGMENTED if adaptive or train.augment else MAX_TIMES
     if times > most and images >= MIN_TO_LEARN:
