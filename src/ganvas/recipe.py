@@ -204,6 +204,8 @@ class TrainConfig:
         forward pass of G serves both.
     d_fakes: the mode of G when it makes the fakes for D's step; "inference" uses BatchNorm's
         running statistics and does not update them.
+    d_labels: of the fakes in D's step; "uniform", each class as often as any other; "real", those
+        of the step's real images. With penalty "gradient" always those.
     g_batch: fakes in G's step, if not `batch`.
     d_loss_scale: 1 for D's loss as the sum of its real and its fake term, 0.5 for their mean.
     penalty: on D's slope, at real images (r1), at fakes (r2), at both (r1+r2) or between the two
@@ -235,6 +237,7 @@ class TrainConfig:
     order: Literal["d-first", "g-first", "together"] = "d-first"
     g_fakes: Literal["fresh", "same"] = "fresh"
     d_fakes: Literal["training", "inference"] = "training"
+    d_labels: Literal["uniform", "real"] = "uniform"
     g_batch: Positive | None = None
     d_loss_scale: PositiveFloat = 1.0
     penalty: Literal["none", "r1", "r2", "r1+r2", "gradient"] = "none"

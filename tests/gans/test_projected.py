@@ -16,7 +16,7 @@ from torch.nn.functional import conv2d, interpolate, pad
 
 from ganvas import gans
 from ganvas.gan import Gan, Seeing
-from ganvas.gans.projected import Config, Upsample, build
+from ganvas.gans.projected import RECIPES, Config, Upsample, build
 from ganvas.layers import efficientnet
 from ganvas.layers.efficientnet import _HalvedDepthwise, frozen
 from ganvas.layers.passes import AutogradPass
@@ -248,6 +248,18 @@ class TestPictures:
             [gan.judge(images, labels) for labels in (LABELS, 1 - LABELS)],
         ):
             assert ((results[0] - results[1]).reshape(3, -1).abs().amax(1) > 0).all()
+
+    def test_a_new_generator_varies_by_its_latents_not_by_the_class(self) -> None:
+        """Where classes make up the variance that BatchNorm normalises, each becomes one image."""
+        gan = built(spec(16, 16, 3, *"abcd"))
+        labels = torch.arange(200) % 4
+        images = gan.make(torch.randn(200, 6), labels).flatten(1)
+        means = torch.stack([images[labels == label].mean(0) for label in range(4)])
+        chance = 4 / 200  # variance of such means, over that of images, if classes do nothing
+        assert means.var(0).sum() / images.var(0).sum() < 2 * chance
+
+    def test_each_fake_is_judged_against_a_real_image_of_its_class(self) -> None:
+        assert {recipe.train.d_labels for recipe in RECIPES.values()} == {"real"}
 
     def test_sides_under_eight_pixels_are_refused(self) -> None:
         for sides in ((7, 30), (64, 1)):

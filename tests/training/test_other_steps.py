@@ -202,6 +202,16 @@ def test_the_gradient_penalty_is_taken_between_images_of_one_class(
         assert torch.equal(batch.real_labels, batch.g_labels) == (alike and g_fakes == "same")
 
 
+@pytest.mark.parametrize("d_labels", ["uniform", "real"])
+def test_fakes_may_have_the_labels_of_the_real_images(d_labels: Any) -> None:
+    _, batches = learning(order="together", g_fakes="same", d_labels=d_labels)
+    for images in (0, 8, 800):
+        batch = batches.at(images)
+        assert batch.real_labels is not None
+        same = torch.equal(batch.real_labels, batch.d_labels)
+        assert same == torch.equal(batch.real_labels, batch.g_labels) == (d_labels == "real")
+
+
 def _slope(gan: Gan, images: Tensor, labels: Tensor) -> Tensor:
     images = images.clone().requires_grad_()
     (slope,) = torch.autograd.grad(gan.judge(images, labels).sum(), images, create_graph=True)

@@ -41,6 +41,9 @@ GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the size of signals through it
 RESIDUAL_GAIN = 0.3 * GAIN  # of the last convolution in a residual block
 # standard deviation of the frozen network's maps over pictures of eight kinds, by stride
 TAP_SCALES = (9.0, 8.5, 7.0, 3.0)
+# A class's embedding is used times this, and not in G's first layer. With 1 the classes make up the
+# variance that BatchNorm normalises, and all images of a class become one (docs/log.md).
+CLASS_WEIGHT = 0.1
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 PIXEL_WEIGHT = 4.0  # pixels are seen times this, for a penalty of a sixteenth of the features'
@@ -140,7 +143,7 @@ class Generator(nn.Module):
             latent += config.embedding
         widths = [config.channels(level) for level in range(top, -1, -1)]
         inputs = math.prod(self.start) * widths[0]
-        self.first = _initialised(nn.Linear(latent, inputs, bias=False), 1.0)
+        self.first = _initialised(nn.Linear(config.z_dim, inputs, bias=False), 1.0)
         self.ups = nn.ModuleList(map(Upsample, widths[:-1], widths[1:]))
         # Blocks at the two largest sizes would take most of the time.
         self.blocks = nn.ModuleList(Block(width, latent) for width in widths[:-2])
@@ -151,10 +154,10 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """z (N, z_dim), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
-        if labels is not None:
-            z = torch.cat([z, self.embedding(labels)], 1)
         # Channels last in memory.
         x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)
+        if labels is not None:
+            z = torch.cat([z, self.embedding(labels) * CLASS_WEIGHT], 1)
         picture: Tensor | None = None
         for level, modulation in enumerate(self.modulations):
             if level > 0:
@@ -298,6 +301,7 @@ _TRAINING = TrainConfig(
     betas=(0.0, 0.99),
     order="together",
     g_fakes="same",
+    d_labels="real",
     penalty="r1+r2",
     penalty_every=8,
     gamma=30.0,

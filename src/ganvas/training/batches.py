@@ -88,8 +88,8 @@ class Batches:
 
         # Latents and labels of the fakes.
         d_z, d_labels = self._latents("d", images_seen, config.batch)
-        if config.penalty == "gradient":
-            # A point between a real image and a fake is judged as of one class.
+        # For a gradient penalty, a point between a real image and a fake is judged as of one class.
+        if config.d_labels == "real" or config.penalty == "gradient":
             d_labels = real_labels
         g_z, g_labels = d_z, d_labels
         if config.g_fakes != "same":
