@@ -43,7 +43,7 @@ RESIDUAL_GAIN = 0.3 * GAIN  # of the last convolution in a residual block
 TAP_SCALES = (9.0, 8.5, 7.0, 3.0)
 # A class's embedding is used times this, and not in G's first layer. With 1 the classes make up the
 # variance that BatchNorm normalises, and all images of a class become one (docs/log.md).
-CLASS_WEIGHT = 0.1
+CLASS_WEIGHT = 0.3
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 PIXEL_WEIGHT = 4.0  # pixels are seen times this, for a penalty of a sixteenth of the features'

@@ -25,11 +25,12 @@ from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner
 
 SMALL_SIDE = 64  # pixels per side that every machine can train on
-# Images a second that r3gan/images sees on one core, by their longer side: 18, 32 and 81 were
-# measured with AVX-512 and bf16, and half as many with AVX2 (docs/log.md).
-CORE_RATES = {128: 12, 96: 25, SMALL_SIDE: 60}
-# The images that r3gan/images saw until all aims for pictures of 64x64 were met (docs/figures.md).
-IMAGES_TO_LEARN = 300_000
+# Images a second that projected/images sees on one of two cores, by their longer side: 18, 26 and 37
+# were measured with AVX-512 and bf16, half to three quarters of that with AVX2 (docs/log.md).
+CORE_RATES = {128: 10, 96: 20, SMALL_SIDE: 30}
+# Four times as many as it took for sprites of 64x64 that are recognised (docs/log.md): larger
+# pictures have more to be learned.
+IMAGES_TO_LEARN = 150_000
 
 
 @dataclass(frozen=True)
