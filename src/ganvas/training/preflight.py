@@ -25,8 +25,8 @@ from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner
 
 SMALL_SIDE = 64  # pixels per side that every machine can train on
-# Images a second that projected/images sees on one of two cores, by their longer side: 18, 26 and 37
-# were measured with AVX-512 and bf16, half to three quarters of that with AVX2 (docs/log.md).
+# Images a second that projected/images sees on one of two cores, by their longer side: 18, 26 and
+# 37 were measured with AVX-512 and bf16, 10, 16 and 28 with AVX2 (docs/log.md).
 CORE_RATES = {128: 10, 96: 20, SMALL_SIDE: 30}
 # Four times as many as it took for sprites of 64x64 that are recognised (docs/log.md): larger
 # pictures have more to be learned.
