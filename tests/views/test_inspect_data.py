@@ -201,6 +201,11 @@ def test_the_recipe_follows_from_the_size_of_the_pictures(
     found = document(cli_run("data", "inspect", tmp_path, "--no-cost", "--json"))
     assert found["recipe"] == recipe
     assert prepare(Request(data=str(tmp_path))).name == recipe
+    # a setting that only one of the two has
+    own = {32: {"blocks": 2}, 33: {"heads": 16}}[side]
+    assert (
+        vars(prepare(Request(data=str(tmp_path), settings=own)).recipe.model).items() >= own.items()
+    )
     asked = prepare(Request(recipe="dcgan/64", data=str(tmp_path)))
     assert asked.name == "dcgan/64"
 

@@ -78,9 +78,7 @@ def default_recipe(what: str | None, sides: tuple[int, int] | None = None) -> st
     """
     if what in ("stacked-mnist", "stacked-mnist-5k"):
         return "r3gan/stacked-mnist"
-    if what is None or what in data.NAMES:
-        return "r3gan/digits"
-    if not is_picture_source(what):
+    if what is None or what in data.NAMES or not is_picture_source(what):
         return "r3gan/digits"
     small = sides is not None and max(sides) <= TINY_SIDE
     return "r3gan/images" if small else "projected/images"

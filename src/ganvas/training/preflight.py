@@ -19,8 +19,9 @@ from ganvas.errors import SettingError
 from ganvas.gan import Gan, GanFile, Seeing
 from ganvas.overrides import override, resolve_gamma, with_preset
 from ganvas.recipe import ImageSpec, Interval, Recipe, TrainConfig
-from ganvas.runs.request import Request
+from ganvas.runs.request import LENGTH_SETTINGS, Request
 from ganvas.system.machine import cores
+from ganvas.system.schema import leaves
 from ganvas.system.text import first_few
 from ganvas.training import augment, distributed, learner
 
@@ -73,12 +74,9 @@ def prepare(
 
     Raises a GanvasError for anything in the request that is impossible.
     """
-    recipe_name = request.recipe or gans.default_recipe(request.data)
     if dataset is None and request.data is not None:
-        dataset = request.reading.load(request.data, **sides_to_read(request, recipe_name, device))
-    if request.recipe is None and dataset is not None:
-        recipe_name = gans.default_recipe(request.data, (dataset.height, dataset.width))
-    name, file, original = gans.find_recipe(recipe_name)
+        dataset = request.reading.load(request.data, **sides_to_read(request, device))
+    name, file, original = gans.find_recipe(recipe_for(request, dataset))
     native, notes = original.native, []
     if preset and not request.plan:
         recipe, note = with_preset(original, request.settings, request.length, device)
@@ -103,10 +101,22 @@ class SidesToRead(TypedDict):
     side: int
 
 
-def sides_to_read(request: Request, recipe: str, device: str) -> SidesToRead:
-    """Return the size of mixed images, and the longer side of large ones, for a recipe's name."""
-    original = gans.find_recipe(recipe)[2]
-    native, length = original.native, override(original, request.settings).train.length
+def recipe_for(request: Request, dataset: Dataset | None = None) -> str:
+    """Return the recipe of a request, or else the default one for its images, if they are read."""
+    sides = None if dataset is None else (dataset.height, dataset.width)
+    return request.recipe or gans.default_recipe(request.data, sides)
+
+
+def sides_to_read(request: Request, device: str) -> SidesToRead:
+    """Return the size of mixed images, and the longer side of large ones.
+
+    Raises SettingError for settings that the request's recipe does not have.
+    """
+    original, changes = gans.find_recipe(recipe_for(request))[2], request.settings
+    if request.recipe is None:
+        # The others may be of a recipe that is taken only once the images' size is known.
+        changes = {name: value for name, value in leaves(changes) if name in LENGTH_SETTINGS}
+    native, length = original.native, override(original, changes).train.length
     side = trainable_side(native, request.length or length, device)
     return {"native": (native.height, native.width), "side": side}
 

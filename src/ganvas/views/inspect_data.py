@@ -183,15 +183,12 @@ def inspect_data(
     """
     path = _sheet_path(out)
     request = Request.of(recipe=recipe, data=what, minutes=minutes, **options)
-    named, device = str(request.data), machine.pick_device("auto")
-    first = recipe or gans.default_recipe(named)
-    sides = preflight.sides_to_read(request, first, device)
-    found = data.count_dataset(named, watch=watch, **sides, **vars(request.reading))
-    images = found.dataset
-    recipe = recipe or gans.default_recipe(named, (images.height, images.width))
-    request = dataclasses.replace(request, recipe=recipe)
-    save_inspection(path, images, found.strangest)
-    report = Report(found, str(path), gans.find_recipe(recipe)[0])
+    device = machine.pick_device("auto")
+    sides = preflight.sides_to_read(request, device)
+    found = data.count_dataset(str(request.data), watch=watch, **sides, **vars(request.reading))
+    save_inspection(path, found.dataset, found.strangest)
+    name = gans.find_recipe(preflight.recipe_for(request, found.dataset))[0]
+    report = Report(found, str(path), name)
     say("\n".join(report.contents()))
     if cost:
         report = _with_cost(report, request, device)
