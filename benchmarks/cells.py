@@ -194,14 +194,15 @@ class PictureAim:
     accuracy: float | None = None
 
 
+_AIMS = {
+    10: PictureAim(kid=1 / 3, recall=0.3),
+    60: PictureAim(kid=1 / 5, recall_of_floor=RECALL_OF_FLOOR_AIM, no_copier=True),
+}
 PICTURE_AIMS = {
     **{
-        (data, 10): PictureAim(kid=1 / 3, recall=0.3)
+        (data, minutes): aim
         for data in ("food", "solar", "stamps", "sprites")
-    },
-    **{
-        (data, 60): PictureAim(kid=1 / 5, recall_of_floor=RECALL_OF_FLOOR_AIM, no_copier=True)
-        for data in ("food", "solar", "stamps", "sprites")
+        for minutes, aim in _AIMS.items()
     },
     ("letters", 60): PictureAim(accuracy=0.97),
 }

@@ -12,6 +12,7 @@ from cells import (
     PICTURE_MINUTES,
     PICTURES,
     PICTURES_RECIPE,
+    RIVAL,
     PictureAim,
     picture_cells,
     picture_systems,
@@ -21,9 +22,9 @@ from picture_sets import SETS
 from result import Result
 
 TITLES = {
-    "rival/dcgan": "DCGAN",
-    "rival/fastgan": "FastGAN",
-    "rival/projected": "Projected GAN",
+    RIVAL + "dcgan": "DCGAN",
+    RIVAL + "fastgan": "FastGAN",
+    RIVAL + "projected": "Projected GAN",
 }
 SHEETS = "images/pictures"  # seen from the document
 NO_COPIER = "not a copier"

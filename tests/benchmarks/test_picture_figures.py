@@ -83,7 +83,7 @@ def test_all_systems_on_a_set_are_read_and_judged_alike() -> None:
         "hanzi": {(False, "imagenet", 5000, False)},
         "letters": {(False, None, 5000, False)},
     }
-    # so many samples does a rival leave
+    # A rival saves no more samples than this.
     assert max(c.n * c.samplings for c in cells.picture_sets() if c.rival) <= rivals.SAMPLES
 
 

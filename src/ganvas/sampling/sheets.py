@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from ganvas.data.pixels import Pixels
 from ganvas.system import files
 from ganvas.system.marks import SHEET_MARK
+
+if TYPE_CHECKING:
+    from ganvas.data.pixels import Pixels  # whose module imports torch
 
 _PAPER, _INK = 255, 0
 
@@ -46,13 +49,16 @@ def png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def marked_png(image: Image.Image) -> bytes:
-    """Encode a sheet or figure as PNG, with the mark that keeps it from being read as data."""
+def marked_png(image: Image.Image, *, optimize: bool = False) -> bytes:
+    """Encode a sheet or figure as PNG, with the mark that keeps it from being read as data.
+
+    optimize: make the file as small as possible, which takes longer.
+    """
     text = PngInfo()
     for key, value in SHEET_MARK.items():
         text.add_text(key, value)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=text)
+    image.save(buffer, "PNG", optimize=optimize, pnginfo=text)
     return buffer.getvalue()
 
 
