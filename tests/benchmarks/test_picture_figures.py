@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,16 @@ def test_all_systems_on_a_set_are_read_and_judged_alike() -> None:
     }
     # A rival saves no more samples than this.
     assert max(c.n * c.samplings for c in cells.picture_sets() if c.rival) <= rivals.SAMPLES
+
+
+def test_the_process_that_measures_does_not_load_torch() -> None:
+    """The peak memory of a training includes that of the process that started it."""
+    folder = Path(measure.__file__).parent
+    code = "import sys, measure; from sets import picture_sheets; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
 
 
 def test_sets_for_measuring_alone_have_no_sheets_and_others_one_a_system_and_time() -> None:
