@@ -94,10 +94,20 @@ def tinted(images: Tensor) -> Tensor:
     return levels(images + torch.tensor([30.0, -60.0, 30.0]).view(3, 1, 1))
 
 
+def patterned(images: Tensor) -> Tensor:
+    """Give half of the images a lattice of period 11 in one place, dark or light."""
+    changed, place = images.float(), torch.arange(images.shape[-1])
+    lattice = (place.unsqueeze(1) + place) % 11 < 2
+    changed[::4] += 40 * lattice
+    changed[1::4] -= 40 * lattice
+    return levels(changed)
+
+
 ILL: list[tuple[str, Callable[[Tensor], Tensor]]] = [
     ("checkerboards", lambda images: chequered(images, 3)),
     ("checkerboards", lambda images: chequered(images, 6, period=4)),
     ("checkerboards", lambda images: chequered(images, 5, rows=True)),
+    ("fixed pattern", patterned),
     ("one background", on_one_ground),
     ("border artefacts", with_corner),
     ("border artefacts", lambda images: framed(images, 2)),

@@ -15,6 +15,7 @@ from helpers.patients import made_up_log, run_info
 
 WELL = {
     "grid_peak": 1.1, "real_grid_peak": 0.9, "border_step": -2.0, "real_border_step": 0.0,
+    "detail_likeness": 0.006, "real_detail_likeness": 0.003,
     "border_step_usual": 6.0, "background": 40.0, "real_background": 50.0,
     "border_variation": 30.0, "real_border_variation": 40.0, "chroma": 30.0, "real_chroma": 40.0,
     "red_shift": 5.0, "green_shift": 3.0, "blue_shift": -2.0, "colour_spread": 15.0,
@@ -23,6 +24,10 @@ WELL = {
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     ("checkerboards", {"grid_peak": 20.0}, {"grid_peak": 3.0}, ["20 times", "images: 0.9)"]),
     ("checkerboards", {"grid_peak": 20.0}, {"grid_peak": 20.0, "real_grid_peak": 12.0}, []),
+    ("fixed pattern", {"detail_likeness": 0.04}, {"detail_likeness": 0.02},
+     ["0.04 (", "image: 0.003)"]),
+    ("fixed pattern", {"detail_likeness": 0.04},
+     {"detail_likeness": 0.012, "real_detail_likeness": 0.0}, []),
     ("one background", {"background": 4.0}, {"background": 15.0}, ["4 levels", "image: 50)"]),
     ("border artefacts", {"border_variation": 2.0}, {"border_variation": 15.0},
      ["2 levels", "image: 40)"]),

@@ -79,6 +79,7 @@ def test_every_command_changes_a_setting_that_the_recipe_has(
         ("D overfits the training set", "r3gan/digits", {}, ["--set", f"gamma={GAMMA * 8:g}"]),
         ("vanishing gradients", "mlp/leaky", {}, ["--set", "eps=1e-12"]),
         ("checkerboards", SMOOTH_RECIPE, {}, ["--images", str(5 * 20_000)]),
+        ("fixed pattern", SMOOTH_RECIPE, {}, ["--images", str(5 * 20_000)]),
         ("border artefacts", "dcgan/64", {"lr": 0.5},
          ["--set", "lr.start=0.002", "lr.end=2e-05", "lr.shape=cosine", "lr.per=epoch"]),
         ("one background", "mlp/leaky", {}, ["--set", "penalty=r1"]),
@@ -158,7 +159,7 @@ def test_commands_name_the_data_folder_and_the_users_gan_file(tmp_path: Path) ->
     assert shlex.split(next_command(unknown, "NaN"))[2] == "PATH/my gan.py:two"
 
 
-@pytest.mark.parametrize("state", ["checkerboards", "border artefacts"])
+@pytest.mark.parametrize("state", ["checkerboards", "fixed pattern", "border artefacts"])
 def test_patterns_of_the_grid_call_for_a_generator_that_resamples_smoothly(state: str) -> None:
     gans.find_recipe(SMOOTH_RECIPE)
     run = run_info("dcgan/64", what="a folder")

@@ -98,7 +98,7 @@ class TestPasses:
         gan = built(COLOUR)
         learner = learner_of(gan, penalty=kind, penalty_every=3)
         learner.gamma = 0.7
-        real, fakes, z = pictures(COLOUR), pictures(COLOUR), torch.zeros(3, 6)
+        real, fakes, z = pictures(COLOUR), pictures(COLOUR), torch.zeros(3, gan.z_dim)
         other = 1 - LABELS
         learner.penalise(Batch(real, LABELS, z, other, z, other, torch.rand(3)), fakes)
 
@@ -157,7 +157,7 @@ class TestFrozenNetwork:
         file = gans.load_gan("projected")
         made = built(COLOUR)
         restored = file.restore(SMALL, COLOUR, made.generator.state_dict())
-        z = torch.randn(3, 6)
+        z = torch.randn(3, made.z_dim)
         for gan in (made, restored):
             gan.generator.eval()
         assert torch.equal(made.make(z, LABELS), restored.make(z, LABELS))
@@ -219,7 +219,7 @@ class TestPictures:
             gan = build(SMALL, image)
             labels = torch.zeros(3, dtype=torch.int64) if image.classes else None
             assert gan.conditional == bool(image.classes)
-            images = gan.make(torch.empty(3, 6), labels)
+            images = gan.make(torch.empty(3, gan.z_dim), labels)
             assert images.shape == (3, image.channels, image.height, image.width)
             assert gan.judge(images, labels).shape == (3,)
 
@@ -227,21 +227,33 @@ class TestPictures:
     def test_every_pixel_is_made_and_seen(self, image: ImageSpec) -> None:
         gan = built(image)
         labels = LABELS if image.classes else None
-        images = gan.make(torch.randn(3, 6), labels)
+        images = gan.make(torch.randn(3, gan.z_dim), labels)
         assert images.abs().max() <= 1
         assert images.std(0).min() > 0
         shown = pictures(image).requires_grad_()
         (slope,) = torch.autograd.grad(gan.judge(shown, labels).sum(), shown)
         assert (slope.abs().amax((0, 1)) > 0).all()
 
+    def test_noise_is_a_part_of_the_latent_that_changes_an_image_in_one_place(self) -> None:
+        gan = built(spec(64, 64, 3))
+        assert gan.z_dim == 6 + 4 * 4 + 8 * 8 + 16 * 16 + 32 * 32
+        assert built(spec(256, 256, 3)).z_dim == gan.z_dim  # none on the largest maps
+        gan.generator.eval()
+        latents = torch.randn(1, gan.z_dim).repeat(2, 1)
+        latents[1, -32 * 20 + 9] += 1  # in row 12, column 9 of the map of 32x32
+        first, second = gan.make(latents, None)
+        rows, columns = ((first - second).abs() > 1e-6).any(0).nonzero(as_tuple=True)
+        assert rows.min() < 24 < rows.max() < 32
+        assert 10 < columns.min() < 18 < columns.max() < 26
+
     def test_labels_can_be_left_out(self) -> None:
         gan = build(replace(SMALL, labels=False), COLOUR)
         assert not gan.conditional
-        assert gan.judge(gan.make(torch.randn(2, 6), None), None).shape == (2,)
+        assert gan.judge(gan.make(torch.randn(2, gan.z_dim), None), None).shape == (2,)
 
     def test_a_class_changes_what_is_made_and_how_it_is_judged(self) -> None:
         gan = built(COLOUR)
-        z, images = torch.randn(3, 6), pictures(COLOUR)
+        z, images = torch.randn(3, gan.z_dim), pictures(COLOUR)
         gan.generator.eval()
         for results in (
             [gan.make(z, labels) for labels in (LABELS, 1 - LABELS)],
@@ -255,7 +267,7 @@ class TestPictures:
         config = replace(SMALL, z_dim=own.z_dim, embedding=own.embedding)
         gan = built(spec(16, 16, 3, *"abcd"), config)
         labels = torch.arange(400) % 4
-        images = gan.make(torch.randn(400, own.z_dim), labels).flatten(1)
+        images = gan.make(torch.randn(400, gan.z_dim), labels).flatten(1)
         means = torch.stack([images[labels == label].mean(0) for label in range(4)])
         # chance alone makes it a hundredth: each mean is one of a hundred images
         assert means.var(0).sum() / images.var(0).sum() < 0.04
@@ -306,7 +318,7 @@ class TestLayers:
             for layer in network.modules()
             if isinstance(layer, kinds)
         ]
-        gan.judge(gan.make(torch.randn(3, 6), None), None)
+        gan.judge(gan.make(torch.randn(3, gan.z_dim), None), None)
         for hook in hooks:
             hook.remove()
         assert len(between) > 100

@@ -1,4 +1,4 @@
-"""Artefacts of pictures in figures: patterns of the pixel grid, colours, backgrounds, borders.
+"""Artefacts of pictures in figures: patterns of the grid or a place, colours, backgrounds, borders.
 
 Colours are in levels of 0 to 255. Those of transparent images count by their alpha.
 """
@@ -22,6 +22,12 @@ MIN_GRID_SIDE = 16  # pixels a side of images in which these frequencies have ne
 # Root mean square, in levels, of a pattern too faint to see. Its energy is added everywhere.
 UNSEEN = 0.25
 
+# Fine detail is the difference from the mean over a square of this many pixels a side. It is looked
+# at in images of DETAIL_SIDE pixels a side, less than twice as many at most.
+DETAIL_SQUARE = 7
+DETAIL_SIDE = 64
+FAINT_DETAIL = 2.0  # levels, root mean square
+
 # Colours, backgrounds and borders are looked at in cells, squares of pixels. This many are a side.
 CELLS = 32
 # Mean deviation, in levels, of real backgrounds from their median: below it they count as one, as
@@ -40,6 +46,8 @@ class Look(NamedTuple):
 
     grid: (9,) energy at each of FREQUENCIES over that around it, the geometric mean over all
         images; None for small ones.
+    likeness: squared cosine of two images' fine detail inside the border, the mean over all
+        pairs: small, unless many have the same detail in one place; None for small images.
     colours: (N, 3) mean colour of each image that is not transparent; None for grey images.
     chroma: mean difference of the greatest and the least of a pixel's three colours.
     background: mean deviation, near the border, of a cell from its median over all images.
@@ -51,6 +59,7 @@ class Look(NamedTuple):
     """
 
     grid: Tensor | None
+    likeness: float | None
     colours: Tensor | None
     chroma: float
     background: float
@@ -71,8 +80,10 @@ class Look(NamedTuple):
         steps = outer - inner  # (N, 8 * C)
         step = steps.median(0).values
         colours, chroma = _colours(cells) if images.shape[1] > 1 else (None, 0.0)
+        large = min(images.shape[2:]) >= MIN_GRID_SIDE
         return cls(
-            grid=_grid_ratios(images) if min(images.shape[2:]) >= MIN_GRID_SIDE else None,
+            grid=_grid_ratios(images) if large else None,
+            likeness=_likeness(images) if large and len(images) > 1 else None,
             colours=colours,
             chroma=chroma,
             background=float(away[_ring(*away.shape)].mean()),
@@ -88,6 +99,7 @@ def artefact_figures(samples: Look, reals: Look) -> dict[str, float]:
 
     grid_peak: energy at a frequency of the pixel grid over the energy around it, at the frequency
         where it exceeds that of real images most.
+    detail_likeness: likeness of the images' fine detail (`Look.likeness`).
     border_step: difference of a side or corner from the picture next to it, the median over all
         images, where it is off that of real images most.
     border_step_usual: mean deviation of that difference in real images, and twice the difference
@@ -108,6 +120,8 @@ def artefact_figures(samples: Look, reals: Look) -> dict[str, float]:
     if samples.grid is not None and reals.grid is not None:
         worst = (samples.grid / reals.grid.clamp(min=1)).argmax()
         add("grid_peak", samples.grid[worst], reals.grid[worst])
+    if samples.likeness is not None and reals.likeness is not None:
+        add("detail_likeness", samples.likeness, reals.likeness)
     usual = reals.step_spread + 2 * samples.roughness
     worst = ((samples.step - reals.step).abs() / (usual + FAINT_STEP)).argmax()
     add("border_step", samples.step[worst], reals.step[worst])
@@ -169,6 +183,25 @@ def _grid_ratios(images: Tensor) -> Tensor:
         ratios = boxes[..., at].mean(2) / boxes[..., around].mean(2)
         total += ratios.log().sum(0)
     return (total / len(images)).exp()
+
+
+def _likeness(images: Tensor) -> float:
+    """Compute `Look.likeness`, to which a pattern adds whether it is dark or light in a place."""
+    height, width = images.shape[2:]
+    # The border has figures of its own.
+    images = images[..., height // 8 : height - height // 8, width // 8 : width - width // 8]
+    shrunk = max(1, min(images.shape[2:]) // DETAIL_SIDE)
+    details = []
+    for part in _parts(images):
+        levels = avg_pool2d(_premultiplied(part), shrunk)
+        ground = avg_pool2d(levels, DETAIL_SQUARE, 1, DETAIL_SQUARE // 2, count_include_pad=False)
+        details.append((levels - ground).flatten(1))
+    detail = torch.cat(details)
+    faint = detail.shape[1] * FAINT_DETAIL**2
+    detail = detail / (detail.square().sum(1, keepdim=True) + faint).sqrt()
+    squares = (detail @ detail.T).square()
+    count = len(images)
+    return float((squares.sum() - squares.trace()) / (count * (count - 1)))
 
 
 def _cells(images: Tensor) -> Tensor:

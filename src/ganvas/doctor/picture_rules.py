@@ -1,5 +1,5 @@
-"""The doctor's rules for what pictures suffer from: checkerboards, one background, wrong borders,
-wrong colours.
+"""The doctor's rules for what pictures suffer from: checkerboards, a fixed pattern, one background,
+wrong borders, wrong colours.
 
 Samples are compared with real images (ganvas.doctor.artefacts), so whatever real images have, hard
 pixels or white paper, causes no alarm. All samples have some of this at first. It is a state only
@@ -28,6 +28,12 @@ ON_ITS_WAY = 0.5
 # images: other halves of real images have up to 1.1, blurred ones 1.2 (3.1 at 16x16), JPEGs of
 # quality 10 1.9, blocks of four pixels 3.6. Transposed convolutions reach 7 to 90.
 CHECKERED = 5.0
+
+# A fixed pattern: the same detail in the same place of many samples. Squared cosine of two samples'
+# fine detail over that of real images: other halves of these have up to 1.5, trainings whose sheets
+# show none up to 5.
+FIXED = 8.0
+FAINT_LIKENESS = 2e-3  # a likeness below which no pattern is seen
 
 # One background. Mean deviation near the border from the median, over that of real images: other
 # halves of these have 0.6 or more.
@@ -74,6 +80,13 @@ def _checkered(get: Get) -> float:
     if (peak := _both(get, "grid_peak")) is None:
         return 0.0
     return peak[0] / max(1.0, peak[1]) / CHECKERED
+
+
+def _fixed(get: Get) -> float:
+    likeness = _both(get, "detail_likeness")
+    if likeness is None or _one_background(get) >= 1:
+        return 0.0
+    return likeness[0] / max(FAINT_LIKENESS, likeness[1]) / FIXED
 
 
 def _share(get: Get, name: str) -> float:
@@ -136,6 +149,14 @@ def _checkerboards(get: Get) -> str:
     )
 
 
+def _fixed_pattern(get: Get) -> str:
+    likeness, real = _both(get, "detail_likeness") or (math.nan, math.nan)
+    return (
+        f"fine detail lies in the same places: from sample to sample it has a squared cosine of"
+        f" {likeness:.2g} (from real image to real image: {real:.2g})"
+    )
+
+
 def _background(get: Get) -> str:
     sample, real = _both(get, "background") or (math.nan, math.nan)
     return (
@@ -177,11 +198,14 @@ def _colours(get: Get) -> str:
     return "; ".join(texts)
 
 
-PictureState = Literal["one background", "checkerboards", "border artefacts", "colour cast"]
-# samples with one background have its border and its colour, which are left out then
+PictureState = Literal[
+    "one background", "checkerboards", "fixed pattern", "border artefacts", "colour cast"
+]
+# samples with one background have its pattern, border and colour, which are left out then
 ARTEFACTS: dict[PictureState, Artefact] = {
     "one background": Artefact(_one_background, _background),
     "checkerboards": Artefact(_checkered, _checkerboards),
+    "fixed pattern": Artefact(_fixed, _fixed_pattern),
     "border artefacts": Artefact(_border_artefacts, _border),
     "colour cast": Artefact(_colour_cast, _colours),
 }

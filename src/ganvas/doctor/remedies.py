@@ -222,7 +222,7 @@ def _for_colour_cast(run: RunInfo) -> list[str]:
 
 
 # states that come from the way in which a generator resamples
-GRID_STATES = ("checkerboards", "border artefacts")
+GRID_STATES = ("checkerboards", "fixed pattern", "border artefacts")
 REMEDIES: dict[str, Callable[[RunInfo], list[str] | None]] = {
     "NaN": _for_nan,
     "exploding gradients": _for_exploding_gradients,
@@ -235,6 +235,7 @@ REMEDIES: dict[str, Callable[[RunInfo], list[str] | None]] = {
     "D overpowers G": _for_strong_d,
     "one background": _for_mode_collapse,
     "checkerboards": _for_grid,
+    "fixed pattern": _for_grid,
     "border artefacts": _for_grid,
     "colour cast": _for_colour_cast,
 }

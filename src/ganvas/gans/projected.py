@@ -7,7 +7,9 @@ scales and, beside them, the pixels (Projected GAN: Sauer et al. 2021, arXiv 211
 features need no training, so pictures have the shapes and colours of their kind after some ten
 thousand images. The losses are relativistic. The penalty keeps D's slope small with respect to the
 features, not to the pixels, so that no second backward pass goes through the frozen network. G has
-residual blocks whose BatchNorms are scaled and shifted by the latent.
+residual blocks whose BatchNorms are scaled and shifted by the latent. Its small maps get noise, as
+in StyleGAN (Karras et al. 2019, arXiv 1812.04948): without it all textures lie on one lattice.
+Noise is a part of the latent, so that a latent determines its image.
 
 Transparent pixels have no colour: D sees RGBA pictures on a grey ground, and their alpha.
 """
@@ -44,6 +46,8 @@ TAP_SCALES = (9.0, 8.5, 7.0, 3.0)
 # A class's embedding is used times this, and not in G's first layer. With 1 the classes make up the
 # variance that BatchNorm normalises, and all images of a class become one (docs/log.md).
 CLASS_WEIGHT = 0.3
+NOISE_SIZE = 0.3  # standard deviation of a channel's factor of the noise, initially
+NOISE_PLACES = 32 * 32  # places of the largest maps with noise
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 PIXEL_WEIGHT = 4.0  # pixels are seen times this, for a penalty of a sixteenth of the features'
@@ -53,7 +57,7 @@ PIXEL_WEIGHT = 4.0  # pixels are seen times this, for a penalty of a sixteenth o
 class Config:
     """Settings of both networks.
 
-    z_dim: values of a latent.
+    z_dim: values of a latent that the whole image depends on. Noise adds its own.
     width: channels of a layer of the image's own size. They double with each halving of the image,
         up to `widest`.
     embedding: values of a class's embedding in G.
@@ -131,12 +135,19 @@ class Block(nn.Module):
 
 class Generator(nn.Module):
     """A pyramid: each level's picture is added to the enlarged one of the level below (Karras et
-    al. 2020, arXiv 1912.04958, figure 7)."""
+    al. 2020, arXiv 1912.04958, figure 7).
+
+    latent: values of a latent: z_dim, and one for each place of each map with noise.
+    """
 
     def __init__(self, config: Config, spec: ImageSpec) -> None:
         super().__init__()
         self.sides, top = (spec.height, spec.width), levels(spec)
         self.start = tuple(-(-side // 2**top) for side in self.sides)
+        maps = [tuple(side << level for side in self.start) for level in range(top + 1)]
+        self.noise_maps = [sides for sides in maps if math.prod(sides) <= NOISE_PLACES]
+        self.parts = [config.z_dim, *map(math.prod, self.noise_maps)]
+        self.latent = sum(self.parts)
         latent = config.z_dim
         if spec.classes:
             self.embedding = nn.Embedding(len(spec.classes), config.embedding)
@@ -145,6 +156,10 @@ class Generator(nn.Module):
         inputs = math.prod(self.start) * widths[0]
         self.first = _initialised(nn.Linear(config.z_dim, inputs, bias=False), 1.0)
         self.ups = nn.ModuleList(map(Upsample, widths[:-1], widths[1:]))
+        self.noises = nn.ParameterList(
+            NOISE_SIZE * torch.randn(width, 1, 1)
+            for width, _ in zip(widths, self.noise_maps, strict=False)
+        )
         # Blocks at the two largest sizes would take most of the time.
         self.blocks = nn.ModuleList(Block(width, latent) for width in widths[:-2])
         self.modulations = nn.ModuleList(Modulation(width, latent) for width in widths)
@@ -153,7 +168,8 @@ class Generator(nn.Module):
         self.pictures = nn.ModuleList(_initialised(conv, 0.1) for conv in pictures)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z (N, z_dim), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
+        """z (N, latent), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
+        z, *noise = z.split(self.parts, 1)
         # Channels last in memory.
         x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)
         if labels is not None:
@@ -162,6 +178,9 @@ class Generator(nn.Module):
         for level, modulation in enumerate(self.modulations):
             if level > 0:
                 x = self.ups[level - 1](x)
+            if level < len(noise):
+                added = noise[level].reshape(-1, 1, *self.noise_maps[level]) * self.noises[level]
+                x = x + added.to(x.dtype)
             if level < len(self.blocks):
                 x = self.blocks[level](x, z)
             x = modulation(x, z)
@@ -290,7 +309,7 @@ def build(config: Config, spec: ImageSpec) -> Gan:
         )
     spec = spec if config.labels else replace(spec, classes=())
     g, d = Generator(config, spec), Discriminator(config, spec)
-    return Gan(g, d, objectives.relativistic, config.z_dim, conditional=bool(spec.classes))
+    return Gan(g, d, objectives.relativistic, g.latent, conditional=bool(spec.classes))
 
 
 _TRAINING = TrainConfig(
