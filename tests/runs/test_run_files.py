@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ganvas import objectives
 from ganvas.data import load_dataset
 from ganvas.data.dataset import Dataset
+from ganvas.data.pixels import to_uint8
 from ganvas.evaluation import metrics
 from ganvas.gan import Logits
 from ganvas.launch import launch
@@ -25,7 +26,8 @@ from ganvas.recipe import MAX_AUGMENT
 from ganvas.runs import loss_curves
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
-from ganvas.runs.weights import weights_sha256
+from ganvas.runs.weights import open_generator, read_weights, weights_sha256, write_safetensors
+from ganvas.sampling.latents import LATENT_DRAW, latents
 from ganvas.training import logger, loop, pictures
 from helpers.common import assert_same_tree, state, train
 
@@ -99,6 +101,24 @@ class TestArtefacts:
         }
         assert card["versions"]["torch"] == str(torch.__version__)
         assert Card.from_json(tiny_run.card.to_json(), "here").to_json() == tiny_run.card.to_json()
+
+    def test_a_generator_keeps_the_draw_of_latents_that_it_was_made_with(
+        self, tiny_run: Run, tmp_path: Path
+    ) -> None:
+        """A card of the first draw names none."""
+        tensors, card = read_weights(tiny_run.generator_file)
+        assert card.latent_draw == LATENT_DRAW == 2
+        earlier = json.loads(card.to_json())
+        del earlier["latent_draw"]
+        path = tmp_path / "earlier.safetensors"
+        write_safetensors(path, tensors, json.dumps(earlier))
+        sampler, _ = open_generator(path)
+        drawn = torch.from_numpy(latents(range(5), 3, sampler.gan.z_dim, draw=1))
+        labels = torch.arange(5)
+        with torch.inference_mode():
+            images = to_uint8(sampler.gan.generator.eval()(drawn, labels))
+        assert torch.equal(sampler(range(5), seed=3), images)
+        assert not torch.equal(tiny_run.sampler()(range(5), seed=3), images)
 
     def test_the_log_has_the_mean_of_each_interval(
         self, tiny_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

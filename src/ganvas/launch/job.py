@@ -23,6 +23,7 @@ from ganvas.plan import MAX_PLAN_IMAGES, Plan
 from ganvas.recipe import Interval, TrainConfig, settings
 from ganvas.runs.card import Card, DataCard, StartedFrom, versions
 from ganvas.runs.request import MAX_MINUTES, Request
+from ganvas.sampling.latents import LATENT_DRAW
 from ganvas.system.machine import cores, pick_device
 from ganvas.system.progress import Say
 from ganvas.training import distributed
@@ -147,6 +148,7 @@ def _card(
         evaluate_every=None if request.evaluate_every == "never" else request.evaluate_every,
         started_from=origin,
         versions=versions(),
+        latent_draw=LATENT_DRAW,
     )
 
 

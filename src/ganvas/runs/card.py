@@ -23,6 +23,7 @@ from ganvas.gan import GanFile
 from ganvas.plan import Plan
 from ganvas.recipe import ImageSpec, Positive, Precision, Recipe, TrainConfig
 from ganvas.runs.train_options import MAX_THREADS
+from ganvas.sampling.latents import LATENT_DRAW
 from ganvas.system.progress import Say
 from ganvas.system.schema import convert
 from ganvas.version import __version__
@@ -74,6 +75,8 @@ class Card:
     model, train: the resolved settings.
     threads, precision: 0 and "" until they are measured.
     evaluate_every: "auto" or the interval of evaluations in training, on which no weight depends.
+    latent_draw: version of the draw of latents (see `ganvas.sampling.latents`); cards of the first
+        name none.
     weights_sha256: hash of the weights stored beside this card; "" in recipe.json.
     """
 
@@ -94,7 +97,13 @@ class Card:
     evaluate_every: str | None = None
     started_from: StartedFrom | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    latent_draw: Positive = 1
     weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.latent_draw > LATENT_DRAW:
+            known = f"this ganvas knows 1 to {LATENT_DRAW}"
+            raise RunError(f"latents of draw {self.latent_draw}; {known}: upgrade ganvas")
 
     def to_json(self) -> str:
         return msgspec.json.format(msgspec.json.encode(self)).decode() + "\n"

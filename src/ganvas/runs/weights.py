@@ -132,4 +132,4 @@ def open_generator(path: Path, gan: str | None = None, device: str = "cpu") -> t
             remedy = "give it as it was in training"
             raise RunError(f"{path} does not fit {gan} as it is now ({reason}): {remedy}") from None
         raise RunError(f"{path} does not fit its own card ({reason}): it is damaged") from None
-    return Sampler(built, card.image.classes, device), card
+    return Sampler(built, card.image.classes, device, card.latent_draw), card

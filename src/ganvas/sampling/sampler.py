@@ -10,37 +10,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganvas.data.pixels import to_uint8
-from ganvas.errors import RunError, SettingError
+from ganvas.errors import RunError
 from ganvas.gan import Gan
+from ganvas.sampling.latents import LATENT_DRAW, latents
 
 SAMPLING_CHUNK = 64  # images per batch
-
-
-def latents(indices: Sequence[int] | NDArray[np.int64], seed: int, z_dim: int) -> Tensor:
-    """Draw latents float32 (N, z_dim) from N(0, 1), each with its own Philox keyed (seed, index).
-
-    So image k of a seed has the same latent, to the bit, in any batch, on any device or runtime.
-    Raises SettingError unless 0 <= seed < 2**64.
-    """
-    if not 0 <= seed < 2**64:
-        raise SettingError(f"seed {seed}: expected a whole number from 0 to 2**64 - 1")
-    z = np.empty((len(indices), z_dim), np.float32)
-    for row, index in zip(z, indices, strict=True):
-        key = np.array([seed, index], np.uint64)
-        np.random.Generator(np.random.Philox(key=key)).standard_normal(out=row, dtype=np.float32)
-    return torch.from_numpy(z)
 
 
 class Sampler:
     """A generator as a function from indices to images, in inference mode and 32-bit floats.
 
     classes: names of the classes, if the generator is conditional; () otherwise.
+    draw: version of the draw of latents (see `ganvas.sampling.latents`).
     """
 
     def __init__(
-        self, gan: Gan, classes: tuple[str, ...], device: str | torch.device = "cpu"
+        self,
+        gan: Gan,
+        classes: tuple[str, ...],
+        device: str | torch.device = "cpu",
+        draw: int = LATENT_DRAW,
     ) -> None:
-        self.gan = gan
+        self.gan, self.draw = gan, draw
         self.classes = classes if gan.conditional else ()
         self.device = torch.device(device)
         gan.generator.to(self.device)
@@ -68,7 +59,8 @@ class Sampler:
         images = []
         for start in range(0, len(indices), SAMPLING_CHUNK):
             chunk = slice(start, start + SAMPLING_CHUNK)
-            z = latents(indices[chunk], seed, self.gan.z_dim).to(self.device)
+            drawn = latents(indices[chunk], seed, self.gan.z_dim, self.draw)
+            z = torch.from_numpy(drawn).to(self.device)
             y = None if labels is None else torch.tensor(labels[chunk], device=self.device)
             fakes = self.gan.make(z, y)
             if strict and not bool(fakes.isfinite().all()):

@@ -146,7 +146,7 @@ class Session:
         self.learner = Learner(gan, config, len(dataset), device, card.precision, world)
         self.batches = Batches(dataset, self.learner, card.seed, card.data.flip)
         sampled = dataclasses.replace(gan, generator=self.learner.sampled)
-        self.sampler = Sampler(sampled, dataset.classes, device)
+        self.sampler = Sampler(sampled, dataset.classes, device, card.latent_draw)
         checkup = None
         if world.rank == 0:
             held_out = card.held_out(data_dir, progress.say)

@@ -194,7 +194,7 @@ def prepare_validation(
     try:
         judge = while_training(card, dataset, n=VALIDATION_IMAGES, data_dir=data_dir, tell=say)
         ready = time.monotonic()
-        protocol = judge(Sampler(gan, dataset.classes, card.device)).protocol
+        protocol = judge(Sampler(gan, dataset.classes, card.device, card.latent_draw)).protocol
     except FAILURES as error:
         say(f"not evaluated during training: {_reason(error)}")
         return None

@@ -110,5 +110,7 @@ def _checkup(
     gan.generator = learner.sampled
     held_out = run.card.held_out(data_dir, notes.append)
     batches = Batches(dataset, learner, run.card.seed, run.card.data.flip)
-    checkup = Checkup(learner, batches, Sampler(gan, dataset.classes), held_out)
+    checkup = Checkup(
+        learner, batches, Sampler(gan, dataset.classes, draw=run.card.latent_draw), held_out
+    )
     return checkup() | checkup.of_all()
