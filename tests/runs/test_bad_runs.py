@@ -68,7 +68,8 @@ class TestNoRun:
         [
             ("format", 2), ("gan", "nope"), ("gan", "../../x"), ("model.z_dim", -1),
             ("model.z_dim", 10**12), ("model.g_widths", "x"), ("model.more", 1),
-            ("latent_draw", 0), ("latent_draw", 3), ("image.height", 0), ("image.channels", 2), ("image.classes", []), ("train.batch", 0),
+            ("latent_draw", 0), ("latent_draw", 3),
+            ("image.height", 0), ("image.channels", 2), ("image.classes", []), ("train.batch", 0),
             ("train.lr", "x"), ("seed", "x"), ("plan", None), ("data", 3),
         ],
     )  # fmt: skip
