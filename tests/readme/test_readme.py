@@ -167,6 +167,16 @@ def test_the_python_example_runs(desk: Path, shortened: None) -> None:
     assert names["images"].shape == (100, 28, 28, 1)
 
 
+@pytest.mark.long
+def test_the_example_without_ganvas_runs(desk: Path) -> None:
+    (example,) = blocks(ROOT / "docs/export.md", "python")
+    assert "ganvas." not in example
+    assert cli.run(["export", "digits"]) == 0
+    exec(compile(example, "export.md", "exec"), {})
+    with Image.open("2023.png") as result:
+        assert result.size == (4 * 28, 28)
+
+
 def test_the_first_block_is_the_two_commands_and_make_knows_them() -> None:
     first = re.search(r"^```sh\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     assert first is not None

@@ -78,8 +78,8 @@ def evaluate(source: str, /, *, options: EvaluateOptions = DEFAULTS, json: bool 
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, or digits; or images: a folder, an archive,
-        arrays or whatever --data takes.
+        A run's directory, a generator.safetensors, an .onnx of ganvas export, or digits; or images:
+        a folder, an archive, arrays or whatever --data takes.
     json
         Print one JSON document.
     """

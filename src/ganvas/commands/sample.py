@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from ganvas.commands.options import GanOption
 from ganvas.data.reading import SIGNED
-from ganvas.recipe import Device
+from ganvas.recipe import Device, ImageSpec
 from ganvas.runs.train_options import WHOLE
+
+if TYPE_CHECKING:
+    from ganvas.sampling.samples import ImageMaker
 
 
 def sample(
@@ -29,7 +32,8 @@ def sample(
     Parameters
     ----------
     source
-        A run's directory, a generator.safetensors, or digits, a generator that comes with ganvas.
+        A run's directory, a generator.safetensors, an .onnx of ganvas export, or digits, a
+        generator that comes with ganvas.
     n
         Number of images. They go through the classes, or through those of --labels, in turn.
     labels
@@ -46,19 +50,37 @@ def sample(
     device
         Device of the generator.
     """
+    from ganvas.sampling.samples import check_output, kind_of, make, sample_request
+
+    kind_of(out)  # refuses what cannot be written before anything is read
+    sampler, image = _open(source, gan, device)
+    order = sample_request(sampler, n=n, labels=labels)
+    shape = order.n, image.height, image.width, image.channels
+    check_output(out, shape, order.columns, columns, scale)
+    print(make(sampler, order, seed).save(out, columns=columns, scale=scale))
+
+
+def _open(source: Path, gan: str | None, device: Device) -> tuple[ImageMaker, ImageSpec]:
+    """Return the generator at `source`, and the shape of its images. Of .onnx without torch."""
+    if source.suffix.lower() == ".onnx" and not source.is_dir():
+        from ganvas.errors import SettingError
+        from ganvas.sampling.onnx_sampler import OnnxSampler
+
+        if gan is not None:
+            raise SettingError(f"--gan {gan}: {source} holds its networks; leave --gan out")
+        if device not in ("cpu", "auto"):
+            raise SettingError(f"--device {device}: {source} runs on the CPU; leave --device out")
+        exported = OnnxSampler(source)
+        return exported, exported.card.image
+
     from ganvas.runs.run import Run
     from ganvas.runs.weights import locate_generator, open_generator
-    from ganvas.sampling.samples import check_output, kind_of, make, sample_request
     from ganvas.system.machine import pick_device
 
     source = locate_generator(source)
-    kind_of(out)  # refuses what cannot be written before anything is read
     where = pick_device(device)
     if source.is_dir():
         sampler, card = Run.open(source, gan=gan).generator(where)
     else:
         sampler, card = open_generator(source, gan, where)
-    order, image = sample_request(sampler, n=n, labels=labels), card.image
-    shape = order.n, image.height, image.width, image.channels
-    check_output(out, shape, order.columns, columns, scale)
-    print(make(sampler, order, seed).save(out, columns=columns, scale=scale))
+    return sampler, card.image

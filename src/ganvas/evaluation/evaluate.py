@@ -180,7 +180,7 @@ def while_training(
     repeat = history.repeat_options(**asdict(settings), data_dir=data_dir)
     reading = card.data.reading(data_dir)
     real = inputs.real_from(dataset, reading.held_out(card.data.what, dataset))
-    generated = Generated(card.recipe, "run", card=card)
+    generated = Generated(card.recipe, "run", spec=card.image, card=card)
     if extractors.is_stacked(real.images):
         counted = f"it counted modes among {n:,} images"
         hindrance = f"{counted}, ganvas evaluate does among {extractors.MODES_N:,}"

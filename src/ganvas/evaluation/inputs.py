@@ -17,25 +17,33 @@ from ganvas.data.kinds import split_member
 from ganvas.data.reading import Reading
 from ganvas.errors import DataError, MetricError, RunError, SettingError
 from ganvas.evaluation.result import EvaluationSettings
-from ganvas.recipe import KINDS
+from ganvas.recipe import KINDS, ImageSpec
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
 from ganvas.runs.weights import locate_generator, open_generator
+from ganvas.sampling.onnx_sampler import OnnxSampler
 from ganvas.sampling.sampler import Sampler
-from ganvas.sampling.samples import MAX_SAMPLES
+from ganvas.sampling.samples import MAX_SAMPLES, ImageMaker
 from ganvas.system import seeding
 from ganvas.system.text import count, first_few
 
 
 @dataclass(frozen=True)
 class Generated:
-    """Generated images: a generator (`sampler` and `card`, of a run also `run`), or `images`."""
+    """Generated images: a generator, or `images`.
+
+    sampler, spec: of a generator, also an exported one.
+    card: of a generator that is no export.
+    data: name of the data set that an exported one was trained on, if ganvas knows it.
+    """
 
     name: str
     kind: Literal["run", "generator", "images"]
     images: Dataset | None = None
-    sampler: Sampler | None = None
+    sampler: ImageMaker | None = None
+    spec: ImageSpec | None = None
     card: Card | None = None
+    data: str | None = None
     run: Run | None = None
 
     @property
@@ -43,9 +51,8 @@ class Generated:
         """(C, H, W) of an image."""
         if self.images is not None:
             return self.images.channels, self.images.height, self.images.width
-        assert self.card is not None
-        image = self.card.image
-        return image.channels, image.height, image.width
+        assert self.spec is not None
+        return self.spec.channels, self.spec.height, self.spec.width
 
     @property
     def files(self) -> str:
@@ -78,7 +85,8 @@ class Generated:
         if classes:
             labels = spread_labels(n, torch.ones(len(classes)) if shares is None else shares)
             given = labels.tolist()
-        images = self.sampler(range(n), seed=seed + part, labels=given, strict=True)
+        made = self.sampler(range(n), seed=seed + part, labels=given, strict=True)
+        images = torch.as_tensor(made)
         return Dataset(self.name, images.permute(0, 3, 1, 2).contiguous(), labels, classes)
 
 
@@ -139,8 +147,9 @@ def open_generated(
 ) -> Generated:
     """Open a run, a generator, or images.
 
-    source: a `Run` or its directory, a generator.safetensors, the name of a shipped generator, or
-        images: a `Dataset`, any path that `load_dataset` reads, or a data set's name.
+    source: a `Run` or its directory, a generator.safetensors, an .onnx of `ganvas export`, the name
+        of a shipped generator, or images: a `Dataset`, any path that `load_dataset` reads, or a
+        data set's name.
     gan: the user's GAN file, of a generator.
     device: of a generator.
 
@@ -152,37 +161,42 @@ def open_generated(
     if not isinstance(source, Dataset):
         # a folder of pictures wins over a shipped generator of the same name
         path = Path(source) if Path(source).exists() else locate_generator(Path(source))
-        files = ("recipe.json", "generator.safetensors", "state.pt")
-        if any((path / file).exists() for file in files):
+        parts = ("recipe.json", "generator.safetensors", "state.pt")
+        if any((path / file).exists() for file in parts):
             return _of_run(Run.open(path, gan=gan), device)
         if path.suffix == ".safetensors":
-            sampler, card = open_generator(path, gan, device)
-            return _checked(Generated(str(source), "generator", sampler=sampler, card=card))
+            return _checked(str(source), *open_generator(path, gan, device))
+    onnx = not isinstance(source, Dataset) and path.suffix.lower() == ".onnx"
     for option, value, usual in (("--gan", gan, None), ("--device", device, "cpu")):
         if value != usual:
-            raise SettingError(f"{option} {value} does nothing for images: leave it out")
+            what = "an .onnx" if onnx else "images"
+            raise SettingError(f"{option} {value} does nothing for {what}: leave it out")
     if isinstance(source, Dataset):
         return Generated(source.name, "images", images=source)
+    if onnx:
+        exported = OnnxSampler(path)
+        spec, trained_on = exported.card.image, exported.card.data
+        data = trained_on if trained_on in NAMES else None
+        return Generated(str(source), "generator", sampler=exported, spec=spec, data=data)
     if not Path(split_member(path)[0]).exists() and str(source) not in NAMES:
-        accepted = "a run's directory, a generator.safetensors, or images (.npz, .zip or a folder)"
+        files = "a generator.safetensors, or an .onnx; or images (.npz, .zip or a folder)"
+        accepted = f"a run's directory, {files}"
         raise RunError(f"{source} does not exist: give {accepted}")
     return Generated(str(source), "images", images=reading.load(source))
 
 
 def _of_run(run: Run, device: str) -> Generated:
-    sampler, card = run.generator(device)
-    return _checked(Generated(str(run.path), "run", sampler=sampler, card=card, run=run))
+    return replace(_checked(str(run.path), *run.generator(device)), kind="run", run=run)
 
 
-def _checked(generated: Generated) -> Generated:
-    """Return the argument. Raises RunError if weights of its generator are not finite."""
-    assert generated.sampler is not None
-    weights = generated.sampler.gan.generator.state_dict().values()
+def _checked(name: str, sampler: Sampler, card: Card) -> Generated:
+    """Return a generator. Raises RunError if its weights are not finite."""
+    weights = sampler.gan.generator.state_dict().values()
     # such a generator gives black images
     if not all(torch.isfinite(each).all() for each in weights):
         diverged = "the generator's weights are not finite, its training diverged; train it anew"
-        raise RunError(f"{generated.name}: {diverged}")
-    return generated
+        raise RunError(f"{name}: {diverged}")
+    return Generated(name, "generator", sampler=sampler, spec=card.image, card=card)
 
 
 def open_real(
@@ -200,6 +214,7 @@ def open_real(
     """
     notes: list[str] = []
     training = held_out = None
+    data = data or generated.data
     if generated.card is not None and reading.fit is None:
         reading = replace(reading, fit=generated.card.data.fit)
     if data is not None or generated.card is not None:
@@ -219,7 +234,8 @@ def open_real(
         return Real(other, "against", training, held_out, tuple(notes))
     if training is None:
         what = "say by --data or --against which real ones to compare them with"
-        raise SettingError(f"{generated.name} holds images: {what}")
+        holds = "holds images" if generated.images is not None else "does not know its data"
+        raise SettingError(f"{generated.name} {holds}: {what}")
     return real_from(training, held_out, notes)
 
 

@@ -51,7 +51,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z (N, z_dim) -> images (N, C, H, W) in [-1, 1]."""
-        x = self.first_norm(self.first(z).view(len(z), -1, *self.sizes[0]))
+        x = self.first_norm(self.first(z).view(z.shape[0], -1, *self.sizes[0]))
         for up, norm, (height, width) in zip(self.ups, self.norms, self.sizes[1:], strict=True):
             # Cropped before BatchNorm, so that its statistics are those of the pixels that remain.
             x = norm(up(x)[:, :, :height, :width])

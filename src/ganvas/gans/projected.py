@@ -171,7 +171,7 @@ class Generator(nn.Module):
         """z (N, latent), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
         z, *noise = z.split(self.parts, 1)
         # Channels last in memory.
-        x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)
+        x = self.first(z).view(z.shape[0], *self.start, -1).permute(0, 3, 1, 2)
         if labels is not None:
             z = torch.cat([z, self.embedding(labels) * CLASS_WEIGHT], 1)
         picture: Tensor | None = None

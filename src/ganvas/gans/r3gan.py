@@ -140,7 +140,7 @@ class Generator(nn.Module):
         if labels is not None:
             z = torch.cat([z, self.embedding(labels)], 1)
         # Channels last in memory.
-        x = self.first(z).view(len(z), *self.start, -1).permute(0, 3, 1, 2)
+        x = self.first(z).view(z.shape[0], *self.start, -1).permute(0, 3, 1, 2)
         height, width = self.sides
         images: Tensor = pixel_shuffle(self.last(self.layers(x)), 2)[:, :, :height, :width].tanh()
         return images

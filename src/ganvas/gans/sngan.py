@@ -63,7 +63,7 @@ class Generator(nn.Module):
         """z (N, z_dim), labels int64 (N,) if conditional -> images (N, C, H, W) in [-1, 1]."""
         if labels is not None:
             z = torch.cat([z, self.embedding(labels)], 1)
-        x = self.norms[0](self.first(z).view(len(z), -1, *self.sizes[0]))
+        x = self.norms[0](self.first(z).view(z.shape[0], -1, *self.sizes[0]))
         for up, norm, (height, width) in zip(self.ups, self.norms[1:], self.sizes[1:], strict=True):
             x = norm(up(x)[:, :, :height, :width])
         images: Tensor = self.last(x).tanh()

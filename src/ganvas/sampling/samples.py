@@ -6,20 +6,21 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from ganvas.data.pixels import Pixels
 from ganvas.errors import RunError, SettingError, nearest
 from ganvas.sampling import sheets
-from ganvas.sampling.sampler import Sampler
 from ganvas.system import files
+
+if TYPE_CHECKING:
+    from ganvas.data.pixels import Pixels
 
 MAX_SAMPLES = 10_000_000
 MAX_PNG_SIDE = 2**20  # pixels of a PNG
@@ -194,6 +195,22 @@ def _parts(text: str, classes: tuple[str, ...]) -> list[tuple[int, int]]:
     return found
 
 
+class ImageMaker(Protocol):
+    """A generator as a function from indices to images: a `Sampler` or an `OnnxSampler`."""
+
+    classes: tuple[str, ...]
+
+    def __call__(
+        self,
+        indices: Sequence[int],
+        *,
+        seed: int = 0,
+        labels: Sequence[int] | None = None,
+        strict: bool = False,
+    ) -> Any:
+        """Images uint8 (N, H, W, C), as a tensor or an array."""
+
+
 class SampleRequest(NamedTuple):
     """Images to generate: their number, the default columns of a sheet, and a class for each.
 
@@ -206,7 +223,7 @@ class SampleRequest(NamedTuple):
 
 
 def sample_request(
-    sampler: Sampler, *, n: int | None = None, labels: str | None = None
+    sampler: ImageMaker, *, n: int | None = None, labels: str | None = None
 ) -> SampleRequest:
     """Resolve the arguments of `sample`, which raises the same errors."""
     classes = sampler.classes
@@ -234,15 +251,15 @@ def sample_request(
     return SampleRequest(n, columns, indices)
 
 
-def make(sampler: Sampler, request: SampleRequest, seed: int = 0) -> Samples:
+def make(sampler: ImageMaker, request: SampleRequest, seed: int = 0) -> Samples:
     """Generate the images of a request (see `sample_request`)."""
     images = sampler(range(request.n), seed=seed, labels=request.labels or None, strict=True)
     labels = np.array(request.labels, np.int64) if request.labels else None
-    return Samples(images.numpy(), labels, sampler.classes, request.columns)
+    return Samples(np.asarray(images), labels, sampler.classes, request.columns)
 
 
 def sample(
-    sampler: Sampler, *, n: int | None = None, labels: str | None = None, seed: int = 0
+    sampler: ImageMaker, *, n: int | None = None, labels: str | None = None, seed: int = 0
 ) -> Samples:
     """Generate images, as `ganvas sample` does.
 
@@ -256,7 +273,7 @@ def sample(
     return make(sampler, sample_request(sampler, n=n, labels=labels), seed)
 
 
-def raise_if_too_many(sampler: Sampler, n: int, more: int = 0) -> None:
+def raise_if_too_many(sampler: ImageMaker, n: int, more: int = 0) -> None:
     """Raises SettingError if n images, with `more` bytes for each, exceed the free memory."""
     needed = 2 * sampler([0]).nbytes + more  # each image, and its copy in the array of all
     if n * needed > (free := psutil.virtual_memory().available):

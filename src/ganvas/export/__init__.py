@@ -1,0 +1,1 @@
+"""Files by which a trained generator leaves ganvas."""
