@@ -31,7 +31,7 @@ OPSET = 18  # the oldest that the exporter writes without converting
 def write_onnx(sampler: Sampler, card: ModelCard, path: Path) -> int:
     """Write a generator and its card, whole or not at all.
 
-    GeneratorInputs are latent float32 (N, z_dim) and, of a conditional generator, label int64 (N,), for any
+    Inputs are latent float32 (N, z_dim) and, of a conditional generator, label int64 (N,), for any
     N; the output is images uint8 (N, H, W, C).
 
     Returns the largest difference from torch's images, in levels of 255.
