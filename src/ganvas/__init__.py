@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from ganvas.evaluation.extractors import Extractor
     from ganvas.launch.launch import train
     from ganvas.runs.run import Run
+    from ganvas.sampling.walks import Walk
     from ganvas.views.inspect_data import inspect_data
 
-__all__ = ["Extractor", "Run", "__version__", "evaluate", "inspect_data", "train"]
+__all__ = ["Extractor", "Run", "Walk", "__version__", "evaluate", "inspect_data", "train"]
 
 # Imported at first use: `import ganvas` must not import torch, so that `ganvas --help` is instant.
 _MODULES = {
     "Extractor": "ganvas.evaluation.extractors",
     "Run": "ganvas.runs.run",
+    "Walk": "ganvas.sampling.walks",
     "evaluate": "ganvas.evaluation.evaluate",
     "inspect_data": "ganvas.views.inspect_data",
     "train": "ganvas.launch.launch",

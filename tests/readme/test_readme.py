@@ -167,6 +167,14 @@ def test_the_python_example_runs(desk: Path, shortened: None) -> None:
     assert names["images"].shape == (100, 28, 28, 1)
 
 
+def test_the_example_of_walks_runs(desk: Path, tiny_run: Run) -> None:
+    (example,) = blocks(ROOT / "docs/sampling.md", "python")
+    exec(compile(example.replace("RUN", str(tiny_run.path)), "sampling.md", "exec"), {})
+    for name, sides in (("way.gif", (4 * 112, 112)), ("around.png", (4 * 112, 4 * 112))):
+        with Image.open(name) as result:
+            assert result.size == sides
+
+
 @pytest.mark.long
 def test_the_example_without_ganvas_runs(desk: Path) -> None:
     (example,) = blocks(ROOT / "docs/export.md", "python")

@@ -56,9 +56,8 @@ def _fold_norms(module: nn.Module) -> None:
             module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
-GeneratorInputs = tuple[
-    Tensor, ...
-]  # latents (N, z_dim) and, of a conditional generator, labels (N,)
+# latents (N, z_dim) and, of a conditional generator, labels (N,)
+GeneratorInputs = tuple[Tensor, ...]
 
 
 def inputs_of(sampler: Sampler, count: int) -> GeneratorInputs:

@@ -32,6 +32,7 @@ from ganvas.runs.weights import (
 from ganvas.sampling import sheets
 from ganvas.sampling.sampler import Sampler
 from ganvas.sampling.samples import Samples, sample
+from ganvas.sampling.walks import PLAIN_WALK, Walk
 from ganvas.system import files
 from ganvas.system.text import command, is_utf8, not_utf8
 
@@ -256,12 +257,19 @@ class Run:
         """The generator, ready to sample. Raises RunError if it is missing or damaged."""
         return self.generator(device)[0]
 
-    def sample(self, *, n: int | None = None, labels: str | None = None, seed: int = 0) -> Samples:
+    def sample(
+        self,
+        *,
+        n: int | None = None,
+        labels: str | None = None,
+        seed: int = 0,
+        walk: Walk = PLAIN_WALK,
+    ) -> Samples:
         """Images from the generator, to look at or to `.save()`.
 
         See `ganvas.sampling.samples.sample`.
         """
-        return sample(self.sampler(), n=n, labels=labels, seed=seed)
+        return sample(self.sampler(), n=n, labels=labels, seed=seed, walk=walk)
 
     def _refuse_without_generator(self) -> None:
         if not self.generator_file.exists():

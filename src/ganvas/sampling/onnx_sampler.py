@@ -45,6 +45,7 @@ class OnnxSampler:
             raise RunError(f"{path} holds no ganvas card: give an .onnx of ganvas export")
         self.card = ModelCard.from_json(metadata[CARD_KEY], str(path))
         self.classes = self.card.classes
+        self.z_dim, self.draw = self.card.z_dim, self.card.latent_draw
         self._refuse_other_shapes(path)
 
     def __call__(
@@ -66,14 +67,17 @@ class OnnxSampler:
         images = []
         for start in range(0, len(indices), BATCH):
             chunk = slice(start, start + BATCH)
-            z = latents(indices[chunk], seed, self.card.z_dim, self.card.latent_draw)
+            z = latents(indices[chunk], seed, self.z_dim, self.draw)
             images.append(self.generate(z, None if labels is None else labels[chunk]))
         return np.concatenate(images)
 
     def generate(
-        self, z: NDArray[np.float32], labels: Sequence[int] | None = None
+        self, z: NDArray[np.float32], labels: Sequence[int] | None = None, *, checked_as: str = ""
     ) -> NDArray[np.uint8]:
-        """Images uint8 (N, H, W, C) of latents (N, z_dim) and class indices (N,)."""
+        """Images uint8 (N, H, W, C) of latents (N, z_dim) and class indices (N,).
+
+        checked_as: has no effect, as pixels that are no numbers were refused on export.
+        """
         inputs: dict[str, Any] = {LATENT: z}
         if labels is not None:
             inputs[LABEL] = np.asarray(labels, np.int64)

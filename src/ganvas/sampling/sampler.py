@@ -36,7 +36,6 @@ class Sampler:
         self.device = torch.device(device)
         gan.generator.to(self.device)
 
-    @torch.inference_mode()
     def __call__(
         self,
         indices: Sequence[int] | NDArray[np.int64],
@@ -50,25 +49,42 @@ class Sampler:
         labels: a class index for each image of a conditional generator. Default: index modulo the
             number of classes.
         strict: raise RunError for NaN or infinite pixels, which are black otherwise.
-        The generator keeps its mode (training or evaluation).
         """
         if self.gan.conditional and labels is None:
             labels = [int(index) % len(self.classes) for index in indices]
-        was_training = self.gan.generator.training
-        self.gan.generator.eval()
         images = []
         for start in range(0, len(indices), SAMPLING_CHUNK):
             chunk = slice(start, start + SAMPLING_CHUNK)
-            drawn = latents(indices[chunk], seed, self.gan.z_dim, self.draw)
-            z = torch.from_numpy(drawn).to(self.device)
-            y = None if labels is None else torch.tensor(labels[chunk], device=self.device)
-            fakes = self.gan.make(z, y)
-            if strict and not bool(fakes.isfinite().all()):
-                which = f"images {start} to {start + len(z) - 1} of seed {seed}"
-                raise RunError(
-                    f"the generator gives pixels that are no numbers, among {which}: its training"
-                    " diverged, or its layers overflow; train it anew"
-                )
-            images.append(to_uint8(fakes))
-        self.gan.generator.train(was_training)
+            z = latents(indices[chunk], seed, self.z_dim, self.draw)
+            which = f"images {start} to {start + len(z) - 1} of seed {seed}" if strict else ""
+            chosen = None if labels is None else labels[chunk]
+            images.append(self.generate(z, chosen, checked_as=which))
         return torch.cat(images)
+
+    @property
+    def z_dim(self) -> int:
+        """Values of a latent."""
+        return self.gan.z_dim
+
+    @torch.inference_mode()
+    def generate(
+        self, z: NDArray[np.float32], labels: Sequence[int] | None = None, *, checked_as: str = ""
+    ) -> Tensor:
+        """Images uint8 (N, H, W, C) on the CPU of latents (N, z_dim) and class indices (N,).
+
+        checked_as: a name of these images, for the RunError that NaN or infinite pixels then raise.
+            They are black otherwise.
+        The generator keeps its mode (training or evaluation).
+        """
+        generator = self.gan.generator
+        was_training = generator.training
+        generator.eval()
+        y = None if labels is None else torch.tensor(labels, device=self.device)
+        fakes = self.gan.make(torch.from_numpy(z).to(self.device), y)
+        generator.train(was_training)
+        if checked_as and not bool(fakes.isfinite().all()):
+            raise RunError(
+                f"the generator gives pixels that are no numbers, among {checked_as}: its training"
+                " diverged, or its layers overflow; train it anew"
+            )
+        return to_uint8(fakes)

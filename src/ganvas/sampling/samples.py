@@ -16,7 +16,8 @@ import psutil
 from numpy.typing import NDArray
 
 from ganvas.errors import RunError, SettingError, nearest
-from ganvas.sampling import sheets
+from ganvas.sampling import animations, sheets
+from ganvas.sampling.walks import PLAIN_WALK, Walk
 from ganvas.system import files
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ MAX_SAMPLES = 10_000_000
 MAX_PNG_SIDE = 2**20  # pixels of a PNG
 SCALE = 4  # default width and height of an image's pixels in a PNG
 TIMES = r"(.+?) *x *(\d{1,9})"  # a class and its number of images, in --labels
+VARIATIONS = 16  # default number of images of --vary
+WAYS = 8  # default number of images that --interpolate takes along
+AT_ONCE = 64  # images in a batch
 SHEET_COPIES = 4  # copies of a sheet's pixels in memory while it is put together
 
 
@@ -36,12 +40,14 @@ class Samples:
     images: uint8 (N, H, W, C).
     labels: int64 (N,), indices into `classes`; None for an unconditional generator.
     columns: default number of images in a row of a sheet.
+    frame: images of one frame, if they make an animation; 0 for one sheet of all.
     """
 
     images: Pixels
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...]
     columns: int
+    frame: int = 0
 
     def save(
         self,
@@ -50,13 +56,19 @@ class Samples:
         columns: int | None = None,
         scale: int | None = None,
     ) -> Path:
-        """Write a .png (row or sheet), .npz, .zip of PNGs or, without an ending, a folder of PNGs.
+        """Write a .png (row or sheet), .npz, .zip of PNGs or, without an ending, a folder of PNGs;
+        frames also as .gif, .webp or .mp4.
 
-        columns, scale: of a .png only: images in a row, without gaps, and the enlargement (4).
+        columns, scale: of pictures: images in a row, without gaps, and the enlargement (4).
         Raises SettingError and RunError as `check_output`, RunError if the disk refuses.
         """
-        kind = check_output(path, self.images.shape, self.columns, columns, scale)
+        kind = check_output(path, self.images.shape, self.columns, columns, scale, self.frame)
         path, columns, scale = Path(path), columns or self.columns, scale or SCALE
+        if kind in animations.ANIMATIONS:
+            parts = self.images.reshape(-1, self.frame, *self.images.shape[1:])
+            frames = (sheets.grid(part, columns, scale=scale) for part in parts)
+            files.write(path, animations.encode(frames, kind))
+            return path
         if kind == "":
             self._save_folder(path)
         elif kind == ".png" and len(self.images) * scale == 1:  # an image, not a sheet
@@ -94,8 +106,8 @@ class Samples:
             os.replace(folder, os.path.abspath(path))
 
 
-def kind_of(path: str | Path) -> str:
-    """The format of a path: ".png", ".npz", ".zip" or, for a folder, "".
+def kind_of(path: str | Path, frames: bool = False) -> str:
+    """The format of a path: ".png", ".npz", ".zip", of frames an animation's, or, for a folder, "".
 
     Raises SettingError for another ending, RunError for a folder that is not empty.
     """
@@ -105,7 +117,12 @@ def kind_of(path: str | Path) -> str:
             if any(path.iterdir()):
                 raise RunError(f"folder {path} is not empty: give a new name")
         return ""
-    if (kind := path.suffix.lower()) not in (".png", ".npz", ".zip", ""):
+    kind = path.suffix.lower()
+    if kind in animations.ANIMATIONS:
+        if not frames:
+            raise SettingError(f"--out {path} is an animation: add --interpolate 8, or give a .png")
+        animations.require(kind)
+    elif kind not in (".png", ".npz", ".zip", ""):
         known = ".png, .npz, .zip or a folder's name"
         raise SettingError(f"--out {path}: unknown ending {path.suffix}; give {known}")
     return kind
@@ -117,14 +134,16 @@ def check_output(
     default_columns: int,
     columns: int | None = None,
     scale: int | None = None,
+    frame: int = 0,
 ) -> str:
     """The format of a path, as `kind_of`, checked for images of `shape` (N, H, W, C).
 
-    Raises SettingError for another ending, a PNG too large for its format or for memory, and
-    `columns` or `scale` for anything but a PNG; RunError for a folder that is not empty.
+    frame: images of one frame, if they make an animation.
+    Raises SettingError for another ending, a picture too large for its format or for memory, and
+    `columns` or `scale` for anything else; RunError for a folder that is not empty.
     """
-    kind = kind_of(path)
-    if kind != ".png":
+    kind = kind_of(path, frames=frame > 0)
+    if kind != ".png" and kind not in animations.ANIMATIONS:
         for option, value in (("--columns", columns), ("--scale", scale)):
             if value is not None:
                 raise SettingError(f"{option} {value} is for a .png, not {path}: leave it out")
@@ -134,11 +153,14 @@ def check_output(
     if columns < 1 or scale < 1:
         raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
     n, height, width, channels = shape
+    frames = 1
+    if kind in animations.ANIMATIONS:
+        n, frames = frame, n // frame
     across, rows, instead = min(columns, n), -(-n // columns), "or write .npz, .zip or a folder"
     if scale * max(height * rows, width * across) > MAX_PNG_SIDE:
         long = f"the picture would be more than {MAX_PNG_SIDE:,} pixels long"
         raise SettingError(f"--scale {scale}: {long}; make it smaller, {instead}")
-    needed = SHEET_COPIES * height * width * channels * scale**2 * rows * across
+    needed = SHEET_COPIES * height * width * channels * scale**2 * rows * across * frames
     if needed > (free := psutil.virtual_memory().available):
         memory = f"{needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
         raise SettingError(f"--out {path}: the sheet needs {memory}: give a smaller --n, {instead}")
@@ -200,6 +222,17 @@ class ImageMaker(Protocol):
 
     classes: tuple[str, ...]
 
+    @property
+    def z_dim(self) -> int: ...
+
+    @property
+    def draw(self) -> int: ...
+
+    def generate(
+        self, z: NDArray[np.float32], labels: Sequence[int] | None = None, *, checked_as: str = ""
+    ) -> Any:
+        """Images uint8 (N, H, W, C) of latents (N, z_dim) and class indices (N,)."""
+
     def __call__(
         self,
         indices: Sequence[int],
@@ -223,10 +256,21 @@ class SampleRequest(NamedTuple):
 
 
 def sample_request(
-    sampler: ImageMaker, *, n: int | None = None, labels: str | None = None
+    sampler: ImageMaker,
+    *,
+    n: int | None = None,
+    labels: str | None = None,
+    walk: Walk = PLAIN_WALK,
 ) -> SampleRequest:
     """Resolve the arguments of `sample`, which raises the same errors."""
     classes = sampler.classes
+    if labels is None and walk.vary is not None:
+        if classes:  # that of the image itself
+            labels = classes[walk.vary % len(classes)]
+        else:
+            n = VARIATIONS if n is None else n
+    elif labels is None and walk.steps:
+        n = WAYS if n is None else n
     if n is not None and not 1 <= n <= MAX_SAMPLES:
         raise SettingError(f"--n {n}: expected 1 to {MAX_SAMPLES}")
     if labels is not None and not classes:
@@ -234,7 +278,8 @@ def sample_request(
     if labels is not None and (labels != "balanced" or labels in classes):
         parts = _parts(labels, classes)
         sequence = _expanded(parts)
-        n, given = n or len(sequence), len(sequence)
+        given = len(sequence)
+        n = n or (VARIATIONS if walk.vary is not None and given == 1 else given)
         if n % given:
             even = f"{-(-n // given) * given}, or leave --n out"
             raise SettingError(f"--n {n} with {given} labels, which are repeated: give {even}")
@@ -247,19 +292,34 @@ def sample_request(
         n = n or columns * 8
         columns = min(columns, n) if classes else min(n, max(1, round(n**0.5)))
         indices = [k % len(classes) for k in range(n)] if classes else []
-    raise_if_too_many(sampler, n)
+    raise_if_too_many(sampler, n * walk.frames)
     return SampleRequest(n, columns, indices)
 
 
-def make(sampler: ImageMaker, request: SampleRequest, seed: int = 0) -> Samples:
-    """Generate the images of a request (see `sample_request`)."""
-    images = sampler(range(request.n), seed=seed, labels=request.labels or None, strict=True)
-    labels = np.array(request.labels, np.int64) if request.labels else None
-    return Samples(np.asarray(images), labels, sampler.classes, request.columns)
+def make(
+    sampler: ImageMaker, request: SampleRequest, seed: int = 0, walk: Walk = PLAIN_WALK
+) -> Samples:
+    """Generate the images of a request (see `sample_request`), frame by frame."""
+    parts: list[Pixels] = []
+    for number, z in enumerate(walk.latents(sampler, request.n, seed)):
+        for start in range(0, request.n, AT_ONCE):
+            chunk = slice(start, min(start + AT_ONCE, request.n))
+            chosen = request.labels[chunk] if request.labels else None
+            which = f"images {chunk.start} to {chunk.stop - 1} of seed {seed}"
+            which += f", frame {number}" * (walk.frames > 1)
+            parts.append(np.asarray(sampler.generate(z[chunk], chosen, checked_as=which)))
+    labels = np.array(request.labels * walk.frames, np.int64) if request.labels else None
+    frame = request.n if walk.frames > 1 else 0
+    return Samples(np.concatenate(parts), labels, sampler.classes, request.columns, frame)
 
 
 def sample(
-    sampler: ImageMaker, *, n: int | None = None, labels: str | None = None, seed: int = 0
+    sampler: ImageMaker,
+    *,
+    n: int | None = None,
+    labels: str | None = None,
+    seed: int = 0,
+    walk: Walk = PLAIN_WALK,
 ) -> Samples:
     """Generate images, as `ganvas sample` does.
 
@@ -268,9 +328,10 @@ def sample(
         "balanced" for all classes in turn; needs a conditional generator. Default: "balanced" if
         the generator is conditional.
     seed: from 0 to 2**64 - 1.
+    walk: truncation, a way to other seeds, or variations of an image.
     Raises SettingError for arguments that contradict each other, or images that exceed memory.
     """
-    return make(sampler, sample_request(sampler, n=n, labels=labels), seed)
+    return make(sampler, sample_request(sampler, n=n, labels=labels, walk=walk), seed, walk)
 
 
 def raise_if_too_many(sampler: ImageMaker, n: int, more: int = 0) -> None:
