@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ def export(
     source: Path,
     /,
     *,
-    to: Literal["onnx", "torch-export", "safetensors"] = "onnx",
+    to: Literal["onnx", "html", "torch-export", "safetensors"] = "onnx",
     out: Path | None = None,
     licence: str = "",
     gan: GanOption = None,
@@ -27,8 +28,8 @@ def export(
     source
         A run's directory, a generator.safetensors, or digits, a generator that comes with ganvas.
     to
-        onnx, for onnxruntime in any language; torch-export, for torch without ganvas; safetensors,
-        the weights and their card.
+        onnx, for onnxruntime in any language; html, a page that makes images in any browser;
+        torch-export, for torch without ganvas; safetensors, the weights and their card.
     out
         The file. Default: the source's name with the format's ending.
     licence
@@ -37,6 +38,8 @@ def export(
     from ganvas.export.export import export as write
 
     exported: Exported = write(source, to, out, gan=gan, licence=licence)
+    if exported.note:
+        print(f"note: {exported.note}", file=sys.stderr)
     print(exported.path)
     if exported.difference is not None:
         print(f"largest difference from torch: {exported.difference} of 255")
