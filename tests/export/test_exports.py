@@ -195,7 +195,7 @@ class TestOnnx:
 
 class TestOtherFormats:
     def test_a_program_runs_in_torch_without_ganvas(self, tiny_run: Run, tmp_path: Path) -> None:
-        path, furthest = export(tiny_run.path, "torch-export", tmp_path / "g.pt2")
+        path, furthest, _ = export(tiny_run.path, "torch-export", tmp_path / "g.pt2")
         assert furthest == 0
         extra = {"ganvas": ""}
         program = torch.export.load(path, extra_files=extra).module()
@@ -205,7 +205,7 @@ class TestOtherFormats:
         assert ModelCard.from_json(extra["ganvas"], "g.pt2").recipe == "cgan/tiny"
 
     def test_weights_are_those_of_the_run(self, tiny_run: Run, tmp_path: Path) -> None:
-        path, furthest = export(tiny_run.path, "safetensors", tmp_path / "g.safetensors")
+        path, furthest, _ = export(tiny_run.path, "safetensors", tmp_path / "g.safetensors")
         assert furthest is None
         tensors, card = read_weights(path)
         assert weights_sha256(tensors) == tiny_run.generator_card().weights_sha256
