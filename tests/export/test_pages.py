@@ -20,8 +20,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ganvas.data.dataset import Dataset
-from ganvas.errors import RunError
 from ganvas.evaluation.extractors import find_extractor
+from ganvas.export import export as export_module
 from ganvas.export import page_file
 from ganvas.export.export import export
 from ganvas.runs.run import Run
@@ -245,7 +245,7 @@ class TestPage:
 class TestFile:
     def test_it_is_small_and_asks_for_nothing(self, pages: Path) -> None:
         page = (pages / "digits.html").read_text(encoding="utf-8")
-        assert len(page.encode()) < page_file.MAX_PAGE == 8_000_000
+        assert len(page.encode()) < page_file.LARGE_PAGE == 8_000_000
         assert "default-src 'none'" in page
         assert "unsafe-eval'" not in page.replace("'wasm-unsafe-eval'", "")
         assert not re.search(r"<(?:link|img|script)[^>]+(?:src|href)=", page)
@@ -260,13 +260,13 @@ class TestFile:
             assert hashlib.sha256(content).hexdigest() in told
         assert "Copyright (c) Microsoft Corporation" in (folder / "LICENSE").read_text()
 
-    def test_a_page_too_large_is_refused(
-        self, tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_the_size_of_a_large_page_is_told(
+        self, tiny_run: Run, cli_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(page_file, "MAX_PAGE", 4_000_000)
-        with pytest.raises(RunError, match=r"the page would have 5\.\d MB, more than 4"):
-            export(tiny_run.path, "html", tmp_path / "page.html")
-        assert not list(tmp_path.iterdir())
+        monkeypatch.setattr(export_module, "LARGE_PAGE", 4_000_000)
+        done = cli_run("export", tiny_run.path, "--to", "html", "--out", "page.html")
+        assert re.fullmatch(r"note: the page has 5\.\d MB, most of it weights\n", done.err)
+        assert done.out.startswith("page.html\n")
 
     def test_class_names_are_text(
         self, tiny_run: Run, tmp_path: Path, opened: Callable[..., Page]

@@ -38,8 +38,8 @@ def export(
     from ganvas.export.export import export as write
 
     exported: Exported = write(source, to, out, gan=gan, licence=licence)
-    if exported.note:
-        print(f"note: {exported.note}", file=sys.stderr)
+    for note in exported.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(exported.path)
     if exported.difference is not None:
         print(f"largest difference from torch: {exported.difference} of 255")

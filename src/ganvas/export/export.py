@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from ganvas.errors import SettingError
 from ganvas.export.onnx_file import write_onnx
-from ganvas.export.page_file import write_page
+from ganvas.export.page_file import LARGE_PAGE, write_page
 from ganvas.export.program_file import write_program
 from ganvas.runs.card import Card
 from ganvas.runs.run import Run
@@ -37,12 +37,12 @@ class Exported(NamedTuple):
     """A file that was written.
 
     difference: by how much its images differ from the run's, of 255; None of weights alone.
-    note: what the user should know of it; "" for nothing.
+    notes: what the user should know of it.
     """
 
     path: Path
     difference: int | None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -79,10 +79,14 @@ def export(
         return Exported(path, None)
     sampler, card = run.generator() if run else open_generator(source, gan)
     write = {"onnx": write_onnx, "html": write_page, "torch-export": write_program}[to]
-    described, note = model_card(sampler, card, licence), ""
+    described, notes = model_card(sampler, card, licence), []
     if to == "html" and card.latent_draw != LATENT_DRAW:
-        described, note = replace(described, latent_draw=LATENT_DRAW), OTHER_IMAGES
-    return Exported(path, write(sampler, described, path), note)
+        described = replace(described, latent_draw=LATENT_DRAW)
+        notes.append(OTHER_IMAGES)
+    furthest = write(sampler, described, path)
+    if to == "html" and (size := path.stat().st_size) > LARGE_PAGE:
+        notes.append(f"the page has {size / 1e6:.1f} MB, most of it weights")
+    return Exported(path, furthest, tuple(notes))
 
 
 def model_card(sampler: Sampler, card: Card, licence: str = "") -> ModelCard:

@@ -12,7 +12,6 @@ from pathlib import Path
 from jinja2 import Template
 from markupsafe import Markup
 
-from ganvas.errors import RunError
 from ganvas.export.onnx_file import write_onnx
 from ganvas.sampling.model_card import ModelCard
 from ganvas.sampling.sampler import Sampler
@@ -23,7 +22,7 @@ PAGE, RUNTIME = ASSETS / "page", ASSETS / "onnxruntime-web"
 LIBRARY, WASM = RUNTIME / "ort.wasm.bundle.min.mjs", RUNTIME / "ort-wasm-simd-threaded.wasm.gz"
 # In the order in which they need each other.
 MODULES = ("latents.js", "labels.js", "generator.js", "words.js", "page.js")
-MAX_PAGE = 8 * 10**6  # bytes, of the whole page
+LARGE_PAGE = 8 * 10**6  # bytes of a page from which its size is told
 IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?function|class|const)", re.MULTILINE)
 
@@ -32,17 +31,13 @@ def write_page(sampler: Sampler, card: ModelCard, path: Path) -> int:
     """Write a page with a generator, whole or not at all.
 
     Returns the largest difference of its graph's images from torch's, in levels of 255.
-    Raises the errors of `write_onnx`, and RunError for a page of more than MAX_PAGE bytes.
+    Raises the errors of `write_onnx`.
     """
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder, "graph.onnx")
         furthest = write_onnx(sampler, card, graph)
         packed = gzip.compress(graph.read_bytes(), 9, mtime=0)
-    page = _page(packed, card).encode()
-    if len(page) > MAX_PAGE:
-        size = f"the page would have {len(page) / 1e6:.1f} MB, more than {MAX_PAGE / 1e6:.0f}"
-        raise RunError(f"{size}: export --to onnx and load it from a server")
-    files.write(path, page)
+    files.write(path, _page(packed, card))
     return furthest
 
 
