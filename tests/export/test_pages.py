@@ -281,6 +281,12 @@ class TestFile:
         assert page.evaluate("ganvas.card.image.classes") == list(names)
         assert page.locator("#evil").count() == 0
         assert page.locator("#classes button").all_inner_texts() == list(names)
+        assert page.inner_text("#labels-word") == "Classes"
+        page.click("#classes button:nth-child(5)")  # beside the class of the beginning
+        until(page, "picture.width === 2 * 28 && labels.value.endsWith(',4')")
+        page.fill("#labels", "7x1")
+        page.fill("#variations", "12")  # of one class, side by side
+        until(page, "picture.width === 8 * 28 && picture.height === 2 * 28")
 
     def test_an_older_generator_s_other_images_are_told(
         self, tiny_run: Run, tmp_path: Path, cli_run: Callable[..., Any]

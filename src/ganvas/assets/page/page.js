@@ -5,6 +5,7 @@ import { InputError } from "./labels.js";
 import { WORDS } from "./words.js";
 
 const STEPS = 24; // images from one seed to the next
+const ACROSS = 8; // images of a single class in a row
 const $ = (id) => document.getElementById(id);
 const state = { labels: "", seed: "0", variations: 1, truncation: 1, language: "en" };
 let generator, wanted = false, busy = false, playing = false, part = 0;
@@ -46,7 +47,7 @@ function showControls() {
   if (generator) $("about").textContent = words.about(generator.card);
 }
 
-/** Draw images into the canvas, a row for each variation. */
+/** Draw images into the canvas, a row for each variation; those of a single class side by side. */
 function draw({ width, height, channels, images }, columns) {
   const canvas = $("picture");
   const rows = Math.ceil(images.length / columns);
@@ -80,7 +81,7 @@ async function refresh() {
       const way = part ? { to: (seed + 1n) % (1n << 64n), part } : undefined;
       const n = columns * state.variations;
       const made = await generator.sample({ ...state, seed, n, way });
-      draw(made, columns);
+      draw(made, columns > 1 ? columns : Math.min(n, ACROSS));
       $("problem").textContent = "";
       writeAddress();
     } catch (error) {
@@ -149,6 +150,7 @@ function offerClasses() {
   const { classes } = generator;
   $("labels-row").hidden = !classes.length;
   if (!classes.some((name) => [...name].length > 1)) return;
+  $("labels-word").dataset.word = "names";
   for (const name of classes.slice(0, 60)) {
     const chip = document.createElement("button");
     chip.type = "button";

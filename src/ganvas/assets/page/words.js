@@ -2,8 +2,9 @@
 
 export const WORDS = {
   en: {
-    title: "Written by a generator",
+    title: "Made by a generator",
     labels: "Write",
+    names: "Classes",
     seed: "Seed",
     variations: "Variations",
     truncation: "Truncation",
@@ -20,8 +21,9 @@ export const WORDS = {
       + "Everything runs in this page: nothing is sent.",
   },
   zh: {
-    title: "由生成器书写",
+    title: "由生成器生成",
     labels: "内容",
+    names: "类别",
     seed: "种子",
     variations: "变体数",
     truncation: "截断",
