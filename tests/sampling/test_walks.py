@@ -17,7 +17,7 @@ from ganvas.errors import MissingExtraError, RunError
 from ganvas.runs.run import Run
 from ganvas.sampling import animations
 from ganvas.sampling.latents import latents
-from ganvas.sampling.samples import sample
+from ganvas.sampling.samples import Samples, sample
 from ganvas.sampling.walks import Walk, slerp
 
 
@@ -82,6 +82,13 @@ class TestSamples:
         assert made.labels.tolist() == [2, 1, 3] * 3
         for seed, part in ((4, made.images[:3]), (9, made.images[6:])):
             np.testing.assert_array_equal(part, sample(sampler, labels="213", seed=seed).images)
+
+    def test_each_step_is_a_row_without_classes_too(self, tmp_path: Path) -> None:
+        images = np.zeros((5 * 8, 4, 4, 1), np.uint8)
+        made = Samples(images, None, (), columns=3, frame=8)
+        for name, sides in (("a.png", (8 * 4, 5 * 4)), ("a.webp", (3 * 4, 3 * 4))):
+            with Image.open(made.save(tmp_path / name, scale=1)) as image:
+                assert image.size == sides
 
     def test_variations_have_the_class_of_their_image(self, tiny_run: Run) -> None:
         sampler = tiny_run.sampler()

@@ -25,8 +25,6 @@ ENDING_OF: dict[Format, str] = {
     "torch-export": ".pt2",
     "safetensors": ".safetensors",
 }
-
-
 OTHER_IMAGES = (
     "this generator draws latents in an older way, which a page cannot: image k of a seed is"
     " another one in the page than in ganvas sample"

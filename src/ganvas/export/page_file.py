@@ -22,7 +22,7 @@ PAGE, RUNTIME = ASSETS / "page", ASSETS / "onnxruntime-web"
 LIBRARY, WASM = RUNTIME / "ort.wasm.bundle.min.mjs", RUNTIME / "ort-wasm-simd-threaded.wasm.gz"
 # In the order in which they need each other.
 MODULES = ("latents.js", "labels.js", "generator.js", "words.js", "page.js")
-LARGE_PAGE = 8 * 10**6  # bytes of a page from which its size is told
+LARGE_PAGE = 8 * 10**6  # bytes of a page that is worth a note
 IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?function|class|const)", re.MULTILINE)
 

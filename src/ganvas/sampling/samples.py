@@ -63,7 +63,8 @@ class Samples:
         Raises SettingError and RunError as `check_output`, RunError if the disk refuses.
         """
         kind = check_output(path, self.images.shape, self.columns, columns, scale, self.frame)
-        path, columns, scale = Path(path), columns or self.columns, scale or SCALE
+        path, scale = Path(path), scale or SCALE
+        columns = columns or _usual_columns(kind, self.columns, self.frame)
         if kind in animations.ANIMATIONS:
             parts = self.images.reshape(-1, self.frame, *self.images.shape[1:])
             frames = (sheets.grid(part, columns, scale=scale) for part in parts)
@@ -148,7 +149,7 @@ def check_output(
             if value is not None:
                 raise SettingError(f"{option} {value} is for a .png, not {path}: leave it out")
         return kind
-    columns = default_columns if columns is None else columns
+    columns = _usual_columns(kind, default_columns, frame) if columns is None else columns
     scale = SCALE if scale is None else scale
     if columns < 1 or scale < 1:
         raise SettingError(f"--columns {columns} --scale {scale}: both must be 1 or more")
@@ -165,6 +166,11 @@ def check_output(
         memory = f"{needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
         raise SettingError(f"--out {path}: the sheet needs {memory}: give a smaller --n, {instead}")
     return kind
+
+
+def _usual_columns(kind: str, columns: int, frame: int) -> int:
+    """Return the default number of images in a row: in a sheet of frames, each has a row."""
+    return frame if frame and kind == ".png" else columns
 
 
 def _csv(text: str) -> str:
