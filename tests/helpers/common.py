@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import gzip
 import sys
 from pathlib import Path
@@ -89,6 +90,18 @@ def refusal(call: Any, *arguments: Any) -> str:
         call(*arguments)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def hide_package(patch: pytest.MonkeyPatch, package: str) -> None:
+    """Make `import package` fail, as where it is not installed."""
+    plain = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == package:
+            raise ModuleNotFoundError(f"No module named '{package}'", name=name)
+        return plain(name, *rest)
+
+    patch.setattr(builtins, "__import__", without)
 
 
 def noise_images(spec: ImageSpec, number: int) -> Dataset:

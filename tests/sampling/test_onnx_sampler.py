@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from onnx import TensorProto, helper
 
 from ganvas.errors import MissingExtraError, RunError
 from ganvas.sampling.onnx_sampler import OnnxSampler
+from helpers.common import hide_package
 
 CARD: dict[str, Any] = {
     "format": 1, "recipe": "some/tiny", "z_dim": 4, "conditional": False, "latent_draw": 2,
@@ -136,13 +136,6 @@ def test_a_missing_file_and_a_missing_onnxruntime_are_told(
     with pytest.raises(RunError, match=r"no file .*g\.onnx: give an \.onnx of ganvas export"):
         OnnxSampler(tmp_path / "g.onnx")
     (tmp_path / "g.onnx").write_bytes(graph_of(CARD))
-    plain = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "onnxruntime":
-            raise ModuleNotFoundError("No module named 'onnxruntime'", name=name)
-        return plain(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    hide_package(monkeypatch, "onnxruntime")
     with pytest.raises(MissingExtraError, match=r"pip install 'ganvas\[export\]'"):
         OnnxSampler(tmp_path / "g.onnx")

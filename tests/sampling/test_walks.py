@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from ganvas.sampling import animations
 from ganvas.sampling.latents import latents
 from ganvas.sampling.samples import Samples, sample
 from ganvas.sampling.walks import Walk, slerp
+from helpers.common import hide_package
 
 
 class Generator:
@@ -140,14 +140,7 @@ class TestAnimations:
     def test_a_video_without_its_package_is_refused_at_once(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        plain = builtins.__import__
-
-        def without(name: str, *rest: Any) -> Any:
-            if name == "av":
-                raise ModuleNotFoundError("No module named 'av'", name=name)
-            return plain(name, *rest)
-
-        monkeypatch.setattr(builtins, "__import__", without)
+        hide_package(monkeypatch, "av")
         with pytest.raises(MissingExtraError, match=r"pip install 'ganvas\[video\]'"):
             animations.require(".mp4")
         animations.require(".gif")

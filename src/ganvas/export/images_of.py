@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -81,8 +82,16 @@ def expected_images(sampler: Sampler, inputs: GeneratorInputs) -> NDArray[np.uin
     return made
 
 
-def difference(made: NDArray[np.uint8], expected: NDArray[np.uint8]) -> int:
-    """Return the largest difference of two arrays of pixels; 256 for other shapes or types."""
-    if made.shape != expected.shape or made.dtype != expected.dtype:
-        return 256
-    return int(np.abs(made.astype(np.int16) - expected).max())
+def largest_difference(
+    sampler: Sampler, make: Callable[[GeneratorInputs], NDArray[np.uint8]]
+) -> int:
+    """Return the largest difference, over COMPARED_BATCHES, of what `make` gives from torch's
+    images; 256 for other shapes or types."""
+    differences = []
+    for count in COMPARED_BATCHES:
+        inputs = inputs_of(sampler, count)
+        made, expected = make(inputs), expected_images(sampler, inputs)
+        if made.shape != expected.shape or made.dtype != expected.dtype:
+            return 256
+        differences.append(int(np.abs(made.astype(np.int16) - expected).max()))
+    return max(differences)

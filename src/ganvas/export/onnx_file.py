@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ganvas.errors import MissingExtraError, RunError
 from ganvas.export.images_of import (
-    COMPARED_BATCHES,
     MAX_DIFFERENCE,
     TRACED,
+    GeneratorInputs,
     ImagesOf,
-    difference,
-    expected_images,
     inputs_of,
+    largest_difference,
 )
 from ganvas.sampling.model_card import ModelCard
 from ganvas.sampling.onnx_sampler import CARD_KEY, IMAGES, LABEL, LATENT, OnnxSampler
@@ -38,11 +40,11 @@ def write_onnx(sampler: Sampler, card: ModelCard, path: Path) -> int:
     Raises RunError for a generator that ONNX cannot express, naming the operator, and for one whose
     images differ by more than rounding; MissingExtraError without the packages of ganvas[export].
     """
-    graph, furthest = b"", 256
+    furthest = 0
     # Optimisation has folded BatchNorm wrongly (pytorch #166797, #169178).
     for optimise in (True, False):
         graph = _graph(sampler, card, optimise)
-        furthest = _largest_difference(sampler, graph)
+        furthest = largest_difference(sampler, _runner(graph))
         if furthest <= MAX_DIFFERENCE:
             files.write(path, graph)
             return furthest
@@ -89,17 +91,18 @@ def _graph(sampler: Sampler, card: ModelCard, optimise: bool) -> bytes:
     return content
 
 
-def _largest_difference(sampler: Sampler, graph: bytes) -> int:
+def _runner(graph: bytes) -> Callable[[GeneratorInputs], NDArray[np.uint8]]:
+    """Return the function by which onnxruntime makes images of inputs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "generator.onnx")
         path.write_bytes(graph)
         exported = OnnxSampler(path)
-    differences = []
-    for count in COMPARED_BATCHES:
-        z, *labels = inputs = inputs_of(sampler, count)
-        made = exported.generate(z.numpy(), labels[0].tolist() if labels else None)
-        differences.append(difference(made, expected_images(sampler, inputs)))
-    return max(differences)
+
+    def make(inputs: GeneratorInputs) -> NDArray[np.uint8]:
+        z, *labels = inputs
+        return exported.generate(z.numpy(), labels[0].tolist() if labels else None)
+
+    return make
 
 
 def _strip(graph: Any) -> None:

@@ -6,17 +6,18 @@ import io
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ganvas.errors import RunError
 from ganvas.export.images_of import (
-    COMPARED_BATCHES,
     MAX_DIFFERENCE,
     TRACED,
+    GeneratorInputs,
     ImagesOf,
-    difference,
-    expected_images,
     inputs_of,
+    largest_difference,
 )
 from ganvas.sampling.model_card import ModelCard
 from ganvas.sampling.onnx_sampler import CARD_KEY
@@ -48,13 +49,13 @@ def write_program(sampler: Sampler, card: ModelCard, path: Path) -> int:
         torch.export.save(program, buffer, extra_files={CARD_KEY: card.to_json()})
     buffer.seek(0)
     loaded = torch.export.load(buffer).module()
-    differences = []
-    for count in COMPARED_BATCHES:
-        inputs = inputs_of(sampler, count)
+
+    def make(inputs: GeneratorInputs) -> NDArray[np.uint8]:
         with torch.inference_mode():
-            made = loaded(*inputs).numpy()
-        differences.append(difference(made, expected_images(sampler, inputs)))
-    if (furthest := max(differences)) > MAX_DIFFERENCE:
+            images: NDArray[np.uint8] = loaded(*inputs).numpy()
+        return images
+
+    if (furthest := largest_difference(sampler, make)) > MAX_DIFFERENCE:
         raise RunError(f"torch.export makes other images of this generator, by {furthest} of 255")
     files.write(path, buffer.getvalue())
     return furthest

@@ -9,7 +9,7 @@ import platform
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 import torch
@@ -25,12 +25,10 @@ from ganvas.recipe import ImageSpec, Positive, Precision, Recipe, TrainConfig
 from ganvas.runs.train_options import MAX_THREADS
 from ganvas.sampling.latents import LATENT_DRAW
 from ganvas.system.progress import Say
-from ganvas.system.schema import convert
+from ganvas.system.schema import convert, parse_card
 from ganvas.version import __version__
 
 CARD_FORMAT = 1
-
-AnyCard = TypeVar("AnyCard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,22 +198,6 @@ class Card:
             )
         except GanvasError as error:
             raise RunError(f"this generator's settings do not fit {self.gan}: {error}") from None
-
-
-def parse_card(text: str | bytes, kind: type[AnyCard], newest: int, origin: str) -> AnyCard:
-    """Parse a card, a dataclass kept as JSON with the number of its format.
-
-    Raises RunError, naming `origin`, for anything else and for formats above `newest`.
-    """
-    try:
-        plain = msgspec.json.decode(text)
-        number = plain.get("format") if isinstance(plain, dict) else None
-        if isinstance(number, int) and number > newest:
-            formats = f"format {number}, this ganvas reads up to {newest}"
-            raise RunError(f"{origin} has {formats}: upgrade ganvas")
-        return msgspec.convert(plain, kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
 
 
 def versions() -> dict[str, str]:

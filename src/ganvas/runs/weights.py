@@ -14,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganvas.errors import RunError
-from ganvas.runs.card import CARD_FORMAT, Card, parse_card
+from ganvas.runs.card import CARD_FORMAT, Card
 from ganvas.sampling.sampler import Sampler
 from ganvas.system import files
+from ganvas.system.schema import parse_card
 
 
 class _HasChecksum(Protocol):

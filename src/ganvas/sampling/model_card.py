@@ -9,6 +9,7 @@ import msgspec
 from ganvas.errors import RunError
 from ganvas.recipe import ImageSpec, NonNegative, Positive
 from ganvas.sampling.latents import LATENT_DRAW
+from ganvas.system.schema import parse_card
 
 MODEL_FORMAT = 1
 
@@ -50,15 +51,7 @@ class ModelCard:
     @classmethod
     def from_json(cls, text: str, origin: str) -> ModelCard:
         """Raises RunError, naming `origin`, for what is no card or one of a newer format."""
-        try:
-            plain = msgspec.json.decode(text)
-            number = plain.get("format") if isinstance(plain, dict) else None
-            if isinstance(number, int) and number > MODEL_FORMAT:
-                formats = f"format {number}, this ganvas reads up to {MODEL_FORMAT}"
-                raise RunError(f"{origin} has {formats}: upgrade ganvas")
-            card = msgspec.convert(plain, cls)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
+        card = parse_card(text, cls, MODEL_FORMAT, origin)
         if card.latent_draw > LATENT_DRAW:
             raise RunError(f"{origin} draws its latents in a newer way: upgrade ganvas")
         return card

@@ -6,11 +6,13 @@ import dataclasses
 import math
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from ganvas.errors import SettingError, nearest
+from ganvas.errors import RunError, SettingError, nearest
+
+AnyCard = TypeVar("AnyCard")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -94,3 +96,19 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from leaves(value, path)
         else:
             yield path, list(value) if isinstance(value, tuple) else value
+
+
+def parse_card(text: str | bytes, kind: type[AnyCard], newest: int, origin: str) -> AnyCard:
+    """Parse a card, a dataclass kept as JSON with the number of its format.
+
+    Raises RunError, naming `origin`, for anything else and for formats above `newest`.
+    """
+    try:
+        plain = msgspec.json.decode(text)
+        number = plain.get("format") if isinstance(plain, dict) else None
+        if isinstance(number, int) and number > newest:
+            formats = f"format {number}, this ganvas reads up to {newest}"
+            raise RunError(f"{origin} has {formats}: upgrade ganvas")
+        return msgspec.convert(plain, kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RunError(f"{origin} is damaged or not ganvas's: {error}") from None
